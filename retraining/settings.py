@@ -1,0 +1,252 @@
+"""Every setting of the service, documented once, in one frozen object.
+
+The only module that reads the environment; nothing here may import tfx, tensorflow or airflow.
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """A setting is missing or cannot be used; the message names it, its value and what to do."""
+
+
+class Settings(BaseSettings):
+    """Settings from the environment, then `.env`, then what was made at first start, then these defaults.
+
+    The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Places
+    state_dir: Path = Field(
+        CHECKOUT / "var", description="Everything the service writes: databases, models, logs, secrets."
+    )
+    drops_dir: Path = Field(
+        CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
+    )
+    serving_dir: Path | None = Field(
+        None, description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`."
+    )
+    pipeline_root: Path | None = Field(None, description="Where artifacts go. Default: `<state_dir>/pipelines`.")
+
+    # Schedule
+    schedule: str = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
+    timezone: str = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
+    start_date: str = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
+    catchup: bool = Field(False, description="Run every missed night since `START_DATE` when the schedule comes back.")
+    scheduled_from: str = Field(
+        "",
+        description="Scheduled runs of nights before this date are skipped. Made at first start: the date of that day.",
+    )
+    drop_wait_minutes: int = Field(
+        360, ge=0, description="How long after its scheduled start a night waits for its drop before it is skipped."
+    )
+    retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
+    retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
+    task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
+    failure_webhook_url: SecretStr | None = Field(
+        None, description="Receives a JSON POST when a run fails, is late or a push happens. Default: only the log."
+    )
+
+    # Drops and the window
+    window_nights: int = Field(
+        12, ge=0, description="Nights a run trains on, the night itself included; 0 for all so far."
+    )
+    half_life_nights: float = Field(3.0, ge=0, description="Age at which an example weighs half; 0 for no decay.")
+    max_missing_nights: int = Field(3, ge=0, description="Nights of the window that may have no drop.")
+    max_quarantined_share: Share = Field(
+        0.05, description="Above this share of bad rows in the night's drop the run stops."
+    )
+    min_headlines: int = Field(200, ge=1, description="Fewer usable headlines in the window stop the run.")
+    max_title_characters: int = Field(500, ge=1, description="A longer title is quarantined.")
+    label_codes: Annotated[dict[str, str], NoDecode] = Field(
+        {"0": "negative", "1": "neutral", "2": "positive"},
+        description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
+    )
+    require_success_marker: bool = Field(False, description="Read a drop only when it holds a `_SUCCESS` file.")
+    eval_percent: int = Field(
+        20, ge=1, le=50, description="Percent of the titles, by stable hash, kept for evaluation."
+    )
+
+    # Text, as the model sees it
+    lowercase: bool = Field(True, description="Lower-case the text.")
+    strip_accents: bool = Field(True, description="Remove accents: `eleição` becomes `eleicao`.")
+    strip_special_characters: bool = Field(True, description="Replace punctuation and symbols by a space.")
+    replace_digits: bool = Field(True, description="Replace every run of digits by one `#`-like token.")
+    remove_stop_words: bool = Field(False, description="Remove Portuguese stop words.")
+
+    # The quality bar
+    min_accuracy: Share = Field(0.60, description="A candidate below this accuracy is refused.")
+    min_macro_f1: Share = Field(0.40, description="A candidate below this macro-F1 is refused.")
+    max_accuracy_drop: Share = Field(
+        0.02, description="A candidate this much less accurate than the champion is refused."
+    )
+    max_macro_f1_drop: Share = Field(0.03, description="The same for macro-F1.")
+
+    # The run
+    seed: int = Field(20220201, description="Seed of everything random.")
+    enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
+    beam_runner_args: Annotated[tuple[str, ...], NoDecode] = Field(
+        (
+            "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+            "--sdk_container_image=unused",
+            "--direct_num_workers=1",
+        ),
+        description="Beam pipeline arguments, separated by spaces.",
+    )
+    preload: bool = Field(True, description="Import TFX once in the scheduler, so that tasks start warm.")
+
+    # Databases. The embedded server serves both unless `POSTGRES_EMBEDDED=false`.
+    postgres_embedded: bool = Field(
+        True, description="Run a private Postgres in `state_dir`; false to use other servers."
+    )
+    postgres_port: Port = Field(15432, description="Port of the embedded Postgres.")
+    postgres_password: SecretStr | None = Field(
+        None, description="Superuser password of the embedded Postgres. Made at first start."
+    )
+    mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
+    mlmd_port: Port | None = Field(None, description="Its port. Default: `POSTGRES_PORT`.")
+    mlmd_database: str = Field("mlmd", description="Its name.")
+    mlmd_user: str = Field("mlmd", description="Its role.")
+    mlmd_password: SecretStr | None = Field(
+        None, description="Its password: no spaces, quotes or backslashes. Made at first start."
+    )
+    airflow_db_host: str = Field("127.0.0.1", description="Server of Airflow's database.")
+    airflow_db_port: Port | None = Field(None, description="Its port. Default: `POSTGRES_PORT`.")
+    airflow_db_database: str = Field("airflow", description="Its name.")
+    airflow_db_user: str = Field("airflow", description="Its role.")
+    airflow_db_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
+
+    # Airflow
+    webserver_host: str = Field("127.0.0.1", description="Address the web server binds to.")
+    webserver_port: Port = Field(8080, description="Port of the Airflow web server.")
+    log_server_port: Port = Field(18793, description="Port on which the scheduler serves task logs to the web server.")
+    triggerer_log_server_port: Port = Field(18794, description="Port on which the triggerer serves its logs.")
+    supervisor_port: Port = Field(19001, description="Port of the process supervisor, on loopback.")
+    supervisor_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
+    airflow_admin_password: SecretStr | None = Field(
+        None, description="Password of the web user `admin`. Made at first start."
+    )
+    airflow_fernet_key: SecretStr | None = Field(
+        None, description="Encrypts Airflow's connections. Made at first start."
+    )
+    airflow_secret_key: SecretStr | None = Field(None, description="Signs Airflow's sessions. Made at first start.")
+
+    @field_validator("label_codes", mode="before")
+    @classmethod
+    def _parse_codes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if any(not separator for _, separator, _ in pairs):
+            raise ValueError("write code=label pairs separated by commas, such as 0=negative,1=neutral,2=positive")
+        return {code.strip(): label.strip() for code, _, label in pairs}
+
+    @field_validator("beam_runner_args", mode="before")
+    @classmethod
+    def _split_args(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("failure_webhook_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("mlmd_password")
+    @classmethod
+    def _plain_password(cls, value: SecretStr | None) -> SecretStr | None:
+        # MLMD joins its connection string unquoted.
+        if value and set(value.get_secret_value()) & set(" '\"\\"):
+            raise ValueError("MLMD cannot use a password with a space, a quote or a backslash; choose another")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: dict[str, object]) -> dict[str, object]:
+        def given(name: str) -> object:
+            return values.get(name) or cls.model_fields[name].default
+
+        state = _locate(given("state_dir"))
+        values["state_dir"] = state
+        values["drops_dir"] = _locate(given("drops_dir"))
+        values["serving_dir"] = _locate(values.get("serving_dir") or state / "serving" / "headlines")
+        values["pipeline_root"] = _locate(values.get("pipeline_root") or state / "pipelines")
+        for name in ("mlmd_port", "airflow_db_port"):
+            values[name] = values.get(name) or given("postgres_port")
+        return values
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Where the values made at first start are kept, one file (mode 0600) per setting."""
+        return self.state_dir / "secrets"
+
+    @property
+    def airflow_home(self) -> Path:
+        """Airflow's home: its configuration and its logs."""
+        return self.state_dir / "airflow"
+
+    def secret(self, name: str) -> str:
+        """The plain value of the secret setting `name`.
+
+        Raises:
+          SettingsError: it is not set.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise SettingsError(
+                f"{name.upper()} is not set; run `retraining up` once, or copy .env.example to .env and set it"
+            )
+        return value.get_secret_value()
+
+    @classmethod
+    def from_env(cls, **overrides: object) -> Self:
+        """Reads the settings.
+
+        Args:
+          **overrides: fields that win over the environment.
+
+        Raises:
+          SettingsError: one line per setting that is wrong.
+        """
+        try:
+            located = _Places(_env_file=CHECKOUT / ".env")  # type: ignore[call-arg]
+            secrets_dir = _locate(overrides.get("state_dir") or located.state_dir) / "secrets"
+            return cls(
+                _env_file=CHECKOUT / ".env",  # type: ignore[call-arg]
+                _secrets_dir=secrets_dir if secrets_dir.is_dir() else None,
+                **overrides,
+            )
+        except ValidationError as error:
+            raise SettingsError(
+                "\n".join(_explain(problem["loc"], problem["input"], problem["msg"]) for problem in error.errors())
+            ) from None
+
+
+def _locate(path: object) -> Path:
+    """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
+    return CHECKOUT / Path(str(path)).expanduser()
+
+
+def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:
+    name = str(location[0]).upper() if location else "settings"
+    secret = bool(location) and "Secret" in str(Settings.model_fields[str(location[0])].annotation)
+    shown = "" if secret or not location else f"={value!r}"
+    return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
+
+
+class _Places(BaseSettings):
+    """What must be known before the secrets can be found."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    state_dir: Path = CHECKOUT / "var"
