@@ -4,12 +4,24 @@ The only module that reads the environment; nothing here may import tfx, tensorf
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+ENV_FILE = CHECKOUT / ".env"
+
+_DROP_RULES = (
+    "window_nights",
+    "half_life_nights",
+    "max_missing_nights",
+    "label_codes",
+    "max_title_characters",
+    "require_success_marker",
+    "eval_percent",
+)
+_TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -186,6 +198,16 @@ class Settings(BaseSettings):
         return values
 
     @property
+    def drop_rules(self) -> dict[str, Any]:
+        """The settings that decide which rows of which drops are used, as HeadlineExampleGen takes them."""
+        return self.model_dump(include=set(_DROP_RULES))
+
+    @property
+    def text_rules(self) -> dict[str, bool]:
+        """The settings that decide how the model sees a title, as `modules.preprocessing` takes them."""
+        return self.model_dump(include=set(_TEXT_RULES))
+
+    @property
     def secrets_dir(self) -> Path:
         """Where the values made at first start are kept, one file (mode 0600) per setting."""
         return self.state_dir / "secrets"
@@ -201,7 +223,7 @@ class Settings(BaseSettings):
         Raises:
           SettingsError: it is not set.
         """
-        value = getattr(self, name)
+        value: SecretStr | None = getattr(self, name)
         if value is None:
             raise SettingsError(
                 f"{name.upper()} is not set; run `retraining up` once, or copy .env.example to .env and set it"
@@ -209,7 +231,7 @@ class Settings(BaseSettings):
         return value.get_secret_value()
 
     @classmethod
-    def from_env(cls, **overrides: object) -> Self:
+    def from_env(cls, **overrides: Any) -> Self:
         """Reads the settings.
 
         Args:
@@ -219,10 +241,10 @@ class Settings(BaseSettings):
           SettingsError: one line per setting that is wrong.
         """
         try:
-            located = _Places(_env_file=CHECKOUT / ".env")  # type: ignore[call-arg]
+            located = _Places(_env_file=ENV_FILE)
             secrets_dir = _locate(overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(
-                _env_file=CHECKOUT / ".env",  # type: ignore[call-arg]
+                _env_file=ENV_FILE,
                 _secrets_dir=secrets_dir if secrets_dir.is_dir() else None,
                 **overrides,
             )

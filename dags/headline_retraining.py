@@ -1,0 +1,63 @@
+"""The nightly DAG: TFX's pipeline, run by Airflow, behind a sensor that waits for the night's drop.
+
+Schedule, parameters and Airflow's own operators only; what a night does is in retraining/pipeline.py.
+"""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.models.param import Param
+from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
+
+from retraining.launcher import airflow_pipeline_config
+from retraining.operators import AnnouncePush, DropSensor, FailureNotifier
+from retraining.pipeline import NIGHT, create_pipeline
+from retraining.settings import Settings
+
+settings = Settings.from_env()
+
+dag = AirflowDagRunner(
+    airflow_pipeline_config(
+        {
+            "description": "Retrains the headline model on the night's drop, judges it, and pushes it if it wins.",
+            "doc_md": __doc__,
+            "schedule": None if settings.schedule == "none" else settings.schedule,
+            "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
+            "catchup": settings.catchup,
+            "max_active_runs": 1,
+            "tags": ["headlines", "tfx"],
+            "params": {
+                "night": Param(
+                    None,
+                    type=["null", "string"],
+                    format="date",
+                    title="Night",
+                    description="Train for this night instead of the run's own, `YYYY-MM-DD`.",
+                ),
+                "force": Param(
+                    False, type="boolean", title="Force", description="Run although this night was run before."
+                ),
+            },
+            "default_args": {
+                "owner": "headlines",
+                "retries": settings.retries,
+                "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+                "retry_exponential_backoff": True,
+                "max_retry_delay": timedelta(minutes=15),
+                "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
+                "on_failure_callback": FailureNotifier(),
+            },
+        }
+    )
+).run(create_pipeline(settings))
+
+wait_for_drop = DropSensor(
+    task_id="wait_for_drop",
+    night=NIGHT,
+    force="{{ params.force }}",
+    settings=settings,
+    execution_timeout=None,
+    dag=dag,
+)
+wait_for_drop >> [task for task in dag.roots if task is not wait_for_drop]
+dag.get_task("Pusher") >> AnnouncePush(task_id="announce_push", dag=dag)

@@ -1,0 +1,29 @@
+"""Names of the features, raw and transformed, and of the labels in their class order.
+
+Standard library only: pipelines, components and the command line import these names.
+"""
+
+TITLE = "title"
+LABEL = "sentiment"
+NIGHT = "night"
+WEIGHT = "weight"
+
+# Derived from the title by Transform.
+TOKENS = "tokens"
+TOKEN_COUNT = "token_count"
+NGRAMS = "ngrams"
+TITLE_BUCKET = "title_bucket"
+
+# The class order of every probability vector; an example's label id is an index into it.
+LABELS = ("negative", "neutral", "positive")
+
+# The transform graph maps a missing or unknown label to this id.
+UNKNOWN_LABEL_ID = -1
+
+# `TITLE_BUCKET` lies in [0, TITLE_BUCKETS): a percentile of the titles by stable hash.
+TITLE_BUCKETS = 100
+
+
+def transformed_name(key: str) -> str:
+    """Name which the feature `key` bears after Transform."""
+    return key + "_xf"

@@ -1,0 +1,278 @@
+"""The network, its training, and the Trainer's entry point `run_fn`.
+
+No text is touched here and no request is answered: see preprocessing.py and signatures.py.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules.calibration import Calibration, fit_offsets, fit_temperature
+from modules.features import (
+    LABEL,
+    LABELS,
+    NGRAMS,
+    TITLE_BUCKET,
+    TOKEN_COUNT,
+    TOKENS,
+    WEIGHT,
+    transformed_name,
+)
+from modules.hyperparameters import Hyperparameters
+from modules.preprocessing import MAX_TOKENS, NGRAM_BUCKETS, VOCABULARY_NAME
+from modules.signatures import export
+
+log = logging.getLogger(__name__)
+
+NETWORK_INPUTS = (TOKENS, TOKEN_COUNT, NGRAMS)
+
+
+@keras.saving.register_keras_serializable("headlines")
+class PositionedEmbedding(keras.layers.Layer):
+    """The sum of a token's embedding and of its position's, both learnt: int [n, length] -> float [n, length, size]."""
+
+    def __init__(self, token_ids: int, length: int, size: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.tokens = keras.layers.Embedding(token_ids, size)
+        self.positions = keras.layers.Embedding(length, size)
+        self.length = length
+
+    def call(self, token_ids: Any) -> Any:
+        return self.tokens(token_ids) + self.positions(keras.ops.arange(self.length))
+
+
+def build_network(token_ids: int, hyperparameters: Hyperparameters) -> keras.Model:
+    """The Transformer and, beside it, the wide path: features -> logits.
+
+    Args:
+      token_ids: number of token ids, padding and unknown included.
+      hyperparameters: sizes.
+
+    Returns:
+      A model of {tokens int [n, MAX_TOKENS], token_count int [n, 1], ngrams sparse [n, NGRAM_BUCKETS]} to
+      logits float [n, len(LABELS)].
+    """
+    size = hyperparameters.embedding_size
+    tokens = keras.Input((MAX_TOKENS,), dtype="int64", name=TOKENS)
+    token_count = keras.Input((1,), dtype="int64", name=TOKEN_COUNT)
+    ngrams = keras.Input((NGRAM_BUCKETS,), dtype="float32", sparse=True, name=NGRAMS)
+
+    is_token = keras.ops.arange(MAX_TOKENS, dtype="int64") < token_count
+    x = PositionedEmbedding(token_ids, MAX_TOKENS, size)(tokens)
+    for _ in range(hyperparameters.blocks):
+        attended = keras.layers.LayerNormalization()(x)
+        attended = keras.layers.MultiHeadAttention(
+            hyperparameters.attention_heads, size // hyperparameters.attention_heads
+        )(attended, attended, attention_mask=is_token[:, None, :])
+        x = x + keras.layers.Dropout(hyperparameters.dropout)(attended)
+        fed = keras.layers.LayerNormalization()(x)
+        fed = keras.layers.Dense(hyperparameters.feed_forward_size, activation="gelu")(fed)
+        fed = keras.layers.Dense(size)(fed)
+        x = x + keras.layers.Dropout(hyperparameters.dropout)(fed)
+    x = keras.layers.LayerNormalization()(x)
+    # Mean over the words alone; an empty title pools to zeros.
+    mask = keras.ops.cast(is_token, x.dtype)[:, :, None]
+    pooled = keras.ops.sum(x * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
+    logits = keras.layers.Dense(len(LABELS))(keras.layers.Dropout(hyperparameters.dropout)(pooled))
+    if hyperparameters.wide_path:
+        # Starts at zero, so that an n-gram never seen in training says nothing.
+        logits = logits + keras.layers.Dense(len(LABELS), use_bias=False, kernel_initializer="zeros", name="wide")(ngrams)
+    return keras.Model({TOKENS: tokens, TOKEN_COUNT: token_count, NGRAMS: ngrams}, logits, name="headlines")
+
+
+class Rows(NamedTuple):
+    """Some transformed examples, as a dataset of serialized records.
+
+    Attributes:
+      records: string scalars, cached in memory.
+      size: how many.
+      mean_weight: mean of their weights.
+      class_shares: float [len(LABELS)], weighted shares of the classes.
+    """
+
+    records: tf.data.Dataset
+    size: int
+    mean_weight: float
+    class_shares: np.ndarray
+
+
+def read_rows(patterns: list[str], keep_bucket: Callable[[tf.Tensor], tf.Tensor]) -> Rows:
+    """Reads the labelled examples whose title bucket is to be kept.
+
+    Args:
+      patterns: globs of gzipped TFRecords of transformed examples.
+      keep_bucket: title bucket (int64 scalar) -> bool scalar.
+    """
+    label, weight, bucket = map(transformed_name, (LABEL, WEIGHT, TITLE_BUCKET))
+    spec = {
+        label: tf.io.FixedLenFeature([], tf.int64),
+        weight: tf.io.FixedLenFeature([], tf.float32),
+        bucket: tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def is_wanted(record: tf.Tensor) -> tf.Tensor:
+        row = tf.io.parse_single_example(record, spec)
+        return keep_bucket(row[bucket]) & (row[label] >= 0)
+
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").filter(is_wanted).cache()
+    class_weights = np.zeros(len(LABELS))
+    size = 0
+    for row in records.batch(1024).map(lambda batch: tf.io.parse_example(batch, spec)).as_numpy_iterator():
+        size += len(row[label])
+        class_weights += np.bincount(row[label], weights=row[weight], minlength=len(LABELS))
+    total = class_weights.sum()
+    # One imaginary example of weight 1 per class keeps every share above zero.
+    return Rows(records, size, total / max(size, 1), (class_weights + 1) / (total + len(LABELS)))
+
+
+def make_batches(
+    rows: Rows, feature_spec: dict[str, Any], batch_size: int, shuffle_seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches of (network inputs, one-hot labels [n, len(LABELS)], weights [n] of mean 1).
+
+    Args:
+      rows: what to batch.
+      feature_spec: of the transformed examples.
+      batch_size: rows per batch; the last may be smaller.
+      shuffle_seed: shuffle anew in each pass, the same way for the same seed; None keeps the order.
+    """
+
+    def parse(batch: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+        row = tf.io.parse_example(batch, feature_spec)
+        inputs = {key: row[transformed_name(key)] for key in NETWORK_INPUTS}
+        one_hot = tf.one_hot(row[transformed_name(LABEL)][:, 0], len(LABELS))
+        return inputs, one_hot, row[transformed_name(WEIGHT)][:, 0] / rows.mean_weight
+
+    records = rows.records
+    if shuffle_seed is not None:
+        records = records.shuffle(rows.size, seed=shuffle_seed)
+    return records.batch(batch_size).map(parse, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+class _EpochLog(keras.callbacks.Callback):
+    """One line per epoch in the log."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        measures = ", ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in (logs or {}).items())
+        seconds = time.monotonic() - self.started
+        log.info("Epoch %d/%d in %.1f s: %s", epoch + 1, self.params["epochs"], seconds, measures)
+
+
+def train(
+    network: keras.Model,
+    training: tf.data.Dataset,
+    steps_per_epoch: int,
+    validation: tf.data.Dataset | None,
+    hyperparameters: Hyperparameters,
+    tensorboard_dir: str | None = None,
+) -> None:
+    """Trains `network` in place.
+
+    Args:
+      network: as `build_network` makes it.
+      training: batches, as `make_batches` makes them.
+      steps_per_epoch: how many there are in one pass.
+      validation: batches to measure after each epoch; never trained on.
+      hyperparameters: of the training.
+      tensorboard_dir: where TensorBoard finds the curves; None writes none.
+    """
+    steps = steps_per_epoch * hyperparameters.epochs
+    warmup_steps = round(steps * hyperparameters.warmup_share)
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(
+            0.0, max(steps - warmup_steps, 1), warmup_target=hyperparameters.learning_rate, warmup_steps=warmup_steps
+        ),
+        weight_decay=hyperparameters.weight_decay,
+        global_clipnorm=hyperparameters.clip_norm,
+        use_ema=hyperparameters.ema_momentum > 0,
+        ema_momentum=hyperparameters.ema_momentum,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    network.compile(
+        optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=hyperparameters.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # XLA makes the wide path's sparse product twelve times slower.
+        jit_compile=False,
+    )
+    callbacks: list[keras.callbacks.Callback] = [_EpochLog()]
+    if hyperparameters.ema_momentum > 0:
+        # Before the log, so that the validation line measures the weights that would be exported.
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights())
+    if tensorboard_dir:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard_dir, write_graph=False))
+    network.fit(
+        training, epochs=hyperparameters.epochs, validation_data=validation, callbacks=callbacks, verbose=0
+    )
+
+
+def calibrate(
+    network: keras.Model, validation: tf.data.Dataset, class_shares: np.ndarray, hyperparameters: Hyperparameters
+) -> Calibration:
+    """Fits what `hyperparameters` ask for to rows which `network` was not trained on."""
+    batches = [(network(inputs, training=False).numpy(), labels.numpy()) for inputs, labels, _ in validation]
+    logits = np.concatenate([logits for logits, _ in batches])
+    label_ids = np.concatenate([labels for _, labels in batches]).argmax(axis=1)
+    temperature = fit_temperature(logits, label_ids) if hyperparameters.calibrate else 1.0
+    offsets = fit_offsets(logits, label_ids, class_shares, temperature, hyperparameters.max_logit_adjustment)
+    return Calibration(temperature, offsets)
+
+
+def run_fn(fn_args: Any) -> None:
+    """TFX Trainer's entry point: trains on the `train` split and exports to `fn_args.serving_model_dir`.
+
+    The `eval` split is not read: what validates and calibrates comes out of the `train` split.
+
+    Args:
+      fn_args: tfx FnArgs; custom_config holds `hyperparameters` (overrides by name), `seed` and `code_hash`.
+
+    Raises:
+      ValueError: a hyperparameter is unknown or wrong, or there is nothing to train on.
+    """
+    started = time.monotonic()
+    config = fn_args.custom_config or {}
+    hyperparameters = Hyperparameters.from_overrides(config.get("hyperparameters"))
+    seed = int(config.get("seed", 0))
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+    transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+    feature_spec = transform_output.transformed_feature_spec()
+    withheld = hyperparameters.validation_percent
+    training = read_rows(fn_args.train_files, lambda bucket: bucket >= withheld)
+    validation = read_rows(fn_args.train_files, lambda bucket: bucket < withheld)
+    if not training.size or (withheld and not validation.size):
+        raise ValueError(
+            f"{training.size} labelled examples to train on and {validation.size} to validate on in "
+            f"{fn_args.train_files}; give at least a few hundred headlines"
+        )
+    log.info("Training on %d headlines, validating on %d, seed %d: %s", training.size, validation.size, seed, hyperparameters)
+
+    # Padding and unknown words have an id each beside the vocabulary.
+    network = build_network(transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2, hyperparameters)
+    steps_per_epoch = -(-training.size // hyperparameters.batch_size)
+    validation_batches = make_batches(validation, feature_spec, 256) if withheld else None
+    train(
+        network,
+        make_batches(training, feature_spec, hyperparameters.batch_size, shuffle_seed=seed),
+        steps_per_epoch,
+        validation_batches,
+        hyperparameters,
+        tensorboard_dir=fn_args.model_run_dir,
+    )
+    calibration = Calibration(1.0, (0.0,) * len(LABELS))
+    if validation_batches is not None:
+        calibration = calibrate(network, validation_batches, training.class_shares, hyperparameters)
+    log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
+    export(network, transform_output, calibration, fn_args.serving_model_dir)
+    log.info("Trained and exported in %.1f s", time.monotonic() - started)

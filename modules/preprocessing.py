@@ -1,0 +1,229 @@
+"""From raw headlines to what the network reads: the one place where text is touched, all of it TensorFlow.
+
+No training code may live here: this graph is what training and serving share, so it must not know which of them runs.
+"""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules.features import (
+    LABEL,
+    LABELS,
+    NGRAMS,
+    TITLE,
+    TITLE_BUCKET,
+    TITLE_BUCKETS,
+    TOKEN_COUNT,
+    TOKENS,
+    UNKNOWN_LABEL_ID,
+    WEIGHT,
+    transformed_name,
+)
+
+# A headline has 11 words at the median and 18 at the 99th percentile.
+MAX_TOKENS = 32
+# Bounds the cost of one request: what follows in a longer title is not read.
+MAX_CHARACTERS = 1_000
+VOCABULARY_NAME = "tokens"
+MAX_VOCABULARY = 20_000
+# A word seen once teaches its embedding nothing but its own headline; it is better read as an unknown word.
+MIN_WORD_COUNT = 2
+NGRAM_BUCKETS = 65_536
+WORD_NGRAMS = (1, 2)
+CHARACTER_NGRAMS = (2, 3, 4, 5)
+
+# Negations (não, nem, nunca, sem) are missing on purpose: they carry sentiment.
+STOP_WORDS = tuple(
+    """
+    a à ao aos aquela aquelas aquele aqueles aquilo as às até com como da das de dela delas dele deles depois do dos e é
+    ela elas ele eles em entre era eram essa essas esse esses esta está estão estar estas estava este estes eu foi foram
+    há isso isto já lhe lhes mais mas me mesmo meu meus minha minhas na nas no nos nós nossa nossas nosso nossos num numa
+    o os ou para pela pelas pelo pelos por qual quando que quem são se seja ser será seu seus só sua suas também te tem
+    têm ter teu teus tinha tu tua tuas um uma você vocês
+    """.split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings:
+    """How a title is normalised before words and n-grams are read from it.
+
+    Attributes:
+      lowercase: lower-case the text.
+      strip_accents: `eleição` becomes `eleicao`; a letter and its separate accent become the letter.
+      strip_special_characters: all but letters, digits and spaces becomes a space.
+      replace_digits: a number, its separators included, becomes `0`.
+      remove_stop_words: drop Portuguese function words, negations excepted.
+    """
+
+    lowercase: bool = True
+    strip_accents: bool = True
+    strip_special_characters: bool = True
+    replace_digits: bool = True
+    remove_stop_words: bool = False
+
+    @classmethod
+    def from_config(cls, custom_config: Mapping[str, Any] | None) -> "TextSettings":
+        """Reads the `text` entry of Transform's custom_config; what it leaves out keeps its default.
+
+        Raises:
+          ValueError: a setting is unknown or not a bool; the message names it.
+        """
+        text = dict((custom_config or {}).get("text") or {})
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name, value in text.items():
+            if name not in known:
+                raise ValueError(f"unknown text setting {name!r}; known are {', '.join(known)}")
+            if not isinstance(value, bool):
+                raise ValueError(f"text setting {name} is {value!r}; it must be true or false")
+        return cls(**text)
+
+
+def _accent_table() -> list[int]:
+    """Maps a code point below U+2000 to its base letter, and a combining accent to 0."""
+    table = list(range(0x2000))
+    for code_point in table:
+        character = chr(code_point)
+        if unicodedata.combining(character):
+            table[code_point] = 0
+            continue
+        base = [part for part in unicodedata.normalize("NFD", character) if not unicodedata.combining(part)]
+        if len(base) == 1:
+            table[code_point] = ord(base[0])
+    return table
+
+
+def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
+    """Normalises titles; any bytes are accepted.
+
+    Args:
+      titles: string [n]; invalid UTF-8 and control characters are read as spaces.
+      settings: which steps to take.
+
+    Returns:
+      string [n], valid UTF-8, words separated by single spaces, at most MAX_CHARACTERS long.
+    """
+    code_points = tf.strings.unicode_decode(
+        titles, "UTF-8", errors="replace", replacement_char=ord(" "), replace_control_characters=True
+    )[:, :MAX_CHARACTERS]
+    if settings.strip_accents:
+        # TensorFlow has no Unicode normalisation of its own, so the decomposition is looked up.
+        table = tf.constant(_accent_table(), tf.int32)
+        values = code_points.flat_values
+        in_table = tf.gather(table, tf.minimum(values, table.shape[0] - 1))
+        values = tf.where(values < table.shape[0], in_table, values)
+        code_points = code_points.with_flat_values(values)
+        code_points = tf.ragged.boolean_mask(code_points, code_points > 0)
+    text = tf.strings.unicode_encode(code_points, "UTF-8")
+    if settings.lowercase:
+        text = tf.strings.lower(text, encoding="utf-8")
+    if settings.replace_digits:
+        text = tf.strings.regex_replace(text, r"\p{Nd}+(?:[.,:]\p{Nd}+)*", "0")
+    if settings.strip_special_characters:
+        text = tf.strings.regex_replace(text, r"[^\p{L}\p{M}\p{N}]", " ")
+    words = tf.strings.split(text)
+    if settings.remove_stop_words:
+        plain = dataclasses.replace(settings, remove_stop_words=False, lowercase=True)
+        stop_words = normalize_text(tf.constant(STOP_WORDS), plain)
+        lowered = tf.strings.lower(words.flat_values, encoding="utf-8")
+        is_stop_word = tf.reduce_any(lowered[:, tf.newaxis] == stop_words[tf.newaxis, :], axis=1)
+        words = tf.ragged.boolean_mask(words, words.with_flat_values(~is_stop_word))
+    return tf.strings.reduce_join(words, axis=-1, separator=" ")
+
+
+def count_ngrams(text: tf.Tensor) -> tf.SparseTensor:
+    """Counts the hashed n-grams of words and of characters in each text.
+
+    Args:
+      text: string [n], normalised.
+
+    Returns:
+      float32 sparse [n, NGRAM_BUCKETS], indices in order.
+    """
+    words = tf.strings.ngrams(tf.strings.split(text), WORD_NGRAMS, separator=" ")
+    # The spaces at both ends let an n-gram tell the start or the end of a word from its middle.
+    characters = tf.strings.unicode_split(tf.strings.join([" ", text, " "]), "UTF-8")
+    characters = tf.strings.ngrams(characters, CHARACTER_NGRAMS, separator="")
+    # The prefix keeps the word `se` and the letters `se` apart.
+    words = words.with_flat_values(tf.strings.join(["w:", words.flat_values]))
+    characters = characters.with_flat_values(tf.strings.join(["c:", characters.flat_values]))
+    ngrams = tf.concat([words, characters], axis=1)
+    buckets = tf.strings.to_hash_bucket_fast(ngrams.flat_values, NGRAM_BUCKETS)
+    cells = tf.sort(tf.cast(ngrams.value_rowids(), tf.int64) * NGRAM_BUCKETS + buckets)
+    cells, _, counts = tf.unique_with_counts(cells)
+    return tf.SparseTensor(
+        indices=tf.stack([cells // NGRAM_BUCKETS, cells % NGRAM_BUCKETS], axis=1),
+        values=tf.cast(counts, tf.float32),
+        dense_shape=tf.stack([tf.shape(text, tf.int64)[0], NGRAM_BUCKETS]),
+    )
+
+
+def _weigh_ngrams(counts: tf.SparseTensor) -> tf.SparseTensor:
+    """Sublinear TF-IDF with rows of L2 norm 1; the document frequencies come from Transform's analysis."""
+    rows, buckets = counts.indices[:, 0], counts.indices[:, 1]
+    batch_size = counts.dense_shape[0]
+    in_document = tf.math.unsorted_segment_sum(tf.ones_like(counts.values), buckets, NGRAM_BUCKETS)
+    document_frequency = tft.sum(in_document[tf.newaxis, :], reduce_instance_dims=False)
+    documents = tft.sum(tf.ones([batch_size]))
+    idf = tf.math.log((1.0 + documents) / (1.0 + document_frequency)) + 1.0
+    values = (1.0 + tf.math.log(counts.values)) * tf.gather(idf, buckets)
+    norms = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(values), rows, batch_size))
+    return tf.SparseTensor(counts.indices, values / tf.gather(norms, rows), counts.dense_shape)
+
+
+def _first_value(feature: tf.Tensor | tf.SparseTensor, default: Any) -> tf.Tensor:
+    """The first value of each example, or `default` where it has none: shape [n], from [n, 0 or more]."""
+    if isinstance(feature, tf.SparseTensor):
+        first = tf.sparse.slice(feature, [0, 0], [feature.dense_shape[0], 1])
+        shape = tf.stack([feature.dense_shape[0], 1])
+        feature = tf.sparse.to_dense(tf.SparseTensor(first.indices, first.values, shape), default)
+    return tf.reshape(feature, [-1])
+
+
+def preprocessing_fn(
+    inputs: dict[str, tf.Tensor | tf.SparseTensor], custom_config: Mapping[str, Any] | None = None
+) -> dict[str, tf.Tensor | tf.SparseTensor]:
+    """Transform's entry point; the label and the weight may be missing, as they are in serving.
+
+    Args:
+      inputs: raw features by name; `title` and `sentiment` string, `weight` float32, each dense [n, 1] or sparse.
+      custom_config: {"text": {setting of TextSettings: bool}}.
+
+    Returns:
+      The transformed features, their names ending in `_xf`:
+      tokens int64 [n, MAX_TOKENS], 0 after the last word, the largest id for unknown words;
+      token_count int64 [n, 1]; ngrams float32 sparse [n, NGRAM_BUCKETS];
+      title_bucket int64 [n, 1], a stable hash of the normalised title in [0, TITLE_BUCKETS);
+      sentiment int64 [n, 1], an index into LABELS or UNKNOWN_LABEL_ID; weight float32 [n, 1], 1 if missing.
+
+    Raises:
+      ValueError: a text setting is unknown.
+    """
+    text = normalize_text(_first_value(inputs[TITLE], ""), TextSettings.from_config(custom_config))
+    words = tf.strings.split(text)[:, :MAX_TOKENS]
+    word_ids = tft.compute_and_apply_vocabulary(
+        words,
+        top_k=MAX_VOCABULARY,
+        frequency_threshold=MIN_WORD_COUNT,
+        num_oov_buckets=1,
+        vocab_filename=VOCABULARY_NAME,
+    )
+    ngrams = _weigh_ngrams(count_ngrams(text))
+    tft.experimental.annotate_sparse_output_shape(ngrams, tf.constant([NGRAM_BUCKETS], tf.int64))
+
+    is_label = _first_value(inputs[LABEL], "")[:, tf.newaxis] == tf.constant(LABELS)[tf.newaxis, :]
+    label_id = tf.where(tf.reduce_any(is_label, axis=1), tf.argmax(is_label, axis=1), UNKNOWN_LABEL_ID)
+    outputs = {
+        TOKENS: (word_ids + 1).to_tensor(default_value=0, shape=[None, MAX_TOKENS]),
+        TOKEN_COUNT: words.row_lengths()[:, tf.newaxis],
+        NGRAMS: ngrams,
+        TITLE_BUCKET: tf.strings.to_hash_bucket_fast(text, TITLE_BUCKETS)[:, tf.newaxis],
+        LABEL: label_id[:, tf.newaxis],
+        WEIGHT: _first_value(inputs[WEIGHT], 1.0)[:, tf.newaxis],
+    }
+    return {transformed_name(key): value for key, value in outputs.items()}

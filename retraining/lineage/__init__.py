@@ -1,0 +1,9 @@
+"""The read side: MLMD's tables in Postgres become plain dataclasses that the web UI and the command line show.
+
+psycopg2 and SQL only: no tfx, tensorflow, airflow or ml_metadata here.
+"""
+
+from retraining.lineage.connection import LineageError, connect
+from retraining.lineage.nights import Check, NightReport, nights, run_report
+
+__all__ = ["Check", "LineageError", "NightReport", "connect", "nights", "run_report"]

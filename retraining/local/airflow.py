@@ -1,0 +1,152 @@
+"""How Airflow is set up on one box: the environment of its processes, and what prepares its database.
+
+Nothing here may import airflow: its settings are environment variables and its commands are processes.
+"""
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from retraining.local import postgres
+from retraining.settings import CHECKOUT, Settings
+
+ADMIN = "admin"
+"""The web user made at first start."""
+
+MARK = "RETRAINING_SERVICE_OF"
+"""Set to the state folder in every process of a service, so that `down` finds what outlived its parent."""
+
+_QUIET = {
+    # Start-up banners of TensorFlow, absl and gRPC; warnings and errors stay.
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "GRPC_VERBOSITY": "ERROR",
+    # Each filter matches the beginning of one message, never a whole category.
+    "PYTHONWARNINGS": ",".join(
+        f"ignore:{message}"
+        for message in (
+            "You are using a Python version",
+            "You are using a non-supported Python version",
+        )
+    ),
+}
+
+
+def url(settings: Settings) -> str:
+    """The SQLAlchemy address of Airflow's database, password included."""
+    user, password = quote(settings.airflow_db_user, safe=""), quote(settings.secret("airflow_db_password"), safe="")
+    place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{quote(settings.airflow_db_database, safe='')}"
+    return f"postgresql+psycopg2://{user}:{password}@{place}"
+
+
+def web_address(settings: Settings) -> str:
+    """Where the web server answers, for a browser on this machine."""
+    host = "127.0.0.1" if settings.webserver_host == "0.0.0.0" else settings.webserver_host
+    return f"http://{host}:{settings.webserver_port}"
+
+
+def environment(settings: Settings, dags_folder: Path = CHECKOUT / "dags") -> dict[str, str]:
+    """The whole environment of every process of the service, this process' own included."""
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    if settings.postgres_embedded:
+        path.insert(1, str(postgres.find_binaries()))
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        # Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up.
+        if not name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"))
+    }
+    return {
+        **inherited,
+        **_exported(settings),
+        **_QUIET,
+        **_airflow_settings(settings, dags_folder),
+        "PATH": os.pathsep.join(path),
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONUNBUFFERED": "1",
+        # Otherwise a process that renames itself overwrites the environment others see, and with it the mark.
+        "SPT_NOENV": "1",
+        MARK: str(settings.state_dir),
+    }
+
+
+def _exported(settings: Settings) -> dict[str, str]:
+    """The settings as the environment variables they are read from."""
+    exported = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, dict):
+            value = ",".join(f"{code}={label}" for code, label in value.items())
+        elif isinstance(value, tuple):
+            value = " ".join(value)
+        exported[name.upper()] = str(value)
+    return exported
+
+
+def _airflow_settings(settings: Settings, dags_folder: Path) -> dict[str, str]:
+    sections: dict[str, dict[str, object]] = {
+        "core": {
+            "executor": "LocalExecutor",
+            "parallelism": (os.cpu_count() or 2) + 2,
+            "dags_folder": dags_folder,
+            "plugins_folder": CHECKOUT / "plugins",
+            "load_examples": False,
+            "dags_are_paused_at_creation": True,
+            "fernet_key": settings.secret("airflow_fernet_key"),
+            # Importing TFX without a warm parent takes 10-60 s on a busy machine.
+            "dagbag_import_timeout": 180,
+            "dag_file_processor_timeout": 240,
+            "min_serialized_dag_update_interval": 5,
+            "min_serialized_dag_fetch_interval": 5,
+            # The name a task was started under must stay the same while a laptop changes networks.
+            "hostname_callable": "socket.gethostname",
+            "killed_task_cleanup_time": 20,
+        },
+        "database": {
+            "sql_alchemy_conn": url(settings),
+            "load_default_connections": False,
+        },
+        "api": {
+            "auth_backends": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth,"
+            "airflow.providers.fab.auth_manager.api.auth.backend.session",
+        },
+        "webserver": {
+            "web_server_host": settings.webserver_host,
+            "web_server_port": settings.webserver_port,
+            "base_url": web_address(settings),
+            "secret_key": settings.secret("airflow_secret_key"),
+            "workers": 2,
+            "default_ui_timezone": settings.timezone,
+            "warn_deployment_exposure": False,
+            "instance_name": "Headline retraining",
+        },
+        "scheduler": {
+            "job_heartbeat_sec": 2,
+            "scheduler_heartbeat_sec": 2,
+            "scheduler_idle_sleep_time": 0.2,
+            "min_file_process_interval": 15,
+            "dag_dir_list_interval": 60,
+            "parsing_processes": 1,
+            "catchup_by_default": False,
+            "orphaned_tasks_check_interval": 30,
+            "scheduler_zombie_task_threshold": 60,
+        },
+        "logging": {
+            "colored_console_log": False,
+        },
+        # In milliseconds, as Airflow 3 has them: the old unit warns at every start.
+        "metrics": {"timer_unit_consistency": True},
+        "usage_data_collection": {"enabled": False},
+    }
+    variables = {"AIRFLOW_HOME": str(settings.airflow_home)}
+    for section, options in sections.items():
+        for option, value in options.items():
+            variables[f"AIRFLOW__{section.upper()}__{option.upper()}"] = str(value)
+    return variables

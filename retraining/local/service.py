@@ -1,0 +1,300 @@
+"""The service on one box: up, down, and what runs.
+
+Nothing here prints: callers hand in where progress goes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psutil
+import psycopg2
+
+from retraining.local import airflow, ports, postgres, secrets, supervisor
+from retraining.settings import CHECKOUT, Settings
+
+POSTGRES = supervisor.Program("postgres", "", priority=1, stop_signal="INT", stop_group=False, stop_seconds=20)
+AIRFLOW_PROGRAMS = (
+    # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address).
+    supervisor.Program("scheduler", "python -m airflow scheduler --skip-serve-logs", priority=20, stop_seconds=25),
+    supervisor.Program("triggerer", "python -m airflow triggerer --skip-serve-logs", priority=20),
+    supervisor.Program("webserver", "python -m airflow webserver", priority=30),
+)
+MIN_FREE_BYTES = 2 * 2**30
+START_SECONDS = 240
+"""The longest a start may take, on a machine busy with other things."""
+
+Report = Callable[[str], None]
+
+
+class ServiceError(RuntimeError):
+    """The service could not be started or reached; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What of the service answers, by program name, with a word on each."""
+
+    programs: dict[str, str]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether everything runs and is healthy."""
+        return bool(self.programs) and all(state == "healthy" for state in self.programs.values())
+
+
+def up(settings: Settings, report: Report) -> Settings:
+    """Starts whatever of the service does not run; the caller holds the lock.
+
+    Whatever goes wrong, an interrupt included, what this call started is stopped again.
+
+    Args:
+      settings: the settings to run with; a service that runs with others is started anew.
+      report: receives one short line per step.
+
+    Returns:
+      The settings with the secrets made on the way.
+
+    Raises:
+      ServiceError, PortTakenError, PostgresError, SupervisorError: each with what to do.
+    """
+    settings = secrets.make_missing(settings)
+    environment = airflow.environment(settings)
+    fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()
+    was_running = supervisor.find(settings) is not None
+    marker = settings.state_dir / "started-with"
+    if was_running and marker.is_file() and marker.read_text() != fingerprint:
+        report("settings have changed since the service was started: starting it anew")
+        down(settings)
+        was_running = False
+    if was_running and health(settings).is_up:
+        return settings
+    try:
+        if not was_running:
+            _end_leftovers(settings)
+            ports.check_free(settings)
+            _check_disk(settings)
+            marker.write_text(fingerprint)
+            programs = [POSTGRES] if settings.postgres_embedded else []
+            supervisor.start(settings, [*programs, *AIRFLOW_PROGRAMS], environment)
+        _start(settings, environment, report)
+    except BaseException:
+        if not was_running:
+            with uninterrupted():
+                down(settings)
+        raise
+    return settings
+
+
+def down(settings: Settings) -> bool:
+    """Stops the service and everything that outlived it; the caller holds the lock.
+
+    Returns:
+      Whether anything ran.
+    """
+    rpc = supervisor.find(settings)
+    if rpc is not None:
+        process = psutil.Process(rpc.getPID())
+        rpc.shutdown()
+        psutil.wait_procs([process], timeout=60)
+    return _end_leftovers(settings) or rpc is not None
+
+
+def health(settings: Settings) -> Health:
+    """What runs, and how well; empty if nothing does. Takes milliseconds."""
+    programs = {name: str(info["statename"]).lower() for name, info in supervisor.states(settings).items()}
+    answers = _web_health(settings) if programs else {}
+    for name, state in programs.items():
+        if state != "running":
+            continue
+        if name == "webserver":
+            programs[name] = "healthy" if answers else "starting"
+        elif name == "postgres":
+            programs[name] = "healthy" if _database_answers(settings) else "starting"
+        else:
+            programs[name] = "healthy" if answers.get(name, {}).get("status") == "healthy" else "starting"
+    return Health(programs)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Puts off interrupts for as long as it takes to leave nothing half done."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)
+
+
+def _start(settings: Settings, environment: dict[str, str], report: Report) -> None:
+    if settings.postgres_embedded:
+        report("starting Postgres")
+        postgres.make_data(settings)
+        supervisor.run(settings, "postgres")
+        _wait("postgres", settings, lambda: _superuser_answers(settings))
+        postgres.make_databases(settings)
+    report("preparing Airflow's database and ML Metadata")
+    store = _begin(settings, environment, "store", "retraining.store")
+    _finish(settings, "migrate", _begin(settings, environment, "migrate", "airflow", "db", "migrate"))
+    report("starting the scheduler, the triggerer and the web server")
+    supervisor.run(settings, "scheduler")
+    if not _has_admin(settings):
+        _finish(settings, "admin", _begin(settings, environment, "admin", "airflow", *_create_admin(settings)))
+    supervisor.run(settings, "webserver")
+    supervisor.run(settings, "triggerer")
+    _finish(settings, "store", store)
+    report("waiting for them to be healthy")
+    _wait("webserver", settings, lambda: health(settings).is_up)
+
+
+def _begin(settings: Settings, environment: dict[str, str], name: str, *module: str) -> "subprocess.Popen[bytes]":
+    with supervisor.log_path(settings, name).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", *module],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # An interrupt from the terminal is for this command alone, which then ends what it began.
+            start_new_session=True,
+        )
+
+
+def _finish(settings: Settings, name: str, process: "subprocess.Popen[bytes]") -> None:
+    try:
+        code = process.wait(timeout=START_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ServiceError(f"{_STEPS[name]} took longer than {START_SECONDS} s; see {_log(settings, name)}") from None
+    if code:
+        path = supervisor.log_path(settings, name)
+        raise ServiceError(f"{_STEPS[name]} failed; {path} ends with:\n{supervisor.last_lines(path)}")
+
+
+_STEPS = {
+    "store": "creating ML Metadata's tables and types",
+    "migrate": "creating Airflow's tables",
+    "admin": "creating the web user",
+}
+
+
+def _log(settings: Settings, name: str) -> str:
+    return str(supervisor.log_path(settings, name))
+
+
+def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_done():
+        for program in supervisor.states(settings).values():
+            if program["statename"] in ("FATAL", "EXITED", "BACKOFF"):
+                supervisor.check(settings, program["name"])
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{name} did not become healthy within {START_SECONDS} s; see {_log(settings, name)}")
+        time.sleep(0.1)
+
+
+def _superuser_answers(settings: Settings) -> bool:
+    try:
+        postgres.connect_superuser(settings).close()
+    except psycopg2.OperationalError as error:
+        if "authentication failed" in str(error):
+            raise ServiceError(
+                f"{postgres.data_dir(settings)} was made with another password than POSTGRES_PASSWORD "
+                f"({settings.secrets_dir / 'postgres_password'}); bring that file back, or move "
+                f"{postgres.data_dir(settings).parent} away to start with empty databases"
+            ) from None
+        return False
+    return True
+
+
+def _connect_airflow(settings: Settings) -> Any:
+    return psycopg2.connect(
+        host=settings.airflow_db_host,
+        port=settings.airflow_db_port,
+        dbname=settings.airflow_db_database,
+        user=settings.airflow_db_user,
+        password=settings.secret("airflow_db_password"),
+        connect_timeout=5,
+    )
+
+
+def _database_answers(settings: Settings) -> bool:
+    try:
+        _connect_airflow(settings).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _has_admin(settings: Settings) -> bool:
+    with closing(_connect_airflow(settings)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM ab_user WHERE username = %s", [airflow.ADMIN])
+        return cursor.fetchone() is not None
+
+
+def _create_admin(settings: Settings) -> list[str]:
+    return [
+        *("users", "create", "--username", airflow.ADMIN, "--password", settings.secret("airflow_admin_password")),
+        *("--role", "Admin", "--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"),
+    ]
+
+
+def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
+    try:
+        answer = httpx.get(f"{airflow.web_address(settings)}/health", timeout=5)
+    except httpx.HTTPError:
+        return {}
+    return dict(answer.json()) if answer.is_success else {}
+
+
+def _check_disk(settings: Settings) -> None:
+    free = shutil.disk_usage(settings.state_dir).free
+    if free < MIN_FREE_BYTES:
+        raise ServiceError(
+            f"{settings.state_dir} has {free / 2**30:.1f} GB free, the service needs {MIN_FREE_BYTES / 2**30:.0f} GB; "
+            "free some, or set STATE_DIR to a folder on another disk"
+        )
+
+
+def _configured(environment: dict[str, str]) -> dict[str, str]:
+    """The part of the environment that comes from the settings."""
+    names = {name.upper() for name in Settings.model_fields}
+    return {name: value for name, value in environment.items() if name in names or name.startswith("AIRFLOW__")}
+
+
+def _end_leftovers(settings: Settings) -> bool:
+    """Ends what belongs to this state folder's service and has lost its supervisor."""
+    found = [process for process in psutil.process_iter() if _belongs(process, settings)]
+    for process in found:
+        _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(found, timeout=10)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=5)
+    return bool(found)
+
+
+def _belongs(process: psutil.Process, settings: Settings) -> bool:
+    try:
+        return process.environ().get(airflow.MARK) == str(settings.state_dir)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        pass

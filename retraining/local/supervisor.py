@@ -1,0 +1,162 @@
+"""The process supervisor: its configuration, its start and stop, and talking to it over XML-RPC on loopback.
+
+Nothing here knows why a program is started or when it is healthy: retraining.local.service does.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retraining.settings import Settings
+
+_CONFIGURATION = """\
+; Made anew at every start. Everything is relative to this folder or comes from the environment,
+; because a path may hold what this format reads as its own: %, ; and #.
+[supervisord]
+logfile=logs/supervisor.log
+pidfile=supervisor.pid
+nodaemon=true
+silent=true
+{user}
+[inet_http_server]
+port=127.0.0.1:%(ENV_SUPERVISOR_PORT)s
+username=supervisor
+password=%(ENV_SUPERVISOR_PASSWORD)s
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+_PROGRAM = """
+[program:{name}]
+command={command}
+priority={priority}
+autostart=false
+autorestart=true
+startsecs=2
+startretries=3
+stopsignal={stop_signal}
+stopasgroup={stop_group}
+killasgroup=true
+stopwaitsecs={stop_seconds}
+redirect_stderr=true
+stdout_logfile=logs/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+
+
+class SupervisorError(RuntimeError):
+    """The supervisor or one of its programs does not run; the message says why and where its log is."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to keep running.
+
+    Attributes:
+      name: what users call it, and the name of its log.
+      command: run in `state_dir`, with the environment given at start; must hold no path (see above).
+      priority: lower starts first and stops last.
+      stop_signal: what ends it in an orderly way.
+      stop_group: whether its children get the signal too.
+      stop_seconds: how long it may take before it is killed.
+    """
+
+    name: str
+    command: str
+    priority: int
+    stop_signal: str = "TERM"
+    stop_group: bool = True
+    stop_seconds: int = 10
+
+
+def log_path(settings: Settings, name: str) -> Path:
+    """The log of a program, or of `supervisor` itself."""
+    return settings.state_dir / "logs" / f"{name}.log"
+
+
+def last_lines(path: Path, count: int = 15) -> str:
+    """The end of a log; empty if there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 400 * count))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+
+
+def start(settings: Settings, programs: list[Program], environment: dict[str, str]) -> None:
+    """Starts the supervisor, detached from this terminal, with none of its programs running.
+
+    Raises:
+      SupervisorError: it did not answer within 15 s.
+    """
+    settings.state_dir.joinpath("logs").mkdir(parents=True, exist_ok=True)
+    configuration = settings.state_dir / "supervisor.conf"
+    # Silences its warning about root, which speaks of its configuration search path; ours is explicit.
+    is_root = os.geteuid() == 0
+    sections = [_CONFIGURATION.format(user="user=root\n" if is_root else "")]
+    sections += [_PROGRAM.format(**vars(program)) for program in programs]
+    configuration.write_text("".join(sections))
+    with log_path(settings, "supervisor").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+            cwd=settings.state_dir,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 15
+    while find(settings) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            path = log_path(settings, "supervisor")
+            raise SupervisorError(f"the supervisor did not start; {path} ends with:\n{last_lines(path)}")
+        time.sleep(0.05)
+
+
+def find(settings: Settings) -> Any | None:
+    """The RPC interface of the running supervisor of this state folder, or None."""
+    if settings.supervisor_password is None:
+        return None
+    password = settings.secret("supervisor_password")
+    proxy = xmlrpc.client.ServerProxy(f"http://supervisor:{password}@127.0.0.1:{settings.supervisor_port}/RPC2")
+    try:
+        proxy.supervisor.getPID()
+    except (OSError, xmlrpc.client.Error, xmlrpc.client.ProtocolError):
+        return None
+    return proxy.supervisor
+
+
+def states(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the supervisor knows of each program, by name: `statename`, `pid`, `start`, `now`, `description`; empty if down."""
+    rpc = find(settings)
+    return {} if rpc is None else {info["name"]: info for info in rpc.getAllProcessInfo()}
+
+
+def run(settings: Settings, name: str) -> None:
+    """Starts a program unless it runs.
+
+    Raises:
+      SupervisorError: the supervisor is gone.
+    """
+    rpc = find(settings)
+    if rpc is None:
+        raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
+    if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING"):
+        rpc.startProcess(name, False)
+
+
+def check(settings: Settings, name: str) -> None:
+    """Raises SupervisorError with the end of its log if the program fell over."""
+    info = states(settings).get(name)
+    state = info["statename"] if info else "gone"
+    if state not in ("RUNNING", "STARTING"):
+        path = log_path(settings, name)
+        raise SupervisorError(f"{name} is {state.lower()}; {path} ends with:\n{last_lines(path)}")

@@ -1,0 +1,164 @@
+"""The plain Airflow parts beside the TFX nodes: waiting for the drop, announcing a push, telling of failures.
+
+No TFX and no rule about data here.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pendulum
+from airflow.datasets import Dataset
+from airflow.exceptions import AirflowFailException, AirflowSkipException
+from airflow.models.baseoperator import BaseOperator
+from airflow.notifications.basenotifier import BaseNotifier
+from airflow.sensors.base import BaseSensorOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.utils.context import Context
+
+from retraining import lineage
+from retraining.settings import Settings
+from tfx_components.headline_example_gen import drop
+
+log = logging.getLogger(__name__)
+# Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
+CHAMPION = Dataset("x-headlines://champion")
+POLL_SECONDS = 30.0
+
+
+class DropSensor(BaseSensorOperator):
+    """Waits, without a worker slot, until the night's drop is complete.
+
+    A scheduled run waits until its cut-off and is then skipped, not failed. A run by hand does not wait: it fails at
+    once when the drop is not there.
+
+    Args:
+      night: `YYYY-MM-DD`, templated.
+      force: whether to run a night that was run before, templated.
+    """
+
+    template_fields: Sequence[str] = ("night", "force")
+
+    def __init__(self, *, night: str, force: str, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.night = night
+        self.force = force
+        self._drops_dir = str(settings.drops_dir)
+        self._marker = settings.require_success_marker
+        self._wait = timedelta(minutes=settings.drop_wait_minutes)
+        self._scheduled_from = settings.scheduled_from
+
+    def execute(self, context: Context) -> None:
+        """Returns when the drop is there, defers while it may still come, and says why when it may not."""
+        dag_run = context["dag_run"]
+        scheduled = dag_run.run_type == "scheduled"
+        if scheduled and self.night < self._scheduled_from:
+            raise AirflowSkipException(
+                f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
+                f"to run it all the same: retraining run --night {self.night}"
+            )
+        problem = drop.find_problem(self._drops_dir, self.night, require_success_marker=self._marker)
+        if problem is None:
+            log.info("The drop of night %s is complete.", self.night)
+            return
+        if not scheduled:
+            raise AirflowFailException(problem)
+        cut_off = dag_run.data_interval_end + self._wait
+        if pendulum.now("UTC") >= cut_off:
+            self._skip(cut_off)
+        log.info("%s Waiting for it until %s.", problem, cut_off)
+        self.defer(
+            trigger=DropTrigger(self._drops_dir, self.night, self._marker, cut_off),
+            method_name="resume",
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
+        """Goes on after the wait."""
+        if not event["complete"]:
+            self._skip(event["cut_off"])
+        log.info("The drop of night %s is complete.", self.night)
+
+    def _skip(self, cut_off: object) -> None:
+        message = (
+            f"no complete drop for night {self.night} by its cut-off {cut_off}; the champion keeps serving. "
+            f"When the drop has come: retraining run --night {self.night}"
+        )
+        notify("late drop", message)
+        raise AirflowSkipException(message)
+
+
+class DropTrigger(BaseTrigger):
+    """Looks for the night's drop in the triggerer until it is complete or its cut-off has passed."""
+
+    def __init__(self, drops_dir: str, night: str, require_success_marker: bool, cut_off: datetime) -> None:
+        super().__init__()
+        self._arguments = {
+            "drops_dir": drops_dir,
+            "night": night,
+            "require_success_marker": require_success_marker,
+            "cut_off": cut_off,
+        }
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The trigger's class and arguments, as the triggerer makes it anew."""
+        return (f"{__name__}.{type(self).__name__}", self._arguments)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yields one event: `complete` tells whether the drop came in time."""
+        import asyncio
+
+        arguments = dict(self._arguments)
+        cut_off: Any = arguments.pop("cut_off")
+        while True:
+            problem = await asyncio.to_thread(drop.find_problem, **arguments)
+            if problem is None or pendulum.now("UTC") >= cut_off:
+                yield TriggerEvent({"complete": problem is None, "cut_off": str(cut_off)})
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+class AnnouncePush(BaseOperator):
+    """Tells other DAGs, through the Dataset, that a new model serves; is skipped when none was pushed.
+
+    Its log's last line is the run's verdict.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(outlets=[CHAMPION], **kwargs)
+
+    def execute(self, context: Context) -> str:
+        """Returns the pushed version."""
+        report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
+        if report.pushed_version is None:
+            raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
+        context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
+        log.info("Night %s: version %s is pushed; %s", report.night, report.pushed_version, report.reason)
+        return report.pushed_version
+
+
+class FailureNotifier(BaseNotifier):
+    """Tells of a failed task: always in the log, and at `FAILURE_WEBHOOK_URL` when it is set."""
+
+    def notify(self, context: Context) -> None:
+        """Sends what failed, why, and where its log is."""
+        task_instance = context["task_instance"]
+        notify(
+            "task failed",
+            f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}: {context.get('exception')}",
+            log_url=task_instance.log_url,
+        )
+
+
+def notify(event: str, message: str, **more: str) -> None:
+    """Posts a JSON notice to `FAILURE_WEBHOOK_URL` when it is set; a notice that cannot be sent never fails a run."""
+    url = Settings.from_env().failure_webhook_url
+    if url is None:
+        return
+    try:
+        httpx.post(
+            url.get_secret_value(), json={"event": event, "text": message, **more}, timeout=10
+        ).raise_for_status()
+    except httpx.HTTPError as error:
+        log.warning("The notice %r could not be sent: %s. Check FAILURE_WEBHOOK_URL.", event, error)

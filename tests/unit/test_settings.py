@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from retraining.settings import CHECKOUT, Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def away_from_the_users_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+
+
+def write_secret(tmp_path: Path, name: str, value: str) -> None:
+    folder = tmp_path / "state" / "secrets"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(value)
+
+
+def test_places_follow_the_state_dir(tmp_path: Path) -> None:
+    settings = Settings.from_env()
+    assert settings.serving_dir == tmp_path / "state" / "serving" / "headlines"
+    assert settings.pipeline_root == tmp_path / "state" / "pipelines"
+
+
+def test_a_relative_path_counts_from_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DROPS_DIR", "my drops")
+    assert Settings.from_env().drops_dir == CHECKOUT / "my drops"
+
+
+def test_both_databases_are_on_the_embedded_port_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", "16000")
+    monkeypatch.setenv("MLMD_PORT", "5432")
+    settings = Settings.from_env()
+    assert (settings.mlmd_port, settings.airflow_db_port) == (5432, 16000)
+
+
+def test_the_environment_wins_over_the_env_file_and_both_over_what_was_made_at_first_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_secret(tmp_path, "mlmd_password", "made")
+    assert Settings.from_env().secret("mlmd_password") == "made"
+    (tmp_path / ".env").write_text("MLMD_PASSWORD=file\nWINDOW_NIGHTS=5\n")
+    assert Settings.from_env().secret("mlmd_password") == "file"
+    monkeypatch.setenv("MLMD_PASSWORD", "environment")
+    assert Settings.from_env().secret("mlmd_password") == "environment"
+    assert Settings.from_env().window_nights == 5
+
+
+def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINDOW_NIGHTS", "")
+    assert Settings.from_env().window_nights == 12
+
+
+def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_CODES", "-1=negative, 0=neutral, 1=positive")
+    monkeypatch.setenv("BEAM_RUNNER_ARGS", "--runner=FlinkRunner --parallelism=4")
+    settings = Settings.from_env()
+    assert settings.label_codes == {"-1": "negative", "0": "neutral", "1": "positive"}
+    assert settings.beam_runner_args == ("--runner=FlinkRunner", "--parallelism=4")
+
+
+def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBSERVER_PORT", "99999")
+    with pytest.raises(SettingsError, match=r"WEBSERVER_PORT='99999': .*correct it in \.env"):
+        Settings.from_env()
+
+
+def test_a_password_that_mlmd_cannot_use_is_refused_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMD_PASSWORD", "top secret")
+    with pytest.raises(SettingsError, match="MLMD_PASSWORD: MLMD cannot use") as caught:
+        Settings.from_env()
+    assert "top secret" not in str(caught.value)
+
+
+def test_a_missing_secret_says_what_to_do() -> None:
+    with pytest.raises(SettingsError, match=r"MLMD_PASSWORD is not set; .*copy \.env\.example to \.env"):
+        Settings.from_env().secret("mlmd_password")
+
+
+def test_settings_do_not_show_secrets_and_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMD_PASSWORD", "hunter2")
+    settings = Settings.from_env()
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.window_nights = 3
+
+
+def test_every_setting_is_documented() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
