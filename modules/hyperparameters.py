@@ -13,12 +13,14 @@ class Hyperparameters:
     """Defaults were chosen on a validation part of early nights, never on the evaluation split.
 
     Attributes:
-      embedding_size: width of the token embeddings and of the Transformer block.
+      embedding_size: width of the token embeddings and of the Transformer blocks.
       attention_heads: heads of the self-attention; must divide `embedding_size`.
-      feed_forward_size: width of the hidden layer inside the Transformer block.
+      feed_forward_size: width of the hidden layer inside a Transformer block.
       blocks: number of Transformer blocks.
-      dropout: share of units dropped, in the block and before the softmax.
-      wide_path: whether hashed n-grams add their part to the logits.
+      embedding_dropout: share of the embedded title dropped in training.
+      dropout: share of units dropped in each block and before the softmax.
+      wide_scale: factor on the wide path's logits: how much faster it learns than the Transformer.
+      transformer_share: what the Transformer's probabilities count beside those of the wide path, from 0 to 1.
       epochs: passes over the training rows.
       batch_size: rows per step.
       learning_rate: peak of the schedule.
@@ -37,11 +39,13 @@ class Hyperparameters:
     attention_heads: int = 2
     feed_forward_size: int = 64
     blocks: int = 1
-    dropout: float = 0.2
-    wide_path: bool = True
-    epochs: int = 4
+    embedding_dropout: float = 0.5
+    dropout: float = 0.3
+    wide_scale: float = 30.0
+    transformer_share: float = 0.35
+    epochs: int = 10
     batch_size: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 7e-4
     warmup_share: float = 0.1
     weight_decay: float = 0.02
     clip_norm: float = 1.0

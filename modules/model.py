@@ -47,24 +47,30 @@ class PositionedEmbedding(keras.layers.Layer):
         return self.tokens(token_ids) + self.positions(keras.ops.arange(self.length))
 
 
-def build_network(token_ids: int, hyperparameters: Hyperparameters) -> keras.Model:
-    """The Transformer and, beside it, the wide path: features -> logits.
+def build_network(token_ids: int, hyperparameters: Hyperparameters, class_shares: np.ndarray) -> keras.Model:
+    """The Transformer and, beside it, the wide path: two heads over the same title, each with logits of its own.
+
+    Trained as one sum, the Transformer, which can learn a small training set by heart, would leave the wide path
+    nothing to learn; so each head has its own loss, and `blend` joins their probabilities.
 
     Args:
       token_ids: number of token ids, padding and unknown included.
       hyperparameters: sizes.
+      class_shares: float [len(LABELS)], positive: what the untrained network answers to everything.
 
     Returns:
       A model of {tokens int [n, MAX_TOKENS], token_count int [n, 1], ngrams sparse [n, NGRAM_BUCKETS]} to
-      logits float [n, len(LABELS)].
+      {transformer, wide} logits float [n, len(LABELS)].
     """
     size = hyperparameters.embedding_size
     tokens = keras.Input((MAX_TOKENS,), dtype="int64", name=TOKENS)
     token_count = keras.Input((1,), dtype="int64", name=TOKEN_COUNT)
     ngrams = keras.Input((NGRAM_BUCKETS,), dtype="float32", sparse=True, name=NGRAMS)
+    log_shares = np.log(class_shares)
 
-    is_token = keras.ops.arange(MAX_TOKENS, dtype="int64") < token_count
+    is_token = keras.ops.less(keras.ops.arange(MAX_TOKENS, dtype="int64"), token_count)
     x = PositionedEmbedding(token_ids, MAX_TOKENS, size)(tokens)
+    x = keras.layers.Dropout(hyperparameters.embedding_dropout)(x)
     for _ in range(hyperparameters.blocks):
         attended = keras.layers.LayerNormalization()(x)
         attended = keras.layers.MultiHeadAttention(
@@ -79,11 +85,26 @@ def build_network(token_ids: int, hyperparameters: Hyperparameters) -> keras.Mod
     # Mean over the words alone; an empty title pools to zeros.
     mask = keras.ops.cast(is_token, x.dtype)[:, :, None]
     pooled = keras.ops.sum(x * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
-    logits = keras.layers.Dense(len(LABELS))(keras.layers.Dropout(hyperparameters.dropout)(pooled))
-    if hyperparameters.wide_path:
-        # Starts at zero, so that an n-gram never seen in training says nothing.
-        logits = logits + keras.layers.Dense(len(LABELS), use_bias=False, kernel_initializer="zeros", name="wide")(ngrams)
-    return keras.Model({TOKENS: tokens, TOKEN_COUNT: token_count, NGRAMS: ngrams}, logits, name="headlines")
+    pooled = keras.layers.Dropout(hyperparameters.dropout)(pooled)
+    transformer = keras.layers.Dense(len(LABELS), bias_initializer=keras.initializers.Constant(log_shares))(pooled)
+
+    # Starts at zero, so that an n-gram never seen in training says nothing.
+    scale = hyperparameters.wide_scale
+    wide = keras.layers.Dense(
+        len(LABELS), kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(log_shares / scale)
+    )(ngrams)
+    return keras.Model(
+        {TOKENS: tokens, TOKEN_COUNT: token_count, NGRAMS: ngrams},
+        {"transformer": transformer, "wide": scale * wide},
+        name="headlines",
+    )
+
+
+def blend(heads: dict[str, Any], transformer_share: float) -> Any:
+    """Log-probabilities [n, len(LABELS)] of the two heads' weighted mean probability."""
+    transformer, wide = (keras.ops.softmax(heads[name]) for name in ("transformer", "wide"))
+    mean = transformer_share * transformer + (1.0 - transformer_share) * wide
+    return keras.ops.log(keras.ops.maximum(mean, keras.config.epsilon()))
 
 
 class Rows(NamedTuple):
@@ -135,7 +156,7 @@ def read_rows(patterns: list[str], keep_bucket: Callable[[tf.Tensor], tf.Tensor]
 def make_batches(
     rows: Rows, feature_spec: dict[str, Any], batch_size: int, shuffle_seed: int | None = None
 ) -> tf.data.Dataset:
-    """Batches of (network inputs, one-hot labels [n, len(LABELS)], weights [n] of mean 1).
+    """Batches of (network inputs, one-hot labels [n, len(LABELS)] for each head, weights [n] of mean 1).
 
     Args:
       rows: what to batch.
@@ -144,11 +165,11 @@ def make_batches(
       shuffle_seed: shuffle anew in each pass, the same way for the same seed; None keeps the order.
     """
 
-    def parse(batch: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor, tf.Tensor]:
+    def parse(batch: tf.Tensor) -> tuple[dict[str, Any], dict[str, tf.Tensor], tf.Tensor]:
         row = tf.io.parse_example(batch, feature_spec)
         inputs = {key: row[transformed_name(key)] for key in NETWORK_INPUTS}
         one_hot = tf.one_hot(row[transformed_name(LABEL)][:, 0], len(LABELS))
-        return inputs, one_hot, row[transformed_name(WEIGHT)][:, 0] / rows.mean_weight
+        return inputs, {"transformer": one_hot, "wide": one_hot}, row[transformed_name(WEIGHT)][:, 0] / rows.mean_weight
 
     records = rows.records
     if shuffle_seed is not None:
@@ -197,11 +218,14 @@ def train(
         use_ema=hyperparameters.ema_momentum > 0,
         ema_momentum=hyperparameters.ema_momentum,
     )
+    cross_entropy = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=hyperparameters.label_smoothing
+    )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(
         optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=hyperparameters.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss={"transformer": cross_entropy, "wide": cross_entropy},
+        weighted_metrics={"transformer": ["accuracy"], "wide": ["accuracy"]},
         # XLA makes the wide path's sparse product twelve times slower.
         jit_compile=False,
     )
@@ -220,7 +244,10 @@ def calibrate(
     network: keras.Model, validation: tf.data.Dataset, class_shares: np.ndarray, hyperparameters: Hyperparameters
 ) -> Calibration:
     """Fits what `hyperparameters` ask for to rows which `network` was not trained on."""
-    batches = [(network(inputs, training=False).numpy(), labels.numpy()) for inputs, labels, _ in validation]
+    batches = [
+        (blend(network(inputs, training=False), hyperparameters.transformer_share).numpy(), labels["wide"].numpy())
+        for inputs, labels, _ in validation
+    ]
     logits = np.concatenate([logits for logits, _ in batches])
     label_ids = np.concatenate([labels for _, labels in batches]).argmax(axis=1)
     temperature = fit_temperature(logits, label_ids) if hyperparameters.calibrate else 1.0
@@ -259,7 +286,8 @@ def run_fn(fn_args: Any) -> None:
     log.info("Training on %d headlines, validating on %d, seed %d: %s", training.size, validation.size, seed, hyperparameters)
 
     # Padding and unknown words have an id each beside the vocabulary.
-    network = build_network(transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2, hyperparameters)
+    token_ids = transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2
+    network = build_network(token_ids, hyperparameters, training.class_shares)
     steps_per_epoch = -(-training.size // hyperparameters.batch_size)
     validation_batches = make_batches(validation, feature_spec, 256) if withheld else None
     train(
@@ -274,5 +302,9 @@ def run_fn(fn_args: Any) -> None:
     if validation_batches is not None:
         calibration = calibrate(network, validation_batches, training.class_shares, hyperparameters)
     log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
-    export(network, transform_output, calibration, fn_args.serving_model_dir)
+
+    def answer(inputs: dict[str, Any]) -> tf.Tensor:
+        return blend(network(inputs, training=False), hyperparameters.transformer_share)
+
+    export(answer, [variable.value for variable in network.variables], transform_output, calibration, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)

@@ -83,25 +83,23 @@ class HeadlineModel(tf.Module):
             # little.
             return {name: value for name, value in transformed.items() if isinstance(value, tf.Tensor)}
 
-        self.signatures = {
+        self.functions = {
             "serving_default": predict_examples,
             "predict_text": predict_titles,
             "transform_features": transform_examples,
         }
 
 
-def export(network: Any, transform_output: tft.TFTransformOutput, calibration: Calibration, directory: str) -> None:
-    """Writes the SavedModel, with warm-up requests, to `directory`.
-
-    Args:
-      network: the trained Keras model, as build_network makes it.
-      transform_output: of the Transform whose examples it was trained on.
-      calibration: what turns its logits into probabilities.
-      directory: is created.
-    """
-    variables = [variable.value for variable in network.variables]
-    model = HeadlineModel(lambda inputs: network(inputs, training=False), variables, transform_output, calibration)
-    tf.saved_model.save(model, directory, signatures=model.signatures)
+def export(
+    network: Callable[[dict[str, Any]], tf.Tensor],
+    variables: list[tf.Variable],
+    transform_output: tft.TFTransformOutput,
+    calibration: Calibration,
+    directory: str,
+) -> None:
+    """Writes the SavedModel of a HeadlineModel, with warm-up requests, to `directory`, which is created."""
+    model = HeadlineModel(network, variables, transform_output, calibration)
+    tf.saved_model.save(model, directory, signatures=model.functions)
     write_warmup_requests(directory)
 
 

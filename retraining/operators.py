@@ -59,6 +59,8 @@ class DropSensor(BaseSensorOperator):
                 f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
                 f"to run it all the same: retraining run --night {self.night}"
             )
+        if self.force != "True":
+            self._refuse_to_repeat(dag_run.run_id)
         problem = drop.find_problem(self._drops_dir, self.night, require_success_marker=self._marker)
         if problem is None:
             log.info("The drop of night %s is complete.", self.night)
@@ -79,6 +81,14 @@ class DropSensor(BaseSensorOperator):
         if not event["complete"]:
             self._skip(event["cut_off"])
         log.info("The drop of night %s is complete.", self.night)
+
+    def _refuse_to_repeat(self, run_id: str) -> None:
+        for report in lineage.runs_of_night(Settings.from_env(), self.night):
+            if report.run_id != run_id and report.state in ("pushed", "refused"):
+                raise AirflowSkipException(
+                    f"night {self.night} was run before, as {report.run_id}: {report.reason}. To run it again, "
+                    "clear that run, or trigger this one with `force`"
+                )
 
     def _skip(self, cut_off: object) -> None:
         message = (

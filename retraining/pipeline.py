@@ -5,9 +5,10 @@ Wiring only: no rule, no limit and no computation lives here.
 
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
 
 from retraining import quality_bar
-from retraining.as_of import ChampionAsOf
+from retraining.as_of import ChampionResolver
 from retraining.launcher import refuse_what_airflow_ignores
 from retraining.provenance import hash_code, hash_settings
 from retraining.settings import CHECKOUT, Settings
@@ -80,20 +81,18 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     )
     model = trainer.outputs["model"]
     # The candidate is compared with the champion as of its night, never with one from a later night.
-    champion = tfx.dsl.Resolver(
-        strategy_class=ChampionAsOf,
-        config={"night": night},
-        model=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.Model, producer_component_id="Trainer", output_key="model"
-        ),
+    champion = ChampionResolver(
+        night=night,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model, producer_component_id="Trainer", output_key="model"),
         pushed_model=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.PushedModel, producer_component_id="Pusher", output_key="pushed_model"
+            type=standard_artifacts.PushedModel, producer_component_id="Pusher", output_key="pushed_model"
         ),
-    ).with_id("ChampionResolver")
+    )
     evaluator = HeadlineEvaluator(
         examples=examples,
         model=model,
         baseline_model=champion.outputs["model"],
+        baseline_push=champion.outputs["pushed_model"],
         eval_config=quality_bar.eval_config(settings),
     )
     # A model that cannot answer as it will be served is never pushed.

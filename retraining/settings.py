@@ -122,9 +122,10 @@ class Settings(BaseSettings):
     postgres_embedded: bool = Field(
         True, description="Run a private Postgres in `state_dir`; false to use other servers."
     )
-    postgres_port: Port = Field(15432, description="Port of the embedded Postgres.")
+    postgres_host: str = Field("127.0.0.1", description="Server on which `retraining init` makes roles and databases.")
+    postgres_port: Port = Field(15432, description="Its port; the embedded Postgres listens on it.")
     postgres_password: SecretStr | None = Field(
-        None, description="Superuser password of the embedded Postgres. Made at first start."
+        None, description="Password of its superuser `postgres`. Made at first start."
     )
     mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
     mlmd_port: Port | None = Field(None, description="Its port. Default: `POSTGRES_PORT`.")

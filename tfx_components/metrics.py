@@ -1,38 +1,39 @@
-"""TFMA metrics of the most probable label: accuracy, macro-F1, per-class precision and recall, the majority's accuracy.
+"""TFMA metrics of the most probable label: accuracy, macro-F1, and precision and recall of each class.
 
-No limit and no judgement lives here; TFMA's own precision and F1 cut each class at 0.5, which is not how a label is served.
+No limit lives here. TFMA's own precision and F1 cut each class at 0.5, which is not how a label is served.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import tensorflow_model_analysis as tfma
+import numpy.typing as npt
 from tensorflow_model_analysis.metrics import metric_types, metric_util, multi_class_confusion_matrix_metrics
 from tensorflow_model_analysis.proto import config_pb2
 
 from modules.features import LABELS
 
-Statistic = Callable[[np.ndarray], float]
+# Counts [actual, predicted], in the order of LABELS.
+Matrix = npt.NDArray[np.float64]
+Statistic = Callable[[Matrix], float]
 
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 
-def _accuracy(matrix: np.ndarray) -> float:
+def _accuracy(matrix: Matrix) -> float:
     return _ratio(matrix.trace(), matrix.sum())
 
 
-def _majority_accuracy(matrix: np.ndarray) -> float:
+def _majority_accuracy(matrix: Matrix) -> float:
     return _ratio(matrix.sum(axis=1).max(), matrix.sum())
 
 
-def _macro_f1(matrix: np.ndarray) -> float:
+def _macro_f1(matrix: Matrix) -> float:
     # As scikit-learn does, a class that neither occurs nor is predicted does not count.
     occurs, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
-    scores = [
-        2 * matrix[i, i] / (occurs[i] + predicted[i]) for i in range(len(matrix)) if occurs[i] + predicted[i]
-    ]
+    scores = [2 * matrix[i, i] / (occurs[i] + predicted[i]) for i in range(len(matrix)) if occurs[i] + predicted[i]]
     return float(np.mean(scores)) if scores else 0.0
 
 
@@ -44,7 +45,6 @@ def _recall(index: int) -> Statistic:
     return lambda matrix: _ratio(matrix[index, index], matrix[index].sum())
 
 
-# Each takes a confusion matrix, [actual, predicted] counts in the order of LABELS.
 STATISTICS: dict[str, Statistic] = {
     "accuracy": _accuracy,
     "majority_accuracy": _majority_accuracy,
@@ -54,7 +54,7 @@ STATISTICS: dict[str, Statistic] = {
 }
 
 
-class TopLabel(tfma.metrics.Metric):
+class TopLabel(metric_types.Metric):
     """One of STATISTICS, chosen by its name; all of them share one confusion matrix per slice and model."""
 
     def __init__(self, name: str) -> None:
@@ -80,7 +80,7 @@ def _computations(
         name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
     )
 
-    def result(metrics: dict[metric_types.MetricKey, dict]) -> dict[metric_types.MetricKey, float]:
+    def result(metrics: dict[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, float]:
         matrix = np.zeros((len(LABELS), len(LABELS)))
         for cell, count in metrics[matrices_key][0.0].items():
             matrix[cell.actual_class_id, cell.predicted_class_id] += count

@@ -71,6 +71,11 @@ LEFT JOIN executionproperty superseded
   ON superseded.execution_id = e.id AND superseded.name = 'superseded_by' AND superseded.is_custom_property
 WHERE run.name = 'run_id' AND pipeline.string_value = %(pipeline)s AND superseded.execution_id IS NULL
   AND (%(run_id)s IS NULL OR run.string_value = %(run_id)s)
+  AND (%(night)s IS NULL OR EXISTS (
+    SELECT FROM association a2
+    JOIN executionproperty c2 ON c2.execution_id = a2.execution_id AND c2.name = 'component_id'
+    JOIN executionproperty n2 ON n2.execution_id = a2.execution_id AND n2.name = 'night'
+    WHERE a2.context_id = c.id AND c2.string_value = 'HeadlineExampleGen' AND n2.string_value = %(night)s))
 ORDER BY e.id
 """
 _OUTPUTS = """
@@ -95,6 +100,20 @@ def nights(settings: Settings) -> list[NightReport]:
     return sorted({report.night: report for report in reports}.values(), key=lambda report: report.night)
 
 
+def runs_of_night(settings: Settings, night: str) -> list[NightReport]:
+    """Every run of one night, in the order in which they were begun.
+
+    Args:
+      settings: where lineage is.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      LineageError: the database cannot be read.
+    """
+    with connect(settings) as opened:
+        return _read(opened, night=night)
+
+
 def run_report(settings: Settings, run_id: str) -> NightReport:
     """One run of the nightly pipeline.
 
@@ -107,7 +126,7 @@ def run_report(settings: Settings, run_id: str) -> NightReport:
       LookupError: no such run.
     """
     with connect(settings) as opened:
-        reports = _read(opened, run_id)
+        reports = _read(opened, run_id=run_id)
     if not reports:
         raise LookupError(
             f"lineage knows no run {run_id!r} of {PIPELINE}; `retraining status` lists the nights it knows"
@@ -115,10 +134,10 @@ def run_report(settings: Settings, run_id: str) -> NightReport:
     return reports[0]
 
 
-def _read(opened: connection, run_id: str | None = None) -> list[NightReport]:
+def _read(opened: connection, run_id: str | None = None, night: str | None = None) -> list[NightReport]:
     """The runs in the order in which they were begun."""
     with opened.cursor() as cursor:
-        cursor.execute(_EXECUTIONS, {"pipeline": PIPELINE, "run_id": run_id})
+        cursor.execute(_EXECUTIONS, {"pipeline": PIPELINE, "run_id": run_id, "night": night})
         executions = cursor.fetchall()
         producing = [row[5] for row in executions if row[1] in _PRODUCERS]
         cursor.execute(_OUTPUTS, {"executions": producing})

@@ -30,6 +30,8 @@ _QUIET = {
         for message in (
             "You are using a Python version",
             "You are using a non-supported Python version",
+            # Airflow insists on the old name of its session backend, and then warns about it.
+            "This module is deprecated. Please use `airflow.providers.fab.auth_manager",
         )
     ),
 }
@@ -67,6 +69,8 @@ def environment(settings: Settings, dags_folder: Path = CHECKOUT / "dags") -> di
         "PATH": os.pathsep.join(path),
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
+        # Gunicorn's control socket would be made in the home folder, outside the checkout.
+        "GUNICORN_CMD_ARGS": "--no-control-socket",
         # Otherwise a process that renames itself overwrites the environment others see, and with it the mark.
         "SPT_NOENV": "1",
         MARK: str(settings.state_dir),
@@ -115,7 +119,7 @@ def _airflow_settings(settings: Settings, dags_folder: Path) -> dict[str, str]:
         },
         "api": {
             "auth_backends": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth,"
-            "airflow.providers.fab.auth_manager.api.auth.backend.session",
+            "airflow.api.auth.backend.session",
         },
         "webserver": {
             "web_server_host": settings.webserver_host,

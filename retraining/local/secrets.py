@@ -59,5 +59,5 @@ def _write(settings: Settings, name: str, value: str) -> str:
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(value + "\n")
-    os.replace(partial, target)
+    partial.replace(target)
     return value

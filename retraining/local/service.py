@@ -5,25 +5,20 @@ Nothing here prints: callers hand in where progress goes.
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import psutil
-import psycopg2
 
-from retraining.local import airflow, ports, postgres, secrets, supervisor
-from retraining.settings import CHECKOUT, Settings
+from retraining.local import LocalError, airflow, ports, postgres, preparation, secrets, supervisor
+from retraining.local.preparation import Report
+from retraining.settings import Settings
 
-POSTGRES = supervisor.Program("postgres", "", priority=1, stop_signal="INT", stop_group=False, stop_seconds=20)
 AIRFLOW_PROGRAMS = (
     # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address).
     supervisor.Program("scheduler", "python -m airflow scheduler --skip-serve-logs", priority=20, stop_seconds=25),
@@ -34,10 +29,8 @@ MIN_FREE_BYTES = 2 * 2**30
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
 
-Report = Callable[[str], None]
 
-
-class ServiceError(RuntimeError):
+class ServiceError(LocalError):
     """The service could not be started or reached; the message says why and what to do."""
 
 
@@ -84,9 +77,11 @@ def up(settings: Settings, report: Report) -> Settings:
             _end_leftovers(settings)
             ports.check_free(settings)
             _check_disk(settings)
+            # A process id of before a restart of this machine may be another's now.
+            for stale in settings.airflow_home.glob("*.pid"):
+                stale.unlink()
             marker.write_text(fingerprint)
-            programs = [POSTGRES] if settings.postgres_embedded else []
-            supervisor.start(settings, [*programs, *AIRFLOW_PROGRAMS], environment)
+            supervisor.start(settings, _programs(settings), environment)
         _start(settings, environment, report)
     except BaseException:
         if not was_running:
@@ -120,7 +115,7 @@ def health(settings: Settings) -> Health:
         if name == "webserver":
             programs[name] = "healthy" if answers else "starting"
         elif name == "postgres":
-            programs[name] = "healthy" if _database_answers(settings) else "starting"
+            programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
         else:
             programs[name] = "healthy" if answers.get(name, {}).get("status") == "healthy" else "starting"
     return Health(programs)
@@ -138,60 +133,33 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _programs(settings: Settings) -> list[supervisor.Program]:
+    if not settings.postgres_embedded:
+        return list(AIRFLOW_PROGRAMS)
+    # The interrupt signal asks Postgres not to wait for its clients, and is for its first process alone.
+    server = supervisor.Program(
+        "postgres", postgres.server_command(settings), priority=1, stop_signal="INT", stop_group=False, stop_seconds=20
+    )
+    return [server, *AIRFLOW_PROGRAMS]
+
+
 def _start(settings: Settings, environment: dict[str, str], report: Report) -> None:
     if settings.postgres_embedded:
         report("starting Postgres")
         postgres.make_data(settings)
         supervisor.run(settings, "postgres")
-        _wait("postgres", settings, lambda: _superuser_answers(settings))
+        _wait("postgres", settings, lambda: preparation.superuser_answers(settings))
         postgres.make_databases(settings)
-    report("preparing Airflow's database and ML Metadata")
-    store = _begin(settings, environment, "store", "retraining.store")
-    _finish(settings, "migrate", _begin(settings, environment, "migrate", "airflow", "db", "migrate"))
-    report("starting the scheduler, the triggerer and the web server")
-    supervisor.run(settings, "scheduler")
-    if not _has_admin(settings):
-        _finish(settings, "admin", _begin(settings, environment, "admin", "airflow", *_create_admin(settings)))
-    supervisor.run(settings, "webserver")
-    supervisor.run(settings, "triggerer")
-    _finish(settings, "store", store)
+    with preparation.preparing(settings, environment, report):
+        report("starting the scheduler, the triggerer and the web server")
+        # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start every
+        # DAG is paused, and later each attempt makes the types it lacks itself, one process at a time.
+        supervisor.run(settings, "scheduler")
+        preparation.make_admin(settings, environment)
+        supervisor.run(settings, "webserver")
+        supervisor.run(settings, "triggerer")
     report("waiting for them to be healthy")
     _wait("webserver", settings, lambda: health(settings).is_up)
-
-
-def _begin(settings: Settings, environment: dict[str, str], name: str, *module: str) -> "subprocess.Popen[bytes]":
-    with supervisor.log_path(settings, name).open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", *module],
-            cwd=CHECKOUT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # An interrupt from the terminal is for this command alone, which then ends what it began.
-            start_new_session=True,
-        )
-
-
-def _finish(settings: Settings, name: str, process: "subprocess.Popen[bytes]") -> None:
-    try:
-        code = process.wait(timeout=START_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise ServiceError(f"{_STEPS[name]} took longer than {START_SECONDS} s; see {_log(settings, name)}") from None
-    if code:
-        path = supervisor.log_path(settings, name)
-        raise ServiceError(f"{_STEPS[name]} failed; {path} ends with:\n{supervisor.last_lines(path)}")
-
-
-_STEPS = {
-    "store": "creating ML Metadata's tables and types",
-    "migrate": "creating Airflow's tables",
-    "admin": "creating the web user",
-}
-
-
-def _log(settings: Settings, name: str) -> str:
-    return str(supervisor.log_path(settings, name))
 
 
 def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
@@ -201,54 +169,8 @@ def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
             if program["statename"] in ("FATAL", "EXITED", "BACKOFF"):
                 supervisor.check(settings, program["name"])
         if time.monotonic() > deadline:
-            raise ServiceError(f"{name} did not become healthy within {START_SECONDS} s; see {_log(settings, name)}")
+            raise ServiceError(f"{name} did not become healthy within {START_SECONDS} s; see `retraining logs {name}`")
         time.sleep(0.1)
-
-
-def _superuser_answers(settings: Settings) -> bool:
-    try:
-        postgres.connect_superuser(settings).close()
-    except psycopg2.OperationalError as error:
-        if "authentication failed" in str(error):
-            raise ServiceError(
-                f"{postgres.data_dir(settings)} was made with another password than POSTGRES_PASSWORD "
-                f"({settings.secrets_dir / 'postgres_password'}); bring that file back, or move "
-                f"{postgres.data_dir(settings).parent} away to start with empty databases"
-            ) from None
-        return False
-    return True
-
-
-def _connect_airflow(settings: Settings) -> Any:
-    return psycopg2.connect(
-        host=settings.airflow_db_host,
-        port=settings.airflow_db_port,
-        dbname=settings.airflow_db_database,
-        user=settings.airflow_db_user,
-        password=settings.secret("airflow_db_password"),
-        connect_timeout=5,
-    )
-
-
-def _database_answers(settings: Settings) -> bool:
-    try:
-        _connect_airflow(settings).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
-
-
-def _has_admin(settings: Settings) -> bool:
-    with closing(_connect_airflow(settings)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM ab_user WHERE username = %s", [airflow.ADMIN])
-        return cursor.fetchone() is not None
-
-
-def _create_admin(settings: Settings) -> list[str]:
-    return [
-        *("users", "create", "--username", airflow.ADMIN, "--password", settings.secret("airflow_admin_password")),
-        *("--role", "Admin", "--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"),
-    ]
 
 
 def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
@@ -294,7 +216,5 @@ def _belongs(process: psutil.Process, settings: Settings) -> bool:
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with suppress(psutil.Error):
         process.send_signal(number)
-    except psutil.Error:
-        pass

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retraining.local import LocalError
 from retraining.settings import Settings
 
 _CONFIGURATION = """\
@@ -51,7 +52,7 @@ stdout_logfile_backups=3
 """
 
 
-class SupervisorError(RuntimeError):
+class SupervisorError(LocalError):
     """The supervisor or one of its programs does not run; the message says why and where its log is."""
 
 
@@ -101,7 +102,9 @@ def start(settings: Settings, programs: list[Program], environment: dict[str, st
     # Silences its warning about root, which speaks of its configuration search path; ours is explicit.
     is_root = os.geteuid() == 0
     sections = [_CONFIGURATION.format(user="user=root\n" if is_root else "")]
-    sections += [_PROGRAM.format(**vars(program)) for program in programs]
+    sections += [
+        _PROGRAM.format(**{**vars(program), "command": program.command.replace("%", "%%")}) for program in programs
+    ]
     configuration.write_text("".join(sections))
     with log_path(settings, "supervisor").open("ab") as log:
         process = subprocess.Popen(
@@ -135,7 +138,7 @@ def find(settings: Settings) -> Any | None:
 
 
 def states(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What the supervisor knows of each program, by name: `statename`, `pid`, `start`, `now`, `description`; empty if down."""
+    """What the supervisor knows of each program (`statename`, `pid`, `description`), by name; empty if it is down."""
     rpc = find(settings)
     return {} if rpc is None else {info["name"]: info for info in rpc.getAllProcessInfo()}
 

@@ -3,7 +3,6 @@
 Fixtures only: it knows three words and learns nothing; the real model lives in `modules/`.
 """
 
-import gzip
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ FLAWS = (
     "aborts",
     "hangs",
     "no_predict_text",
+    "label_shifted",
 )
 
 
@@ -59,7 +59,7 @@ class TinyModel(tf.Module):
         if self._flaw == "nan":
             probabilities = probabilities * float("nan")
         elif self._flaw == "unnormalised":
-            probabilities = probabilities * 1.1
+            probabilities = probabilities * 0.9
         elif self._flaw == "two_classes":
             probabilities = probabilities[:, :2]
         best = tf.argmax(probabilities, axis=1)
@@ -89,6 +89,8 @@ class TinyModel(tf.Module):
         parsed = self._parse(examples)
         known = tf.cast(parsed[LABEL][:, None] == tf.constant(LABELS)[None, :], tf.int64)
         label = tf.reduce_sum(known * tf.range(1, len(LABELS) + 1, dtype=tf.int64), axis=1, keepdims=True) - 1
+        if self._flaw == "label_shifted":
+            label = tf.maximum(label - 1, -1)
         return {transformed_name(LABEL): label, transformed_name(TITLE): parsed[TITLE][:, None]}
 
 
@@ -129,6 +131,4 @@ def write_examples(examples_uri: Path, rows: Iterable[tuple[str, str, str]]) -> 
         with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
             for record in records:
                 writer.write(record)
-        with gzip.open(path) as readable:
-            readable.read()
     return examples_uri

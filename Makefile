@@ -1,0 +1,43 @@
+# make help
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+NIGHTS ?= 3
+DROPS ?=
+PYTEST_ARGS ?=
+# Bytecode halves every start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo up down status test test-unit lint lock bench
+
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+setup: ## Make or repair the private environment .venv
+	@scripts/setup.sh run
+
+demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> (default: drops/, else samples)
+	@$(if $(DROPS),DROPS_DIR="$(DROPS)" )exec $(PYTHON) -m retraining demo --nights $(NIGHTS)
+
+up down status: setup ## The service: `make up`, `make down`, `make status`; all else: .venv/bin/retraining --help
+	@exec $(PYTHON) -m retraining $@
+
+test: ## The whole test suite
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-unit: ## The quick part of it
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest tests/unit tests/test_architecture.py $(PYTEST_ARGS)
+
+lint: ## Style and types
+	@scripts/setup.sh dev
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@exec $(PYTHON) -m mypy
+
+lock: ## Resolve requirements*.txt anew into the locks
+	@scripts/setup.sh lock
+
+bench: ## Measure one night against one process and against stock settings
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.night

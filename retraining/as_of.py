@@ -1,0 +1,92 @@
+"""What a run for night D may resolve: the champion as of D, never anything of a later night.
+
+Only the pipeline imports this (it needs TFX); how a push is made and numbered is the Pusher's.
+"""
+
+from datetime import date
+from typing import Any
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+
+MODEL = "model"
+PUSHED_MODEL = "pushed_model"
+
+Artifacts = dict[str, list[types.Artifact]]
+
+
+class ChampionAsOf(ResolverStrategy):
+    """Resolves to the model that was in production before night D, and to the push that put it there.
+
+    That is the pushed model of the greatest version whose night is earlier than D. A night's own push is left out, so
+    that a rerun is compared with what its first run was compared with, and not with itself; so is every later night's,
+    however early it was made. Blessed but never pushed does not count.
+    """
+
+    def __init__(self, night: str) -> None:
+        """Keeps the night D, `YYYY-MM-DD`."""
+        self._night = night
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Chooses the champion and its push.
+
+        Args:
+          store: not used; all that decides is on the artifacts.
+          input_dict: every `model` and every `pushed_model` of the pipeline, in any order.
+
+        Returns:
+          One artifact under each key, or none under each: the first night has no champion, and downstream inputs are
+          optional. (None instead would fail the node under LocalDagRunner.)
+
+        Raises:
+          ValueError: the night is not a date.
+        """
+        night = date.fromisoformat(self._night)
+        models = {model.id: model for model in input_dict[MODEL] if _is_live(model)}
+        pushes = [
+            push
+            for push in input_dict[PUSHED_MODEL]
+            if _is_live(push)
+            and push.get_int_custom_property("pushed") == 1
+            and push.get_int_custom_property("model_id") in models
+            and date.fromisoformat(push.get_string_custom_property("night")) < night
+        ]
+        if not pushes:
+            return {MODEL: [], PUSHED_MODEL: []}
+        # A rerun that made the same model again has recorded the same version again: the latest record is the one kept.
+        champion = max(pushes, key=lambda push: (int(push.get_string_custom_property("pushed_version")), push.id))
+        return {MODEL: [models[champion.get_int_custom_property("model_id")]], PUSHED_MODEL: [champion]}
+
+
+class ChampionResolver(Resolver):
+    """TFX's Resolver with ChampionAsOf, whose night may be a template that Airflow renders at run time."""
+
+    def __init__(self, night: str, model: types.BaseChannel, pushed_model: types.BaseChannel) -> None:
+        """Wires the resolver.
+
+        Args:
+          night: `YYYY-MM-DD`, or a template for it.
+          model: all models of the pipeline.
+          pushed_model: all pushes of the pipeline.
+        """
+        super().__init__(strategy_class=ChampionAsOf, config={"night": night}, model=model, pushed_model=pushed_model)
+        self._exec_properties: dict[str, Any] = super().exec_properties
+
+    @property
+    def exec_properties(self) -> dict[str, Any]:
+        """One dict for the node's life: Airflow's runner puts the rendered values into it before it launches.
+
+        TFX's Resolver makes a new dict at each call, in which rendered values are lost.
+        """
+        return self._exec_properties
+
+    @classmethod
+    def get_class_type(cls) -> str:
+        """The type of TFX's Resolver, by which LocalDagRunner knows how to run it and lineage knows to leave it out."""
+        return str(Resolver.get_class_type())
+
+
+def _is_live(artifact: types.Artifact) -> bool:
+    return bool(artifact.mlmd_artifact.state == metadata_store_pb2.Artifact.LIVE)

@@ -1,0 +1,162 @@
+"""What can be wrong with this machine and this checkout, and how to mend it.
+
+Nothing here changes anything.
+"""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from retraining.local import LocalError, ports, preparation, service
+from retraining.local.api import Api
+from retraining.local.runs import DAG_ID, find_nights
+from retraining.settings import CHECKOUT, Settings, SettingsError
+
+_LOW_DISK_BYTES = 10 * 2**30
+_LOW_MEMORY_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+      subject: what.
+      level: how it is.
+      text: what was found and, unless it is ok, what to do.
+    """
+
+    subject: str
+    level: Literal["ok", "warn", "fail"]
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Looks at everything, one finding at a time."""
+    is_up = service.health(settings).is_up
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _pins,
+        lambda: _ports(settings, is_up),
+        lambda: _disk(settings),
+        _memory,
+        lambda: _secrets(settings),
+        lambda: _drops(settings),
+        lambda: _database(settings, "airflow", is_up),
+        lambda: _database(settings, "mlmd", is_up),
+        lambda: _dags(settings, is_up),
+    )
+    for check in checks:
+        yield check()
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] != (3, 11):
+        return Finding("Python", "fail", f"{version}, but the pinned packages are for 3.11; run `make demo`")
+    return Finding("Python", "ok", f"{version} at {sys.executable}")
+
+
+def _pins() -> Finding:
+    lock = CHECKOUT / "requirements.lock"
+    if not lock.is_file():
+        return Finding("packages", "warn", f"{lock} is missing, so the pins cannot be checked; restore it from git")
+    wrong = []
+    for name, pinned in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock.read_text(), re.MULTILINE):
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "missing"
+        if installed != pinned:
+            wrong.append(f"{name} is {installed}, pinned {pinned}")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Finding("packages", "fail", f"{'; '.join(wrong[:3])}{more}; repair: make setup")
+    return Finding("packages", "ok", "as requirements.lock pins them")
+
+
+def _ports(settings: Settings, is_up: bool) -> Finding:
+    listed = ", ".join(f"{name}={port}" for name, (_, port) in ports.of_service(settings).items())
+    if is_up:
+        return Finding("ports", "ok", f"used by the running service: {listed}")
+    if problems := ports.find_taken(settings):
+        return Finding("ports", "fail", "; ".join(problems))
+    return Finding("ports", "ok", f"free: {listed}")
+
+
+def _disk(settings: Settings) -> Finding:
+    place = settings.state_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:.1f} GB free at {place}"
+    if free < service.MIN_FREE_BYTES:
+        return Finding("disk", "fail", f"{text}; free some, or set STATE_DIR to a folder on another disk")
+    if free < _LOW_DISK_BYTES:
+        return Finding("disk", "warn", f"{text}; a night takes some 20 MB, the packages 4 GB")
+    if not os.access(place, os.W_OK):
+        return Finding("disk", "fail", f"{place} cannot be written to; give yourself the right, or set STATE_DIR")
+    return Finding("disk", "ok", text)
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB available"
+    if memory.available < _LOW_MEMORY_BYTES:
+        return Finding("memory", "warn", f"{text}; the service and one run need about 3 GB: end other programs")
+    return Finding("memory", "ok", text)
+
+
+def _secrets(settings: Settings) -> Finding:
+    if not settings.secrets_dir.is_dir():
+        return Finding("secrets", "ok", "none yet; `retraining up` makes them")
+    exposed = [path for path in settings.secrets_dir.iterdir() if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if exposed:
+        names = ", ".join(path.name for path in exposed)
+        return Finding("secrets", "fail", f"others can read {names}; run: chmod 600 '{settings.secrets_dir}'/*")
+    return Finding("secrets", "ok", f"{settings.secrets_dir}, readable by you alone")
+
+
+def _drops(settings: Settings) -> Finding:
+    nights = find_nights(settings)
+    if not nights:
+        return Finding(
+            "drops",
+            "warn",
+            f"no night in {settings.drops_dir}; put CSV files in <night>/, or `make demo` writes samples",
+        )
+    return Finding("drops", "ok", f"{len(nights)} nights in {settings.drops_dir}, {nights[0]} to {nights[-1]}")
+
+
+def _database(settings: Settings, which: preparation.Database, is_up: bool) -> Finding:
+    subject = f"database {which}"
+    if settings.postgres_embedded and not is_up:
+        return Finding(subject, "ok", "not looked at: the service is down, and runs the server; `retraining up`")
+    try:
+        problem = preparation.find_database_problem(settings, which)
+    except SettingsError as error:
+        problem = str(error)
+    return Finding(subject, "fail" if problem else "ok", problem or "lets its role in")
+
+
+def _dags(settings: Settings, is_up: bool) -> Finding:
+    if not is_up:
+        return Finding("DAGs", "ok", "not looked at: the service is down")
+    try:
+        with closing(Api(settings, DAG_ID)) as api:
+            errors = api.find_import_errors()
+    except LocalError as error:
+        return Finding("DAGs", "fail", str(error))
+    if errors:
+        last = errors[0]["stack_trace"].strip().splitlines()[-1]
+        return Finding("DAGs", "fail", f"{errors[0]['filename']} cannot be read: {last}; mend it, Airflow looks again")
+    return Finding("DAGs", "ok", "read without errors")

@@ -1,0 +1,129 @@
+"""The connection to MLMD's Postgres: open it, say clearly why it cannot be opened, hold a lock in it.
+
+Knows nothing of pipelines or attempts, and reads no settings: it is given MLMD's own connection config.
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+
+import psycopg2
+from google.protobuf.message import Message
+from ml_metadata import MetadataStore, errors
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
+
+# MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`), and Postgres itself on a NUL.
+_UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
+_LOCK_TIMEOUT_SECONDS = 60
+_OPEN_ATTEMPTS = 10
+
+
+class StoreError(RuntimeError):
+    """MLMD's database cannot be used; the message says where it is, what it answered and which settings to check."""
+
+
+class CleanStore(MetadataStore):
+    """A MetadataStore that can be given any string: what Postgres cannot store is replaced by a look-alike.
+
+    Only the request that goes to the database is changed, never the caller's artifacts and executions.
+    """
+
+    def _call(self, method_name: str, request: Message, *args: object) -> None:
+        _clean(request)
+        super()._call(method_name, request, *args)
+
+
+def storable(text: str) -> str:
+    r"""`text` as MLMD can hold it: a backslash becomes U+29F5, a NUL U+2400, half a surrogate pair `?`."""
+    return text.encode("utf-8", "replace").decode().translate(_UNSTORABLE)
+
+
+def open_store(config: ConnectionConfig) -> MetadataStore:
+    """Opens the MLMD store, creating its tables in an empty database.
+
+    Args:
+      config: where it is.
+
+    Raises:
+      StoreError: it cannot be opened.
+    """
+    for attempt in range(1, _OPEN_ATTEMPTS + 1):
+        try:
+            return CleanStore(config)
+        except (RuntimeError, errors.StatusError) as error:
+            # MLMD only says 'connection pointer is NULL'. If Postgres answers, somebody else was creating the tables.
+            with contextlib.closing(_connect(config)):
+                pass
+            if attempt == _OPEN_ATTEMPTS:
+                raise StoreError(f"MLMD cannot use its database at {_place(config)}: {error}") from error
+            time.sleep(random.random())
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
+    """Holds the lock `name` in the database; it is released when the process dies, too.
+
+    Args:
+      config: the database.
+      name: what is locked.
+
+    Raises:
+      StoreError: the database does not answer, or another process keeps the lock for more than a minute.
+    """
+    with contextlib.closing(_connect(config)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute("SET lock_timeout = %s", (f"{_LOCK_TIMEOUT_SECONDS}s",))
+                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+            except psycopg2.errors.LockNotAvailable as error:
+                raise StoreError(
+                    f"another process has been holding the lock {name!r} in {_place(config)} for more than "
+                    f"{_LOCK_TIMEOUT_SECONDS} s; end it, or wait for it, and try again"
+                ) from error
+        yield
+
+
+def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
+    postgres = config.postgresql
+    try:
+        return psycopg2.connect(
+            host=postgres.host,
+            port=postgres.port,
+            dbname=postgres.dbname,
+            user=postgres.user,
+            password=postgres.password,
+            connect_timeout=5,
+        )
+    except psycopg2.OperationalError as error:
+        answer = " ".join(str(error).split())
+        raise StoreError(
+            f"the MLMD database cannot be reached at {_place(config)}: {answer}. Check that the server runs "
+            "(`retraining status`) and MLMD_HOST, MLMD_PORT, MLMD_DATABASE, MLMD_USER and MLMD_PASSWORD"
+        ) from None
+
+
+def _place(config: ConnectionConfig) -> str:
+    postgres = config.postgresql
+    return f"host {postgres.host}, port {postgres.port}, database {postgres.dbname}, user {postgres.user}"
+
+
+def _clean(message: Message) -> None:
+    """Makes every string of `message` storable, in place."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING and field.label != field.LABEL_REPEATED:
+            if field.name == "uri" and "\\" in value:
+                raise StoreError(
+                    f"the path {value!r} has a backslash, which MLMD cannot store; use another directory "
+                    "(STATE_DIR, PIPELINE_ROOT)"
+                )
+            setattr(message, field.name, storable(value))
+        elif field.type == field.TYPE_MESSAGE and field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].type == field.TYPE_MESSAGE:
+                for item in value.values():
+                    _clean(item)
+        elif field.type == field.TYPE_MESSAGE:
+            for item in value if field.label == field.LABEL_REPEATED else [value]:
+                _clean(item)

@@ -1,0 +1,185 @@
+"""Preparing the databases: roles, tables, types and the web user; each made once, and left alone when it is there.
+
+Nothing here starts or stops the service.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Literal
+
+import psycopg2
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from retraining.local import LocalError, airflow, postgres, secrets, supervisor
+from retraining.settings import CHECKOUT, Settings
+
+STEP_SECONDS = 240
+"""The longest a step may take, on a machine busy with other things."""
+
+Report = Callable[[str], None]
+Database = Literal["airflow", "mlmd"]
+
+
+class PreparationError(LocalError):
+    """A database cannot be reached or prepared; the message says why and what to do."""
+
+
+_STEPS = {
+    "store": "creating ML Metadata's tables and types",
+    "migrate": "creating Airflow's tables",
+    "admin": "creating the web user",
+}
+
+
+def init(settings: Settings, report: Report) -> Settings:
+    """Prepares servers of one's own, once, before anything runs: roles, databases, tables, types and the web user.
+
+    Roles and databases are made only when `POSTGRES_PASSWORD` is set.
+
+    Returns:
+      The settings with the secrets made on the way.
+
+    Raises:
+      PreparationError: it is for other servers than the embedded one, or a step failed.
+    """
+    if settings.postgres_embedded:
+        raise PreparationError(
+            "the embedded Postgres is prepared by `retraining up`; for another set POSTGRES_EMBEDDED=false"
+        )
+    may_make_databases = settings.postgres_password is not None
+    settings = secrets.make_missing(settings)
+    environment = airflow.environment(settings)
+    if may_make_databases:
+        report("making roles and databases")
+        if not superuser_answers(settings):
+            raise PreparationError(
+                f"the Postgres server {settings.postgres_host}:{settings.postgres_port} does not answer; "
+                "start it, or correct POSTGRES_HOST and POSTGRES_PORT"
+            )
+        postgres.make_databases(settings)
+    with preparing(settings, environment, report):
+        make_admin(settings, environment)
+    return settings
+
+
+def find_database_problem(settings: Settings, which: Database) -> str | None:
+    """Why one of the two databases does not let its role in and what to do, or None when it does."""
+    try:
+        _connect(settings, which).close()
+    except psycopg2.OperationalError as error:
+        prefix = "MLMD" if which == "mlmd" else "AIRFLOW_DB"
+        names = ", ".join(f"{prefix}_{name}" for name in ("HOST", "PORT", "DATABASE", "USER"))
+        return f"{str(error).strip()}; check that the server runs, and {names} and {prefix}_PASSWORD in .env"
+    return None
+
+
+def superuser_answers(settings: Settings) -> bool:
+    """Whether the server answers to its superuser.
+
+    Raises:
+      PreparationError: it does, and refuses the password.
+    """
+    try:
+        postgres.connect_superuser(settings).close()
+    except psycopg2.OperationalError as error:
+        if "authentication failed" in str(error):
+            advice = "correct it"
+            if settings.postgres_embedded:
+                advice = (
+                    f"bring {settings.secrets_dir / 'postgres_password'} back, or move "
+                    f"{postgres.data_dir(settings).parent} away to start with empty databases"
+                )
+            raise PreparationError(
+                f"the server's superuser has another password than POSTGRES_PASSWORD; {advice}"
+            ) from None
+        return False
+    return True
+
+
+@contextmanager
+def preparing(settings: Settings, environment: dict[str, str], report: Report) -> Iterator[None]:
+    """Makes Airflow's tables and, from then until the end of the block at the latest, those of ML Metadata."""
+    for which in ("airflow", "mlmd"):
+        if problem := find_database_problem(settings, which):
+            raise PreparationError(problem)
+    report("preparing the databases of Airflow and ML Metadata")
+    with _begun(settings, environment, "store", "retraining.store") as store:
+        with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
+            _finish(settings, "migrate", migrate)
+        yield
+        _finish(settings, "store", store)
+
+
+def make_admin(settings: Settings, environment: dict[str, str]) -> None:
+    """Makes the web user, or gives it the password of the settings if it has another."""
+    password = settings.secret("airflow_admin_password")
+    with closing(_connect(settings, "airflow")) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT password FROM ab_user WHERE username = %s", [airflow.ADMIN])
+        found = cursor.fetchone()
+        if found is not None and not check_password_hash(found[0], password):
+            # Airflow's own `users reset-password` fails here: its second look at the user has lost its session.
+            hashed = generate_password_hash(password)
+            cursor.execute("UPDATE ab_user SET password = %s WHERE username = %s", [hashed, airflow.ADMIN])
+    if found is None:
+        command = ["airflow", "users", "create", "--username", airflow.ADMIN, "--role", "Admin"]
+        names = ["--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"]
+        # Asked for twice; as an argument every user of this machine could read it.
+        answer = f"{password}\n{password}\n"
+        with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
+            _finish(settings, "admin", process)
+
+
+def _connect(settings: Settings, which: Database) -> Any:
+    mine = ("mlmd", "mlmd_password") if which == "mlmd" else ("airflow_db", "airflow_db_password")
+    prefix, password = mine
+    return psycopg2.connect(
+        host=getattr(settings, f"{prefix}_host"),
+        port=getattr(settings, f"{prefix}_port"),
+        dbname=getattr(settings, f"{prefix}_database"),
+        user=getattr(settings, f"{prefix}_user"),
+        password=settings.secret(password),
+        connect_timeout=5,
+    )
+
+
+@contextmanager
+def _begun(
+    settings: Settings, environment: dict[str, str], name: str, *module: str, answer: str = ""
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs a module beside this process, and ends it if it still runs at the end of the block."""
+    path = supervisor.log_path(settings, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # An interrupt from the terminal is for this command alone, which then ends what it began.
+            start_new_session=True,
+        )
+    try:
+        if process.stdin is not None:
+            process.stdin.write(answer.encode())
+            process.stdin.close()
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _finish(settings: Settings, name: str, process: "subprocess.Popen[bytes]") -> None:
+    path = supervisor.log_path(settings, name)
+    try:
+        code = process.wait(timeout=STEP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise PreparationError(f"{_STEPS[name]} took longer than {STEP_SECONDS} s; see {path}") from None
+    if code:
+        raise PreparationError(f"{_STEPS[name]} failed; {path} ends with:\n{supervisor.last_lines(path)}")

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Makes or repairs the private environment .venv from the lock, and does nothing when it is as it should be.
+#   scripts/setup.sh run    what the service needs
+#   scripts/setup.sh dev    what the tests and checks need besides
+#   scripts/setup.sh lock   resolves requirements*.txt anew into the locks
+# Nothing is written outside this checkout except uv's cache.
+set -eu
+CDPATH= cd -- "$(dirname -- "$0")/.."
+umask 022
+# Bytecode compiled now halves every start; another environment's variables must not lead astray.
+unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { say "$*" >&2; exit 1; }
+
+stamp_of() {
+    printf '%s %s %s\n' "$1" "$(cat "requirements$2.lock" pyproject.toml | sha256sum | cut -d ' ' -f 1)" "$PWD"
+}
+# The tests' environment holds the service's too.
+is_ready() {
+    [ -f .venv/stamp ] && .venv/bin/python -c '' 2>/dev/null &&
+        { grep -qxF "$(stamp_of dev -dev)" .venv/stamp ||
+          { [ "$1" = run ] && grep -qxF "$(stamp_of run '')" .venv/stamp; }; }
+}
+
+find_uv() {
+    uv=uv
+    uv --version >/dev/null 2>&1 && return
+    uv=.venv.uv/bin/uv
+    "$uv" --version >/dev/null 2>&1 && return
+    say 'fetching uv, which installs the packages'
+    rm -rf .venv.uv
+    { python3 -m venv .venv.uv && .venv.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5,<1'; } ||
+        fail 'uv could not be fetched. Install it (https://docs.astral.sh/uv), or install python3-venv, and try again'
+}
+
+# Packages by the thousand files: shows that something happens.
+show_growth() {
+    seconds=0
+    while sleep 1 && kill -0 "$1" 2>/dev/null; do
+        seconds=$((seconds + 1))
+        [ $((seconds % 5)) -ne 0 ] || say "  $(du -sm .venv | cut -f 1) MB after $seconds s"
+    done
+}
+
+kind=${1:-run}
+case $kind in
+    run) suffix='' ;;
+    dev) suffix=-dev ;;
+    lock) ;;
+    *) fail "unknown: $kind; use run, dev or lock" ;;
+esac
+[ "$kind" = lock ] || ! is_ready "$kind" || exit 0
+
+exec 9>>.venv.lock
+flock -n 9 || fail "another setup (process $(cat .venv.lock)) is at work on $PWD; wait for it, or stop it: kill $(cat .venv.lock)"
+echo $$ >.venv.lock
+[ "$kind" = lock ] || ! is_ready "$kind" || exit 0
+
+find_uv
+# pip's settings for the package index are uv's too.
+[ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
+export UV_PYTHON_INSTALL_DIR="$PWD/.venv.python"
+
+if [ "$kind" = lock ]; then
+    compile='pip compile --quiet --generate-hashes --no-header --python-version 3.11'
+    "$uv" $compile requirements.txt --output-file requirements.lock
+    "$uv" $compile requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+    exit 0
+fi
+
+# An environment without a stamp was left half made, and one of another place points there.
+if ! { [ -f .venv/stamp ] && grep -qF " $PWD" .venv/stamp && .venv/bin/python -c '' 2>/dev/null; }; then
+    rm -rf .venv
+    "$uv" venv --quiet --python 3.11 .venv ||
+        fail 'no Python 3.11 was found or could be fetched. Install python3.11 and try again'
+elif [ "$kind" = run ] && grep -q '^dev ' .venv/stamp; then
+    kind=dev suffix=-dev
+fi
+rm -f .venv/stamp
+
+say "installing the packages of requirements$suffix.lock (3.6 GB; minutes the first time)"
+show_growth $$ 9>&- &
+growth=$!
+trap 'kill "$growth" 2>/dev/null' EXIT
+export VIRTUAL_ENV="$PWD/.venv"
+"$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock"
+"$uv" pip install --quiet --no-deps --no-build-isolation --editable .
+stamp_of "$kind" "$suffix" >.venv/stamp
+say 'done'

@@ -1,0 +1,270 @@
+"""A real scheduler, a real Postgres, real headlines: two nights, then everything that goes wrong in a third.
+
+The tests of this file build on one another, in order; each says what it leaves behind.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg2
+
+from retraining import lineage
+from retraining.local import supervisor
+from tests.e2e.conftest import Service, predict
+
+DAG = "headline_retraining"
+NODES = {
+    "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
+    "ChampionResolver", "Evaluator", "InfraCheck", "Pusher",
+}  # fmt: skip
+
+
+def run_id(service: Service, night: str) -> str:
+    return next(report.run_id for report in lineage.nights(service.settings) if report.night == night)
+
+
+def query(service: Service, statement: str) -> list[tuple[Any, ...]]:
+    settings = service.settings
+    with (
+        closing(
+            psycopg2.connect(
+                host=settings.mlmd_host,
+                port=settings.mlmd_port,
+                dbname=settings.mlmd_database,
+                user=settings.mlmd_user,
+                password=settings.secret("mlmd_password"),
+            )
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.3)
+
+
+def states(service: Service, run: str) -> dict[str, str]:
+    instances = service.api("GET", f"dags/{DAG}/dagRuns/{run}/taskInstances")["task_instances"]
+    return {instance["task_id"]: instance["state"] for instance in instances}
+
+
+def run_state(service: Service, run: str) -> str:
+    state: str = service.api("GET", f"dags/{DAG}/dagRuns/{run}")["state"]
+    return state
+
+
+def clear(service: Service, run: str, tasks: list[str], downstream: bool = False) -> None:
+    service.api(
+        "POST",
+        f"dags/{DAG}/clearTaskInstances",
+        json={
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": tasks,
+            "only_failed": False,
+            "include_downstream": downstream,
+            "reset_dag_runs": True,
+        },
+    )
+
+
+def finish(service: Service, run: str, seconds: float = 300) -> str:
+    wait_until(lambda: run_state(service, run) in ("success", "failed"), seconds, f"{run} ends")
+    return run_state(service, run)
+
+
+def count_running(service: Service) -> int:
+    return int(query(service, "SELECT count(*) FROM execution WHERE last_known_state = 2")[0][0])
+
+
+def test_two_nights_run_in_order_and_a_proven_model_is_served_from_disk(service: Service) -> None:
+    for night in ("2022-02-01", "2022-02-02"):
+        done = service("run", "--night", night)
+        assert "Pusher" in done.stdout
+    reports = lineage.nights(service.settings)
+    assert [report.night for report in reports] == ["2022-02-01", "2022-02-02"]
+    assert [report.window_nights for report in reports] == [1, 2]
+    for report in reports:
+        assert report.rows_in == report.rows_used + report.rows_quarantined + report.duplicates_folded  # type: ignore[operator]
+        assert report.checks, "every limit of the bar is on record"
+        assert report.reason
+        assert report.state in ("pushed", "refused")
+    assert reports[0].state == "pushed"
+    assert not reports[0].champion_metrics
+    assert reports[1].champion_metrics.keys() >= {"accuracy", "macro_f1"}
+    assert service.versions() == [report.pushed_version for report in reports if report.pushed_version]
+    folder = service.settings.serving_dir
+    assert folder is not None
+    answer = predict(folder / service.versions()[-1], ["Acidente deixa dez mortos em rodovia", "", "🙂"])
+    assert set(answer["label"]) <= {"negative", "neutral", "positive"}
+    assert all(abs(sum(row) - 1) < 1e-5 for row in answer["probabilities"])
+
+
+def test_every_node_left_one_complete_execution_per_night(service: Service) -> None:
+    rows = query(
+        service,
+        """SELECT component.string_value, count(*), bool_and(e.last_known_state IN (3, 5)) FROM execution e
+           JOIN executionproperty component ON component.execution_id = e.id AND component.name = 'component_id'
+           GROUP BY 1""",
+    )
+    assert {component: count for component, count, _ in rows} == dict.fromkeys(NODES, 2)
+    assert all(good for _, _, good in rows)
+    assert query(service, "SELECT name, type_kind, count(*) FROM type GROUP BY 1, 2 HAVING count(*) > 1") == []
+
+
+def test_running_a_finished_night_again_says_so_and_does_nothing(service: Service) -> None:
+    before = query(service, "SELECT max(id) FROM execution")
+    done = service("run", "--night", "2022-02-01")
+    assert "--force" in done.stdout
+    assert query(service, "SELECT max(id) FROM execution") == before
+
+
+def test_clearing_a_whole_run_succeeds_keeps_the_old_record_and_pushes_nothing_new(service: Service) -> None:
+    versions, run = service.versions(), run_id(service, "2022-02-02")
+    models = query(
+        service, "SELECT a.id, a.uri, a.state FROM artifact a JOIN type t ON t.id = a.type_id AND t.name = 'Model'"
+    )
+    service("run", "--night", "2022-02-02", "--force")
+    assert run_state(service, run) == "success"
+    assert set(states(service, run).values()) <= {"success", "skipped"}
+    assert service.versions() == versions, "the same drop and the same code make the same model"
+    after = query(
+        service, "SELECT a.id, a.uri, a.state FROM artifact a JOIN type t ON t.id = a.type_id AND t.name = 'Model'"
+    )
+    assert set(models) < set(after)
+    assert all(Path(uri).is_dir() for _, uri, state in after if state == 2)
+    assert count_running(service) == 0
+
+
+def test_clearing_single_tasks_of_every_kind_succeeds(service: Service) -> None:
+    run = run_id(service, "2022-02-02")
+    for tasks in (["ChampionResolver", "ImportSchemaGen", "StatisticsGen"], ["Evaluator"], ["Pusher"]):
+        clear(service, run, tasks)
+        assert finish(service, run) == "success", states(service, run)
+    assert count_running(service) == 0
+
+
+def test_a_killed_task_is_retried_and_the_dead_attempt_is_settled(service: Service) -> None:
+    run = run_id(service, "2022-02-02")
+    clear(service, run, ["Trainer"])
+
+    def find_trainer() -> list[psutil.Process]:
+        # The child that runs the task, not the supervisor that watches it.
+        return [p for p in psutil.process_iter(["cmdline"]) if is_task(p, "Trainer", service)]
+
+    wait_until(lambda: count_running(service) > 0 and bool(find_trainer()), 60, "the Trainer runs")
+    for process in find_trainer():
+        os.kill(process.pid, signal.SIGKILL)
+    assert finish(service, run) == "success"
+    errors = query(service, "SELECT string_value FROM executionproperty WHERE name = 'error' AND is_custom_property")
+    assert any("died" in error for (error,) in errors), errors
+    assert count_running(service) == 0
+
+
+def is_task(process: psutil.Process, task: str, service: Service) -> bool:
+    try:
+        return f"airflow task runner: {DAG} {task} " in " ".join(process.cmdline()) and (
+            process.environ().get("STATE_DIR") == service.environment["STATE_DIR"]
+        )
+    except psutil.Error:
+        return False
+
+
+def test_postgres_gone_mid_run_comes_back_and_the_run_ends_well(service: Service) -> None:
+    run = run_id(service, "2022-02-02")
+    clear(service, run, ["Transform"], downstream=True)
+    wait_until(lambda: count_running(service) > 0, 60, "Transform runs")
+    os.kill(supervisor.states(service.settings)["postgres"]["pid"], signal.SIGQUIT)
+    time.sleep(3)
+
+    def has_ended() -> bool:
+        try:
+            return run_state(service, run) in ("success", "failed")
+        except httpx.HTTPError:
+            return False
+
+    wait_until(has_ended, 300, "the run ends after Postgres came back")
+    assert run_state(service, run) == "success", states(service, run)
+    assert count_running(service) == 0
+
+
+def test_a_broken_drop_fails_the_run_with_a_clear_last_line_and_the_champion_still_serves(service: Service) -> None:
+    versions = service.versions()
+    drop = service.settings.drops_dir / "2022-02-03" / "headlines.csv"
+    good = drop.read_bytes()
+    drop.write_bytes(good.replace(b"title,sentiment", b"headline,mood", 1))
+    done = service("run", "--night", "2022-02-03", check=False)
+    assert done.returncode == 1
+    assert str(drop) in " ".join(done.stdout.split())
+    assert "headline" in done.stdout
+    [failed] = [r for r in service.api("GET", f"dags/{DAG}/dagRuns")["dag_runs"] if r["state"] == "failed"]
+    (task,) = (name for name, state in states(service, failed["dag_run_id"]).items() if state == "failed")
+    assert any(str(drop) in line for line in service.task_log(failed["dag_run_id"], task)[-12:])
+    assert service.versions() == versions
+    folder = service.settings.serving_dir
+    assert folder is not None
+    assert predict(folder / versions[-1], ["Prefeitura inaugura escola"])["label"]
+    assert count_running(service) == 0
+
+    drop.write_bytes(good)
+    service("run", "--night", "2022-02-03")
+    assert lineage.nights(service.settings)[-1].state in ("pushed", "refused")
+
+
+def test_a_missing_drop_fails_a_run_by_hand_at_once(service: Service) -> None:
+    done = service("run", "--night", "2022-03-01", check=False)
+    assert done.returncode == 1
+    assert str(service.settings.drops_dir / "2022-03-01") in " ".join(done.stdout.split()).replace(" ", "") or (
+        "2022-03-01" in done.stdout and "drop" in done.stdout
+    )
+
+
+def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Service) -> None:
+    versions = service.versions()
+    drop = service.settings.drops_dir / "2022-02-04" / "headlines.csv"
+    good = drop.read_text()
+    header, *rows = good.splitlines()
+    drop.write_text("\n".join([header, *(f'"Manchete sem rótulo número {i}",' for i in range(400)), *rows]) + "\n")
+    done = service("run", "--night", "2022-02-04", check=False)
+    assert done.returncode == 1
+    assert "DropGate" in done.stdout
+    report = lineage.nights(service.settings)[-1]
+    assert report.night == "2022-02-04"
+    assert report.state == "failed"
+    assert report.rows_quarantined is not None
+    assert report.rows_quarantined >= 400
+    kept = next((service.settings.state_dir / "pipelines").glob("HeadlineExampleGen/quarantine/*/quarantine.csv"), None)
+    assert kept is not None
+    assert service.versions() == versions
+
+
+def test_a_finished_service_is_seen_by_airflows_own_command_and_goes_down_without_a_trace(service: Service) -> None:
+    assert "headline_retraining" in service.airflow("dags", "list").stdout
+    state_dir = service.environment["STATE_DIR"]
+    service("down")
+
+    def left() -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("STATE_DIR") == state_dir and process.pid != os.getpid():
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    wait_until(lambda: not left(), 20, f"nothing is left: {left()}")
+    assert shutil.disk_usage(state_dir)

@@ -1,0 +1,222 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_model_analysis as tfma
+from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import Artifact
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation, PushedModel
+from tfx.utils import proto_utils
+from tiny_model import save_tiny_model, write_examples
+
+from modules.features import LABELS
+from retraining import quality_bar
+from retraining.settings import Settings
+from tfx_components.evaluator import Check, Executor, HeadlineEvaluator, Verdict
+from tfx_components.metrics import STATISTICS
+
+# The tiny model knows `ruim` and `bom`: it gets 70 of 80 right, and misses positives that say neither.
+ROWS = [
+    *[("o dia foi ruim", "negative", "2022-02-01")] * 20,
+    *[("saiu o boletim", "neutral", "2022-02-01")] * 25,
+    *[("saiu o boletim", "neutral", "2022-02-02")] * 15,
+    *[("o dia foi bom", "positive", "2022-02-02")] * 10,
+    *[("vitória enfim", "positive", "2022-02-02")] * 10,
+]
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    artifact = Examples()
+    artifact.uri = str(write_examples(tmp_path_factory.mktemp("examples"), ROWS))
+    artifact.split_names = '["train", "eval"]'
+    return artifact
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    uri = tmp_path_factory.mktemp("sound")
+    save_tiny_model(uri)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def neutral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that always says neutral: 40 of 80."""
+    uri = tmp_path_factory.mktemp("neutral")
+    save_tiny_model(uri, always="neutral")
+    return uri
+
+
+def model_at(uri: Path, identity: int) -> Model:
+    model = Model()
+    model.uri, model.id = str(uri), identity
+    return model
+
+
+def evaluate(
+    candidate: Path, examples: Artifact, tmp_path: Path, champion: Path | None = None, **limits: float
+) -> tuple[ModelBlessing, dict, Path]:
+    """Runs the executor and returns the blessing, its verdict, and the folder of the evaluation."""
+    blessing, evaluation = ModelBlessing(), ModelEvaluation()
+    blessing.uri, evaluation.uri = str(tmp_path / "blessing"), str(tmp_path / "evaluation")
+    inputs = {"examples": [examples], "model": [model_at(candidate, 7)], "baseline_model": [], "baseline_push": []}
+    if champion:
+        push = PushedModel()
+        push.set_string_custom_property("pushed_version", "2022013101")
+        inputs |= {"baseline_model": [model_at(champion, 3)], "baseline_push": [push]}
+    settings = Settings(**limits)
+    context = BaseBeamExecutor.Context(beam_pipeline_args=list(settings.beam_runner_args))
+    Executor(context).Do(
+        inputs,
+        {"evaluation": [evaluation], "blessing": [blessing]},
+        {"eval_config": proto_utils.proto_to_json(quality_bar.eval_config(settings)), "example_splits": "null"},
+    )
+    return blessing, json.loads(Path(evaluation.uri, "verdict.json").read_text()), Path(evaluation.uri)
+
+
+def reason(blessing: ModelBlessing) -> str:
+    return blessing.get_string_custom_property("reason")
+
+
+def is_blessed(blessing: ModelBlessing) -> bool:
+    """What the property and the file both say."""
+    blessed = blessing.get_int_custom_property("blessed") == 1
+    assert [path.name for path in Path(blessing.uri).iterdir()] == ["BLESSED" if blessed else "NOT_BLESSED"]
+    return blessed
+
+
+def test_on_the_first_night_only_the_floors_are_checked(sound: Path, examples: Examples, tmp_path: Path) -> None:
+    blessing, verdict, evaluation = evaluate(sound, examples, tmp_path)
+    assert is_blessed(blessing)
+    assert reason(blessing) == "blessed: 2 of 2 checks passed, no champion to compare with"
+    assert [(check["name"], check["limit"], check["passed"]) for check in verdict["checks"]] == [
+        ("accuracy", 0.6, True),
+        ("macro_f1", 0.4, True),
+    ]
+    assert verdict["checks"][0]["value"] == verdict["metrics"]["accuracy"] == 70 / 80
+    assert verdict["champion_metrics"] == {}
+    assert verdict["champion_version"] == ""
+    assert json.loads((evaluation / "verdict.json").read_text()) == verdict
+
+
+def test_the_metrics_are_those_of_scikit_learn(sound: Path, examples: Examples, tmp_path: Path) -> None:
+    _, verdict, _ = evaluate(sound, examples, tmp_path)
+    actual = [LABELS.index(label) for _, label, _ in ROWS]
+    predicted = [0 if "ruim" in title else 2 if "bom" in title else 1 for title, _, _ in ROWS]
+    precision, recall, _, _ = precision_recall_fscore_support(actual, predicted)
+    metrics = verdict["metrics"]
+    assert metrics["macro_f1"] == pytest.approx(f1_score(actual, predicted, average="macro"))
+    assert [metrics[f"precision_{label}"] for label in LABELS] == pytest.approx(list(precision))
+    assert [metrics[f"recall_{label}"] for label in LABELS] == pytest.approx(list(recall))
+    sure = np.full((len(ROWS), 3), 1 / (np.exp(3) + 2))
+    sure[np.arange(len(ROWS)), predicted] = np.exp(3) / (np.exp(3) + 2)
+    assert metrics["log_loss"] == pytest.approx(log_loss(actual, sure), abs=1e-5)
+    assert metrics["majority_accuracy"] == 0.5
+    assert metrics["example_count"] == 80
+    assert metrics["confusion"] == [[20, 0, 0], [0, 40, 0], [0, 10, 10]]
+
+
+def test_a_candidate_below_its_floors_is_refused_with_each_reason(
+    neutral: Path, examples: Examples, tmp_path: Path
+) -> None:
+    blessing, verdict, _ = evaluate(neutral, examples, tmp_path)
+    assert not is_blessed(blessing)
+    assert reason(blessing) == (
+        "refused: accuracy 0.500 is below its floor 0.600; macro_f1 0.222 is below its floor 0.400"
+    )
+    assert [check["passed"] for check in verdict["checks"]] == [False, False]
+
+
+def test_a_candidate_worse_than_the_champion_is_refused_though_above_its_floors(
+    neutral: Path, sound: Path, examples: Examples, tmp_path: Path
+) -> None:
+    blessing, verdict, _ = evaluate(
+        neutral, examples, tmp_path, champion=sound, min_accuracy=0.4, min_macro_f1=0.2, max_macro_f1_drop=0.9
+    )
+    assert not is_blessed(blessing)
+    assert reason(blessing) == "refused: accuracy is 0.375 below the champion's, more than the 0.020 allowed"
+    assert {check["name"]: (check["limit"], check["passed"]) for check in verdict["checks"]} == {
+        "accuracy": (0.4, True),
+        "macro_f1": (0.2, True),
+        "accuracy_change": (-0.02, False),
+        "macro_f1_change": (-0.9, True),
+    }
+    assert verdict["champion_version"] == "2022013101"
+    assert verdict["metrics"]["accuracy"] == 0.5
+    assert verdict["champion_metrics"]["accuracy"] == 70 / 80
+    assert set(verdict["champion_metrics"]) == set(verdict["metrics"])
+
+
+def test_a_candidate_as_good_as_the_champion_is_blessed(sound: Path, examples: Examples, tmp_path: Path) -> None:
+    blessing, verdict, _ = evaluate(sound, examples, tmp_path, champion=sound)
+    assert is_blessed(blessing)
+    assert reason(blessing) == "blessed: 4 of 4 checks passed, champion 2022013101"
+    assert [check["value"] for check in verdict["checks"] if check["name"].endswith("_change")] == [0, 0]
+
+
+def test_a_limit_holds_for_all_rows_together_and_not_for_a_slice(
+    sound: Path, examples: Examples, tmp_path: Path
+) -> None:
+    # Of the positive rows alone, half are wrong.
+    blessing, _, evaluation = evaluate(sound, examples, tmp_path, min_accuracy=0.8)
+    assert is_blessed(blessing)
+    slices = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
+    assert slices[(("sentiment", "positive"),)]["accuracy"]["doubleValue"] == 0.5
+    assert slices[(("night", "2022-02-01"),)]["accuracy"]["doubleValue"] == 1.0
+
+
+def test_a_candidate_without_evaluation_rows_is_refused(sound: Path, tmp_path: Path) -> None:
+    empty = Examples()
+    empty.uri = str(write_examples(tmp_path / "examples", []))
+    empty.split_names = '["train", "eval"]'
+    blessing, _, _ = evaluate(sound, empty, tmp_path)
+    assert not is_blessed(blessing)
+    assert reason(blessing) == "refused: accuracy could not be computed; macro_f1 could not be computed"
+
+
+def test_a_candidate_that_answers_nan_is_refused_and_the_verdict_is_still_json(
+    examples: Examples, tmp_path: Path
+) -> None:
+    save_tiny_model(tmp_path / "model", "nan")
+    blessing, verdict, _ = evaluate(tmp_path / "model", examples, tmp_path)
+    assert not is_blessed(blessing)
+    assert verdict["metrics"]["log_loss"] is None
+
+
+def test_the_log_shows_every_check_and_metric_beside_the_champions(
+    sound: Path, examples: Examples, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="absl")
+    evaluate(sound, examples, tmp_path, champion=sound)
+    table = next(text for text in map(str, (r.getMessage() for r in caplog.records)) if text.startswith("blessed: "))
+    for name in ("accuracy_change", "macro_f1", "log_loss", "precision_positive", "negative"):
+        assert any(line.startswith(name) for line in table.splitlines()), table
+
+
+def test_no_property_holds_a_backslash(sound: Path, examples: Examples, tmp_path: Path) -> None:
+    blessing, _, _ = evaluate(sound, examples, tmp_path, champion=sound)
+    assert not [name for name, value in blessing.mlmd_artifact.custom_properties.items() if "\\" in value.string_value]
+
+
+def test_a_verdict_without_checks_blesses_nothing() -> None:
+    verdict = Verdict(checks=[], metrics={}, champion_metrics={}, champion_version="")
+    assert not verdict.blessed
+    assert verdict.reason.startswith("refused")
+
+
+def test_a_check_without_a_value_says_so() -> None:
+    assert Check("macro_f1_change", None, -0.02, passed=False).explain() == "macro_f1 could not be computed"
+
+
+def test_macro_f1_counts_only_classes_that_occur_or_are_predicted() -> None:
+    assert STATISTICS["macro_f1"](np.diag([5.0, 3.0, 0.0])) == 1.0
+    assert STATISTICS["macro_f1"](np.zeros((3, 3))) == 0.0
+    assert STATISTICS["precision_positive"](np.diag([5.0, 3.0, 0.0])) == 0.0
+
+
+def test_the_component_takes_a_resolved_push_beside_the_model() -> None:
+    assert HeadlineEvaluator.SPEC_CLASS.INPUTS["baseline_push"].allow_empty
+    assert HeadlineEvaluator.SPEC_CLASS.INPUTS["baseline_model"].allow_empty

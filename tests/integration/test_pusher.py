@@ -1,0 +1,218 @@
+import errno
+import multiprocessing
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.proto import pusher_pb2
+from tfx.types import Artifact
+from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.utils import proto_utils
+from tiny_model import save_tiny_model
+
+from tfx_components.model_hash import hash_model
+from tfx_components.pusher import Executor, PushError, publish
+
+NIGHT = date(2022, 2, 5)
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def other_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("other"), sure=1.0)
+
+
+@pytest.fixture
+def serving_dir(tmp_path: Path) -> Path:
+    return tmp_path / "serving dir" / "headlines"
+
+
+def versions(serving_dir: Path) -> list[str]:
+    return sorted(path.name for path in serving_dir.iterdir() if path.name != ".push.lock")
+
+
+def push(model_path: Path, serving_dir: Path, tmp_path: Path, night: str = "2022-02-05", **blessed: int) -> Artifact:
+    model, verdict, infra, pushed = Model(), ModelBlessing(), InfraBlessing(), PushedModel()
+    model.uri, model.id = str(model_path.parent), 42
+    pushed.uri = str(tmp_path / "pushed")
+    verdict.uri, infra.uri = "verdict", "infra"
+    verdict.set_int_custom_property("blessed", blessed.get("verdict", 1))
+    verdict.set_string_custom_property("reason", "refused: accuracy 0.571 is below its floor 0.600")
+    infra.set_int_custom_property("blessed", blessed.get("infra", 1))
+    infra.set_string_custom_property("reason", "refused: predict_text, emoji: no answer within 5 s")
+    destination = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving_dir))
+    )
+    Executor().Do(
+        {"model": [model], "model_blessing": [verdict], "infra_blessing": [infra]},
+        {"pushed_model": [pushed]},
+        {"push_destination": proto_utils.proto_to_json(destination), "night": night},
+    )
+    return pushed
+
+
+def test_a_blessed_model_is_served_whole_and_recorded(model_path: Path, serving_dir: Path, tmp_path: Path) -> None:
+    pushed = push(model_path, serving_dir, tmp_path)
+    assert versions(serving_dir) == ["2022020501"]
+    served = tf.saved_model.load(str(serving_dir / "2022020501")).signatures["predict_text"]
+    assert served(title=tf.constant(["bom dia"]))["label"].numpy().tolist() == [b"positive"]
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_string_custom_property("pushed_version") == "2022020501"
+    assert pushed.get_string_custom_property("pushed_destination") == str(serving_dir / "2022020501")
+    assert pushed.get_string_custom_property("night") == "2022-02-05"
+    assert pushed.get_int_custom_property("model_id") == 42
+    assert pushed.get_string_custom_property("reason") == "pushed as 2022020501"
+
+
+@pytest.mark.parametrize(
+    ("blessed", "reason"),
+    [
+        ({"verdict": 0}, "refused: accuracy 0.571 is below its floor 0.600"),
+        ({"infra": 0}, "refused: predict_text, emoji: no answer within 5 s"),
+        ({"verdict": 0, "infra": 0}, "refused: accuracy 0.571 is below its floor 0.600"),
+    ],
+)
+def test_without_both_blessings_nothing_is_pushed(
+    blessed: dict[str, int],
+    reason: str,
+    model_path: Path,
+    serving_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pushed = push(model_path, serving_dir, tmp_path, **blessed)
+    assert not serving_dir.exists()
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert pushed.get_string_custom_property("pushed_version") == ""
+    assert pushed.get_string_custom_property("night") == "2022-02-05"
+    assert pushed.get_int_custom_property("model_id") == 42
+    assert pushed.get_string_custom_property("reason") == reason
+    assert [record.getMessage() for record in caplog.records if "Not pushed" in record.getMessage()] == [
+        f"Not pushed: {reason}"
+    ]
+
+
+def test_the_same_model_again_is_not_pushed_twice(model_path: Path, serving_dir: Path, tmp_path: Path) -> None:
+    push(model_path, serving_dir, tmp_path)
+    before = (serving_dir / "2022020501").stat()
+    pushed = push(model_path, serving_dir, tmp_path)
+    assert versions(serving_dir) == ["2022020501"]
+    assert (serving_dir / "2022020501").stat().st_ino == before.st_ino
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_string_custom_property("pushed_version") == "2022020501"
+    assert "kept 2022020501" in pushed.get_string_custom_property("reason")
+
+
+def test_a_different_model_of_the_same_night_is_its_next_revision(
+    model_path: Path, other_path: Path, serving_dir: Path
+) -> None:
+    assert publish(model_path, serving_dir, NIGHT).version == 2022020501
+    second = publish(other_path, serving_dir, NIGHT)
+    assert (second.version, second.reason) == (
+        2022020502,
+        "pushed as 2022020502: it differs from 2022020501 of the same night",
+    )
+    # Back to the first model: it is not what is served now, so it must become so again.
+    assert publish(model_path, serving_dir, NIGHT).version == 2022020503
+    assert versions(serving_dir) == ["2022020501", "2022020502", "2022020503"]
+    assert hash_model(serving_dir / "2022020501") == hash_model(model_path)
+
+
+def test_an_older_night_is_pushed_below_the_newer_one_and_says_so(
+    model_path: Path, other_path: Path, serving_dir: Path
+) -> None:
+    publish(model_path, serving_dir, date(2022, 2, 12))
+    older = publish(other_path, serving_dir, NIGHT)
+    assert (older.version, older.reason) == (2022020501, "pushed as 2022020501; the newer 2022021201 keeps serving")
+    assert versions(serving_dir) == ["2022020501", "2022021201"]
+    assert hash_model(serving_dir / "2022021201") == hash_model(model_path)
+
+
+def test_the_same_model_on_the_next_night_is_that_nights_version(model_path: Path, serving_dir: Path) -> None:
+    publish(model_path, serving_dir, NIGHT)
+    assert publish(model_path, serving_dir, date(2022, 2, 6)).reason == "pushed as 2022020601"
+
+
+def test_a_night_with_no_revision_left_is_refused(model_path: Path, other_path: Path, serving_dir: Path) -> None:
+    shutil.copytree(other_path, serving_dir / "2022020599")
+    with pytest.raises(PushError, match="2022-02-05 has used up its revisions with 2022020599"):
+        publish(model_path, serving_dir, NIGHT)
+    assert versions(serving_dir) == ["2022020599"]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow past 1 kB, so that a real write fails midway, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
+    model_path: Path, other_path: Path, serving_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    publish(model_path, serving_dir, NIGHT)
+    request.getfixturevalue("small_disk")
+    with pytest.raises(PushError) as caught:
+        publish(other_path, serving_dir, date(2022, 2, 6))
+    assert str(serving_dir) in str(caught.value)
+    assert os.strerror(errno.EFBIG) in str(caught.value)
+    assert "free space" in str(caught.value)
+    assert versions(serving_dir) == ["2022020501"]
+    assert hash_model(serving_dir / "2022020501") == hash_model(model_path)
+
+
+def test_a_serving_dir_that_cannot_be_made_is_told(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PushError, match=r"could not be published in .*file"):
+        publish(model_path, tmp_path / "file" / "headlines", NIGHT)
+
+
+def test_what_a_killed_push_left_behind_is_swept_away_and_is_no_version(model_path: Path, serving_dir: Path) -> None:
+    half = serving_dir / ".incoming-2022020501"
+    half.mkdir(parents=True)
+    (half / "saved_model.pb").write_bytes(b"half")
+    assert publish(model_path, serving_dir, NIGHT).version == 2022020501
+    assert versions(serving_dir) == ["2022020501"]
+    assert hash_model(serving_dir / "2022020501") == hash_model(model_path)
+
+
+def _watch(serving_dir: str, ready, seen) -> None:
+    name = Path(serving_dir) / "2022020501"
+    ready.set()
+    while not name.exists():
+        pass
+    seen.put(sorted(path.relative_to(name).as_posix() for path in name.rglob("*")))
+
+
+def test_a_version_is_complete_from_the_moment_it_can_be_seen(
+    model_path: Path, serving_dir: Path, tmp_path: Path
+) -> None:
+    big = tmp_path / "big"
+    shutil.copytree(model_path, big)
+    for index in range(50):
+        (big / f"extra-{index}").write_bytes(os.urandom(100_000))
+    serving_dir.mkdir(parents=True)
+    context = multiprocessing.get_context("fork")
+    ready, seen = context.Event(), context.Queue()
+    watcher = context.Process(target=_watch, args=(str(serving_dir), ready, seen))
+    watcher.start()
+    ready.wait()
+    publish(big, serving_dir, NIGHT)
+    assert seen.get(timeout=20) == sorted(path.relative_to(big).as_posix() for path in big.rglob("*"))
+    watcher.join()
+
+
+def test_a_night_that_was_never_rendered_is_refused(model_path: Path, serving_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\{\{ ds \}\}"):
+        push(model_path, serving_dir, tmp_path, night="{{ ds }}")
+    assert not serving_dir.exists()

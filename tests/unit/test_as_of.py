@@ -1,0 +1,159 @@
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model, PushedModel
+
+from retraining.as_of import ChampionAsOf, ChampionResolver
+
+FIRST = date(2022, 2, 1)
+
+
+@dataclass(frozen=True)
+class Push:
+    """What one run of a night left in the store."""
+
+    night: int
+    revision: int = 1
+    pushed: bool = True
+    push_live: bool = True
+    model_live: bool = True
+
+    @property
+    def version(self) -> int:
+        return int(f"{FIRST + timedelta(days=self.night):%Y%m%d}") * 100 + self.revision
+
+
+def name(night: int) -> str:
+    return (FIRST + timedelta(days=night)).isoformat()
+
+
+def state(live: bool) -> int:
+    return metadata_store_pb2.Artifact.LIVE if live else metadata_store_pb2.Artifact.ABANDONED
+
+
+def store(history: list[Push]) -> tuple[list[Model], list[PushedModel]]:
+    """The artifacts of a history, in the order in which its runs ended: model 1 and push 101 are the first run's."""
+    models, pushes = [], []
+    for index, one in enumerate(history, start=1):
+        model, push = Model(), PushedModel()
+        model.id, push.id = index, 100 + index
+        model.mlmd_artifact.state, push.mlmd_artifact.state = state(one.model_live), state(one.push_live)
+        push.set_int_custom_property("pushed", int(one.pushed))
+        push.set_string_custom_property("night", name(one.night))
+        push.set_int_custom_property("model_id", index)
+        if one.pushed:
+            push.set_string_custom_property("pushed_version", str(one.version))
+        models.append(model)
+        pushes.append(push)
+    return models, pushes
+
+
+def champion(history: list[Push], night: int) -> int | None:
+    """The index in `history` of the champion as of a night."""
+    models, pushes = store(history)
+    resolved = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models, "pushed_model": pushes})
+    assert set(resolved) == {"model", "pushed_model"}
+    assert [model.id + 100 for model in resolved["model"]] == [push.id for push in resolved["pushed_model"]]
+    return resolved["model"][0].id - 1 if resolved["model"] else None
+
+
+def test_the_first_night_has_no_champion() -> None:
+    assert champion([], 0) is None
+
+
+def test_the_champion_is_the_model_pushed_on_the_night_before() -> None:
+    assert champion([Push(0), Push(1)], 2) == 1
+
+
+def test_a_refused_night_leaves_the_earlier_champion() -> None:
+    assert champion([Push(0), Push(1, pushed=False)], 2) == 0
+
+
+def test_a_rerun_of_a_night_is_not_compared_with_itself() -> None:
+    assert champion([Push(0), Push(1)], 1) == 0
+
+
+def test_a_backfill_never_sees_a_later_night_however_early_it_was_pushed() -> None:
+    assert champion([Push(5), Push(6), Push(1)], 3) == 2
+
+
+def test_a_backfilled_older_night_does_not_outrank_a_newer_one() -> None:
+    assert champion([Push(5), Push(2)], 6) == 0
+
+
+def test_the_latest_revision_of_a_night_is_its_champion() -> None:
+    assert champion([Push(1, revision=2), Push(1, revision=10), Push(1, revision=1)], 2) == 1
+
+
+def test_of_two_records_of_one_version_the_later_counts() -> None:
+    assert champion([Push(1), Push(1)], 2) == 1
+
+
+def test_what_a_failed_attempt_left_behind_is_not_a_champion() -> None:
+    assert champion([Push(0), Push(1, push_live=False)], 2) == 0
+    assert champion([Push(0), Push(1, model_live=False)], 2) == 0
+
+
+def test_a_night_that_was_never_rendered_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\{\{ ds \}\}"):
+        ChampionAsOf("{{ ds }}").resolve_artifacts(None, {"model": [], "pushed_model": []})
+
+
+pushes = st.builds(
+    Push,
+    night=st.integers(0, 6),
+    revision=st.integers(1, 12),
+    pushed=st.booleans(),
+    push_live=st.booleans(),
+    model_live=st.booleans(),
+)
+
+
+@given(st.lists(pushes, max_size=12), st.integers(0, 7))
+def test_the_champion_is_the_greatest_live_version_of_an_earlier_night(history: list[Push], night: int) -> None:
+    eligible = {one.version for one in history if one.pushed and one.push_live and one.model_live and one.night < night}
+    chosen = champion(history, night)
+    if chosen is None:
+        assert not eligible
+    else:
+        assert history[chosen].night < night
+        assert history[chosen].version == max(eligible)
+
+
+@given(st.lists(pushes, max_size=12), st.integers(0, 7))
+def test_later_nights_change_nothing(history: list[Push], night: int) -> None:
+    known = [one for one in history if one.night < night]
+    with_future, without = champion(history, night), champion(known, night)
+    assert (history[with_future] if with_future is not None else None) == (
+        known[without] if without is not None else None
+    )
+
+
+@given(st.lists(pushes, max_size=8), st.integers(0, 7), st.randoms(use_true_random=False))
+def test_the_order_in_which_the_store_lists_artifacts_never_matters(history, night, random) -> None:
+    models, records = store(history)
+    ordered = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models[:], "pushed_model": records[:]})
+    random.shuffle(models)
+    random.shuffle(records)
+    shuffled = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models, "pushed_model": records})
+    assert ordered == shuffled
+
+
+def test_a_rendered_night_reaches_the_strategy() -> None:
+    node = ChampionResolver("{{ ds }}", Channel(type=Model), Channel(type=PushedModel))
+    rendered = {**node.exec_properties, "source_uri": {"night": "2022-02-03"}}
+    # This is what the Airflow runner does with the rendered values before it launches the node.
+    node.exec_properties.update(rendered)
+    assert node.exec_properties["source_uri"] == {"night": "2022-02-03"}
+
+
+def test_the_resolver_has_the_id_and_the_type_that_runners_and_lineage_know() -> None:
+    node = ChampionResolver("2022-02-03", Channel(type=Model), Channel(type=PushedModel))
+    assert node.id == "ChampionResolver"
+    assert node.type == "tfx.dsl.components.common.resolver.Resolver" == Resolver.get_class_type()

@@ -1,0 +1,104 @@
+"""The team deployment, as data: no Docker engine is needed to see that it fits the checkout."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from retraining.__main__ import app
+from retraining.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+TEXT = (CHECKOUT / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+OURS = [name for name, service in COMPOSE["services"].items() if service.get("image", "").startswith("headline-")]
+ENV_EXAMPLE = (CHECKOUT / ".env.example").read_text()
+
+
+def test_the_file_fits_the_compose_schema() -> None:
+    # The compose specification's own schema, Apache-2.0, from docker-compose 1.29.2.
+    schema = json.loads((CHECKOUT / "tests" / "data" / "compose-spec.json").read_text())
+    jsonschema.validate(COMPOSE, schema)
+
+
+def test_the_services_are_the_ones_a_team_needs() -> None:
+    assert set(COMPOSE["services"]) == {"postgres", "init", "scheduler", "triggerer", "webserver", "serving"}
+    assert set(OURS) == {"init", "scheduler", "triggerer", "webserver"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_that_a_service_is_given_exists(name: str) -> None:
+    known = {field.upper() for field in Settings.model_fields}
+    assert set(COMPOSE["services"][name]["environment"]) <= known
+
+
+def test_the_settings_of_the_services_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
+    for name, value in COMPOSE["services"]["webserver"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_env()
+    assert (settings.mlmd_host, settings.mlmd_port) == ("postgres", 5432)
+    assert (settings.airflow_db_host, settings.airflow_db_port) == ("postgres", 5432)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_entry_command_is_one_that_the_command_line_has(name: str) -> None:
+    program, command, *_ = COMPOSE["services"][name]["command"]
+    assert program == "retraining"
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_every_variable_that_the_file_takes_is_in_the_example() -> None:
+    wanted = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+    offered = set(re.findall(r"^#?\s?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+    assert wanted <= offered
+
+
+def test_every_variable_of_the_example_is_a_setting_or_is_used_by_the_compose_file() -> None:
+    offered = set(re.findall(r"^#?\s?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+    known = {field.upper() for field in Settings.model_fields} | set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+    assert offered <= known
+
+
+def test_the_example_names_every_secret_that_the_containers_share() -> None:
+    secrets = {
+        name.upper() for name, field in Settings.model_fields.items() if "Made at first start" in (field.description or "")
+    } - {"SUPERVISOR_PASSWORD", "SCHEDULED_FROM"}
+    assert secrets <= set(re.findall(r"^([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+
+
+def test_no_container_runs_as_root_and_every_long_running_one_has_a_healthcheck() -> None:
+    dockerfile = (CHECKOUT / "Dockerfile").read_text()
+    assert re.findall(r"^USER (\w+)", dockerfile, re.MULTILINE)[-1] == "headlines"
+    assert COMPOSE["services"]["serving"]["user"] == "1000:1000"
+    for name, service in COMPOSE["services"].items():
+        assert name == "init" or "healthcheck" in service, name
+
+
+def test_every_file_that_the_image_copies_exists() -> None:
+    dockerfile = (CHECKOUT / "Dockerfile").read_text()
+    for line in re.findall(r"^COPY (?:--chown=\S+ )?(.+)", dockerfile, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (CHECKOUT / source).exists(), source
+
+
+def test_every_named_volume_is_declared_and_serving_cannot_write_models() -> None:
+    named = {
+        volume.split(":")[0]
+        for service in COMPOSE["services"].values()
+        for volume in service.get("volumes", [])
+        if re.match(r"[a-z]", volume)
+    }
+    assert named == set(COMPOSE["volumes"])
+    assert COMPOSE["services"]["serving"]["volumes"] == ["models:/srv/models:ro"]
+
+
+def test_only_loopback_is_published() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)

@@ -1,0 +1,185 @@
+"""DropGate: stops a run whose data are not fit to train on, and says all that is wrong with them.
+
+It judges what HeadlineExampleGen and ExampleValidator recorded and changes nothing; downstream nodes wait for it.
+"""
+
+import csv
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME as ANOMALIES_FILE
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.dsl.io import fileio
+from tfx.types import BaseChannel, artifact_utils, standard_artifacts
+from tfx.types.artifact import Artifact
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from tfx_components.headline_example_gen.component import Quarantine
+from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE
+
+log = logging.getLogger(__name__)
+
+_BAD_ROWS_SHOWN = 5
+_RAW_CHARACTERS_SHOWN = 120
+
+
+class BadDropError(ValueError):
+    """The window's data are not fit to train on; the message lists every reason."""
+
+
+class Executor(BaseExecutor):
+    """Passes or raises."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Judges one night.
+
+        Args:
+          input_dict: `examples`, `quarantine` and `anomalies`.
+          output_dict: nothing.
+          exec_properties: `max_quarantined_share` and `min_headlines`, as the component takes them.
+
+        Raises:
+          BadDropError: the data are not fit to train on.
+        """
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        quarantine = artifact_utils.get_single_instance(input_dict["quarantine"])
+        anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
+        night = examples.get_string_custom_property("night")
+        problems = [
+            *_find_anomalies(anomalies),
+            *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
+            *_judge_size(examples, int(exec_properties["min_headlines"])),
+        ]
+        if problems:
+            raise BadDropError(
+                f"the data of night {night} are not fit to train on; nothing was trained and the champion keeps "
+                "serving:\n" + "\n".join(f"- {problem}" for problem in problems)
+            )
+        log.info(
+            "Night %s passes: %d headlines of %d nights, %d of the night's %d rows quarantined, no anomalies.",
+            night,
+            examples.get_int_custom_property("rows_used"),
+            examples.get_int_custom_property("nights"),
+            examples.get_int_custom_property("night_rows_quarantined"),
+            examples.get_int_custom_property("night_rows_in"),
+        )
+
+
+class DropGateSpec(ComponentSpec):
+    """Parameters and inputs of DropGate."""
+
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        "max_quarantined_share": ExecutionParameter(type=float),
+        "min_headlines": ExecutionParameter(type=int),
+    }
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "quarantine": ChannelParameter(type=Quarantine),
+        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+    }
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+
+
+class DropGate(BaseComponent):
+    """Fails on anomalies, on too large a share of bad rows in the night's drop, and on too few headlines.
+
+    It has no outputs: make what must not run on bad data wait for it with `add_upstream_node`.
+    """
+
+    SPEC_CLASS = DropGateSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: BaseChannel,
+        quarantine: BaseChannel,
+        anomalies: BaseChannel,
+        max_quarantined_share: float,
+        min_headlines: int,
+    ) -> None:
+        """Places the component in a pipeline.
+
+        Args:
+          examples: from HeadlineExampleGen.
+          quarantine: from HeadlineExampleGen.
+          anomalies: from ExampleValidator, on all splits of `examples`.
+          max_quarantined_share: of the rows of the night's own drop, in [0, 1].
+          min_headlines: usable ones, in the whole window.
+        """
+        spec = DropGateSpec(
+            examples=examples,
+            quarantine=quarantine,
+            anomalies=anomalies,
+            max_quarantined_share=float(max_quarantined_share),
+            min_headlines=min_headlines,
+        )
+        super().__init__(spec=spec)
+
+
+def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        path = Path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
+        found = anomalies_pb2.Anomalies()
+        with fileio.open(str(path), "rb") as file:
+            found.ParseFromString(file.read())
+        for feature, info in sorted(found.anomaly_info.items()):
+            yield _tell_anomaly(split, f"feature {feature}", info)
+        if found.HasField("dataset_anomaly_info"):
+            yield _tell_anomaly(split, "the whole split", found.dataset_anomaly_info)
+
+
+def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> str:
+    reasons = info.reason or [info]
+    told = "; ".join(f"{reason.short_description}: {reason.description}" for reason in reasons)
+    return f"anomaly in split {split}, {place}: {told}"
+
+
+def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Iterator[str]:
+    bad = examples.get_int_custom_property("night_rows_quarantined")
+    delivered = examples.get_int_custom_property("night_rows_in")
+    if bad <= max_share * delivered:
+        return
+    path = str(Path(quarantine.uri) / QUARANTINE_FILE)
+    with fileio.open(path, "rb") as file:
+        rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
+    night = examples.get_string_custom_property("night")
+    rows = [row for row in rows if row["night"] == night]
+    reasons = Counter(row["reason"] for row in rows)
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    lines = [
+        f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
+        f"{max_share:.1%} may be: {told}. All of them are in {path}; correct them and deliver a corrected drop. "
+        "The first:"
+    ]
+    lines += [
+        f"    {row['file']} line {row['line']}, {row['reason']}"
+        f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
+        for row in rows[:_BAD_ROWS_SHOWN]
+    ]
+    yield "\n".join(lines)
+
+
+def _judge_size(examples: Artifact, min_headlines: int) -> Iterator[str]:
+    used = examples.get_int_custom_property("rows_used")
+    if used < min_headlines:
+        yield (
+            f"only {used} usable headlines in the window of {examples.get_int_custom_property('nights')} nights, at "
+            f"least {min_headlines} are needed; deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
+        )
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _RAW_CHARACTERS_SHOWN else f"{text[:_RAW_CHARACTERS_SHOWN]}..."

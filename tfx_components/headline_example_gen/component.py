@@ -1,0 +1,80 @@
+"""HeadlineExampleGen: the drops of a night's window as split, weighted examples, and the quarantine of its bad rows.
+
+Only what TFX must know to place it in a pipeline; the work is in `executor`.
+"""
+
+import json
+from typing import Any, ClassVar
+
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import Channel, standard_artifacts
+from tfx.types.artifact import Artifact
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from tfx_components.headline_example_gen.driver import Driver
+from tfx_components.headline_example_gen.executor import Executor
+from tfx_components.headline_example_gen.rules import Rules
+
+
+class Quarantine(Artifact):
+    """The rows of a window that are not used: `quarantine.csv`, and `duplicates.csv` for those folded into another.
+
+    Custom properties: `rows` (int) in quarantine.csv, and `reason:<reason>` (int) of each; of the whole window.
+    """
+
+    TYPE_NAME = "Quarantine"
+
+
+class HeadlineExampleGenSpec(ComponentSpec):
+    """Parameters and outputs of HeadlineExampleGen."""
+
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        "drops_dir": ExecutionParameter(type=str),
+        "night": ExecutionParameter(type=str),
+        "rules": ExecutionParameter(type=str),
+        # Empty here; the driver sets it at run time.
+        "fingerprint": ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "quarantine": ChannelParameter(type=Quarantine),
+    }
+
+
+class HeadlineExampleGen(BaseComponent):
+    """Reads, judges, splits and weighs the headlines of a window.
+
+    It succeeds however many rows are bad, so that the quarantine is never lost: DropGate is what stops a run. It fails
+    when a drop of the window cannot be read as a whole, and when a row is unaccounted for.
+
+    Outputs: `examples` with the splits `train` and `eval` of gzipped tf.Examples (title, sentiment, night, weight),
+    and `quarantine`.
+    """
+
+    SPEC_CLASS = HeadlineExampleGenSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver
+
+    def __init__(self, drops_dir: str, night: str, rules: dict[str, Any]) -> None:
+        """Places the component in a pipeline.
+
+        Args:
+          drops_dir: folder that holds a folder per night.
+          night: `YYYY-MM-DD`, or what is rendered to it before the run.
+          rules: the fields of `Rules`.
+
+        Raises:
+          ValueError: a rule is missing, unknown or wrong.
+        """
+        Rules.from_dict(rules)
+        spec = HeadlineExampleGenSpec(
+            drops_dir=drops_dir,
+            night=night,
+            rules=json.dumps(rules, ensure_ascii=False, sort_keys=True),
+            fingerprint="",
+            examples=Channel(type=standard_artifacts.Examples),
+            quarantine=Channel(type=Quarantine),
+        )
+        super().__init__(spec=spec)

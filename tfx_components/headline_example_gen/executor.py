@@ -1,0 +1,197 @@
+"""Runs HeadlineExampleGen: writes a window's headlines as TFRecords and its bad rows as CSV, and records the figures.
+
+Only TFX's side of it: the rules are in `window` and `quarantine`.
+"""
+
+import io
+import json
+import logging
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+
+from modules.features import LABEL, NIGHT, TITLE, WEIGHT
+from tfx_components.headline_example_gen.drop import parse_night
+from tfx_components.headline_example_gen.quarantine import (
+    DUPLICATES_FILE,
+    QUARANTINE_FILE,
+    Headline,
+    SetAside,
+    write_csv,
+)
+from tfx_components.headline_example_gen.rules import Rules
+from tfx_components.headline_example_gen.window import (
+    SPLITS,
+    Drop,
+    Window,
+    check_nothing_lost,
+    read_window,
+    split_of,
+    weigh,
+)
+
+log = logging.getLogger(__name__)
+
+_RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"
+# Which drops of which version made the examples, with their files: night -> description.
+DROPS_FILE = "drops.json"
+_UNIX_EPOCH = date(1970, 1, 1)
+
+
+class Executor(BaseExecutor):
+    """Reads the window, writes both artifacts, and fails when a drop is unreadable or a row is unaccounted for."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs one night.
+
+        Args:
+          input_dict: nothing.
+          output_dict: `examples` and `quarantine`.
+          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them.
+
+        Raises:
+          DropError: a drop of the window cannot be read as a whole, or too many are missing.
+          RuntimeError: a row is unaccounted for.
+        """
+        night = parse_night(exec_properties["night"])
+        rules = Rules.from_json(exec_properties["rules"])
+        window = read_window(Path(exec_properties["drops_dir"]), night, rules)
+        check_nothing_lost(window.drops)
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        split_rows = _write_examples(window, rules, examples)
+        _describe_examples(examples, window, split_rows)
+        _write_quarantine(window, artifact_utils.get_single_instance(output_dict["quarantine"]))
+        newest = window.drops[-1]
+        log.info(
+            "Night %s: %d drops, %d rows in, %d used (%d train, %d eval), %d quarantined, %d duplicates folded; "
+            "of the night's own %d rows %d used, %d quarantined.",
+            night,
+            len(window.drops),
+            sum(drop.rows_in for drop in window.drops),
+            len(window.headlines),
+            split_rows["train"],
+            split_rows["eval"],
+            len(window.quarantined),
+            len(window.folded),
+            newest.rows_in,
+            newest.rows_used,
+            newest.rows_quarantined,
+        )
+
+
+def _write_examples(window: Window, rules: Rules, examples: Artifact) -> Counter[str]:
+    """Writes both splits, headlines in the order of the window, and returns how many rows each has."""
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    writers = {}
+    for split in SPLITS:
+        folder = Path(artifact_utils.get_split_uri([examples], split))
+        fileio.makedirs(str(folder))
+        writers[split] = tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP")
+    rows: Counter[str] = Counter()
+    try:
+        for headline in window.headlines:
+            split = split_of(headline.key, rules.eval_percent)
+            weight = weigh((window.night - headline.night).days, rules.half_life_nights)
+            writers[split].write(_to_example(headline, weight))
+            rows[split] += 1
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return rows
+
+
+def _to_example(headline: Headline, weight: float) -> bytes:
+    def text(value: str) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+
+    features = {
+        TITLE: text(headline.title),
+        LABEL: text(headline.label),
+        NIGHT: text(headline.night.isoformat()),
+        WEIGHT: tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
+    }
+    # Deterministic, so that the same window gives the same bytes.
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[str]) -> None:
+    newest = window.drops[-1]
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    examples_utils.set_file_format(examples, "tfrecords_gzip")
+    # As stock ExampleGens number dated input.
+    examples.span = (window.night - _UNIX_EPOCH).days
+    examples.version = newest.version.number
+    numbers = {
+        "nights": len(window.drops),
+        "rows_in": sum(drop.rows_in for drop in window.drops),
+        "rows_used": sum(split_rows.values()),
+        "rows_quarantined": len(window.quarantined),
+        "duplicates_folded": len(window.folded),
+        "night_rows_in": newest.rows_in,
+        "night_rows_used": newest.rows_used,
+        "night_rows_quarantined": newest.rows_quarantined,
+        "night_duplicates_folded": newest.duplicates_folded,
+        "train_rows": split_rows["train"],
+        "eval_rows": split_rows["eval"],
+    }
+    for name, number in numbers.items():
+        examples.set_int_custom_property(name, number)
+    examples.set_string_custom_property("night", window.night.isoformat())
+    examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
+    # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.
+    for drop in window.drops:
+        examples.set_string_custom_property(f"drop:{drop.version.night}", _to_json(_describe_drop(drop)))
+    described = {drop.version.night.isoformat(): _describe_drop(drop) | _describe_files(drop) for drop in window.drops}
+    with fileio.open(str(Path(examples.uri) / DROPS_FILE), "w") as file:
+        file.write(json.dumps(described, ensure_ascii=False, indent=1) + "\n")
+
+
+def _describe_files(drop: Drop) -> dict[str, Any]:
+    return {"files": [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in drop.files]}
+
+
+def _describe_drop(drop: Drop) -> dict[str, Any]:
+    return {
+        "version": drop.version.number,
+        "sha256": drop.sha256,
+        "rows_in": drop.rows_in,
+        "rows_used": drop.rows_used,
+        "rows_quarantined": drop.rows_quarantined,
+        "duplicates_folded": drop.duplicates_folded,
+    }
+
+
+def _write_quarantine(window: Window, quarantine: Artifact) -> None:
+    fileio.makedirs(quarantine.uri)
+    _write_file(Path(quarantine.uri) / QUARANTINE_FILE, window.quarantined)
+    _write_file(Path(quarantine.uri) / DUPLICATES_FILE, window.folded)
+    reasons = Counter(entry.reason.value for entry in window.quarantined)
+    quarantine.set_int_custom_property("rows", len(window.quarantined))
+    for reason, count in reasons.items():
+        quarantine.set_int_custom_property(f"reason:{reason}", count)
+
+
+def _write_file(path: Path, entries: list[SetAside]) -> None:
+    text = io.StringIO(newline="")
+    write_csv(entries, text)
+    with fileio.open(str(path), "wb") as file:
+        file.write(text.getvalue().encode("utf-8-sig"))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

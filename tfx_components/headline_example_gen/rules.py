@@ -1,0 +1,48 @@
+"""The rules that decide which rows of which drops are used, and how they are split and weighed.
+
+Standard library only; the values are settings, handed over as they are.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from modules.features import LABELS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """See the settings of the same names; `label_codes` maps a code as written in a drop to a label's name."""
+
+    window_nights: int
+    half_life_nights: float
+    max_missing_nights: int
+    label_codes: dict[str, str]
+    max_title_characters: int
+    require_success_marker: bool
+    eval_percent: int
+
+    def __post_init__(self) -> None:
+        wrong = {code: label for code, label in self.label_codes.items() if label not in LABELS}
+        if wrong:
+            raise ValueError(f"label_codes {wrong} name no label; the labels are {', '.join(LABELS)}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Makes the rules.
+
+        Raises:
+          ValueError: a rule is missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            raise ValueError(
+                f"the rules of a drop want exactly {', '.join(sorted(names))}; "
+                f"missing: {sorted(names - values.keys())}, unknown: {sorted(values.keys() - names)}"
+            )
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Makes the rules from the JSON of an execution property."""
+        return cls.from_dict(json.loads(text))

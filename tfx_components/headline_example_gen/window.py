@@ -1,0 +1,136 @@
+"""The window of a night: which drops it reads, and the split and weight of every headline in it.
+
+Standard library only. A run for night D never looks into a folder of a later night.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from tfx_components.headline_example_gen.drop import DropError, DropVersion, find_version, list_nights
+from tfx_components.headline_example_gen.quarantine import Headline, SetAside, sift
+from tfx_components.headline_example_gen.rows import DropFile, read_file
+from tfx_components.headline_example_gen.rules import Rules
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "eval")
+# Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
+_MIN_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A drop that was read, and where its rows went."""
+
+    version: DropVersion
+    files: tuple[DropFile, ...]
+    rows_used: int
+    rows_quarantined: int
+    duplicates_folded: int
+
+    @property
+    def rows_in(self) -> int:
+        """Rows delivered."""
+        return sum(len(file.rows) for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the names and contents of its files."""
+        return hashlib.sha256("".join(f"{file.name}\0{file.sha256}\n" for file in self.files).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first."""
+
+    night: date
+    missing: tuple[date, ...]
+    drops: tuple[Drop, ...]
+    headlines: list[Headline]
+    quarantined: list[SetAside]
+    folded: list[SetAside]
+
+
+def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
+    """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
+
+    Raises:
+      DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
+    """
+    newest = find_version(drops_dir, night, rules.require_success_marker)
+    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
+    versions = [find_version(drops_dir, other, rules.require_success_marker) for other in earlier] + [newest]
+    read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
+    sifted = sift(
+        ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
+        rules,
+    )
+    used, quarantined, folded = (
+        Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
+    )
+    drops = tuple(
+        Drop(version, files, used[version.night], quarantined[version.night], folded[version.night])
+        for version, files in read
+    )
+    headlines = sorted(sifted.used, key=lambda headline: headline.night)
+    return Window(night, missing, drops, headlines, sifted.quarantined, sifted.folded)
+
+
+def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
+    """The nights before `night` in its window that have a folder, and those that have none, oldest first.
+
+    The window is `(night - window_nights, night]`, or all nights so far when `window_nights` is 0. Nights before the
+    very first delivery are not missing.
+
+    Raises:
+      DropError: more than `max_missing_nights` have no folder.
+    """
+    past = [delivered for delivered in list_nights(drops_dir) if delivered < night]
+    first = past[0] if past else night
+    if rules.window_nights:
+        first = max(first, night - timedelta(days=rules.window_nights - 1))
+    nights = [delivered for delivered in past if delivered >= first]
+    all_nights = (first + timedelta(days=day) for day in range((night - first).days))
+    missing = tuple(sorted(set(all_nights) - set(nights)))
+    if missing:
+        names = ", ".join(map(str, missing))
+        if len(missing) > rules.max_missing_nights:
+            raise DropError(
+                f"{len(missing)} nights of the window {first}..{night} have no drop, at most "
+                f"{rules.max_missing_nights} may: {names}; deliver them to {drops_dir} or raise MAX_MISSING_NIGHTS"
+            )
+        log.warning("Nights of the window %s..%s without a drop: %s.", first, night, names)
+    return nights, missing
+
+
+def split_of(key: str, eval_percent: int) -> str:
+    """The split of a normalised title: the same on every night and in every version of a drop."""
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
+    return "eval" if bucket < eval_percent else "train"
+
+
+def weigh(age_nights: int, half_life_nights: float) -> float:
+    """What a headline counts in training: 1 on its night, halved by every half-life; always 1 when that is 0."""
+    return max(_MIN_WEIGHT, 0.5 ** (age_nights / half_life_nights)) if half_life_nights else 1.0
+
+
+def check_nothing_lost(drops: Iterable[Drop]) -> None:
+    """Checks that every row delivered was used, quarantined or folded.
+
+    Raises:
+      RuntimeError: rows of a drop are unaccounted for.
+    """
+    for drop in drops:
+        accounted = drop.rows_used + drop.rows_quarantined + drop.duplicates_folded
+        if drop.rows_in != accounted:
+            raise RuntimeError(
+                f"rows of night {drop.version.night} were lost or invented: {drop.rows_in} came in, but "
+                f"{drop.rows_used} used + {drop.rows_quarantined} quarantined + "
+                f"{drop.duplicates_folded} folded = {accounted}. Nothing was trained. "
+                "This is a defect in HeadlineExampleGen: keep the drop and report it"
+            )

@@ -1,0 +1,162 @@
+"""InfraCheck: an InfraValidator for one box, which asks a freshly loaded model before it may be served.
+
+What is asked, and what a good answer is, lives in serving_probe; nothing here loads the model.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.standard_component_specs import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY
+from tfx.utils import path_utils
+
+# The names that TFX's InfraValidator writes.
+_FILES = ("INFRA_NOT_BLESSED", "INFRA_BLESSED")
+REPORT_FILE = "report.jsonl"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Asks the model in a child process and writes an InfraBlessing; a bad model fails the blessing, not the node."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Checks the model.
+
+        Args:
+          input_dict: `model`, and `examples` with a split `eval` of raw examples.
+          output_dict: `blessing` gains the custom properties `blessed` (1 or 0), `reason`, and if blessed `requests`,
+            `latency_ms` (median of one title), `load_seconds` and `peak_memory_mb`; its folder the file InfraValidator
+            writes and `report.jsonl`.
+          exec_properties: `timeout_seconds` for everything, `sample_rows` of the newest night to send.
+        """
+        model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
+        blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
+        files = [
+            str(file)
+            for uri in artifact_utils.get_split_uris(input_dict[EXAMPLES_KEY], "eval")
+            for file in sorted(Path(uri).iterdir())
+        ]
+        findings = ask(
+            {
+                "model_path": path_utils.serving_model_path(model.uri),
+                "example_files": files,
+                "sample_rows": exec_properties["sample_rows"],
+                "report": str(Path(blessing.uri, REPORT_FILE)),
+            },
+            exec_properties["timeout_seconds"],
+        )
+        blessed = "reason" not in findings
+        if blessed:
+            findings["reason"] = f"blessed: {findings['requests']} requests answered as promised"
+        for name, value in findings.items():
+            # The database's driver takes no backslash in a string; the report keeps the words as they were.
+            blessing.set_string_custom_property(name, value.replace("\\", "/")) if isinstance(value, str) else (
+                blessing.set_float_custom_property(name, float(value))
+            )
+        blessing.set_int_custom_property("blessed", int(blessed))
+        Path(blessing.uri, _FILES[blessed]).touch()
+        logging.log(logging.INFO if blessed else logging.WARNING, "Infra check: %s", findings)
+
+
+class InfraCheckSpec(ComponentSpec):
+    """What InfraCheck takes and makes."""
+
+    PARAMETERS = {  # noqa: RUF012
+        "timeout_seconds": ExecutionParameter(type=int),
+        "sample_rows": ExecutionParameter(type=int),
+    }
+    INPUTS = {  # noqa: RUF012
+        MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+        EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS = {BLESSING_KEY: ChannelParameter(type=standard_artifacts.InfraBlessing)}  # noqa: RUF012
+
+
+class InfraCheck(base_component.BaseComponent):
+    """Loads the exported model in a fresh process and sends hard and real headlines through every signature."""
+
+    SPEC_CLASS = InfraCheckSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        timeout_seconds: int = 300,
+        sample_rows: int = 50,
+    ) -> None:
+        """Args.
+
+        model: the candidate.
+        examples: raw Examples, whose newest night's eval rows are sent too.
+        timeout_seconds: a model that has not answered everything by then is not blessed. TensorFlow's import counts.
+        sample_rows: how many of these rows.
+        """
+        super().__init__(
+            InfraCheckSpec(
+                model=model,
+                examples=examples,
+                timeout_seconds=timeout_seconds,
+                sample_rows=sample_rows,
+                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+            )
+        )
+
+
+def ask(question: dict[str, Any], timeout_seconds: int) -> dict[str, Any]:
+    """Runs the probe in a child process.
+
+    Args:
+      question: what the probe reads.
+      timeout_seconds: after which the child is killed.
+
+    Returns:
+      The probe's findings; or `reason` alone, in one line, if a request failed, the child died or took too long.
+    """
+    # The child finds the same modules however this process found them.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", "tfx_components.serving_probe"],
+                input=json.dumps(question),
+                text=True,
+                stdout=errors,
+                stderr=errors,
+                env=environment,
+                timeout=timeout_seconds,
+                check=False,
+            )
+            ended = f"the process {_name_exit(child.returncode)}" if child.returncode else ""
+        except subprocess.TimeoutExpired:
+            ended = f"no answer within {timeout_seconds} s"
+        errors.seek(0)
+        last_words = [line.strip() for line in errors if line.strip()][-1:]
+    report = Path(question["report"])
+    lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
+    told = [json.loads(line) for line in lines]
+    if ended:
+        request = next((line["request"] for line in reversed(told) if "request" in line), "start")
+        return {"reason": f"refused: {request}: {ended}{': ' if last_words else ''}{''.join(last_words)[:300]}"}
+    findings = told[-1]
+    if "reason" in findings:
+        return {"reason": f"refused: {findings['reason']}"}
+    return findings
+
+
+def _name_exit(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

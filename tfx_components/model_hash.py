@@ -1,0 +1,60 @@
+"""Whether two exports hold the same model: a hash of what a SavedModel computes with, not of how it was written down.
+
+Nothing here judges or moves a model.
+"""
+
+import hashlib
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+_CHECKPOINT = "variables/variables"
+# TensorFlow's list of the tracked Python objects, stored among the weights; their names carry counters.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Attributes that name a thing for people or for sharing in memory; some hold paths of the machine that made it.
+_NAMES = ("shared_name", "container", "debug_name")
+
+
+def hash_model(path: Path) -> str:
+    """SHA-256 of a SavedModel's weights, vocabularies and operations.
+
+    The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the order
+    of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own fingerprint will
+    not do either: it leaves out what functions do (seen in 2.16: two models with other constants share a
+    `singleprint`). So operations count as a bag, each with its constants and its other attributes.
+
+    Args:
+      path: folder of a SavedModel.
+
+    Returns:
+      64 hex digits, the same for each export of the same model.
+    """
+    digest = hashlib.sha256()
+    for folder in ("assets", "assets.extra"):
+        for file in sorted((path / folder).rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(path).as_posix()}\0".encode() + file.read_bytes())
+    if (path / f"{_CHECKPOINT}.index").exists():
+        weights = tf.train.load_checkpoint(str(path / _CHECKPOINT))
+        for name in sorted(weights.get_variable_to_shape_map()):
+            if name != _OBJECT_GRAPH:
+                value = weights.get_tensor(name)
+                digest.update(f"{name}\0{value.dtype}\0{value.shape}\0".encode() + value.tobytes())
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for meta_graph in saved.meta_graphs:
+        digest.update(repr(sorted(meta_graph.signature_def)).encode())
+        graph = meta_graph.graph_def
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        digest.update(b"".join(sorted(_describe(node) for node in nodes)))
+    return digest.hexdigest()
+
+
+def _describe(node: tf.compat.v1.NodeDef) -> bytes:
+    """An operation with its attributes, but for its name and for the names of functions it calls."""
+    attributes = [
+        name.encode() + value.SerializeToString(deterministic=True)
+        for name, value in sorted(node.attr.items())
+        if not (name.startswith("_") or name in _NAMES or value.HasField("func") or value.list.func)
+    ]
+    return b"\0".join([node.op.encode(), *attributes, b"\n"])

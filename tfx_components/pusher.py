@@ -1,0 +1,230 @@
+"""HeadlinePusher: TFX's Pusher with one version per night, published whole or not at all.
+
+Which model deserves it is decided upstream; which version is champion for a night is decided by who reads the record.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.components.pusher import component as stock_component
+from tfx.components.pusher import executor as stock_executor
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
+from tfx.types.standard_component_specs import (
+    INFRA_BLESSING_KEY,
+    MODEL_BLESSING_KEY,
+    MODEL_KEY,
+    PUSH_DESTINATION_KEY,
+    PUSHED_MODEL_KEY,
+)
+from tfx.utils import proto_utils
+
+from tfx_components.model_hash import hash_model
+
+NIGHT_KEY = "night"
+# A version is its night's number times this, plus a revision from 1: the greatest version is the newest night's.
+REVISIONS = 100
+
+# Never a number, so no model server takes it for a version.
+_INCOMING = ".incoming-"
+_LOCK = ".push.lock"
+
+
+class PushError(RuntimeError):
+    """A model could not be published; what was served before is untouched."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a model is served from now on, and why as this version."""
+
+    version: int
+    path: Path
+    reason: str
+
+
+class Executor(stock_executor.Executor):
+    """TFX's Pusher executor, with versions by night."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Publishes the model if all its blessings allow it, and records what was done and why.
+
+        Args:
+          input_dict: `model`, `model_blessing` and `infra_blessing`.
+          output_dict: `pushed_model` gains the custom properties `pushed` (1 or 0), `pushed_version`,
+            `pushed_destination`, `night`, `model_id` and `reason`. Its folder stays empty: the Trainer keeps the model.
+          exec_properties: `push_destination` (JSON of PushDestination) and `night`, `YYYY-MM-DD`.
+
+        Raises:
+          ValueError: the night is not a date.
+          PushError: the serving directory could not be written.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        night = date.fromisoformat(exec_properties[NIGHT_KEY])
+        push = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
+        push.set_string_custom_property("night", night.isoformat())
+        push.set_int_custom_property("model_id", artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
+        refusal = find_refusal(input_dict)
+        if refusal:
+            self._MarkNotPushed(push)
+            push.set_string_custom_property("reason", refusal)
+            logging.warning("Not pushed: %s", refusal)
+            return
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], destination)
+        publication = publish(Path(self.GetModelPath(input_dict)), Path(destination.filesystem.base_directory), night)
+        self._MarkPushed(push, str(publication.path), str(publication.version))
+        push.set_string_custom_property("reason", publication.reason)
+        logging.info("Pushed: %s, in %s", publication.reason, publication.path)
+
+
+class HeadlinePusherSpec(standard_component_specs.PusherSpec):
+    """TFX's PusherSpec with the night."""
+
+    PARAMETERS = {  # noqa: RUF012
+        **standard_component_specs.PusherSpec.PARAMETERS,
+        NIGHT_KEY: ExecutionParameter(type=str),
+    }
+
+
+class HeadlinePusher(stock_component.Pusher):
+    """Publishes a model that both blessings allow, as `<serving_dir>/<night as a number * 100 + revision>`."""
+
+    SPEC_CLASS = HeadlinePusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        serving_dir: str,
+        night: str,
+    ) -> None:
+        """Args.
+
+        model: the candidate.
+        model_blessing: the Evaluator's.
+        infra_blessing: the InfraCheck's.
+        serving_dir: folder with one numbered folder per version, as TensorFlow Serving reads it.
+        night: `YYYY-MM-DD`, or a template that is rendered to it at run time.
+        """
+        # Not Pusher.__init__: it makes its own spec, which would not take the night.
+        base_component.BaseComponent.__init__(
+            self,
+            spec=HeadlinePusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                push_destination=pusher_pb2.PushDestination(
+                    filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
+                ),
+                night=night,
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            ),
+        )
+
+
+def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
+    """The reason, in one line, why a model may not be pushed; empty if both blessings allow it."""
+    for key, is_blessed in (
+        (MODEL_BLESSING_KEY, model_utils.is_model_blessed),
+        (INFRA_BLESSING_KEY, model_utils.is_infra_validated),
+    ):
+        blessing = artifact_utils.get_single_instance(input_dict[key])
+        if not is_blessed(blessing):
+            return blessing.get_string_custom_property("reason") or f"refused: {key} is not blessed, see {blessing.uri}"
+    return ""
+
+
+def publish(model_path: Path, serving_dir: Path, night: date) -> Publication:
+    """Makes a model appear, complete, as the night's version in the serving directory.
+
+    The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
+    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones.
+
+    Args:
+      model_path: a SavedModel.
+      serving_dir: made if missing.
+      night: the night the model was trained for.
+
+    Returns:
+      The version now holding the model.
+
+    Raises:
+      PushError: the disk is full, the folder may not be written, or the night has used up its revisions.
+    """
+    number = int(f"{night:%Y%m%d}")
+    try:
+        serving_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(serving_dir):
+            for abandoned in serving_dir.glob(f"{_INCOMING}*"):
+                shutil.rmtree(abandoned)
+            served = sorted(int(path.name) for path in serving_dir.iterdir() if path.name.isdecimal())
+            mine = [version for version in served if version // REVISIONS == number]
+            if mine and hash_model(serving_dir / str(mine[-1])) == hash_model(model_path):
+                version = mine[-1]
+                reason = f"kept {version}: the night was run again and made the same model"
+            else:
+                version = mine[-1] + 1 if mine else number * REVISIONS + 1
+                reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
+                if version // REVISIONS != number:
+                    raise PushError(f"{night} has used up its revisions with {mine[-1]}; remove the last ones")
+                _appear(model_path, serving_dir / str(version))
+    except OSError as error:
+        raise PushError(_explain(error, model_path, serving_dir)) from error
+    if served and served[-1] > version:
+        reason += f"; the newer {served[-1]} keeps serving"
+    return Publication(version, serving_dir / str(version), reason)
+
+
+@contextlib.contextmanager
+def _lock(serving_dir: Path) -> Iterator[None]:
+    """One push at a time: two runs must not choose the same number, nor sweep each other's copy away."""
+    with (serving_dir / _LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _appear(source: Path, target: Path) -> None:
+    """Copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
+    incoming = target.with_name(f"{_INCOMING}{target.name}")
+    try:
+        shutil.copytree(source, incoming, copy_function=_copy_durably)
+        incoming.rename(target)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _copy_durably(source: str, target: str) -> None:
+    # Synced before the rename, or a power cut could leave the new name with empty files.
+    shutil.copyfile(source, target)
+    with Path(target).open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:
+    # copytree goes on after a failed file and gathers what went wrong: the first of it tells enough.
+    cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+    size = sum(file.stat().st_size for file in model_path.rglob("*") if file.is_file()) / 1e6
+    return (
+        f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; "
+        "free space or correct the permissions there, then clear this task. What was served before still is."
+    )

@@ -1,0 +1,197 @@
+"""Loads a SavedModel in a fresh process, as a server does, and sends requests through every signature.
+
+Run by InfraCheck as a script; nothing of TFX may be imported here, so that the model cannot lean on its ops.
+Reads one JSON object from standard input and writes one JSON object a line to the file it names, each line as soon as
+it is known: should the process die, the last line says in which request.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import numpy as np
+import tensorflow as tf
+
+from modules.features import LABEL, LABELS, NIGHT, TITLE, transformed_name
+
+# Output name -> array, one row per title.
+Answer = dict[str, Any]
+
+TOLERANCE = 1e-5
+STOP_WORDS = "a o e de da do que em um para com não uma os no se na por mais as dos como mas ao ele das"
+
+HARD_TITLES = {
+    "empty": "",
+    "blank": " \t\n ",
+    "10 kB": "Governo anuncia novas medidas econômicas. " * 240,
+    "emoji": "🚀🔥 Mercado dispara! 👨‍👩‍👧‍👦 📉",
+    "only stop words": STOP_WORDS,
+    "mixed scripts": "Bolsa 株式 рынок αγορά السوق שוק ação",
+    "control characters": "título\x00com\x1bcaracteres\u200bestranhos",
+}
+
+
+class CheckFailed(Exception):
+    """An answer breaks what serving promises; the message says how."""
+
+
+def probe(model_path: str, example_files: list[str], sample_rows: int, report: TextIO) -> None:
+    """Checks a model, one request after the other, and stops at the first that fails.
+
+    Args:
+      model_path: a SavedModel.
+      example_files: gzipped TFRecords of raw examples.
+      sample_rows: how many rows of the newest night in them to send.
+      report: receives `{"request": name}` before each request, `{"reason": ...}` if one failed, and at the end
+        `{"requests", "latency_ms", "load_seconds", "peak_memory_mb"}`.
+    """
+
+    def tell(**line: object) -> None:
+        print(json.dumps(line, ensure_ascii=False), file=report, flush=True)
+
+    tell(request="load")
+    started = time.perf_counter()
+    model = tf.saved_model.load(model_path)
+    load_seconds = time.perf_counter() - started
+    examples = [_example(title) for title in HARD_TITLES.values()]
+    names = list(HARD_TITLES)
+    for row, example in enumerate(_newest_rows(example_files, sample_rows)):
+        examples.append(example)
+        names.append(f"eval row {row}")
+    titles = [_text(example, TITLE) for example in examples]
+    serialized = [example.SerializeToString() for example in examples]
+    latencies: list[float] = []
+    answers: dict[str, Answer] = {}
+    name = "start"
+    try:
+        for signature, argument, batch in (
+            ("serving_default", "examples", serialized),
+            ("predict_text", "title", titles),
+            ("transform_features", "examples", serialized),
+        ):
+            name = signature
+            if signature not in model.signatures:
+                raise CheckFailed(f"the model has no such signature, only {sorted(model.signatures)}")
+            call = model.signatures[signature]
+            singly = []
+            for index, one in enumerate(batch):
+                name = f"{signature}, {names[index]}"
+                tell(request=name)
+                started = time.perf_counter()
+                answer = _numpy(call(**{argument: tf.constant([one])}))
+                latencies.append(1000 * (time.perf_counter() - started))
+                if signature == "transform_features":
+                    _check_features(answer, _text(examples[index], LABEL))
+                else:
+                    _check_answer(answer)
+                singly.append(answer)
+            name = f"{signature}, all {len(batch)} at once"
+            tell(request=name)
+            together = _numpy(call(**{argument: tf.constant(batch)}))
+            for index, answer in enumerate(singly):
+                _check_same(answer, _row(together, index), f"{names[index]} alone", "in the batch")
+            answers[signature] = together
+        name = "serving_default and predict_text"
+        for index in range(len(titles)):
+            example, text = (_row(answers[signature], index) for signature in ("serving_default", "predict_text"))
+            _check_same(example, text, f"{names[index]} as an example", "as a text")
+    except Exception as error:
+        tell(reason=f"{name}: {_name_error(error)}")
+        return
+    tell(
+        requests=len(latencies) + len(answers),
+        latency_ms=round(sorted(latencies)[len(latencies) // 2], 3),
+        load_seconds=round(load_seconds, 3),
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    )
+
+
+def _newest_rows(files: list[str], limit: int) -> Iterator[tf.train.Example]:
+    """Up to `limit` rows of the newest night in gzipped TFRecords, in their order."""
+    newest, rows = "", []
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
+        example = tf.train.Example.FromString(record)
+        night = _text(example, NIGHT)
+        if night > newest:
+            newest, rows = night, []
+        if night == newest and len(rows) < limit:
+            rows.append(example)
+    yield from rows
+
+
+def _example(title: str) -> tf.train.Example:
+    """A request as a client sends it: the title alone, without a label."""
+    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()]))
+    return tf.train.Example(features=tf.train.Features(feature={TITLE: value}))
+
+
+def _text(example: tf.train.Example, key: str) -> str:
+    values = example.features.feature[key].bytes_list.value if key in example.features.feature else []
+    return values[0].decode() if values else ""
+
+
+def _numpy(answer: dict[str, tf.Tensor]) -> Answer:
+    return {key: value.numpy() for key, value in answer.items()}
+
+
+def _row(answer: Answer, index: int) -> Answer:
+    return {key: value[index : index + 1] for key, value in answer.items()}
+
+
+def _check_answer(answer: Answer) -> None:
+    """Checks the answer to one title: `probabilities` [1, 3], `label` [1], `confidence` [1]."""
+    shapes = {key: value.shape for key, value in sorted(answer.items())}
+    expected = {"confidence": (1,), "label": (1,), "probabilities": (1, len(LABELS))}
+    if shapes != expected:
+        raise CheckFailed(f"the shapes are {shapes}, not {expected}")
+    probabilities = [float(value) for value in answer["probabilities"][0]]
+    if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
+        raise CheckFailed(f"the probabilities are {probabilities}")
+    if abs(sum(probabilities) - 1) > TOLERANCE:
+        raise CheckFailed(f"the probabilities sum to {sum(probabilities):.6f}")
+    label, best = answer["label"][0].decode(), max(probabilities)
+    if label not in LABELS:
+        raise CheckFailed(f"the label is {label!r}, not one of {LABELS}")
+    if probabilities[LABELS.index(label)] != best:
+        raise CheckFailed(f"the label is {label!r}, but the probabilities of {LABELS} are {probabilities}")
+    if abs(float(answer["confidence"][0]) - best) > TOLERANCE:
+        raise CheckFailed(f"the confidence is {float(answer['confidence'][0])}, the greatest probability {best}")
+
+
+def _check_features(answer: Answer, label: str) -> None:
+    """Checks that the label of one example came out as its index in LABELS, or -1 if it has none."""
+    key = transformed_name(LABEL)
+    expected = LABELS.index(label) if label in LABELS else -1
+    if key not in answer or answer[key].tolist() != [[expected]]:
+        raise CheckFailed(f"{key} is {answer[key].tolist() if key in answer else 'missing'}, not [[{expected}]]")
+
+
+def _check_same(one: Answer, other: Answer, here: str, there: str) -> None:
+    """Checks that two answers to one title are the same, numbers to within TOLERANCE."""
+    for key, value in one.items():
+        its = other[key]
+        near = np.issubdtype(value.dtype, np.floating)
+        same = value.shape == its.shape and (
+            np.allclose(value, its, rtol=0, atol=TOLERANCE) if near else np.array_equal(value, its)
+        )
+        if not same:
+            raise CheckFailed(f"{key} is {value.tolist()} for {here}, but {its.tolist()} {there}")
+
+
+def _name_error(error: Exception) -> str:
+    """The error in one line."""
+    if isinstance(error, CheckFailed):
+        return str(error)
+    # TensorFlow puts a heading and the graph's stack before what happened.
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "\t"))]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    with open(asked.pop("report"), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        probe(report=stream, **asked)
