@@ -22,6 +22,7 @@ class Hyperparameters:
       wide_scale: factor on the wide path's logits: how much faster it learns than the Transformer.
       transformer_share: what the Transformer's probabilities count beside those of the wide path, from 0 to 1.
       epochs: passes over the training rows.
+      min_steps: where so few rows are given that `epochs` makes fewer steps, there are more epochs.
       batch_size: rows per step.
       learning_rate: peak of the schedule.
       warmup_share: share of all steps in which the learning rate rises to its peak; then it falls as a cosine.
@@ -30,6 +31,7 @@ class Hyperparameters:
       label_smoothing: share of each label's mass spread over all classes.
       ema_momentum: momentum of the average of weights that is exported; 0 exports the last weights.
       validation_percent: percent of the training titles, by stable hash, withheld to measure and to calibrate.
+      refit: once measured and calibrated on the withheld titles, train anew on all of them and export that.
       calibrate: fit a temperature on the withheld titles and divide the logits by it.
       max_logit_adjustment: largest strength with which log class frequencies are taken off the logits, in favour of
         rare classes; the strength is tuned for macro-F1 on the withheld titles. 0 adjusts nothing.
@@ -44,6 +46,7 @@ class Hyperparameters:
     wide_scale: float = 30.0
     transformer_share: float = 0.35
     epochs: int = 10
+    min_steps: int = 300
     batch_size: int = 64
     learning_rate: float = 7e-4
     warmup_share: float = 0.1
@@ -52,6 +55,7 @@ class Hyperparameters:
     label_smoothing: float = 0.05
     ema_momentum: float = 0.98
     validation_percent: int = 10
+    refit: bool = True
     calibrate: bool = True
     max_logit_adjustment: float = 0.0
 

@@ -35,7 +35,7 @@ NETWORK_INPUTS = (TOKENS, TOKEN_COUNT, NGRAMS)
 
 @keras.saving.register_keras_serializable("headlines")
 class PositionedEmbedding(keras.layers.Layer):
-    """The sum of a token's embedding and of its position's, both learnt: int [n, length] -> float [n, length, size]."""
+    """The sum of a token's embedding and of its position's, both learnt."""
 
     def __init__(self, token_ids: int, length: int, size: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -44,6 +44,7 @@ class PositionedEmbedding(keras.layers.Layer):
         self.length = length
 
     def call(self, token_ids: Any) -> Any:
+        """Embeds int [n, length] as float [n, length, size]."""
         return self.tokens(token_ids) + self.positions(keras.ops.arange(self.length))
 
 
@@ -184,7 +185,8 @@ class _EpochLog(keras.callbacks.Callback):
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        measures = ", ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in (logs or {}).items())
+        names = {name: name.replace("val_", "validation ").replace("_", " ") for name in logs or {}}
+        measures = ", ".join(f"{names[name]} {value:.4f}" for name, value in (logs or {}).items())
         seconds = time.monotonic() - self.started
         log.info("Epoch %d/%d in %.1f s: %s", epoch + 1, self.params["epochs"], seconds, measures)
 
@@ -207,7 +209,8 @@ def train(
       hyperparameters: of the training.
       tensorboard_dir: where TensorBoard finds the curves; None writes none.
     """
-    steps = steps_per_epoch * hyperparameters.epochs
+    epochs = max(hyperparameters.epochs, -(-hyperparameters.min_steps // steps_per_epoch))
+    steps = steps_per_epoch * epochs
     warmup_steps = round(steps * hyperparameters.warmup_share)
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(
@@ -235,9 +238,7 @@ def train(
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
     if tensorboard_dir:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard_dir, write_graph=False))
-    network.fit(
-        training, epochs=hyperparameters.epochs, validation_data=validation, callbacks=callbacks, verbose=0
-    )
+    network.fit(training, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0)
 
 
 def calibrate(
@@ -270,41 +271,47 @@ def run_fn(fn_args: Any) -> None:
     config = fn_args.custom_config or {}
     hyperparameters = Hyperparameters.from_overrides(config.get("hyperparameters"))
     seed = int(config.get("seed", 0))
-    keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     feature_spec = transform_output.transformed_feature_spec()
-    withheld = hyperparameters.validation_percent
-    training = read_rows(fn_args.train_files, lambda bucket: bucket >= withheld)
-    validation = read_rows(fn_args.train_files, lambda bucket: bucket < withheld)
-    if not training.size or (withheld and not validation.size):
-        raise ValueError(
-            f"{training.size} labelled examples to train on and {validation.size} to validate on in "
-            f"{fn_args.train_files}; give at least a few hundred headlines"
-        )
-    log.info("Training on %d headlines, validating on %d, seed %d: %s", training.size, validation.size, seed, hyperparameters)
-
     # Padding and unknown words have an id each beside the vocabulary.
     token_ids = transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2
-    network = build_network(token_ids, hyperparameters, training.class_shares)
-    steps_per_epoch = -(-training.size // hyperparameters.batch_size)
-    validation_batches = make_batches(validation, feature_spec, 256) if withheld else None
-    train(
-        network,
-        make_batches(training, feature_spec, hyperparameters.batch_size, shuffle_seed=seed),
-        steps_per_epoch,
-        validation_batches,
-        hyperparameters,
-        tensorboard_dir=fn_args.model_run_dir,
-    )
+
+    def read(keep_bucket: Callable[[tf.Tensor], tf.Tensor]) -> Rows:
+        rows = read_rows(fn_args.train_files, keep_bucket)
+        if not rows.size:
+            raise ValueError(
+                f"no labelled headlines to train or to validate on in {fn_args.train_files}; "
+                "give a few hundred at least"
+            )
+        return rows
+
+    def fit(training: Rows, validation: tf.data.Dataset | None, name: str) -> keras.Model:
+        # Seeded for each network, so that the exported one does not depend on whether another was trained before.
+        keras.utils.set_random_seed(seed)
+        log.info("Training on %d headlines (%s)", training.size, name)
+        network = build_network(token_ids, hyperparameters, training.class_shares)
+        batches = make_batches(training, feature_spec, hyperparameters.batch_size, shuffle_seed=seed)
+        steps_per_epoch = -(-training.size // hyperparameters.batch_size)
+        train(network, batches, steps_per_epoch, validation, hyperparameters, f"{fn_args.model_run_dir}/{name}")
+        return network
+
+    log.info("Seed %d, %s", seed, hyperparameters)
     calibration = Calibration(1.0, (0.0,) * len(LABELS))
-    if validation_batches is not None:
-        calibration = calibrate(network, validation_batches, training.class_shares, hyperparameters)
-    log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
+    withheld_percent = hyperparameters.validation_percent
+    if withheld_percent:
+        training = read(lambda bucket: bucket >= withheld_percent)
+        validation = make_batches(read(lambda bucket: bucket < withheld_percent), feature_spec, 256)
+        network = fit(training, validation, "validated")
+        calibration = calibrate(network, validation, training.class_shares, hyperparameters)
+        log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
+    if hyperparameters.refit or not withheld_percent:
+        network = fit(read(lambda bucket: bucket >= 0), None, "exported")
 
     def answer(inputs: dict[str, Any]) -> tf.Tensor:
         return blend(network(inputs, training=False), hyperparameters.transformer_share)
 
-    export(answer, [variable.value for variable in network.variables], transform_output, calibration, fn_args.serving_model_dir)
+    variables = [variable.value for variable in network.variables]
+    export(answer, variables, transform_output, calibration, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)

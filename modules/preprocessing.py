@@ -38,15 +38,13 @@ WORD_NGRAMS = (1, 2)
 CHARACTER_NGRAMS = (2, 3, 4, 5)
 
 # Negations (não, nem, nunca, sem) are missing on purpose: they carry sentiment.
-STOP_WORDS = tuple(
-    """
-    a à ao aos aquela aquelas aquele aqueles aquilo as às até com como da das de dela delas dele deles depois do dos e é
-    ela elas ele eles em entre era eram essa essas esse esses esta está estão estar estas estava este estes eu foi foram
-    há isso isto já lhe lhes mais mas me mesmo meu meus minha minhas na nas no nos nós nossa nossas nosso nossos num numa
-    o os ou para pela pelas pelo pelos por qual quando que quem são se seja ser será seu seus só sua suas também te tem
-    têm ter teu teus tinha tu tua tuas um uma você vocês
-    """.split()
-)
+STOP_WORDS = """
+a à ao aos aquela aquelas aquele aqueles aquilo as às até com como da das de dela delas dele deles depois do dos e é ela
+elas ele eles em entre era eram essa essas esse esses esta está estão estar estas estava este estes eu foi foram há isso
+isto já lhe lhes mais mas me mesmo meu meus minha minhas na nas no nos nós nossa nossas nosso nossos num numa o os ou
+para pela pelas pelo pelos por qual quando que quem são se seja ser será seu seus só sua suas também te tem têm ter teu
+teus tinha tu tua tuas um uma você vocês
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +127,7 @@ def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
     words = tf.strings.split(text)
     if settings.remove_stop_words:
         plain = dataclasses.replace(settings, remove_stop_words=False, lowercase=True)
-        stop_words = normalize_text(tf.constant(STOP_WORDS), plain)
+        stop_words = normalize_text(tf.strings.split(STOP_WORDS), plain)
         lowered = tf.strings.lower(words.flat_values, encoding="utf-8")
         is_stop_word = tf.reduce_any(lowered[:, tf.newaxis] == stop_words[tf.newaxis, :], axis=1)
         words = tf.ragged.boolean_mask(words, words.with_flat_values(~is_stop_word))

@@ -3,7 +3,6 @@
 Training must not live here. The names and shapes of the signatures are a public interface.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -105,16 +104,15 @@ def export(
 
 def write_warmup_requests(directory: str) -> None:
     """Writes requests of `predict_text` to where TensorFlow Serving looks for them in the SavedModel `directory`."""
-    extra = os.path.join(directory, "assets.extra")
+    # Not a pathlib.Path: the directory may be an address that only gfile understands.
+    extra = f"{directory}/assets.extra"
     tf.io.gfile.makedirs(extra)
-    with tf.io.TFRecordWriter(os.path.join(extra, "tf_serving_warmup_requests")) as writer:
+    with tf.io.TFRecordWriter(f"{extra}/tf_serving_warmup_requests") as writer:
         for batch_size in WARMUP_BATCH_SIZES:
             for title in WARMUP_TITLES:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = MODEL_NAME
                 request.model_spec.signature_name = "predict_text"
                 request.inputs[TITLE].CopyFrom(tf.make_tensor_proto([title] * batch_size, tf.string))
-                record = prediction_log_pb2.PredictionLog(
-                    predict_log=prediction_log_pb2.PredictLog(request=request)
-                )
+                record = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
                 writer.write(record.SerializeToString())

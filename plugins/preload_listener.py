@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 @hookimpl
 def on_starting(component: object) -> None:
     """Imports what the tasks need, when it is the scheduler that starts."""
-    if not isinstance(component, Job) or component.job_type != "SchedulerJob" or not Settings.from_env().preload:
+    # Airflow calls this before a job knows its type, and in every task forked from the scheduler again.
+    if sys.argv[1:2] != ["scheduler"] or not isinstance(component, Job) or MODULES[0] in sys.modules:
+        return
+    if not Settings.from_env().preload:
         return
     started = time.monotonic()
     for name in MODULES:

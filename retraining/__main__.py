@@ -85,6 +85,8 @@ def init() -> None:
 def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run.")]) -> None:
     """Run a command in the service's environment: Airflow's own command line, or Python with the same settings."""
     environment = airflow.environment(Settings.from_env())
+    # It is the caller's process: `retraining down` must not end it.
+    del environment[airflow.MARK]
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:

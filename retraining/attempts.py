@@ -248,13 +248,12 @@ def process_of(execution: Execution) -> str:
 
 def is_on_this_host(execution: Execution) -> bool:
     """Whether the process of an execution ran on this host."""
-    return bool(execution.custom_properties["host"].string_value == socket.gethostname())
+    host = execution.custom_properties.get("host")
+    return host is not None and bool(host.string_value == socket.gethostname())
 
 
 def is_process_alive(execution: Execution) -> bool:
-    """Whether the process of an execution is known to be running on this host."""
-    if not is_on_this_host(execution):
-        return False
+    """Whether the process of an execution of this host is running."""
     try:
         process = psutil.Process(execution.custom_properties["pid"].int_value)
         # The pid may belong to another process by now. Boot time, which psutil adds, moves a little with the clock.

@@ -4,6 +4,7 @@ Knows nothing of pipelines or attempts, and reads no settings: it is given MLMD'
 """
 
 import contextlib
+import hashlib
 import random
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
 # MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`), and Postgres itself on a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
+# MLMD indexes string values, and an entry of a b-tree holds at most 2,704 bytes.
+_MAX_BYTES = 2000
 _LOCK_TIMEOUT_SECONDS = 60
 _OPEN_ATTEMPTS = 10
 
@@ -35,8 +38,16 @@ class CleanStore(MetadataStore):
 
 
 def storable(text: str) -> str:
-    r"""`text` as MLMD can hold it: a backslash becomes U+29F5, a NUL U+2400, half a surrogate pair `?`."""
-    return text.encode("utf-8", "replace").decode().translate(_UNSTORABLE)
+    r"""`text` as MLMD can hold it: a backslash becomes U+29F5, a NUL U+2400, half a surrogate pair `?`.
+
+    A text of over 2,000 bytes in UTF-8 is cut, and ends with the hash and the length of the whole.
+    """
+    clean = text.encode("utf-8", "replace").decode().translate(_UNSTORABLE)
+    whole = clean.encode()
+    if len(whole) <= _MAX_BYTES:
+        return clean
+    start = whole[: _MAX_BYTES - 60].decode(errors="ignore")
+    return f"{start} … (sha256:{hashlib.sha256(whole).hexdigest()[:16]}, {len(whole)} bytes)"
 
 
 def open_store(config: ConnectionConfig) -> MetadataStore:

@@ -68,9 +68,12 @@ class HeadlineLauncher(InProcessComponentLauncher):
 
     def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
         with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
-            register_types(metadata, [self._component])
-            metadata.begin(self._component_info)
+            self._begin(metadata)
             return super()._run_driver(*args, **kwargs)
+
+    def _begin(self, metadata: AttemptMetadata) -> None:
+        register_types(metadata, [self._component])
+        metadata.begin(self._component_info)
 
     def _run_publisher(self, *args: Any, **kwargs: Any) -> None:
         with lock(self._connection_config, self._component_info.lock_name):
@@ -81,7 +84,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
             with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
                 if metadata.execution is None:
                     # The driver failed before it could register anything, for lack of an input for example.
-                    metadata.begin(self._component_info)
+                    self._begin(metadata)
                     contexts = metadata.register_pipeline_contexts_if_not_exists(self._pipeline_info)
                     execution = metadata.register_execution(
                         self._pipeline_info, self._component_info, contexts, self._exec_properties

@@ -94,7 +94,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],
         eval_config=quality_bar.eval_config(settings),
-    )
+    ).with_id("Evaluator")
     # A model that cannot answer as it will be served is never pushed.
     infra_check = InfraCheck(model=model, examples=examples)
     pusher = HeadlinePusher(
@@ -103,7 +103,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         infra_blessing=infra_check.outputs["blessing"],
         serving_dir=str(settings.serving_dir),
         night=night,
-    )
+    ).with_id("Pusher")
     pipeline = Pipeline(
         **{
             "pipeline_name": NAME,

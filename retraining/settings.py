@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     remove_stop_words: bool = Field(False, description="Remove Portuguese stop words.")
 
     # The quality bar
-    min_accuracy: Share = Field(0.60, description="A candidate below this accuracy is refused.")
-    min_macro_f1: Share = Field(0.40, description="A candidate below this macro-F1 is refused.")
+    min_accuracy: Share = Field(0.50, description="A candidate below this accuracy is refused.")
+    min_macro_f1: Share = Field(0.30, description="A candidate below this macro-F1 is refused.")
     max_accuracy_drop: Share = Field(
         0.02, description="A candidate this much less accurate than the champion is refused."
     )

@@ -104,7 +104,11 @@ def settle_dead_executions(settings: Settings) -> list[str]:
             if is_on_this_host(execution):
                 error = None if is_process_alive(execution) else f"{process_of(execution)} died"
             else:
-                error = f"not ended after {limit_minutes} minutes" if age_minutes > limit_minutes else None
+                error = (
+                    f"{process_of(execution)} had not ended after {limit_minutes} minutes"
+                    if age_minutes > limit_minutes
+                    else None
+                )
             if error is None:
                 continue
             # Read again: it may have ended well between the first look and its process's end.

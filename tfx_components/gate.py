@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.components.example_validator.executor import DEFAULT_FILE_NAME as ANOMALIES_FILE
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -26,6 +25,8 @@ from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE
 
 log = logging.getLogger(__name__)
 
+# As ExampleValidator names it.
+_ANOMALIES_FILE = "SchemaDiff.pb"
 _BAD_ROWS_SHOWN = 5
 _RAW_CHARACTERS_SHOWN = 120
 
@@ -130,7 +131,7 @@ class DropGate(BaseComponent):
 
 def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        path = Path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
+        path = Path(artifact_utils.get_split_uri([anomalies], split)) / _ANOMALIES_FILE
         found = anomalies_pb2.Anomalies()
         with fileio.open(str(path), "rb") as file:
             found.ParseFromString(file.read())

@@ -23,6 +23,7 @@ from tfx.utils import path_utils
 # The names that TFX's InfraValidator writes.
 _FILES = ("INFRA_NOT_BLESSED", "INFRA_BLESSED")
 REPORT_FILE = "report.jsonl"
+_REASON_CHARACTERS = 500
 
 
 class Executor(base_executor.BaseExecutor):
@@ -151,10 +152,11 @@ def ask(question: dict[str, Any], timeout_seconds: int) -> dict[str, Any]:
     told = [json.loads(line) for line in lines]
     if ended:
         request = next((line["request"] for line in reversed(told) if "request" in line), "start")
-        return {"reason": f"refused: {request}: {ended}{': ' if last_words else ''}{''.join(last_words)[:300]}"}
+        return {"reason": ": ".join(["refused", request, ended, *last_words])[:_REASON_CHARACTERS]}
     findings = told[-1]
     if "reason" in findings:
-        return {"reason": f"refused: {findings['reason']}"}
+        # The whole of it, an array for example, is in the report.
+        return {"reason": f"refused: {findings['reason']}"[:_REASON_CHARACTERS]}
     return findings
 
 

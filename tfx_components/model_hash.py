@@ -6,6 +6,7 @@ Nothing here judges or moves a model.
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -19,10 +20,10 @@ _NAMES = ("shared_name", "container", "debug_name")
 def hash_model(path: Path) -> str:
     """SHA-256 of a SavedModel's weights, vocabularies and operations.
 
-    The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the order
-    of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own fingerprint will
-    not do either: it leaves out what functions do (seen in 2.16: two models with other constants share a
-    `singleprint`). So operations count as a bag, each with its constants and its other attributes.
+    The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the
+    order of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own
+    fingerprint will not do either: it leaves out what functions do (in 2.16, two models that differ in a constant
+    share a `singleprint`). So operations count as a bag, each with its constants and its other attributes.
 
     Args:
       path: folder of a SavedModel.
@@ -35,18 +36,21 @@ def hash_model(path: Path) -> str:
         for file in sorted((path / folder).rglob("*")):
             if file.is_file():
                 digest.update(f"{file.relative_to(path).as_posix()}\0".encode() + file.read_bytes())
-    if (path / f"{_CHECKPOINT}.index").exists():
-        weights = tf.train.load_checkpoint(str(path / _CHECKPOINT))
-        for name in sorted(weights.get_variable_to_shape_map()):
-            if name != _OBJECT_GRAPH:
-                value = weights.get_tensor(name)
-                digest.update(f"{name}\0{value.dtype}\0{value.shape}\0".encode() + value.tobytes())
+    weights = tf.train.load_checkpoint(str(path / _CHECKPOINT))
+    for name in sorted(set(weights.get_variable_to_shape_map()) - {_OBJECT_GRAPH}):
+        value = np.asarray(weights.get_tensor(name))
+        digest.update(f"{name}\0{value.dtype}\0{value.shape}\0".encode() + value.tobytes())
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     for meta_graph in saved.meta_graphs:
         digest.update(repr(sorted(meta_graph.signature_def)).encode())
         graph = meta_graph.graph_def
-        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-        digest.update(b"".join(sorted(_describe(node) for node in nodes)))
+        saver = meta_graph.saver_def.save_tensor_name.partition(":")[0]
+        # What writes checkpoints is given the object graph as a constant; no answer depends on it.
+        written = {name for node in graph.node if node.name == saver for name in node.input}
+        nodes = [node for node in graph.node if node.name not in written]
+        for function in graph.library.function:
+            nodes.extend(function.node_def)
+        digest.update(b"".join(sorted(map(_describe, nodes))))
     return digest.hexdigest()
 
 

@@ -33,6 +33,8 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "airflow_fernet_key": _fernet_key,
     "airflow_secret_key": _password,
 }
+NAMES = tuple(_MAKERS)
+"""The settings that are passwords and keys."""
 
 
 def make_missing(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ import psutil
 
 from retraining.local import LocalError, airflow, ports, postgres, preparation, secrets, supervisor
 from retraining.local.preparation import Report
-from retraining.settings import Settings
+from retraining.settings import CHECKOUT, Settings
 
 AIRFLOW_PROGRAMS = (
     # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address).
@@ -72,20 +72,22 @@ def up(settings: Settings, report: Report) -> Settings:
         was_running = False
     if was_running and health(settings).is_up:
         return settings
+    if not was_running:
+        _end_leftovers(settings)
+        ports.check_free(settings)
+        _check_place(settings)
+        # A process id of before a restart of this machine may be another's now.
+        for stale in settings.airflow_home.glob("*.pid"):
+            stale.unlink()
+        marker.write_text(fingerprint)
     try:
         if not was_running:
-            _end_leftovers(settings)
-            ports.check_free(settings)
-            _check_disk(settings)
-            # A process id of before a restart of this machine may be another's now.
-            for stale in settings.airflow_home.glob("*.pid"):
-                stale.unlink()
-            marker.write_text(fingerprint)
-            supervisor.start(settings, _programs(settings), environment)
+            supervisor.start(settings, list_programs(settings), environment)
         _start(settings, environment, report)
     except BaseException:
         if not was_running:
             with uninterrupted():
+                report("stopping what was started")
                 down(settings)
         raise
     return settings
@@ -133,7 +135,8 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _programs(settings: Settings) -> list[supervisor.Program]:
+def list_programs(settings: Settings) -> list[supervisor.Program]:
+    """What the supervisor keeps running."""
     if not settings.postgres_embedded:
         return list(AIRFLOW_PROGRAMS)
     # The interrupt signal asks Postgres not to wait for its clients, and is for its first process alone.
@@ -143,12 +146,21 @@ def _programs(settings: Settings) -> list[supervisor.Program]:
     return [server, *AIRFLOW_PROGRAMS]
 
 
+def wait_for_postgres(settings: Settings) -> None:
+    """Waits until the embedded server answers.
+
+    Raises:
+      SupervisorError, PreparationError, ServiceError: it does not run, or refuses its superuser.
+    """
+    _wait("postgres", settings, lambda: preparation.superuser_answers(settings))
+
+
 def _start(settings: Settings, environment: dict[str, str], report: Report) -> None:
     if settings.postgres_embedded:
         report("starting Postgres")
         postgres.make_data(settings)
         supervisor.run(settings, "postgres")
-        _wait("postgres", settings, lambda: preparation.superuser_answers(settings))
+        wait_for_postgres(settings)
         postgres.make_databases(settings)
     with preparation.preparing(settings, environment, report):
         report("starting the scheduler, the triggerer and the web server")
@@ -165,9 +177,7 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
 def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_done():
-        for program in supervisor.states(settings).values():
-            if program["statename"] in ("FATAL", "EXITED", "BACKOFF"):
-                supervisor.check(settings, program["name"])
+        supervisor.check(settings)
         if time.monotonic() > deadline:
             raise ServiceError(f"{name} did not become healthy within {START_SECONDS} s; see `retraining logs {name}`")
         time.sleep(0.1)
@@ -181,7 +191,10 @@ def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
     return dict(answer.json()) if answer.is_success else {}
 
 
-def _check_disk(settings: Settings) -> None:
+def _check_place(settings: Settings) -> None:
+    for place, remedy in ((settings.state_dir, "set STATE_DIR to another"), (CHECKOUT, "move the checkout")):
+        if "%" in str(place):
+            raise ServiceError(f"Airflow cannot work in {place}, since it takes the % for its own; {remedy}")
     free = shutil.disk_usage(settings.state_dir).free
     if free < MIN_FREE_BYTES:
         raise ServiceError(

@@ -3,6 +3,7 @@
 Nothing here knows why a program is started or when it is healthy: retraining.local.service does.
 """
 
+import http.client
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from retraining.local import LocalError
 from retraining.settings import Settings
@@ -129,10 +131,13 @@ def find(settings: Settings) -> Any | None:
     if settings.supervisor_password is None:
         return None
     password = settings.secret("supervisor_password")
-    proxy = xmlrpc.client.ServerProxy(f"http://supervisor:{password}@127.0.0.1:{settings.supervisor_port}/RPC2")
+    proxy = xmlrpc.client.ServerProxy(
+        f"http://supervisor:{password}@127.0.0.1:{settings.supervisor_port}/RPC2", _Transport()
+    )
     try:
         proxy.supervisor.getPID()
-    except (OSError, xmlrpc.client.Error, xmlrpc.client.ProtocolError):
+    except (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError):
+        # Nobody is there, or not our supervisor.
         return None
     return proxy.supervisor
 
@@ -156,10 +161,21 @@ def run(settings: Settings, name: str) -> None:
         rpc.startProcess(name, False)
 
 
-def check(settings: Settings, name: str) -> None:
-    """Raises SupervisorError with the end of its log if the program fell over."""
-    info = states(settings).get(name)
-    state = info["statename"] if info else "gone"
-    if state not in ("RUNNING", "STARTING"):
-        path = log_path(settings, name)
-        raise SupervisorError(f"{name} is {state.lower()}; {path} ends with:\n{last_lines(path)}")
+def check(settings: Settings) -> None:
+    """Raises SupervisorError with the end of its log if the supervisor has given a program up, or is gone itself."""
+    known = states(settings)
+    if not known:
+        raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
+    for name, info in known.items():
+        if info["statename"] == "FATAL":
+            path = log_path(settings, name)
+            raise SupervisorError(f"{name} does not run; {path} ends with:\n{last_lines(path)}")
+
+
+class _Transport(xmlrpc.client.Transport):
+    """Gives up soon on a port that something silent has taken."""
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = super().make_connection(host)
+        connection.timeout = 5
+        return connection

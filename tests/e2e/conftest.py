@@ -1,108 +1,14 @@
 """A whole service of its own: its state, its ports, its drops; started once, stopped whatever happens."""
 
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
+from driving import REAL_DROPS, Service, free_port
 
-from retraining.local import airflow
 from retraining.samples import write_samples
 from retraining.settings import Settings
-
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
-REAL_DROPS = CHECKOUT.parent / "shared" / "data" / "drops"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass
-class Service:
-    """The `retraining` command against one service, and what it left behind."""
-
-    environment: dict[str, str]
-
-    def __call__(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [sys.executable, "-m", "retraining", *arguments],
-            cwd=CHECKOUT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=560,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"retraining {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
-        return done
-
-    @property
-    def settings(self) -> Settings:
-        before = dict(os.environ)
-        os.environ.update(self.environment)
-        try:
-            return Settings.from_env()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-
-    def airflow(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Runs Airflow's own command in the service's environment, as its people do."""
-        return self("exec", "airflow", *arguments)
-
-    def versions(self) -> list[str]:
-        """The pushed versions that a model server would see, oldest first."""
-        folder = self.settings.serving_dir
-        assert folder is not None
-        return sorted(path.name for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
-
-    def api(self, method: str, path: str, **arguments: Any) -> Any:
-        import httpx
-
-        settings = self.settings
-        answer = httpx.request(
-            method,
-            f"{airflow.web_address(settings)}/api/v1/{path}",
-            auth=(airflow.ADMIN, settings.secret("airflow_admin_password")),
-            timeout=30,
-            **arguments,
-        )
-        answer.raise_for_status()
-        return answer.json()
-
-    def task_log(self, run_id: str, task: str) -> list[str]:
-        """The lines of the newest log of a task, without Airflow's closing remarks on callbacks and exit codes."""
-        folder = (
-            self.settings.airflow_home / "logs" / "dag_id=headline_retraining" / f"run_id={run_id}" / f"task_id={task}"
-        )
-        newest = max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        return newest.read_text().splitlines()
-
-
-def predict(model: Path, titles: list[str]) -> dict[str, Any]:
-    """Asks a pushed model, in a fresh process with nothing but TensorFlow."""
-    script = (
-        "import json, sys, tensorflow as tf\n"
-        "answer = tf.saved_model.load(sys.argv[1]).signatures['predict_text'](tf.constant(json.loads(sys.argv[2])))\n"
-        "print(json.dumps({'label': [l.decode() for l in answer['label'].numpy()],"
-        " 'probabilities': answer['probabilities'].numpy().tolist()}))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(model), json.dumps(titles)], capture_output=True, text=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
 
 
 @pytest.fixture(scope="session")

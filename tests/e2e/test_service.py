@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import psutil
 import psycopg2
+from driving import Service, predict
 
 from retraining import lineage
 from retraining.local import supervisor
-from tests.e2e.conftest import Service, predict
 
 DAG = "headline_retraining"
 NODES = {

@@ -1,6 +1,5 @@
 """Nights through resolver, evaluator, infra check and pusher, as each of the two runners runs them."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
@@ -22,22 +21,24 @@ from retraining.settings import Settings
 from retraining.store import connection_config
 
 NAME = "judged"
+KINDS = ("ModelBlessing", "PushedModel")
+LIMITS = {"min_accuracy": 0.6, "min_macro_f1": 0.4}
 Run = Callable[..., tuple[dict, dict]]
 
 
 def recorded(store: MetadataStore) -> tuple[dict, dict]:
-    """The verdict and the push that the last run recorded, as plain dicts."""
-    [evaluation, push] = [
-        max(store.get_artifacts_by_type(kind), key=lambda artifact: artifact.id)
-        for kind in ("ModelEvaluation", "PushedModel")
-    ]
-    properties = {name: value.string_value or value.int_value for name, value in push.custom_properties.items()}
-    return json.loads(Path(evaluation.uri, "verdict.json").read_text()), properties
+    """The custom properties of the blessing and of the push that the last run recorded."""
+    artifacts = [max(store.get_artifacts_by_type(kind), key=lambda artifact: artifact.id) for kind in KINDS]
+    blessing, push = (
+        {name: getattr(value, value.WhichOneof("value")) for name, value in artifact.custom_properties.items()}
+        for artifact in artifacts
+    )
+    return blessing, push
 
 
 @pytest.fixture
 def run_locally(tmp_path: Path) -> Run:
-    settings = Settings(state_dir=tmp_path)
+    settings = Settings(state_dir=tmp_path, **LIMITS)
     connection = sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite"))
 
     def run(night: str, **model: object) -> tuple[dict, dict]:
@@ -59,6 +60,7 @@ def run_locally(tmp_path: Path) -> Run:
 def run_under_airflow(settings: Settings) -> Run:
     """Each node as the operator that AirflowDagRunner makes of it, its templates rendered by Airflow."""
     runs = count(1)
+    settings = settings.model_copy(update=LIMITS)
 
     def run(night: str, **model: object) -> tuple[dict, dict]:
         dag = DAG(NAME, start_date=datetime(2022, 2, 1, tzinfo=UTC), schedule=None)
@@ -95,11 +97,11 @@ def test_each_night_is_judged_against_the_champion_as_of_it(runner: str, request
     run: Run = request.getfixturevalue(runner)
 
     verdict, push = run("2022-02-01")
-    assert (verdict["champion_version"], verdict["champion_metrics"]) == ("", {})
+    assert (verdict["champion_version"], verdict.get("champion_metric:accuracy")) == ("", None)
     assert (push["pushed"], push["pushed_version"], push["night"]) == (1, "2022020101", "2022-02-01")
 
     verdict, push = run("2022-02-02", always="neutral")
-    assert (verdict["champion_version"], verdict["champion_metrics"]["accuracy"]) == ("2022020101", 1.0)
+    assert (verdict["champion_version"], verdict["champion_metric:accuracy"]) == ("2022020101", 1.0)
     assert push["pushed"] == 0
     assert push["reason"].startswith("refused: accuracy 0.333 is below its floor 0.600; ")
 
@@ -110,7 +112,7 @@ def test_each_night_is_judged_against_the_champion_as_of_it(runner: str, request
 
     # A rerun of the first night is judged as it was then, and makes nothing new of the same model.
     verdict, push = run("2022-02-01")
-    assert (verdict["champion_version"], verdict["champion_metrics"]) == ("", {})
+    assert (verdict["champion_version"], verdict.get("champion_metric:accuracy")) == ("", None)
     assert push["reason"] == (
         "kept 2022020101: the night was run again and made the same model; the newer 2022020301 keeps serving"
     )

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import random
 import signal
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -264,6 +266,18 @@ def test_the_next_attempt_settles_one_that_was_killed(settings: Settings) -> Non
     assert not Path(model.uri).exists()
 
 
+def test_the_next_attempt_settles_one_whose_process_is_not_known(settings: Settings) -> None:
+    make = Make()
+    in_a_process_that_is_killed(settings, make)
+    store, [killed] = store_of(settings), executions(settings)
+    killed.custom_properties.clear()
+    store.put_executions([killed])
+    launch(settings, make)
+    assert states(settings) == ["FAILED*", "COMPLETE"]
+    error = executions(settings)[0].custom_properties["error"].string_value
+    assert error == "an unknown process had not ended when attempt 2 started"
+
+
 def test_the_sweep_at_a_start_settles_one_that_was_killed(settings: Settings) -> None:
     pid = in_a_process_that_is_killed(settings, Make())
     [killed] = executions(settings)
@@ -281,6 +295,23 @@ def test_the_sweep_leaves_what_is_running_alone(settings: Settings) -> None:
     launching.behaviour["make"] = lambda _: swept.append(settle_dead_executions(settings))
     launch(settings, Make())
     assert swept == [[]]
+    assert states(settings) == ["COMPLETE"]
+
+
+def test_the_sweep_looks_again_at_one_that_ends_while_it_looks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_process_that_is_killed(settings, Make())
+
+    def end_well(execution: Execution) -> bool:
+        ended = Execution()
+        ended.CopyFrom(execution)
+        ended.last_known_state = Execution.COMPLETE
+        store_of(settings).put_executions([ended])
+        return False
+
+    monkeypatch.setattr("retraining.store.is_process_alive", end_well)
+    assert settle_dead_executions(settings) == []
     assert states(settings) == ["COMPLETE"]
 
 
@@ -326,6 +357,22 @@ def test_backslashes_are_recorded_by_a_look_alike_and_reach_the_executor_unchang
     assert seen == [text]
     assert complete.properties["flavour"].string_value == stored
     assert failed.custom_properties["error"].string_value == f"ValueError: {stored}"
+    [model] = outputs(settings, complete)
+    assert model.custom_properties["flavour"].string_value == stored
+    assert (Path(model.uri) / "flavour").read_text() == text
+
+
+def test_a_text_longer_than_the_databases_index_allows_is_recorded_cut_and_reaches_the_executor_whole(
+    settings: Settings,
+) -> None:
+    # Random, since Postgres compresses what repeats; and long in bytes rather than in characters.
+    text = "".join(random.Random(1).choices("çãé" + string.ascii_letters, k=9000)) + "\\" * 1000
+    launch(settings, Make(flavour=text))
+    [complete] = executions(settings)
+    stored = complete.properties["flavour"].string_value
+    assert stored.startswith(text[:1000])
+    assert stored.endswith(" bytes)")
+    assert len(stored.encode()) <= 2000
     [model] = outputs(settings, complete)
     assert model.custom_properties["flavour"].string_value == stored
     assert (Path(model.uri) / "flavour").read_text() == text

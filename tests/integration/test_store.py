@@ -48,22 +48,21 @@ def test_four_processes_at_once_make_every_type_once(settings: Settings) -> None
     } <= set(names)
 
 
-def launch_flavour(settings: Settings, flavour: str) -> None:
-    launch(settings, Make(flavour=flavour).with_id(f"Make-{flavour}"))
+def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retraining.connection._LOCK_TIMEOUT_SECONDS", 0.1)
+    with lock(connection_config(settings), "mlmd tables"), pytest.raises(StoreError, match="the lock 'mlmd tables'"):
+        initialise(settings, [])
+    assert query(settings, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
 
 
-def test_four_first_launches_at_once_make_every_type_once(settings: Settings) -> None:
+def test_a_launch_makes_its_types_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     initialise(settings, [])
-    fork = multiprocessing.get_context("fork")
-    flavours = ("vanilla", "mint", "lemon", "plum")
-    processes = [fork.Process(target=launch_flavour, args=(settings, flavour)) for flavour in flavours]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * 4
-    assert set(type_names(settings).values()) == {1}
-    assert len(MetadataStore(connection_config(settings)).get_executions()) == 4
+    monkeypatch.setattr("retraining.connection._LOCK_TIMEOUT_SECONDS", 0.1)
+    with lock(connection_config(settings), "mlmd types"), pytest.raises(StoreError, match="the lock 'mlmd types'"):
+        launch(settings, Make())
+    assert "launching.Make" not in type_names(settings)
+    launch(settings, Make())
+    assert type_names(settings)["launching.Make"] == 1
 
 
 def test_types_are_complete_so_that_a_run_adds_none(settings: Settings) -> None:

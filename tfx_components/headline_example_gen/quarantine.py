@@ -83,20 +83,19 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
     """
     sifted = Sifted([], [], [])
     headlines: list[Headline] = []
-    labelled: dict[str, dict[str, Headline]] = {}
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
         for row in rows:
             judged = _judge(night, version, row, rules)
-            if isinstance(judged, SetAside):
+            if isinstance(judged, Headline):
+                headlines.append(judged)
+            else:
                 sifted.quarantined.append(judged)
-                continue
-            headlines.append(judged)
-            labelled.setdefault(judged.key, {}).setdefault(judged.label, judged)
-    kept: dict[tuple[str, str], Headline] = {}
+    conflicts = _find_conflicts(headlines)
+    kept: dict[str, Headline] = {}
     for headline in headlines:
-        if len(labelled[headline.key]) > 1:
-            sifted.quarantined.append(_set_aside(headline, Reason.CONFLICT, _tell_conflict(labelled[headline.key])))
-        elif (first := kept.setdefault((headline.title, headline.label), headline)) is not headline:
+        if headline.key in conflicts:
+            sifted.quarantined.append(_set_aside(headline, Reason.CONFLICT, conflicts[headline.key]))
+        elif (first := kept.setdefault(headline.title, headline)) is not headline:
             sifted.folded.append(_set_aside(headline, Reason.DUPLICATE, f"of {_locate(first)}"))
         else:
             sifted.used.append(headline)
@@ -157,8 +156,20 @@ def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:
     return SetAside(headline.night, headline.version, headline.row, reason, detail)
 
 
-def _tell_conflict(labelled: dict[str, Headline]) -> str:
-    return "; ".join(f"{label} at {_locate(headline)}" for label, headline in sorted(labelled.items()))
+def _find_conflicts(headlines: list[Headline]) -> dict[str, str]:
+    """The normalised titles that have two labels or more, each with where the first of each label is."""
+    label_of: dict[str, str] = {}
+    keys = {
+        headline.key for headline in headlines if label_of.setdefault(headline.key, headline.label) != headline.label
+    }
+    places: dict[str, dict[str, str]] = {key: {} for key in keys}
+    for headline in headlines:
+        if headline.key in places:
+            places[headline.key].setdefault(headline.label, _locate(headline))
+    return {
+        key: "; ".join(f"{label} at {place}" for label, place in sorted(labelled.items()))
+        for key, labelled in places.items()
+    }
 
 
 def _locate(headline: Headline) -> str:

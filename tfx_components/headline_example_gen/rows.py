@@ -14,7 +14,6 @@ from modules.features import LABEL, TITLE
 from tfx_components.headline_example_gen.drop import DropError
 
 _DELIMITERS = (",", ";", "\t")
-_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 # A few damaged rows are quarantined. A file is taken to be in another encoding when the damage is the rule in it:
 # more than this share of all its lines and of those lines that are not plain ASCII.
 _MAX_UNDECODABLE_SHARE = 0.1
@@ -80,9 +79,9 @@ def _decode(path: Path, data: bytes) -> str:
         len(damaged) > _MAX_UNDECODABLE_SHARE * len(lines)
         and len(damaged) > _MAX_UNDECODABLE_SHARE_OF_NON_ASCII * non_ascii
     ):
-        guess = _OTHER_ENCODINGS.get(data[:2], "another encoding, such as Latin-1")
+        guess = "UTF-16" if b"\0" in data else "Latin-1"
         raise DropError(
-            f"{path} is not UTF-8 but probably {guess}: line {line}, byte {problem.start + 1} is "
+            f"{path} is not UTF-8 but perhaps {guess}: line {line}, byte {problem.start + 1} is "
             f"0x{problem.object[problem.start]:02X}, and {len(damaged)} of {len(lines)} lines cannot be decoded; "
             "save the file as UTF-8 and deliver it again"
         )

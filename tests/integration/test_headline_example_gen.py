@@ -1,0 +1,317 @@
+"""HeadlineExampleGen as TFX runs it: what it writes, what it records, and what it says about a drop it cannot read."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tensorflow as tf
+from launching import NAME, launch
+from tfx.components.util import examples_utils
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.artifact import Artifact
+from tfx.types.artifact_utils import get_split_uri
+from tfx.types.standard_artifacts import Examples
+
+from retraining.settings import Settings
+from tfx_components.headline_example_gen import window
+from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
+from tfx_components.headline_example_gen.driver import take_fingerprint
+from tfx_components.headline_example_gen.executor import Executor
+
+Deliver = Callable[..., Path]
+RECORDS = "data_tfrecord-00000-of-00001.gz"
+FEATURES = (b"title", b"sentiment", b"night", b"weight")
+FIRST_NIGHT = "Chove,negative\nSol,1\nOuro,positive\n"
+# One row of each kind that is not used, beside two that are.
+SECOND_NIGHT = (
+    "Chove,neutral\nSol,neutral\nSol,neutral\n,neutral\nVento,bom\nVai, ou fica,neutral\nLua,neutral\n=1,neutral\n"
+)
+
+
+class Outputs(NamedTuple):
+    examples: Artifact
+    quarantine: Artifact
+
+    def counts(self) -> dict[str, int]:
+        names = ("rows_in", "rows_used", "rows_quarantined", "duplicates_folded")
+        return {
+            name: self.examples.get_int_custom_property(name)
+            for name in (*names, *(f"night_{name}" for name in names), "nights", "train_rows", "eval_rows")
+        }
+
+    def rows(self, name: str = "quarantine.csv") -> list[dict[str, str]]:
+        with (Path(self.quarantine.uri) / name).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+Run = Callable[..., Outputs]
+
+
+@pytest.fixture
+def run(drops_dir: Path, tmp_path: Path, drop_rules: dict[str, Any]) -> Run:
+    def run(night: str, place: str = "run", drops_dir: Path = drops_dir, **rules: Any) -> Outputs:
+        component = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules={**drop_rules, **rules})
+        outputs = Outputs(Examples(), Quarantine())
+        outputs.examples.uri = str(tmp_path / place / "examples")
+        outputs.quarantine.uri = str(tmp_path / place / "quarantine")
+        Executor().Do(
+            {}, {"examples": [outputs.examples], "quarantine": [outputs.quarantine]}, component.exec_properties
+        )
+        return outputs
+
+    return run
+
+
+def read_split(examples: Artifact, split: str) -> list[dict[str, Any]]:
+    path = Path(get_split_uri([examples], split)) / RECORDS
+    parsed = []
+    for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        parsed.append(
+            {
+                name: value.float_list.value[0] if name == "weight" else value.bytes_list.value[0].decode()
+                for name, value in features.items()
+            }
+        )
+    return parsed
+
+
+def test_the_records_hold_title_label_night_and_weight(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    deliver("2022-02-04", "Eleição no Pará,0\n")
+    examples = run("2022-02-04").examples
+    assert examples.splits == ["train", "eval"]
+    assert examples_utils.get_payload_format_string(examples) == "FORMAT_TF_EXAMPLE"
+    # `test_window` fixes the split of each of these titles.
+    assert read_split(examples, "train") == [
+        {"title": "Sol", "sentiment": "neutral", "night": "2022-02-01", "weight": 0.5},
+        {"title": "Ouro", "sentiment": "positive", "night": "2022-02-01", "weight": 0.5},
+    ]
+    assert read_split(examples, "eval") == [
+        {"title": "Chove", "sentiment": "negative", "night": "2022-02-01", "weight": 0.5},
+        {"title": "Eleição no Pará", "sentiment": "negative", "night": "2022-02-04", "weight": 1.0},
+    ]
+
+
+def test_without_a_half_life_all_nights_weigh_the_same(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    deliver("2022-02-02", "São João,2\n")
+    examples = run("2022-02-02", half_life_nights=0).examples
+    assert {row["weight"] for split in ("train", "eval") for row in read_split(examples, split)} == {1.0}
+
+
+def test_rows_in_are_the_rows_of_both_splits_and_of_both_files(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    deliver("2022-02-02", SECOND_NIGHT)
+    outputs = run("2022-02-02")
+    counts = outputs.counts()
+    assert (counts["rows_in"], counts["night_rows_in"], counts["nights"]) == (11, 8, 2)
+    assert counts["rows_in"] == counts["rows_used"] + counts["rows_quarantined"] + counts["duplicates_folded"]
+    assert counts["train_rows"] == len(read_split(outputs.examples, "train"))
+    assert counts["eval_rows"] == len(read_split(outputs.examples, "eval"))
+    assert counts["rows_used"] == counts["train_rows"] + counts["eval_rows"] == 4
+    assert len(outputs.rows()) == counts["rows_quarantined"] == outputs.quarantine.get_int_custom_property("rows") == 5
+    assert len(outputs.rows("duplicates.csv")) == counts["duplicates_folded"] == 2
+    assert counts["night_rows_quarantined"] == 4
+    reasons = {
+        name.removeprefix("reason:"): value.int_value
+        for name, value in outputs.quarantine.mlmd_artifact.custom_properties.items()
+        if name.startswith("reason:")
+    }
+    assert reasons == {
+        "conflicting labels": 2,
+        "missing or blank title": 1,
+        "unknown label": 1,
+        "wrong number of fields": 1,
+    }
+
+
+def test_the_quarantine_tells_a_person_where_each_bad_row_is(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    deliver("2022-02-02", SECOND_NIGHT)
+    outputs = run("2022-02-02")
+    for name in ("quarantine.csv", "duplicates.csv"):
+        # Without the mark spreadsheets garble accents.
+        assert (Path(outputs.quarantine.uri) / name).read_bytes().startswith(b"\xef\xbb\xbfnight,version,file,line")
+    rows = outputs.rows()
+    assert [(row["night"], row["line"], row["reason"]) for row in rows] == [
+        ("2022-02-02", "2", "conflicting labels"),
+        ("2022-02-02", "5", "missing or blank title"),
+        ("2022-02-02", "6", "unknown label"),
+        ("2022-02-02", "7", "wrong number of fields"),
+        ("2022-02-01", "2", "conflicting labels"),
+    ]
+    assert rows[2] == {
+        "night": "2022-02-02",
+        "version": "1",
+        "file": "headlines.csv",
+        "line": "6",
+        "reason": "unknown label",
+        "detail": "label 'bom'",
+        "raw": "Vento,bom",
+    }
+
+
+def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT, 'a "b\\c.csv')
+    deliver("2022-02-03", "Lua,bom\n", "v2/eleição.csv")
+    outputs = run("2022-02-03")
+    drops = json.loads((Path(outputs.examples.uri) / "drops.json").read_text(encoding="utf-8"))
+    assert list(drops) == ["2022-02-01", "2022-02-03"]
+    for night, drop in drops.items():
+        recorded = json.loads(outputs.examples.get_string_custom_property(f"drop:{night}"))
+        assert recorded == {name: value for name, value in drop.items() if name != "files"}
+    first, second = drops.values()
+    assert (first["version"], first["rows_in"], first["rows_used"]) == (1, 3, 3)
+    assert (second["version"], second["rows_in"], second["rows_quarantined"]) == (2, 1, 1)
+    [file] = second["files"]
+    assert (file["name"], file["rows"], len(file["sha256"]), len(second["sha256"])) == ("eleição.csv", 1, 64, 64)
+    assert first["files"][0]["name"] == 'a "b\\c.csv'
+    assert outputs.examples.get_string_custom_property("missing_nights") == "2022-02-02"
+    assert outputs.examples.get_string_custom_property("night") == "2022-02-03"
+    for artifact in outputs:
+        for name, value in artifact.mlmd_artifact.custom_properties.items():
+            assert "\\" not in value.string_value and len(value.string_value) < 500, name
+
+
+def test_a_drop_of_bad_rows_alone_still_succeeds_so_that_its_quarantine_is_kept(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", "Vento,bom\n,neutral\n")
+    outputs = run("2022-02-01")
+    assert len(outputs.rows()) == 2
+    assert read_split(outputs.examples, "train") == read_split(outputs.examples, "eval") == []
+
+
+def test_the_same_window_gives_the_same_bytes(run: Run, twelve_nights: Path) -> None:
+    one, two = (run("2022-02-12", place, twelve_nights) for place in ("one", "two"))
+    for split in ("train", "eval"):
+        first, second = (Path(get_split_uri([outputs.examples], split)) / RECORDS for outputs in (one, two))
+        assert first.read_bytes() == second.read_bytes()
+        # Another process would order the features otherwise, were their order left to chance.
+        for record in tf.data.TFRecordDataset(str(first), "GZIP").take(20).as_numpy_iterator():
+            places = [record.index(b"\n" + bytes([len(name)]) + name) for name in sorted(FEATURES)]
+            assert places == sorted(places)
+    assert one.counts() == two.counts()
+
+
+def test_over_all_twelve_nights_no_title_trains_one_model_and_judges_another(run: Run, twelve_nights: Path) -> None:
+    titles: dict[str, set[str]] = {"train": set(), "eval": set()}
+    for number in range(1, 13):
+        outputs = run(f"2022-02-{number:02}", f"night {number}", twelve_nights)
+        counts = outputs.counts()
+        assert counts["rows_in"] == counts["rows_used"] + counts["rows_quarantined"] + counts["duplicates_folded"]
+        for split, seen in titles.items():
+            rows = read_split(outputs.examples, split)
+            assert {row["night"] for row in rows} == {f"2022-02-{night:02}" for night in range(1, number + 1)}
+            seen |= {row["title"].casefold() for row in rows}
+    assert not titles["train"] & titles["eval"]
+    assert len(titles["eval"]) / (len(titles["train"]) + len(titles["eval"])) == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("headlines.csv", b"", "{file} is empty (0 bytes)"),
+        ("headlines.csv", b"title,sentiment\n", "{file} has a header and no rows"),
+        ("headlines.csv", b"titulo,rotulo\nOuro,2\n", "{file} line 1: the header must name"),
+        (
+            "headlines.csv",
+            "title,sentiment\nEleição,1\n".encode("latin-1"),
+            "{file} is not UTF-8 but perhaps Latin-1: line 2, byte 5",
+        ),
+        ("headlines.csv", b'title,sentiment\nSol,1\n"Ouro,2\n', "{file} line 3: the quotes of the row"),
+        ("headlines.csv.tmp", b"title,sentiment\nOuro,2\n", "{folder} holds only temporary files (headlines.csv.tmp)"),
+        ("notes.txt", b"later", "{folder} holds no CSV file; deliver {folder}/headlines.csv"),
+    ],
+)
+@pytest.mark.parametrize("run_night", ["2022-02-01", "2022-02-02"])
+def test_a_drop_that_cannot_be_read_fails_with_one_clear_message(
+    deliver: Deliver, run: Run, name: str, content: bytes, message: str, run_night: str
+) -> None:
+    """On its own night, and in the window of a later one."""
+    file = deliver("2022-02-01", content, name)
+    deliver("2022-02-02", "Ouro,2\n")
+    with pytest.raises(ValueError) as caught:
+        run(run_night)
+    assert message.format(file=file, folder=file.parent) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_drop_and_a_night_that_is_no_date_fail_with_one_clear_message(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", "Ouro,2\n")
+    with pytest.raises(
+        ValueError, match=r"^night 2022-02-02 has no drop: .*/2022-02-02 does not exist; deliver .*\.csv$"
+    ):
+        run("2022-02-02")
+    with pytest.raises(ValueError, match=r"^night '\{\{ ds \}\}' is not a date; write it as YYYY-MM-DD"):
+        run("{{ ds }}")
+
+
+def test_a_row_that_gets_lost_fails_the_run(deliver: Deliver, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    sift = window.sift
+
+    def lose_one(*arguments: Any) -> Any:
+        sifted = sift(*arguments)
+        sifted.used.pop()
+        return sifted
+
+    monkeypatch.setattr(window, "sift", lose_one)
+    with pytest.raises(RuntimeError, match="lost or invented: 3 came in, but 2 used"):
+        run("2022-02-01")
+
+
+def test_the_fingerprint_changes_with_any_drop_of_the_window_and_no_other(
+    drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
+) -> None:
+    def fingerprint() -> str:
+        rules = {**drop_rules, "window_nights": 2}
+        return take_fingerprint(HeadlineExampleGen(str(drops_dir), "2022-02-03", rules).exec_properties)
+
+    assert fingerprint() == ""
+    for night in ("2022-02-01", "2022-02-02", "2022-02-03", "2022-02-04"):
+        deliver(night, FIRST_NIGHT)
+    first = fingerprint()
+    deliver("2022-02-01", "Lua,1\n")
+    deliver("2022-02-04", "Lua,1\n")
+    assert fingerprint() == first != ""
+    deliver("2022-02-02", "Lua,1\n", "v2/headlines.csv")
+    assert fingerprint() != first
+
+
+def test_under_airflow_s_launcher_a_cached_run_notices_a_corrected_drop(
+    settings: Settings, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
+) -> None:
+    def rows_used(run: str) -> tuple[int, str]:
+        node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
+        [examples] = launch(settings, node, run, cache=True).output_dict["examples"]
+        return examples.get_int_custom_property("rows_used"), examples.uri
+
+    deliver("2022-02-01", FIRST_NIGHT)
+    first = rows_used("run-1")
+    assert first[0] == 3
+    assert rows_used("run-2") == first
+    deliver("2022-02-01", "Lua,1\n", "v2/headlines.csv")
+    assert rows_used("run-3")[0] == 1
+
+
+def test_it_runs_under_local_dag_runner(
+    tmp_path: Path, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
+) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
+    connection = sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite"))
+    LocalDagRunner().run(
+        Pipeline(NAME, str(tmp_path / "root"), components=[node], metadata_connection_config=connection)
+    )
+    with Metadata(connection) as metadata:
+        [examples] = metadata.store.get_artifacts_by_type("Examples")
+        [quarantine] = metadata.store.get_artifacts_by_type("Quarantine")
+        [execution] = metadata.store.get_executions()
+    assert examples.custom_properties["rows_used"].int_value == 3
+    assert (Path(quarantine.uri) / "quarantine.csv").is_file()
+    assert len(execution.custom_properties["fingerprint"].string_value) == 64

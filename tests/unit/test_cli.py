@@ -1,0 +1,157 @@
+"""The command line: help with examples, and errors that say what to do."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retraining.__main__ import app
+from retraining.local import secrets
+from retraining.settings import CHECKOUT, Settings
+
+COMMANDS = (
+    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo"),
+    "schema propose",
+)
+
+
+@pytest.fixture(autouse=True)
+def service_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("DROPS_DIR", str(tmp_path / "drops"))
+    for name in ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            monkeypatch.setenv(name, str(probe.getsockname()[1]))
+
+
+@pytest.fixture
+def taken_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port: int = taken.getsockname()[1]
+        monkeypatch.setenv("WEBSERVER_PORT", str(port))
+        yield port
+
+
+def retraining(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "retraining", *arguments], capture_output=True, text=True, cwd=CHECKOUT, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_of_itself(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: retraining {command}" in " ".join(shown.output.split())
+
+
+def test_the_help_lists_every_command() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert all(f" {command.split()[0]} " in shown for command in COMMANDS)
+
+
+def test_a_night_that_is_no_date_is_refused_with_how_to_write_it() -> None:
+    shown = CliRunner().invoke(app, ["run", "--night", "yesterday"])
+    assert shown.exit_code == 2
+    assert "2022-02-01" in shown.output
+
+
+def test_a_wrong_setting_is_one_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", "many")
+    done = retraining("status")
+    assert done.returncode == 1
+    assert "POSTGRES_PORT='many'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_without_the_service_says_how_to_start_it() -> None:
+    secrets.make_missing(Settings.from_env())
+    done = retraining("run", "--night", "2022-02-01")
+    assert done.returncode == 1
+    assert "retraining up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_status_of_a_service_that_is_down_exits_with_1_and_says_how_to_start_it() -> None:
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 1
+    assert "retraining up" in shown.output
+
+
+def test_a_backfill_of_nights_without_drops_names_the_folder(tmp_path: Path) -> None:
+    done = retraining("backfill", "2022-02-01", "2022-02-05")
+    assert done.returncode == 1
+    assert str(tmp_path / "drops") in done.stderr
+
+
+def test_a_demo_on_a_folder_of_ones_own_that_holds_no_night_writes_nothing_into_it(tmp_path: Path) -> None:
+    done = retraining("demo")
+    assert done.returncode == 1
+    assert "DROPS_DIR" in done.stderr
+    assert not (tmp_path / "drops").exists()
+
+
+def test_init_is_refused_for_the_embedded_server() -> None:
+    done = retraining("init")
+    assert done.returncode == 1
+    assert "POSTGRES_EMBEDDED=false" in done.stderr
+
+
+def test_exec_runs_a_command_with_the_settings_as_its_environment(tmp_path: Path) -> None:
+    secrets.make_missing(Settings.from_env())
+    code = "import os; print(os.environ['STATE_DIR'], os.environ['AIRFLOW__CORE__EXECUTOR'])"
+    done = retraining("exec", "python", "-c", code)
+    assert done.stdout.split() == [str(tmp_path / "state"), "LocalExecutor"]
+
+
+def test_exec_of_an_unknown_command_says_so() -> None:
+    secrets.make_missing(Settings.from_env())
+    done = retraining("exec", "no-such-command")
+    assert done.returncode == 1
+    assert "no-such-command" in done.stderr
+
+
+def test_logs_of_an_unknown_name_say_where_to_look() -> None:
+    done = retraining("logs", "nobody")
+    assert done.returncode == 1
+    assert "retraining logs" in done.stderr
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_free_machine_and_changes_nothing(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["doctor"])
+    assert shown.exit_code == 0, shown.output
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_doctor_names_the_setting_and_the_process_of_a_taken_port(taken_port: int) -> None:
+    shown = CliRunner().invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert f"port {taken_port} is taken" in shown.output
+    assert f"process {os.getpid()}" in shown.output
+    assert "WEBSERVER_PORT" in shown.output
+
+
+def test_the_doctor_finds_a_secret_that_others_can_read(tmp_path: Path) -> None:
+    settings = secrets.make_missing(Settings.from_env())
+    (settings.secrets_dir / "mlmd_password").chmod(0o644)
+    shown = CliRunner().invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert "others can read mlmd_password" in shown.output
+
+
+def test_the_doctor_reports_what_is_not_as_the_lock_pins_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("typer==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1.0\n")
+    monkeypatch.setattr("retraining.cli.doctor.CHECKOUT", tmp_path)
+    shown = CliRunner().invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert "pinned 0.0.1" in shown.output
+    assert "no-such-package is missing" in shown.output

@@ -1,0 +1,193 @@
+"""The contract of a drop: which files of which version are read, and what makes one unreadable as a whole."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tfx_components.headline_example_gen.drop import DropError, find_problem, find_version, list_nights, parse_night
+from tfx_components.headline_example_gen.rows import read_file
+
+NIGHT = date(2022, 2, 1)
+ROW = "Governo anuncia plano,neutral\n"
+Deliver = Callable[..., Path]
+
+
+def test_several_files_of_a_night_are_one_drop_in_the_order_of_their_names(drops_dir: Path, deliver: Deliver) -> None:
+    names = [f"{letter}.csv" for letter in "hbgaecfd"] + ["z.CSV"]
+    for name in names:
+        deliver("2022-02-01", ROW, name)
+    version = find_version(drops_dir, NIGHT)
+    assert version.number == 1
+    assert [path.name for path in version.files] == sorted(names)
+
+
+def test_the_newest_correction_counts_alone(drops_dir: Path, deliver: Deliver) -> None:
+    for place in ("", "v2/", "v10/", "v1/", "v03/", "notes/"):
+        deliver("2022-02-01", ROW, f"{place}headlines.csv")
+    version = find_version(drops_dir, NIGHT)
+    assert version.number == 10
+    assert version.files == (drops_dir / "2022-02-01" / "v10" / "headlines.csv",)
+
+
+@pytest.mark.parametrize("name", [".headlines.csv", "headlines.csv.tmp", "headlines.csv.part", "headlines.csv~"])
+def test_temporary_files_are_not_read(drops_dir: Path, deliver: Deliver, name: str) -> None:
+    temporary = deliver("2022-02-01", ROW, name)
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem is not None
+    assert f"{temporary.parent} holds only temporary files ({name})" in problem
+    whole = deliver("2022-02-01", ROW)
+    assert find_version(drops_dir, NIGHT).files == (whole,)
+
+
+def test_a_correction_under_way_does_not_hide_the_version_before_it(
+    drops_dir: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliver("2022-02-01", ROW)
+    deliver("2022-02-01", ROW, "v2/headlines.csv.part")
+    assert find_version(drops_dir, NIGHT).number == 1
+    assert "version 1 counts" in caplog.text and "v2 holds only temporary files" in caplog.text
+
+
+def test_the_success_marker_is_honoured_when_asked_for(drops_dir: Path, deliver: Deliver) -> None:
+    deliver("2022-02-01", ROW)
+    assert find_problem(str(drops_dir), "2022-02-01") is None
+    problem = find_problem(str(drops_dir), "2022-02-01", require_success_marker=True)
+    assert problem is not None and "has no _SUCCESS file" in problem and "REQUIRE_SUCCESS_MARKER" in problem
+    deliver("2022-02-01", b"", "_SUCCESS")
+    assert find_problem(str(drops_dir), "2022-02-01", require_success_marker=True) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["2022-2-1", "2022-02-30", "20220201", "2022-02-01 ", "{{ ds }}", "", "２０２２-02-01"]
+)
+def test_a_night_that_is_no_date_is_named(text: str) -> None:
+    with pytest.raises(DropError, match="write it as YYYY-MM-DD") as caught:
+        parse_night(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_only_folders_named_as_nights_are_nights(drops_dir: Path) -> None:
+    for name in ("2022-02-02", "2022-02-01", "2022-02-31", "samples", ".2022-02-03.tmp"):
+        (drops_dir / name).mkdir()
+    assert list_nights(drops_dir) == [date(2022, 2, 1), date(2022, 2, 2)]
+
+
+def test_a_missing_drops_folder_names_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(DropError, match="DROPS_DIR"):
+        list_nights(tmp_path / "nowhere")
+
+
+def test_a_missing_drop_says_where_to_deliver_it(drops_dir: Path) -> None:
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem == (
+        f"night 2022-02-01 has no drop: {drops_dir}/2022-02-01 does not exist; "
+        f"deliver {drops_dir}/2022-02-01/headlines.csv"
+    )
+
+
+def test_a_file_where_a_folder_should_be_is_named(drops_dir: Path) -> None:
+    (drops_dir / "2022-02-01").write_text(ROW)
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem is not None and str(drops_dir / "2022-02-01") in problem and "must be a folder" in problem
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_accepted_dialect_reads_alike(deliver: Deliver, delimiter: str, line_end: str, mark: str) -> None:
+    lines = [
+        delimiter.join(["TITLE", " Sentiment", "id"]),
+        delimiter.join([f'"Vai, ou fica; diz ""ele""\tàs{line_end}duas"', "neutral", "1"]),
+        "",
+        delimiter.join(["Ouro", "positive", "2"]),
+    ]
+    rows = read_file(deliver("2022-02-01", (mark + line_end.join(lines) + line_end).encode())).rows
+    assert [(row.line, row.title, row.label) for row in rows] == [
+        (2, f'Vai, ou fica; diz "ele"\tàs{line_end}duas', "neutral"),
+        (5, "Ouro", "positive"),
+    ]
+    assert rows[0].raw == lines[1]
+
+
+def test_a_row_keeps_its_raw_text_and_the_number_of_its_cells(deliver: Deliver) -> None:
+    [row] = read_file(deliver("2022-02-01", "Chove, e muito,negative\r\n")).rows
+    assert (row.raw, row.cells, row.columns, row.title) == ("Chove, e muito,negative", 3, 2, "")
+
+
+def test_an_empty_file_is_refused(deliver: Deliver) -> None:
+    path = deliver("2022-02-01", b"")
+    with pytest.raises(DropError, match="is empty") as caught:
+        read_file(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"title,sentiment\n", b"title,sentiment", b"title,sentiment\r\n\r\n"])
+def test_a_header_without_rows_is_refused(deliver: Deliver, content: bytes) -> None:
+    with pytest.raises(DropError, match=r"headlines\.csv has a header and no rows"):
+        read_file(deliver("2022-02-01", content))
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["titulo,sentimento", "title", "title|sentiment", "title,sentiment,title", "Chove muito,negative", "", '"'],
+)
+def test_a_wrong_header_is_shown(deliver: Deliver, header: str) -> None:
+    path = deliver("2022-02-01", f"{header}\nOuro,positive\n".encode())
+    with pytest.raises(DropError, match="must name the columns title and sentiment") as caught:
+        read_file(path)
+    assert f"{path} line 1" in str(caught.value) and repr(header) in str(caught.value)
+
+
+def test_a_file_in_latin_1_is_refused_with_its_first_bad_line_and_byte(deliver: Deliver) -> None:
+    text = "title,sentiment\nOuro,positive\nEleição no Pará,neutral\nSão João,neutral\n"
+    path = deliver("2022-02-01", text.encode("latin-1"))
+    with pytest.raises(DropError, match="save the file as UTF-8") as caught:
+        read_file(path)
+    assert "line 3, byte 5 is 0xE7, and 2 of 4 lines cannot be decoded" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_refused(deliver: Deliver, encoding: str) -> None:
+    path = deliver("2022-02-01", "title,sentiment\nEleição,neutral\n".encode(encoding))
+    with pytest.raises(DropError, match="perhaps UTF-16"):
+        read_file(path)
+
+
+@pytest.mark.parametrize("word", ["Eleição", "Ouro"])
+def test_a_few_undecodable_rows_do_not_condemn_the_file(deliver: Deliver, word: str) -> None:
+    good = "".join(f"{word} {number},neutral\n" for number in range(20))
+    path = deliver("2022-02-01", f"title,sentiment\n{good}".encode() + b"Elei\xe7\xe3o,neutral\n")
+    rows = read_file(path).rows
+    assert len(rows) == 21
+    assert rows[20].line == 22 and "\udce7" in rows[20].raw
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'Ouro,positive\n"Chove muito,negative\nSol,neutral\n',
+        'Ouro,positive\n"Chove muito,negative\nSol,neutral\n"Vai, diz ele",neutral\n',
+        'Ouro,positive\n"Diz "não" a todos",neutral\n',
+    ],
+)
+def test_unbalanced_quotes_are_refused_with_the_line_where_they_begin(deliver: Deliver, content: str) -> None:
+    path = deliver("2022-02-01", content)
+    with pytest.raises(DropError, match="are not balanced") as caught:
+        read_file(path)
+    assert f"{path} line 3:" in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_named(deliver: Deliver) -> None:
+    path = deliver("2022-02-01", ROW)
+    path.unlink()
+    with pytest.raises(DropError, match="cannot be read") as caught:
+        read_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(deliver: Deliver) -> None:
+    first = read_file(deliver("2022-02-01", ROW)).sha256
+    assert first == read_file(deliver("2022-02-02", ROW)).sha256
+    assert first != read_file(deliver("2022-02-03", ROW + "\n")).sha256
