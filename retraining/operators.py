@@ -3,6 +3,7 @@
 No TFX and no rule about data here.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -104,27 +105,24 @@ class DropTrigger(BaseTrigger):
 
     def __init__(self, drops_dir: str, night: str, require_success_marker: bool, cut_off: datetime) -> None:
         super().__init__()
-        self._arguments = {
-            "drops_dir": drops_dir,
-            "night": night,
-            "require_success_marker": require_success_marker,
-            "cut_off": cut_off,
-        }
+        self.drops_dir = drops_dir
+        self.night = night
+        self.require_success_marker = require_success_marker
+        self.cut_off = cut_off
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger's class and arguments, as the triggerer makes it anew."""
-        return (f"{__name__}.{type(self).__name__}", self._arguments)
+        names = ("drops_dir", "night", "require_success_marker", "cut_off")
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: `complete` tells whether the drop came in time."""
-        import asyncio
-
-        arguments = dict(self._arguments)
-        cut_off: Any = arguments.pop("cut_off")
         while True:
-            problem = await asyncio.to_thread(drop.find_problem, **arguments)
-            if problem is None or pendulum.now("UTC") >= cut_off:
-                yield TriggerEvent({"complete": problem is None, "cut_off": str(cut_off)})
+            problem = await asyncio.to_thread(
+                drop.find_problem, self.drops_dir, self.night, require_success_marker=self.require_success_marker
+            )
+            if problem is None or pendulum.now("UTC") >= self.cut_off:
+                yield TriggerEvent({"complete": problem is None, "cut_off": str(self.cut_off)})
                 return
             await asyncio.sleep(POLL_SECONDS)
 

@@ -157,7 +157,7 @@ def run(settings: Settings, name: str) -> None:
     rpc = find(settings)
     if rpc is None:
         raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
-    if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING"):
+    if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
         rpc.startProcess(name, False)
 
 

@@ -1,4 +1,5 @@
 import math
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,6 @@ def test_stop_words_are_found_whichever_settings_came_before_and_negations_stay(
 
 @pytest.mark.parametrize("letter, base", [("ç", "c"), ("Ã", "A"), ("ő", "o"), ("ﬁ", "ﬁ"), ("ệ", "e"), ("日", "日")])
 def test_a_letter_loses_its_accents_whether_composed_or_not(letter: str, base: str) -> None:
-    import unicodedata
-
     assert normalize(letter, strip_accents=True) == base
     assert normalize(unicodedata.normalize("NFD", letter), strip_accents=True) == base
 
@@ -77,7 +76,7 @@ def test_any_bytes_are_normalised_to_valid_text_and_normalising_twice_changes_no
 def test_unknown_and_mistyped_text_settings_are_named() -> None:
     assert TextSettings.from_config(None) == TextSettings()
     assert TextSettings.from_config({"text": {"lowercase": False}, "code": "x"}) == TextSettings(lowercase=False)
-    with pytest.raises(ValueError, match="'lower'.*lowercase, strip_accents"):
+    with pytest.raises(ValueError, match=r"'lower'.*lowercase, strip_accents"):
         TextSettings.from_config({"text": {"lower": True}})
     with pytest.raises(ValueError, match="lowercase is 'true'"):
         TextSettings.from_config({"text": {"lowercase": "true"}})

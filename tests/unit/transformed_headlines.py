@@ -83,6 +83,9 @@ def transform(
         examples = transformed | beam.FlatMapTuple(lambda batch, _: RecordBatchToExamples(batch))
         examples | beam.io.WriteToTFRecord(str(folder / "examples"), file_name_suffix=".gz", num_shards=1)
         transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
+    raw_metadata = folder / "graph" / tft.TFTransformOutput.RAW_METADATA_DIR
+    raw_metadata.mkdir()
+    (raw_metadata / "schema.pbtxt").write_text(SCHEMA_FILE.read_text())
     return tft.TFTransformOutput(str(folder / "graph"))
 
 
