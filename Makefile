@@ -40,4 +40,4 @@ lock: ## Resolve requirements*.txt anew into the locks
 
 bench: ## Measure one night against one process and against stock settings
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m benchmarks.night
+	@exec $(PYTHON) -m benchmarks.nightly

@@ -1,0 +1,54 @@
+"""The README's promises that can be checked: its settings table is the settings, and its commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from retraining.__main__ import app
+from retraining.settings import CHECKOUT, Settings
+
+README = (CHECKOUT / "README.md").read_text()
+
+
+def describe_default(name: str) -> str:
+    """A setting's default as the table shows it."""
+    value = Settings.model_fields[name].default
+    if isinstance(value, Path):
+        return f"`{value.relative_to(CHECKOUT)}/`"
+    if value is None or isinstance(value, SecretStr) or value == "":
+        return ""
+    if isinstance(value, dict):
+        value = ",".join(f"{code}={label}" for code, label in value.items())
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    expected = [
+        f"| `{name.upper()}` | {describe_default(name)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    table = README.split("<!-- settings -->")[1].strip().splitlines()[2:]
+    assert table == expected, "paste this into README.md:\n" + "\n".join(expected)
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"retraining ([a-z]+)", README))))
+def test_every_command_that_the_readme_names_exists(command: str) -> None:
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))))
+def test_every_make_target_that_the_readme_names_exists(target: str) -> None:
+    assert re.search(rf"^[a-z ]*\b{target}\b[a-z ]*:", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_file_that_the_readme_links_or_names_exists() -> None:
+    named = re.findall(
+        r"`((?:retraining|modules|docs|tfx_components|plugins|dags|tests|benchmarks|serving)/[\w./-]*)`", README
+    )
+    named += [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert [path for path in named if not (CHECKOUT / path).exists()] == []
