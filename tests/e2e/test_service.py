@@ -161,32 +161,30 @@ def test_a_killed_task_is_retried_and_the_dead_attempt_is_settled(service: Servi
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Trainer"])
 
-    def find_trainer() -> list[psutil.Process]:
-        # The child that runs the task, not the supervisor that watches it.
-        return [p for p in psutil.process_iter(["cmdline"]) if is_task(p, "Trainer", service)]
-
-    wait_until(lambda: count_running(service) > 0 and bool(find_trainer()), 60, "the Trainer runs")
-    for process in find_trainer():
-        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: bool(running_pids(service)), 120, "the Trainer runs")
+    for pid in running_pids(service):
+        os.kill(pid, signal.SIGKILL)
     assert finish(service, run) == "success"
     errors = query(service, "SELECT string_value FROM executionproperty WHERE name = 'error' AND is_custom_property")
     assert any("died" in error for (error,) in errors), errors
     assert count_running(service) == 0
 
 
-def is_task(process: psutil.Process, task: str, service: Service) -> bool:
-    try:
-        return f"airflow task runner: {DAG} {task} " in " ".join(process.cmdline()) and (
-            process.environ().get("STATE_DIR") == service.environment["STATE_DIR"]
-        )
-    except psutil.Error:
-        return False
+def running_pids(service: Service) -> list[int]:
+    """The processes of the executions that run, as lineage has them."""
+    rows = query(
+        service,
+        """SELECT p.int_value FROM execution e
+           JOIN executionproperty p ON p.execution_id = e.id AND p.name = 'pid' AND p.is_custom_property
+           WHERE e.last_known_state = 2""",
+    )
+    return [pid for (pid,) in rows]
 
 
 def test_postgres_gone_mid_run_comes_back_and_the_run_ends_well(service: Service) -> None:
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Transform"], downstream=True)
-    wait_until(lambda: count_running(service) > 0, 60, "Transform runs")
+    wait_until(lambda: count_running(service) > 0, 120, "Transform runs")
     os.kill(supervisor.states(service.settings)["postgres"]["pid"], signal.SIGQUIT)
     time.sleep(3)
 
