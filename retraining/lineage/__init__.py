@@ -4,6 +4,6 @@ psycopg2 and SQL only: no tfx, tensorflow, airflow or ml_metadata here.
 """
 
 from retraining.lineage.connection import LineageError, connect
-from retraining.lineage.nights import Check, NightReport, nights, run_report, runs_of_night
+from retraining.lineage.reports import Check, NightReport, nights, run_report, runs_of_night
 
 __all__ = ["Check", "LineageError", "NightReport", "connect", "nights", "run_report", "runs_of_night"]

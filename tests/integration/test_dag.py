@@ -1,0 +1,133 @@
+"""The DAG that Airflow sees: no import error, these nodes, these edges, this schedule."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+SCRIPT = """
+import json, sys
+from airflow.models.dagbag import DagBag
+from airflow.serialization.serialized_objects import SerializedDAG
+bag = DagBag("dags", include_examples=False)
+dags = {}
+for dag in bag.dags.values():
+    SerializedDAG.to_dict(dag)
+    tasks = {task.task_id: {
+        "downstream": sorted(task.downstream_task_ids),
+        "retries": task.retries,
+        "backoff": task.retry_exponential_backoff,
+        "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
+        "notifies": bool(task.on_failure_callback),
+        "outlets": [outlet.uri for outlet in task.outlets],
+        "launcher": task.python_callable.keywords["component_launcher_class"].__name__
+            if hasattr(task, "python_callable") else None,
+    } for task in dag.tasks}
+    dags[dag.dag_id] = {"tasks": tasks, "schedule": dag.schedule_interval, "timezone": str(dag.timezone),
+        "catchup": dag.catchup, "max_active_runs": dag.max_active_runs, "tags": sorted(dag.tags), "doc": dag.doc_md,
+        "params": {name: param.schema for name, param in dag.params.items() for param in [dag.params.get_param(name)]}}
+print(json.dumps({"errors": bag.import_errors, "dags": dags}))
+"""
+
+EDGES = {
+    "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "ImportSchemaGen"],
+    "HeadlineExampleGen": ["DropGate", "Evaluator", "InfraCheck", "StatisticsGen", "Transform"],
+    "StatisticsGen": ["ExampleValidator"],
+    "ImportSchemaGen": ["ExampleValidator", "Transform"],
+    "ExampleValidator": ["DropGate"],
+    "DropGate": ["Transform"],
+    "Transform": ["Trainer"],
+    "Trainer": ["Evaluator", "InfraCheck", "Pusher"],
+    "ChampionResolver": ["Evaluator"],
+    "Evaluator": ["Pusher"],
+    "InfraCheck": ["Pusher"],
+    "Pusher": ["announce_push"],
+    "announce_push": [],
+}
+
+
+def load(tmp_path: Path, **environment: str) -> dict[str, Any]:
+    """Reads the dags folder in a process of its own, as Airflow does, with no database at hand."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(tmp_path),
+            "STATE_DIR": str(tmp_path / "state"),
+            "MLMD_PASSWORD": "secret",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    loaded: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return load(tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture
+def dag(loaded: dict[str, Any]) -> dict[str, Any]:
+    assert set(loaded["dags"]) == {"headline_retraining"}
+    nightly: dict[str, Any] = loaded["dags"]["headline_retraining"]
+    return nightly
+
+
+def test_no_dag_file_has_an_import_error(loaded: dict[str, Any]) -> None:
+    assert loaded["errors"] == {}
+
+
+def test_the_nodes_and_edges_are_exactly_these(dag: dict[str, Any]) -> None:
+    assert {name: task["downstream"] for name, task in dag["tasks"].items()} == EDGES
+
+
+def test_it_runs_nightly_one_run_at_a_time_and_catches_up_only_when_told(dag: dict[str, Any]) -> None:
+    assert (dag["schedule"], dag["timezone"]) == ("0 2 * * *", "America/Sao_Paulo")
+    assert (dag["max_active_runs"], dag["catchup"]) == (1, False)
+    assert dag["tags"] == ["headlines", "tfx"]
+    assert "drop" in dag["doc"]
+
+
+def test_every_tfx_node_is_launched_by_our_launcher(dag: dict[str, Any]) -> None:
+    launchers = {name: task["launcher"] for name, task in dag["tasks"].items()}
+    assert launchers.pop("wait_for_drop") is None
+    assert launchers.pop("announce_push") is None
+    assert set(launchers.values()) == {"HeadlineLauncher"}
+
+
+def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(dag: dict[str, Any]) -> None:
+    for name, task in dag["tasks"].items():
+        assert task["retries"] == 2, name
+        assert task["backoff"], name
+        assert task["notifies"], name
+        assert task["timeout"] == (None if name == "wait_for_drop" else 3600), name
+
+
+def test_only_the_announcement_has_the_dataset_as_its_outlet(dag: dict[str, Any]) -> None:
+    outlets = {name: task["outlets"] for name, task in dag["tasks"].items() if task["outlets"]}
+    assert outlets == {"announce_push": ["x-headlines://champion"]}
+
+
+def test_the_trigger_form_asks_for_a_night_and_for_force_with_a_json_schema(dag: dict[str, Any]) -> None:
+    assert dag["params"]["night"]["type"] == ["null", "string"]
+    assert dag["params"]["night"]["format"] == "date"
+    assert dag["params"]["force"]["type"] == "boolean"
+
+
+def test_schedule_catchup_and_retries_follow_the_settings(tmp_path: Path) -> None:
+    loaded = load(tmp_path, SCHEDULE="none", CATCHUP="true", RETRIES="0", TIMEZONE="Europe/Lisbon")
+    nightly = loaded["dags"]["headline_retraining"]
+    assert (nightly["schedule"], nightly["catchup"], nightly["timezone"]) == (None, True, "Europe/Lisbon")
+    assert nightly["tasks"]["Trainer"]["retries"] == 0

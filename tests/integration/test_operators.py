@@ -1,0 +1,186 @@
+"""The plain Airflow parts, executed as Airflow does, on a real lineage database."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from launching import NAME, launch
+from pydantic import SecretStr
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, PushedModel
+
+from retraining import operators
+from retraining.lineage import nights
+from retraining.operators import CHAMPION, AnnouncePush, DropSensor, DropTrigger, FailureNotifier, notify
+from retraining.settings import Settings
+
+NIGHT = "2022-02-02"
+Notices = list[dict[str, Any]]
+
+
+@component
+def HeadlineExampleGen(examples: OutputArtifact[Examples], night: Parameter[str] = NIGHT) -> None:
+    examples.set_string_custom_property("night", night)
+
+
+@component
+def Pusher(pushed_model: OutputArtifact[PushedModel], pushed: Parameter[int] = 1) -> None:
+    pushed_model.set_int_custom_property("pushed", pushed)
+    pushed_model.set_string_custom_property("pushed_version", "2022020201")
+    pushed_model.set_string_custom_property("reason", "pushed as 2022020201" if pushed else "refused: too bad")
+
+
+@pytest.fixture
+def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings that operators read for themselves, and lineage of the tiny pipeline taken for the nightly one."""
+    settings = settings.model_copy(update={"drops_dir": drops_dir})
+    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: settings))
+    monkeypatch.setattr("retraining.lineage.reports.PIPELINE", NAME)
+    launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
+    return settings
+
+
+@pytest.fixture
+def notices(use: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]:
+    """What a real webhook receives."""
+    received: Notices = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    told = use.model_copy(update={"failure_webhook_url": SecretStr(f"http://127.0.0.1:{server.server_port}/")})
+    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: told))
+    yield received
+    server.shutdown()
+    server.server_close()
+
+
+def sense(settings: Settings, run_type: str = "manual", ended: timedelta = timedelta(0), **more: str) -> None:
+    """Executes the sensor in a run whose night ended that long ago."""
+    sensor = DropSensor(task_id="wait_for_drop", settings=settings, **({"night": NIGHT, "force": "False"} | more))
+    run = SimpleNamespace(run_id="run-1", run_type=run_type, data_interval_end=datetime.now(UTC) - ended)
+    sensor.execute({"dag_run": run})  # type: ignore[typeddict-item]
+
+
+def test_a_complete_drop_lets_the_run_go_on(use: Settings, deliver: Callable[..., Path]) -> None:
+    deliver(NIGHT, "Chuva forte,negative\n")
+    sense(use)
+    sense(use, "scheduled")
+
+
+def test_a_run_by_hand_without_its_drop_fails_at_once_and_is_not_retried(use: Settings) -> None:
+    with pytest.raises(AirflowFailException, match=f"night {NIGHT} has no drop: .*{NIGHT} does not exist; deliver"):
+        sense(use)
+
+
+def test_a_scheduled_run_waits_without_a_worker_until_its_cut_off(use: Settings) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        sense(use, "scheduled", ended=timedelta(minutes=10))
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, DropTrigger)
+    wait = trigger.cut_off - datetime.now(UTC)
+    assert timedelta(minutes=349) < wait < timedelta(minutes=351)
+    assert DropTrigger(**trigger.serialize()[1]).serialize() == trigger.serialize()
+
+
+def test_after_its_cut_off_a_scheduled_run_is_skipped_with_a_notice(use: Settings, notices: Notices) -> None:
+    with pytest.raises(AirflowSkipException, match=r"the champion keeps serving.*retraining run --night 2022-02-02"):
+        sense(use, "scheduled", ended=timedelta(hours=7))
+    assert [notice["event"] for notice in notices] == ["late drop"]
+
+
+def test_a_night_before_the_first_start_is_not_waited_for(use: Settings) -> None:
+    started = use.model_copy(update={"scheduled_from": "2022-02-03"})
+    with pytest.raises(AirflowSkipException, match="ended before this service was first started"):
+        sense(started, "scheduled")
+
+
+def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
+    use: Settings, deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "POLL_SECONDS", 0.05)
+
+    async def first_event(seconds: float) -> dict[str, Any]:
+        trigger = DropTrigger(str(use.drops_dir), NIGHT, False, datetime.now(UTC) + timedelta(seconds=seconds))
+        async for event in trigger.run():
+            payload: dict[str, Any] = event.payload
+            return payload
+        raise AssertionError("the trigger ended without an event")
+
+    assert asyncio.run(first_event(0.2))["complete"] is False
+    threading.Timer(0.2, deliver, [NIGHT, "Chuva forte,negative\n"]).start()
+    assert asyncio.run(first_event(30))["complete"] is True
+
+
+def test_after_the_wait_the_run_goes_on_or_is_skipped(use: Settings) -> None:
+    sensor = DropSensor(task_id="wait_for_drop", night=NIGHT, force="False", settings=use)
+    sensor.resume({}, {"complete": True, "cut_off": "later"})  # type: ignore[typeddict-item]
+    with pytest.raises(AirflowSkipException, match="no complete drop"):
+        sensor.resume({}, {"complete": False, "cut_off": "now"})  # type: ignore[typeddict-item]
+
+
+def test_a_night_that_another_run_finished_is_repeated_only_by_force(
+    use: Settings, deliver: Callable[..., Path]
+) -> None:
+    deliver(NIGHT, "Chuva forte,negative\n")
+    launch(use, HeadlineExampleGen(night=NIGHT), "earlier")
+    sense(use)  # That run has not ended: nothing is known of its night yet.
+    launch(use, Pusher(pushed=1), "earlier")
+    with pytest.raises(AirflowSkipException, match=r"was run before, as earlier: pushed as 2022020201\. .*`force`"):
+        sense(use)
+    sense(use, force="True")
+
+
+def test_a_push_is_announced_with_its_version(use: Settings) -> None:
+    launch(use, HeadlineExampleGen(night=NIGHT), "run-1")
+    launch(use, Pusher(pushed=1), "run-1")
+    events = {CHAMPION: SimpleNamespace(extra={})}
+    version = AnnouncePush(task_id="announce_push").execute(
+        {"dag_run": SimpleNamespace(run_id="run-1"), "outlet_events": events}  # type: ignore[typeddict-item]
+    )
+    assert version == "2022020201"
+    assert events[CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
+
+
+def test_a_refusal_is_not_announced_and_says_why(use: Settings) -> None:
+    launch(use, HeadlineExampleGen(night=NIGHT), "run-1")
+    launch(use, Pusher(pushed=0), "run-1")
+    with pytest.raises(AirflowSkipException, match="night 2022-02-02: nothing pushed; refused: too bad"):
+        AnnouncePush(task_id="announce_push").execute(
+            {"dag_run": SimpleNamespace(run_id="run-1"), "outlet_events": {}}  # type: ignore[typeddict-item]
+        )
+    [report] = [report for report in nights(use) if report.night == NIGHT]
+    assert (report.state, report.pushed_version) == ("refused", None)
+
+
+def test_a_failed_task_is_told_of(use: Settings, notices: Notices) -> None:
+    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="Trainer", log_url="http://127.0.0.1/log")
+    FailureNotifier().notify({"task_instance": instance, "exception": ValueError("no headlines")})  # type: ignore[typeddict-item]
+    assert notices == [{"event": "task failed", "text": "d r Trainer: no headlines", "log_url": "http://127.0.0.1/log"}]
+
+
+def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(
+    use: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = use.model_copy(update={"failure_webhook_url": SecretStr("http://127.0.0.1:1/")})
+    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: nobody))
+    notify("late drop", "text")
+    assert "could not be sent" in caplog.text
+    assert "FAILURE_WEBHOOK_URL" in caplog.text
