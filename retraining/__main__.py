@@ -133,7 +133,11 @@ def run(
 
         run_locally(settings, night)
         return
-    succeeded = _run_night(settings, night, force)
+    try:
+        succeeded = _run_night(settings, night, force)
+    except KeyboardInterrupt:
+        console.print(f"Night {night} goes on without being followed, as long as the service is up.")
+        raise
     _print_nights(settings, [night])
     if not succeeded:
         raise typer.Exit(1)
@@ -260,11 +264,7 @@ def _run_night(settings: Settings, night: str, force: bool = False) -> bool:
         return True
     if start.how == "following":
         console.print(f"Night {night} is at work already; following it.")
-    try:
-        last = show_run(console, night, runs.follow(settings, start.run_id))
-    except KeyboardInterrupt:
-        console.print(f"Night {night} goes on without being followed, as long as the service is up.")
-        raise
+    last = show_run(console, night, runs.follow(settings, start.run_id))
     for explanation in runs.explain_failure(settings, last):
         console.print(escape(explanation), style="red", highlight=False, soft_wrap=True)
     return last.state == "success"

@@ -71,6 +71,7 @@ fi
 
 # An environment without a stamp was left half made, and one of another place points there.
 if ! { [ -f .venv/stamp ] && grep -qF " $PWD" .venv/stamp && .venv/bin/python -c '' 2>/dev/null; }; then
+    say 'making .venv'
     rm -rf .venv
     "$uv" venv --quiet --python 3.11 .venv ||
         fail 'no Python 3.11 was found or could be fetched. Install python3.11 and try again'

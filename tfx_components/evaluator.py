@@ -123,7 +123,7 @@ class Executor(stock_executor.Executor):
         text = json.dumps(asdict(verdict), ensure_ascii=False, allow_nan=False)
         Path(evaluation.uri, VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
         _record(verdict, blessing)
-        _mark(blessing, verdict.blessed)
+        mark(blessing, verdict.blessed)
         logging.info("%s", verdict.tabulate())
 
 
@@ -254,7 +254,7 @@ def _version_of(pushes: list[types.Artifact] | None) -> str:
     return pushes[0].get_string_custom_property("pushed_version") if pushes else ""
 
 
-def _mark(blessing: types.Artifact, blessed: bool) -> None:
+def mark(blessing: types.Artifact, blessed: bool) -> None:
     """Sets what consumers of a stock ModelBlessing look at: the property and the file."""
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))
     files = (constants.NOT_BLESSED_FILE_NAME, constants.BLESSED_FILE_NAME)

@@ -111,7 +111,8 @@ def _airflow_settings(settings: Settings, dags_folder: Path) -> dict[str, str]:
             "min_serialized_dag_fetch_interval": 5,
             # The name a task was started under must stay the same while a laptop changes networks.
             "hostname_callable": "socket.gethostname",
-            "killed_task_cleanup_time": 20,
+            # What runs in C++ does not hear a request to end; whoever interrupts should not wait for it.
+            "killed_task_cleanup_time": 5,
         },
         "database": {
             "sql_alchemy_conn": url(settings),

@@ -14,7 +14,7 @@ from tiny_model import save_tiny_model, write_examples
 from modules.features import LABELS
 from retraining import quality_bar
 from retraining.settings import Settings
-from tfx_components.evaluator import Check, Executor, HeadlineEvaluator, Verdict
+from tfx_components.evaluator import Check, Executor, HeadlineEvaluator, Verdict, mark
 from tfx_components.metrics import STATISTICS
 
 # The tiny model knows `ruim` and `bom`: it gets 70 of 80 right, and misses positives that say neither.
@@ -217,6 +217,15 @@ def test_the_blessing_tells_the_verdict_in_short_properties(
     for name, value in properties.items():
         assert "\\" not in value.string_value, name
         assert len(value.string_value.encode()) < 1000, name
+
+
+def test_what_tfx_blessed_but_the_verdict_refuses_is_not_blessed(tmp_path: Path) -> None:
+    blessing = ModelBlessing()
+    blessing.uri = str(tmp_path)
+    (tmp_path / "BLESSED").touch()
+    blessing.set_int_custom_property("blessed", 1)
+    mark(blessing, blessed=False)
+    assert not is_blessed(blessing)
 
 
 def test_a_verdict_without_checks_blesses_nothing() -> None:

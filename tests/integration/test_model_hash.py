@@ -29,6 +29,7 @@ def test_a_model_that_computes_anything_else_is_another(tmp_path: Path) -> None:
     models = [
         *(save_tiny_model(tmp_path / flaw, flaw) for flaw in FLAWS),
         save_tiny_model(tmp_path / "other weights", sure=3.5),
+        save_tiny_model(tmp_path / "other constant", shift=0.5),
         save_tiny_model(tmp_path / "always neutral", always="neutral"),
         save_tiny_model(tmp_path / "always positive", always="positive"),
     ]

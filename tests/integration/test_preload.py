@@ -65,7 +65,5 @@ def test_the_projects_own_code_is_not_imported_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("process", "preload"), [("triggerer", "true"), ("webserver", "true"), ("scheduler", "false")])
-def test_other_processes_and_a_scheduler_told_not_to_import_nothing(
-    process: str, preload: str, tmp_path: Path
-) -> None:
+def test_other_processes_and_a_scheduler_told_not_to_import_nothing(process: str, preload: str, tmp_path: Path) -> None:
     assert start(process, tmp_path, PRELOAD=preload)["after"] is False

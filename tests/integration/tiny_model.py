@@ -30,12 +30,14 @@ FLAWS = (
 class TinyModel(tf.Module):
     """Says negative on `ruim`, positive on `bom`, else neutral; each flaw breaks one promise of the contract."""
 
-    def __init__(self, flaw: str = "none", sure: float = 3.0, always: str = "") -> None:
+    def __init__(self, flaw: str, sure: float, always: str, shift: float) -> None:
         super().__init__()
         assert flaw in FLAWS, flaw
         self._flaw = flaw
         self._always = always
         self.sure = tf.Variable(sure, dtype=tf.float32)
+        # Saved as a constant beside the functions that use it.
+        self._shift = tf.constant(shift)
 
     def _answer(self, title: tf.Tensor) -> dict[str, tf.Tensor]:
         def says(word: str) -> tf.Tensor:
@@ -55,7 +57,7 @@ class TinyModel(tf.Module):
                 hits = tf.identity(hits)
         elif self._flaw == "hangs":
             hits = tf.while_loop(lambda x: tf.constant(True), lambda x: x + 1e-9, [hits])[0]
-        probabilities = tf.nn.softmax(hits * self.sure)
+        probabilities = tf.nn.softmax((hits - self._shift) * self.sure)
         if self._flaw == "nan":
             probabilities = probabilities * float("nan")
         elif self._flaw == "unnormalised":
@@ -94,9 +96,11 @@ class TinyModel(tf.Module):
         return {transformed_name(LABEL): label, transformed_name(TITLE): parsed[TITLE][:, None]}
 
 
-def save_tiny_model(model_uri: Path, flaw: str = "none", sure: float = 3.0, always: str = "") -> Path:
+def save_tiny_model(
+    model_uri: Path, flaw: str = "none", sure: float = 3.0, always: str = "", shift: float = 0.0
+) -> Path:
     """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder."""
-    model = TinyModel(flaw, sure, always)
+    model = TinyModel(flaw, sure, always, shift)
     names = ("serving_default", "predict_text", "transform_features")
     signatures: dict[str, Callable[..., dict[str, tf.Tensor]]] = {name: getattr(model, name) for name in names}
     if flaw == "no_predict_text":

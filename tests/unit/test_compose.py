@@ -67,7 +67,9 @@ def test_every_variable_of_the_example_is_a_setting_or_is_used_by_the_compose_fi
 
 def test_the_example_names_every_secret_that_the_containers_share() -> None:
     secrets = {
-        name.upper() for name, field in Settings.model_fields.items() if "Made at first start" in (field.description or "")
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "Made at first start" in (field.description or "")
     } - {"SUPERVISOR_PASSWORD", "SCHEDULED_FROM"}
     assert secrets <= set(re.findall(r"^([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
 

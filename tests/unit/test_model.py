@@ -8,9 +8,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from transformed_headlines import HEADLINES, Headline, run_trainer, transform
 
+from modules.batches import make_batches, read_rows
 from modules.features import LABELS
 from modules.hyperparameters import Hyperparameters
-from modules.model import blend, build_network, make_batches, read_rows, train
+from modules.model import blend, build_network, train
 from modules.preprocessing import MAX_TOKENS, NGRAM_BUCKETS
 
 SHARES = np.array([0.2, 0.7, 0.1])
@@ -95,7 +96,7 @@ def test_weights_decide_between_labels_that_disagree(disputed_folder: Path) -> N
 def test_the_same_seed_trains_the_same_model_to_the_bit(
     exported_model: Path, transformed_folder: Path, tmp_path: Path
 ) -> None:
-    first, second = answer(exported_model), answer(run_trainer(transformed_folder, tmp_path))
+    first, second = answer(exported_model), answer(run_trainer(transformed_folder, tmp_path, refit=False))
     assert first.tobytes() == second.tobytes()
 
 
@@ -103,12 +104,14 @@ def test_training_learns_logs_a_line_per_epoch_and_leaves_curves(
     transformed_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.INFO, logger="modules.model"):
-        model_dir = run_trainer(transformed_folder, tmp_path, seed=8, epochs=9, refit=False)
+        model_dir = run_trainer(transformed_folder, tmp_path, seed=8, epochs=9)
     epochs = [record.message for record in caplog.records if record.message.startswith("Epoch")]
-    assert [line.split(" ")[1] for line in epochs] == [f"{epoch}/9" for epoch in range(1, 10)]
-    assert all("validation wide loss" in line for line in epochs)
+    # Once to measure and to calibrate, once more on all titles to export.
+    assert [line.split(" ")[1] for line in epochs] == [f"{epoch}/9" for epoch in range(1, 10)] * 2
+    assert ["validation wide loss" in line for line in epochs] == [True] * 9 + [False] * 9
     assert "━" not in capfd.readouterr().out
-    assert {path.parent.name for path in tmp_path.glob("run/validated/*/events.*")} == {"train", "validation"}
+    curves = {path.relative_to(tmp_path / "run").parent.as_posix() for path in tmp_path.glob("run/*/*/events.*")}
+    assert curves == {"validated/train", "validated/validation", "exported/train"}
     truth = [LABELS.index(headline.sentiment or "") for headline in HEADLINES]
     assert np.mean(answer(model_dir).argmax(axis=1) == truth) > 0.9
 
