@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     drops_dir: Path = Field(
         CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
     )
+    dags_dir: Path = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
     serving_dir: Path | None = Field(
         None, description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`."
     )
@@ -191,7 +192,8 @@ class Settings(BaseSettings):
 
         state = _locate(given("state_dir"))
         values["state_dir"] = state
-        values["drops_dir"] = _locate(given("drops_dir"))
+        for name in ("drops_dir", "dags_dir"):
+            values[name] = _locate(given(name))
         values["serving_dir"] = _locate(values.get("serving_dir") or state / "serving" / "headlines")
         values["pipeline_root"] = _locate(values.get("pipeline_root") or state / "pipelines")
         for name in ("mlmd_port", "airflow_db_port"):

@@ -149,7 +149,7 @@ def ask(question: dict[str, Any], timeout_seconds: int) -> dict[str, Any]:
         last_words = [line.strip() for line in errors if line.strip()][-1:]
     report = Path(question["report"])
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-    told = [json.loads(line) for line in lines]
+    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
     if ended:
         request = next((line["request"] for line in reversed(told) if "request" in line), "start")
         return {"reason": ": ".join(["refused", request, ended, *last_words])[:_REASON_CHARACTERS]}

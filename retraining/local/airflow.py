@@ -50,7 +50,7 @@ def web_address(settings: Settings) -> str:
     return f"http://{host}:{settings.webserver_port}"
 
 
-def environment(settings: Settings, dags_folder: Path = CHECKOUT / "dags") -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """The whole environment of every process of the service, this process' own included."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if settings.postgres_embedded:
@@ -65,7 +65,7 @@ def environment(settings: Settings, dags_folder: Path = CHECKOUT / "dags") -> di
         **inherited,
         **_exported(settings),
         **_QUIET,
-        **_airflow_settings(settings, dags_folder),
+        **_airflow_settings(settings),
         "PATH": os.pathsep.join(path),
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
@@ -94,12 +94,12 @@ def _exported(settings: Settings) -> dict[str, str]:
     return exported
 
 
-def _airflow_settings(settings: Settings, dags_folder: Path) -> dict[str, str]:
+def _airflow_settings(settings: Settings) -> dict[str, str]:
     sections: dict[str, dict[str, object]] = {
         "core": {
             "executor": "LocalExecutor",
             "parallelism": (os.cpu_count() or 2) + 2,
-            "dags_folder": dags_folder,
+            "dags_folder": settings.dags_dir,
             "plugins_folder": CHECKOUT / "plugins",
             "load_examples": False,
             "dags_are_paused_at_creation": True,
