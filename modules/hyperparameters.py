@@ -10,7 +10,7 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """Defaults were chosen on the first five of twelve nights of real headlines: trained on each start, tested on the next.
+    """Defaults were chosen on the first five of twelve nights of real headlines: trained on each, tested on the next.
 
     Attributes:
       embedding_size: width of the token embeddings and of the Transformer blocks.
