@@ -32,8 +32,8 @@ POLL_SECONDS = 30.0
 class DropSensor(BaseSensorOperator):
     """Waits, without a worker slot, until the night's drop is complete.
 
-    A scheduled run waits until its cut-off and is then skipped, not failed. A run by hand does not wait: it fails at
-    once when the drop is not there.
+    A scheduled run waits until its cut-off and is then skipped, not failed. A run by hand does not wait, but for files
+    that changed a moment ago: it fails at once when the drop is not there.
 
     Args:
       night: `YYYY-MM-DD`, templated.
@@ -48,6 +48,7 @@ class DropSensor(BaseSensorOperator):
         self.force = force
         self._drops_dir = str(settings.drops_dir)
         self._marker = settings.require_success_marker
+        self._settle_seconds = settings.drop_settle_seconds
         self._wait = timedelta(minutes=settings.drop_wait_minutes)
         self._scheduled_from = settings.scheduled_from
 
@@ -62,7 +63,13 @@ class DropSensor(BaseSensorOperator):
             )
         if self.force != "True":
             self._refuse_to_repeat(dag_run.run_id)
-        problem = drop.find_problem(self._drops_dir, self.night, require_success_marker=self._marker)
+        problem = drop.find_problem(
+            self._drops_dir,
+            self.night,
+            require_success_marker=self._marker,
+            settle_seconds=self._settle_seconds,
+            wait_while_growing=not scheduled,
+        )
         if problem is None:
             log.info("The drop of night %s is complete.", self.night)
             return
@@ -73,7 +80,7 @@ class DropSensor(BaseSensorOperator):
             self._skip(cut_off)
         log.info("%s Waiting for it until %s.", problem, cut_off)
         self.defer(
-            trigger=DropTrigger(self._drops_dir, self.night, self._marker, cut_off),
+            trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
             method_name="resume",
         )
 
@@ -103,23 +110,30 @@ class DropSensor(BaseSensorOperator):
 class DropTrigger(BaseTrigger):
     """Looks for the night's drop in the triggerer until it is complete or its cut-off has passed."""
 
-    def __init__(self, drops_dir: str, night: str, require_success_marker: bool, cut_off: datetime) -> None:
+    def __init__(
+        self, drops_dir: str, night: str, require_success_marker: bool, settle_seconds: float, cut_off: datetime
+    ) -> None:
         super().__init__()
         self.drops_dir = drops_dir
         self.night = night
         self.require_success_marker = require_success_marker
+        self.settle_seconds = settle_seconds
         self.cut_off = cut_off
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger's class and arguments, as the triggerer makes it anew."""
-        names = ("drops_dir", "night", "require_success_marker", "cut_off")
+        names = ("drops_dir", "night", "require_success_marker", "settle_seconds", "cut_off")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: `complete` tells whether the drop came in time."""
         while True:
             problem = await asyncio.to_thread(
-                drop.find_problem, self.drops_dir, self.night, require_success_marker=self.require_success_marker
+                drop.find_problem,
+                self.drops_dir,
+                self.night,
+                require_success_marker=self.require_success_marker,
+                settle_seconds=self.settle_seconds,
             )
             if problem is None or pendulum.now("UTC") >= self.cut_off:
                 yield TriggerEvent({"complete": problem is None, "cut_off": str(self.cut_off)})

@@ -3,10 +3,13 @@
 The only module that reads the environment; nothing here may import tfx, tensorflow or airflow.
 """
 
+import json
+from datetime import datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -19,6 +22,8 @@ _DROP_RULES = (
     "label_codes",
     "max_title_characters",
     "require_success_marker",
+    "drop_settle_seconds",
+    "as_known_on",
     "eval_percent",
 )
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
@@ -86,6 +91,16 @@ class Settings(BaseSettings):
         description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
     )
     require_success_marker: bool = Field(False, description="Read a drop only when it holds a `_SUCCESS` file.")
+    drop_settle_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="A drop whose files changed more recently may still be growing and waits; 0 to read it at once.",
+    )
+    as_known_on: str = Field(
+        "",
+        description="Read the versions of drops that had been delivered by the end of this day, `YYYY-MM-DD`, or by "
+        "this moment, `YYYY-MM-DDTHH:MM:SS+00:00`. Default: the newest there are.",
+    )
     eval_percent: int = Field(
         20, ge=1, le=50, description="Percent of the titles, by stable hash, kept for evaluation."
     )
@@ -174,6 +189,16 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("as_known_on")
+    @classmethod
+    def _end_of_day(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        moment = datetime.fromisoformat(value)
+        if len(value) == len("YYYY-MM-DD"):
+            moment = datetime.combine(moment, time.max)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data["timezone"]))).isoformat()
 
     @field_validator("mlmd_password")
     @classmethod

@@ -20,7 +20,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
-from tfx_components.headline_example_gen.drop import parse_night
+from tfx_components.headline_example_gen.drop import DropError, parse_night
 from tfx_components.headline_example_gen.quarantine import (
     DUPLICATES_FILE,
     QUARANTINE_FILE,
@@ -34,6 +34,7 @@ from tfx_components.headline_example_gen.window import (
     Drop,
     Window,
     check_nothing_lost,
+    fingerprint,
     read_window,
     split_of,
     weigh,
@@ -61,19 +62,26 @@ class Executor(BaseExecutor):
         Args:
           input_dict: nothing.
           output_dict: `examples` and `quarantine`.
-          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them.
+          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them; the driver's `fingerprint`.
 
         Raises:
-          DropError: a drop of the window cannot be read as a whole, or too many are missing.
+          DropError: a drop of the window cannot be read as a whole or changes meanwhile, or too many are missing.
           RuntimeError: a row is unaccounted for.
         """
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
         window = read_window(Path(exec_properties["drops_dir"]), night, rules)
         check_nothing_lost(window.drops)
+        seen = exec_properties.get("fingerprint")
+        if seen and seen != fingerprint((drop.version, drop.sha256) for drop in window.drops):
+            raise DropError(
+                f"a drop of the window of night {night} changed or arrived while it was read; run the night again"
+            )
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         split_rows = _write_examples(window, rules, examples)
         _describe_examples(examples, window, split_rows)
+        # What one folder holds says nothing of another's: the driver looks for it.
+        examples.set_string_custom_property("drops_dir", exec_properties["drops_dir"])
         _write_quarantine(window, artifact_utils.get_single_instance(output_dict["quarantine"]))
         newest = window.drops[-1]
         log.info(

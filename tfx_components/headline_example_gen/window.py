@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from tfx_components.headline_example_gen.drop import DropError, DropVersion, find_version, list_nights
+from tfx_components.headline_example_gen.drop import (
+    DropError,
+    DropVersion,
+    find_version,
+    hash_files,
+    list_nights,
+    was_known,
+)
 from tfx_components.headline_example_gen.quarantine import Headline, SetAside, sift
 from tfx_components.headline_example_gen.rows import DropFile, read_file
 from tfx_components.headline_example_gen.rules import Rules
@@ -41,7 +48,7 @@ class Drop:
     @property
     def sha256(self) -> str:
         """Hash of the names and contents of its files."""
-        return hashlib.sha256("".join(f"{file.name}\0{file.sha256}\n" for file in self.files).encode()).hexdigest()
+        return hash_files((file.name, file.sha256) for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,7 @@ def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
-    newest = find_version(drops_dir, night, rules.require_success_marker)
-    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
-    versions = [find_version(drops_dir, other, rules.require_success_marker) for other in earlier] + [newest]
+    versions, missing = find_versions(drops_dir, night, rules)
     read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
     sifted = sift(
         ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
@@ -81,8 +86,29 @@ def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
     return Window(night, missing, drops, headlines, sifted.quarantined, sifted.folded)
 
 
+def find_versions(drops_dir: Path, night: date, rules: Rules) -> tuple[list[DropVersion], tuple[date, ...]]:
+    """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
+
+    Raises:
+      DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
+    """
+
+    def find(other: date) -> DropVersion:
+        return find_version(drops_dir, other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
+
+    newest = find(night)
+    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
+    return [*map(find, earlier), newest], missing
+
+
+def fingerprint(drops: Iterable[tuple[DropVersion, str]]) -> str:
+    """Hash of which versions a window reads, oldest first, and of their contents."""
+    named = "".join(f"{version.night} {version.number} {sha256}\n" for version, sha256 in drops)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
 def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
-    """The nights before `night` in its window that have a folder, and those that have none, oldest first.
+    """The nights before `night` in its window that have a drop, and those that have none, oldest first.
 
     The window is `(night - window_nights, night]`, or all nights so far when `window_nights` is 0. Nights before the
     very first delivery are not missing.
@@ -94,7 +120,7 @@ def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[l
     first = past[0] if past else night
     if rules.window_nights:
         first = max(first, night - timedelta(days=rules.window_nights - 1))
-    nights = [delivered for delivered in past if delivered >= first]
+    nights = [delivered for delivered in past if delivered >= first and was_known(drops_dir, delivered, rules.known_by)]
     all_nights = (first + timedelta(days=day) for day in range((night - first).days))
     missing = tuple(sorted(set(all_nights) - set(nights)))
     if missing:
