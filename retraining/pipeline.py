@@ -46,7 +46,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     )
     examples = example_gen.outputs["examples"]
     # Statistics against the reviewed schema show anomalies; the gate is what stops a run on them.
-    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics_gen = tfx.components.StatisticsGen(examples=examples, exclude_splits=["fresh"])
     schema_gen = tfx.components.ImportSchemaGen(schema_file=str(CHECKOUT / "modules" / "schema.pbtxt"))
     schema = schema_gen.outputs["schema"]
     example_validator = tfx.components.ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
@@ -56,12 +56,14 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         anomalies=example_validator.outputs["anomalies"],
         max_quarantined_share=settings.max_quarantined_share,
         min_headlines=settings.min_headlines,
+        alarm_limits=settings.alarm_limits,
     )
     # Everything that touches text is one graph, used in training and in serving.
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema,
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
         custom_config={"text": settings.text_rules, "code": hash_code()},
     )
     transform.add_upstream_node(gate)

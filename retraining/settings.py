@@ -25,6 +25,14 @@ _DROP_RULES = (
     "drop_settle_seconds",
     "as_known_on",
     "eval_percent",
+    "expected_class_mix",
+)
+_ALARM_LIMITS = (
+    "max_relabelled_share",
+    "max_swap_evidence",
+    "max_class_mix_shift",
+    "max_not_portuguese_share",
+    "max_unseen_word_excess",
 )
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -105,6 +113,34 @@ class Settings(BaseSettings):
         20, ge=1, le=50, description="Percent of the titles, by stable hash, kept for evaluation."
     )
 
+    # Alarms: a night's drop beside the window. docs/decisions/0009-drop-alarms.md tells where the limits come from.
+    max_relabelled_share: Share = Field(
+        0.2,
+        description="Above this share of titles with another label than on an earlier night, or in the drop's earlier "
+        "version, the run stops.",
+    )
+    max_swap_evidence: float = Field(
+        0.1,
+        ge=0,
+        description="The run stops when the labels would read better by more than this, in nats a title, with two "
+        "of them swapped.",
+    )
+    max_class_mix_shift: Share = Field(
+        0.25, description="The run stops when the class mix is farther than this from that of the window."
+    )
+    max_not_portuguese_share: Share = Field(
+        0.1, description="Above this share of titles that are not Portuguese the run stops."
+    )
+    max_unseen_word_excess: Share = Field(
+        0.12,
+        description="The run stops when the share of words that the window has never seen is this far above what the "
+        "window itself leads to expect.",
+    )
+    expected_class_mix: Annotated[dict[str, float], NoDecode] = Field(
+        {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
+        description="What a first night, which has no window, is compared with; `none` to compare it with nothing.",
+    )
+
     # Text, as the model sees it
     lowercase: bool = Field(True, description="Lower-case the text.")
     strip_accents: bool = Field(True, description="Remove accents: `eleição` becomes `eleicao`.")
@@ -122,6 +158,9 @@ class Settings(BaseSettings):
 
     # The run
     seed: int = Field(20220201, description="Seed of everything random.")
+    hyperparameters: Annotated[dict[str, bool | int | float], NoDecode] = Field(
+        {}, description='Those that differ from the defaults in modules/hyperparameters.py, as JSON: `{"epochs": 4}`.'
+    )
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
     beam_runner_args: Annotated[tuple[str, ...], NoDecode] = Field(
         (
@@ -180,6 +219,21 @@ class Settings(BaseSettings):
             raise ValueError("write code=label pairs separated by commas, such as 0=negative,1=neutral,2=positive")
         return {code.strip(): label.strip() for code, _, label in pairs}
 
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _parse_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'it is not JSON ({error}); write it as {{"epochs": 4}}') from None
+
+    @field_validator("expected_class_mix", mode="before")
+    @classmethod
+    def _parse_shares(cls, value: object) -> object:
+        return {} if value == "none" else cls._parse_codes(value)
+
     @field_validator("beam_runner_args", mode="before")
     @classmethod
     def _split_args(cls, value: object) -> object:
@@ -227,6 +281,11 @@ class Settings(BaseSettings):
     def drop_rules(self) -> dict[str, Any]:
         """The settings that decide which rows of which drops are used, as HeadlineExampleGen takes them."""
         return self.model_dump(include=set(_DROP_RULES))
+
+    @property
+    def alarm_limits(self) -> dict[str, float]:
+        """The settings that decide which figures of a drop stop a run, as `alarms.Limits` takes them."""
+        return self.model_dump(include=set(_ALARM_LIMITS))
 
     @property
     def text_rules(self) -> dict[str, bool]:

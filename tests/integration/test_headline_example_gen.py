@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import Examples
 
 from retraining.settings import Settings
+from tfx_components.gate import read_figures
 from tfx_components.headline_example_gen import window
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.driver import ChangedDropError, hash_window
 from tfx_components.headline_example_gen.executor import Executor
+from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import fingerprint
 
 Deliver = Callable[..., Path]
@@ -88,7 +91,7 @@ def test_the_records_hold_title_label_night_and_weight(deliver: Deliver, run: Ru
     deliver("2022-02-01", FIRST_NIGHT)
     deliver("2022-02-04", "Eleição no Pará,0\n")
     examples = run("2022-02-04").examples
-    assert examples.splits == ["train", "eval"]
+    assert examples.splits == ["train", "eval", "fresh"]
     assert examples_utils.get_payload_format_string(examples) == "FORMAT_TF_EXAMPLE"
     # `test_window` fixes the split of each of these titles.
     assert read_split(examples, "train") == [
@@ -99,6 +102,28 @@ def test_the_records_hold_title_label_night_and_weight(deliver: Deliver, run: Ru
         {"title": "Chove", "sentiment": "negative", "night": "2022-02-01", "weight": 0.5},
         {"title": "Eleição no Pará", "sentiment": "negative", "night": "2022-02-04", "weight": 1.0},
     ]
+
+
+def test_fresh_are_the_headlines_for_evaluation_that_no_earlier_night_had(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    # `Chove` is known, `Sol` is for training.
+    deliver("2022-02-02", "chove,negative\nSol,1\nEleição no Pará,0\n")
+    examples = run("2022-02-02").examples
+    assert [row["title"] for row in read_split(examples, "fresh")] == ["Eleição no Pará"]
+    assert "Eleição no Pará" in [row["title"] for row in read_split(examples, "eval")]
+    assert examples.get_int_custom_property("fresh_rows") == 1
+    assert examples.get_int_custom_property("rows_used") == sum(
+        examples.get_int_custom_property(f"{split}_rows") for split in ("train", "eval")
+    )
+
+
+def test_lineage_keeps_the_figures_of_every_night(run: Run, twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
+    examples = run("2022-02-05", drops_dir=twelve_nights).examples
+    figures = read_figures(examples)
+    rules = Rules.from_dict(drop_rules)
+    assert figures == window.read_window(twelve_nights, date(2022, 2, 5), rules).figures
+    assert figures.titles > 300 and sum(figures.classes.values()) == figures.titles
+    assert 0 < (figures.class_mix_shift or 0) < 0.2 and 0 < (figures.unseen_word_share or 0) < 0.3
 
 
 def test_without_a_half_life_all_nights_weigh_the_same(deliver: Deliver, run: Run) -> None:

@@ -24,6 +24,7 @@ RULES = Rules(
     drop_settle_seconds=0,
     as_known_on="",
     eval_percent=20,
+    expected_class_mix={"negative": 0.23, "neutral": 0.71, "positive": 0.06},
 )
 
 

@@ -141,6 +141,16 @@ def find_version(
     raise kind(f"the drop of night {night} is not complete{as_known}: {'; '.join(problems)}")
 
 
+def find_earlier_version(drops_dir: Path, version: DropVersion) -> DropVersion | None:
+    """The version before a version of the same night; None when it is the first that has files."""
+    for number, folder in list_versions(drops_dir, version.night):
+        if number < version.number:
+            files, _ = _look_into(folder, require_success_marker=False)
+            if files:
+                return DropVersion(version.night, number, files)
+    return None
+
+
 def find_delivery(folder: Path) -> datetime | None:
     """When a version was delivered: as its `_SUCCESS` file tells, else when its newest CSV file was last written."""
     try:

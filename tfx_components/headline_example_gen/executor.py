@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections import Counter
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tfx_components.headline_example_gen.quarantine import (
 )
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import (
+    FRESH_SPLIT,
     SPLITS,
     Drop,
     Window,
@@ -102,23 +104,25 @@ class Executor(BaseExecutor):
 
 
 def _write_examples(window: Window, rules: Rules, examples: Artifact) -> Counter[str]:
-    """Writes both splits, headlines in the order of the window, and returns how many rows each has."""
-    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-    writers = {}
-    for split in SPLITS:
-        folder = Path(artifact_utils.get_split_uri([examples], split))
-        fileio.makedirs(str(folder))
-        writers[split] = tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP")
+    """Writes all splits, headlines in the order of the window, and returns how many rows each has."""
+    examples.split_names = artifact_utils.encode_split_names([*SPLITS, FRESH_SPLIT])
+    fresh = {headline.key for headline in window.fresh}
     rows: Counter[str] = Counter()
-    try:
+    with ExitStack() as stack:
+        writers = {}
+        for split in (*SPLITS, FRESH_SPLIT):
+            folder = Path(artifact_utils.get_split_uri([examples], split))
+            fileio.makedirs(str(folder))
+            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP"))
         for headline in window.headlines:
-            split = split_of(headline.key, rules.eval_percent)
             weight = weigh((window.night - headline.night).days, rules.half_life_nights)
-            writers[split].write(_to_example(headline, weight))
-            rows[split] += 1
-    finally:
-        for writer in writers.values():
-            writer.close()
+            example = _to_example(headline, weight)
+            for split in (
+                split_of(headline.key, rules.eval_percent),
+                *([FRESH_SPLIT] if headline.key in fresh else []),
+            ):
+                writers[split].write(example)
+                rows[split] += 1
     return rows
 
 
@@ -147,7 +151,7 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     numbers = {
         "nights": len(window.drops),
         "rows_in": sum(drop.rows_in for drop in window.drops),
-        "rows_used": sum(split_rows.values()),
+        "rows_used": len(window.headlines),
         "rows_quarantined": len(window.quarantined),
         "duplicates_folded": len(window.folded),
         "night_rows_in": newest.rows_in,
@@ -156,9 +160,15 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
         "night_duplicates_folded": newest.duplicates_folded,
         "train_rows": split_rows["train"],
         "eval_rows": split_rows["eval"],
+        "fresh_rows": split_rows[FRESH_SPLIT],
     }
-    for name, number in numbers.items():
-        examples.set_int_custom_property(name, number)
+    for name, value in (numbers | window.figures.to_properties()).items():
+        if isinstance(value, int):
+            examples.set_int_custom_property(name, value)
+        elif isinstance(value, float):
+            examples.set_float_custom_property(name, value)
+        else:
+            examples.set_string_custom_property(name, value)
     examples.set_string_custom_property("night", window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
     # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.

@@ -24,6 +24,7 @@ class Rules:
     drop_settle_seconds: float
     as_known_on: str
     eval_percent: int
+    expected_class_mix: dict[str, float]
 
     def __post_init__(self) -> None:
         wrong = {code: label for code, label in self.label_codes.items() if label not in LABELS}

@@ -14,6 +14,7 @@ from pathlib import Path
 from tfx_components.headline_example_gen.drop import (
     DropError,
     DropVersion,
+    find_earlier_version,
     find_version,
     hash_files,
     list_nights,
@@ -22,10 +23,13 @@ from tfx_components.headline_example_gen.drop import (
 from tfx_components.headline_example_gen.quarantine import Headline, SetAside, sift
 from tfx_components.headline_example_gen.rows import DropFile, read_file
 from tfx_components.headline_example_gen.rules import Rules
+from tfx_components.headline_example_gen.statistics import Figures, compare
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "eval")
+# A part of `eval` once more: what no earlier model has seen, neither in training nor in its own evaluation.
+FRESH_SPLIT = "fresh"
 # Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
 _MIN_WEIGHT = 1e-6
 
@@ -53,14 +57,20 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first."""
+    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
+
+    `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
+    and no earlier night of the window.
+    """
 
     night: date
     missing: tuple[date, ...]
     drops: tuple[Drop, ...]
     headlines: list[Headline]
+    fresh: list[Headline]
     quarantined: list[SetAside]
     folded: list[SetAside]
+    figures: Figures
 
 
 def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
@@ -83,7 +93,36 @@ def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
         for version, files in read
     )
     headlines = sorted(sifted.used, key=lambda headline: headline.night)
-    return Window(night, missing, drops, headlines, sifted.quarantined, sifted.folded)
+    # Readable rows come newest night first.
+    before = [headline for headline in reversed(sifted.readable) if headline.night < night]
+    known = {headline.key for headline in before}
+    fresh = [
+        headline
+        for headline in headlines
+        if headline.night == night
+        and headline.key not in known
+        and split_of(headline.key, rules.eval_percent) == "eval"
+    ]
+    figures = compare(
+        [headline for headline in sifted.readable if headline.night == night],
+        before,
+        _read_earlier_version(drops_dir, versions[-1], rules),
+        rules.expected_class_mix,
+    )
+    return Window(night, missing, drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
+
+
+def _read_earlier_version(drops_dir: Path, version: DropVersion, rules: Rules) -> list[Headline]:
+    """The readable rows of what a correction corrects; none when that cannot be read at all."""
+    earlier = find_earlier_version(drops_dir, version)
+    if earlier is None:
+        return []
+    try:
+        rows = [row for path in earlier.files for row in read_file(path).rows]
+    except DropError as error:
+        log.warning("Night %s: version %d is compared with nothing, since %s", version.night, version.number, error)
+        return []
+    return sift([(earlier.night, earlier.number, rows)], rules).readable
 
 
 def find_versions(drops_dir: Path, night: date, rules: Rules) -> tuple[list[DropVersion], tuple[date, ...]]:
