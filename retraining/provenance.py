@@ -18,6 +18,7 @@ _MODEL_SETTINGS = (
     "max_accuracy_drop",
     "max_macro_f1_drop",
     "seed",
+    "hyperparameters",
 )
 
 

@@ -68,7 +68,11 @@ class Settings(BaseSettings):
     schedule: str = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
     timezone: str = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
     start_date: str = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
-    catchup: bool = Field(False, description="Run every missed night since `START_DATE` when the schedule comes back.")
+    catchup_mode: Literal["each", "newest"] = Field(
+        "newest",
+        description="After an outage: `each` missed night in order, or the `newest` alone, with the others' drops in "
+        "its window.",
+    )
     scheduled_from: str = Field(
         "",
         description="Scheduled runs of nights before this date are skipped. Made at first start: the date of that day.",
