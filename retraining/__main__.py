@@ -129,7 +129,7 @@ def run(
     """Run one night and follow it to its end; a night that is running is followed, one that succeeded is left alone."""
     settings = Settings.from_env()
     if local:
-        from retraining.pipeline import run_locally
+        from retraining.in_process import run_locally
 
         run_locally(settings, night)
         return
@@ -154,6 +154,30 @@ def backfill(
     _print_nights(settings, chosen)
     if failed:
         _fail(f"failed: {', '.join(failed)}; see why above, then run it again")
+
+
+@app.command(epilog=_example("retraining replay --night 2022-02-05"))
+def replay(night: Night) -> None:
+    """Run a past night again, apart from the service, and say whether it comes out the same, and if not, why.
+
+    It gets the drops it had then, in the same versions, and the champion it was compared with. What the replay makes
+    is kept under the state folder, in replay/<night>. Exits with 1 when something differs.
+    """
+    from retraining.replay import replay as replay_night
+
+    done = replay_night(Settings.from_env(), night)
+    table = Table("made", "", "content", box=box.SIMPLE_HEAD, pad_edge=False)
+    for comparison in done.comparisons:
+        mark = "[green]identical[/]" if comparison.identical else "[red]differs[/]"
+        table.add_row(comparison.name, mark, escape(comparison.detail))
+    console.print(f"Night {night} as run {done.run_id} ran it, and again in {done.place}:", soft_wrap=True)
+    console.print(table)
+    for cause in done.causes:
+        console.print(f"different this time: {cause}", highlight=False, soft_wrap=True)
+    if not done.is_identical:
+        if not done.causes:
+            console.print("Code, data, settings and libraries are the same: something in the training is not seeded.")
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_example("retraining doctor"))
