@@ -244,6 +244,33 @@ def demo(
         _fail(f"failed: {', '.join(failed)}; see why above")
 
 
+@app.command("drop", epilog=_example("retraining drop headlines.csv --night 2022-02-01"))
+def deliver_drop(
+    file: Annotated[Path, typer.Argument(help="A CSV file with the columns title and sentiment.")],
+    night: Annotated[
+        str, typer.Option("--night", parser=_parse_night, metavar="YYYY-MM-DD", help="The night it belongs to.")
+    ],
+    correct: Annotated[bool, typer.Option("--correct", help="It corrects a drop: deliver it as v2, v3, ...")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Deliver it although the night's run would stop.")] = False,
+) -> None:
+    """Check a file as the night's run would, show what would be quarantined and why, and deliver it in one piece.
+
+    Exits with 1, and delivers nothing, when the run would stop at it.
+    """
+    from retraining import delivery
+    from retraining.cli.delivery import render_inspection
+
+    settings = Settings.from_env()
+    inspection = delivery.inspect(settings, file, date.fromisoformat(night), correct)
+    console.print(render_inspection(inspection), highlight=False)
+    for problem in inspection.problems:
+        console.print(f"- {escape(problem)}", style="red", highlight=False, soft_wrap=True)
+    if inspection.problems and not anyway:
+        _fail("Not delivered: the run of this night would stop, for the reasons above. --anyway delivers it.")
+    delivered = delivery.deliver(settings, inspection.version)
+    console.print(f"Delivered: {escape(str(delivered))}", highlight=False, soft_wrap=True)
+
+
 @schema_app.command("propose", epilog=_example("retraining schema propose --night 2022-02-01 --output proposal.pbtxt"))
 def propose_schema(
     night: Night,

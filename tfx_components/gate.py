@@ -21,7 +21,7 @@ from tfx.types import BaseChannel, artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from tfx_components.headline_example_gen.alarms import Limits, find_alarms
+from tfx_components.headline_example_gen.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from tfx_components.headline_example_gen.component import Quarantine
 from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE
 from tfx_components.headline_example_gen.statistics import Figures
@@ -168,37 +168,30 @@ def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> st
 
 
 def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Iterator[str]:
-    bad = examples.get_int_custom_property("night_rows_quarantined")
-    delivered = examples.get_int_custom_property("night_rows_in")
-    if bad <= max_share * delivered:
-        return
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
     with fileio.open(path, "rb") as file:
         rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
     night = examples.get_string_custom_property("night")
     rows = [row for row in rows if row["night"] == night]
-    reasons = Counter(row["reason"] for row in rows)
-    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-    lines = [
-        f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
-        f"{max_share:.1%} may be: {told}. All of them are in {path}; correct them and deliver a corrected drop. "
-        "The first:"
-    ]
-    lines += [
-        f"    {row['file']} line {row['line']}, {row['reason']}"
-        f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
-        for row in rows[:_BAD_ROWS_SHOWN]
-    ]
-    yield "\n".join(lines)
+    for problem in tell_quarantined(
+        examples.get_int_custom_property("night_rows_quarantined"),
+        examples.get_int_custom_property("night_rows_in"),
+        max_share,
+        Counter(row["reason"] for row in rows),
+    ):
+        lines = [f"{problem}. All of them are in {path}; correct them and deliver a corrected drop. The first:"]
+        lines += [
+            f"    {row['file']} line {row['line']}, {row['reason']}"
+            f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
+            for row in rows[:_BAD_ROWS_SHOWN]
+        ]
+        yield "\n".join(lines)
 
 
 def _judge_size(examples: Artifact, min_headlines: int) -> Iterator[str]:
-    used = examples.get_int_custom_property("rows_used")
-    if used < min_headlines:
-        yield (
-            f"only {used} usable headlines in the window of {examples.get_int_custom_property('nights')} nights, at "
-            f"least {min_headlines} are needed; deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
-        )
+    return tell_too_few(
+        examples.get_int_custom_property("rows_used"), examples.get_int_custom_property("nights"), min_headlines
+    )
 
 
 def _shorten(text: str) -> str:

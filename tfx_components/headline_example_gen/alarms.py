@@ -3,6 +3,7 @@
 Nothing is computed or read here, and nothing imported but the figures. Standard library only.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -77,6 +78,25 @@ def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
             f"{figures.unseen_word_excess:.1%} more than it leads to expect, at most "
             f"{limits.max_unseen_word_excess:.1%} may be: new topics, or a broken encoding (look for `Ã§` or `?` in "
             "the titles); correct the drop, or raise MAX_UNSEEN_WORD_EXCESS"
+        )
+
+
+def tell_quarantined(bad: int, delivered: int, max_share: float, reasons: Counter[str]) -> Iterator[str]:
+    """That too many of a night's rows are quarantined, if they are, and for what reasons."""
+    if bad > max_share * delivered:
+        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        yield (
+            f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
+            f"{max_share:.1%} may be: {told}"
+        )
+
+
+def tell_too_few(used: int, nights: int, min_headlines: int) -> Iterator[str]:
+    """That a window has too few usable headlines, if it has."""
+    if used < min_headlines:
+        yield (
+            f"only {used} usable headlines in the window of {nights} nights, at least {min_headlines} are needed; "
+            "deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
         )
 
 

@@ -141,13 +141,19 @@ def find_version(
     raise kind(f"the drop of night {night} is not complete{as_known}: {'; '.join(problems)}")
 
 
+def list_csv_files(folder: Path) -> tuple[Path, ...]:
+    """The CSV files in the folder of one version, by name, whether it is complete or not."""
+    files, _ = _look_into(folder, require_success_marker=False)
+    return files
+
+
 def find_earlier_version(drops_dir: Path, version: DropVersion) -> DropVersion | None:
     """The version before a version of the same night; None when it is the first that has files."""
+    if version.number == 1:
+        return None
     for number, folder in list_versions(drops_dir, version.night):
-        if number < version.number:
-            files, _ = _look_into(folder, require_success_marker=False)
-            if files:
-                return DropVersion(version.night, number, files)
+        if number < version.number and (files := list_csv_files(folder)):
+            return DropVersion(version.night, number, files)
     return None
 
 
@@ -158,8 +164,7 @@ def find_delivery(folder: Path) -> datetime | None:
         return delivered if delivered.tzinfo else delivered.replace(tzinfo=UTC)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no marker, or one that was written by hand and says nothing
-    files, _ = _look_into(folder, require_success_marker=False)
-    written = [path.stat().st_mtime for path in files]
+    written = [path.stat().st_mtime for path in list_csv_files(folder)]
     return datetime.fromtimestamp(max(written), UTC) if written else None
 
 

@@ -73,13 +73,19 @@ class Window:
     figures: Figures
 
 
-def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
+def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
     """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
+
+    Args:
+      drops_dir: holds a folder per night.
+      night: whose window.
+      rules: how long it is, and what a row is held to.
+      newest: taken for the night's own drop, when it is not to be looked for.
 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
-    versions, missing = find_versions(drops_dir, night, rules)
+    versions, missing = find_versions(drops_dir, night, rules, newest)
     read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
     sifted = sift(
         ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
@@ -125,7 +131,9 @@ def _read_earlier_version(drops_dir: Path, version: DropVersion, rules: Rules) -
     return sift([(earlier.night, earlier.number, rows)], rules).readable
 
 
-def find_versions(drops_dir: Path, night: date, rules: Rules) -> tuple[list[DropVersion], tuple[date, ...]]:
+def find_versions(
+    drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None
+) -> tuple[list[DropVersion], tuple[date, ...]]:
     """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
 
     Raises:
@@ -135,7 +143,7 @@ def find_versions(drops_dir: Path, night: date, rules: Rules) -> tuple[list[Drop
     def find(other: date) -> DropVersion:
         return find_version(drops_dir, other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
 
-    newest = find(night)
+    newest = newest or find(night)
     earlier, missing = choose_earlier_nights(drops_dir, night, rules)
     return [*map(find, earlier), newest], missing
 
