@@ -23,7 +23,7 @@ dag = AirflowDagRunner(
             "doc_md": __doc__,
             "schedule": None if settings.schedule == "none" else settings.schedule,
             "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
-            "catchup": settings.catchup,
+            "catchup": settings.catchup_mode == "each",
             "max_active_runs": 1,
             "tags": ["headlines", "tfx"],
             "params": {

@@ -129,7 +129,7 @@ def run(
     """Run one night and follow it to its end; a night that is running is followed, one that succeeded is left alone."""
     settings = Settings.from_env()
     if local:
-        from retraining.pipeline import run_locally
+        from retraining.in_process import run_locally
 
         run_locally(settings, night)
         return
@@ -158,6 +158,30 @@ def backfill(
     _print_nights(settings, chosen)
     if failed:
         _fail(f"failed: {', '.join(failed)}; see why above, then run it again")
+
+
+@app.command(epilog=_example("retraining replay --night 2022-02-05"))
+def replay(night: Night) -> None:
+    """Run a past night again, apart from the service, and say whether it comes out the same, and if not, why.
+
+    It gets the drops it had then, in the same versions, and the champion it was compared with. What the replay makes
+    is kept under the state folder, in replay/<night>. Exits with 1 when something differs.
+    """
+    from retraining.replay import replay as replay_night
+
+    done = replay_night(Settings.from_env(), night)
+    table = Table("made", "", "content", box=box.SIMPLE_HEAD, pad_edge=False)
+    for comparison in done.comparisons:
+        mark = "[green]identical[/]" if comparison.identical else "[red]differs[/]"
+        table.add_row(comparison.name, mark, escape(comparison.detail))
+    console.print(f"Night {night} as run {done.run_id} ran it, and again in {done.place}:", soft_wrap=True)
+    console.print(table)
+    for cause in done.causes:
+        console.print(f"different this time: {cause}", highlight=False, soft_wrap=True)
+    if not done.is_identical:
+        if not done.causes:
+            console.print("Code, data, settings and libraries are the same: something in the training is not seeded.")
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_example("retraining doctor"))
@@ -222,6 +246,33 @@ def demo(
     console.print("Stop it:         [bold]make down[/]; `make demo` goes on where it left off.")
     if failed:
         _fail(f"failed: {', '.join(failed)}; see why above")
+
+
+@app.command("drop", epilog=_example("retraining drop headlines.csv --night 2022-02-01"))
+def deliver_drop(
+    file: Annotated[Path, typer.Argument(help="A CSV file with the columns title and sentiment.")],
+    night: Annotated[
+        str, typer.Option("--night", parser=_parse_night, metavar="YYYY-MM-DD", help="The night it belongs to.")
+    ],
+    correct: Annotated[bool, typer.Option("--correct", help="It corrects a drop: deliver it as v2, v3, ...")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Deliver it although the night's run would stop.")] = False,
+) -> None:
+    """Check a file as the night's run would, show what would be quarantined and why, and deliver it in one piece.
+
+    Exits with 1, and delivers nothing, when the run would stop at it.
+    """
+    from retraining import delivery
+    from retraining.cli.delivery import render_inspection
+
+    settings = Settings.from_env()
+    inspection = delivery.inspect(settings, file, date.fromisoformat(night), correct)
+    console.print(render_inspection(inspection), highlight=False)
+    for problem in inspection.problems:
+        console.print(f"- {escape(problem)}", style="red", highlight=False, soft_wrap=True)
+    if inspection.problems and not anyway:
+        _fail("Not delivered: the run of this night would stop, for the reasons above. --anyway delivers it.")
+    delivered = delivery.deliver(settings, inspection.version)
+    console.print(f"Delivered: {escape(str(delivered))}", highlight=False, soft_wrap=True)
 
 
 @schema_app.command("propose", epilog=_example("retraining schema propose --night 2022-02-01 --output proposal.pbtxt"))

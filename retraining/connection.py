@@ -5,6 +5,7 @@ Knows nothing of pipelines or attempts, and reads no settings: it is given MLMD'
 
 import contextlib
 import hashlib
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -19,11 +20,18 @@ _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
 # MLMD indexes string values, and an entry of a b-tree holds at most 2,704 bytes.
 _MAX_BYTES = 2000
 _LOCK_TIMEOUT_SECONDS = 60
+_NIGHT_POLL_SECONDS = 1
 _OPEN_ATTEMPTS = 10
+
+logger = logging.getLogger(__name__)
 
 
 class StoreError(RuntimeError):
     """MLMD's database cannot be used; the message says where it is, what it answered and which settings to check."""
+
+
+class NightTakenError(StoreError):
+    """Another run trains the night; the message says which."""
 
 
 class CleanStore(MetadataStore):
@@ -70,6 +78,60 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
                 raise StoreError(f"MLMD cannot use its database at {_place(config)}: {error}") from error
             time.sleep(random.random())
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = True) -> Iterator[None]:
+    """Holds a night for its training, so that two runs never train the same night at once; freed if the process dies.
+
+    Args:
+      config: the database.
+      night: `YYYY-MM-DD`.
+      holder: who asks, in a few words that another who has to wait is shown.
+      wait: whether to wait for as long as another holds it, or to fail.
+
+    Raises:
+      NightTakenError: another holds the night, and `wait` is false.
+      StoreError: the database does not answer.
+    """
+    with contextlib.closing(_connect(config)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            # Postgres keeps 63 bytes of it, and drops what is not ASCII.
+            cursor.execute("SELECT set_config('application_name', %s, false)", (f"by {holder}"[:63],))
+            told = False
+            # Asked for again and again: a wait inside Postgres could not be ended by a signal.
+            while not _try_lock(cursor, f"night {night}"):
+                other = _find_holder(cursor, f"night {night}")
+                if not wait:
+                    raise NightTakenError(
+                        f"night {night} is being trained ({other}); two runs of a night never train at once: wait "
+                        "until it has ended, or end it, and try again"
+                    )
+                if not told:
+                    logger.warning("Night %s is being trained (%s); waiting until it has ended.", night, other)
+                told = True
+                time.sleep(_NIGHT_POLL_SECONDS)
+        yield
+
+
+def _try_lock(cursor: psycopg2.extensions.cursor, name: str) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
+    found = cursor.fetchone()
+    return found is not None and bool(found[0])
+
+
+def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
+    """Who holds an advisory lock, as they called themselves."""
+    cursor.execute(
+        """SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+           WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database
+             WHERE datname = current_database())
+           AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)""",
+        (name,),
+    )
+    found = cursor.fetchone()
+    return str(found[0]) if found else "by a run that has just ended"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 The records themselves are kept in retraining/attempts.py; Airflow is imported only where a DAG is built.
 """
 
+import contextlib
+import json
 import logging
+import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +23,7 @@ from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types.channel import Channel, UnionChannel
 
 from retraining.attempts import AttemptInfo, AttemptMetadata, settle
-from retraining.connection import lock
+from retraining.connection import hold_night, lock
 from retraining.store import register_types
 
 if TYPE_CHECKING:
@@ -55,16 +58,23 @@ class HeadlineLauncher(InProcessComponentLauncher):
             self._beam_pipeline_args = component.executor_spec.beam_pipeline_args
 
     def launch(self) -> Any:
-        """Runs the component.
+        """Runs the component; one that trains a night waits until no other run trains the same night.
 
         Raises:
           BaseException: what stopped it, after the attempt is recorded as failed.
         """
         try:
-            return super().launch()
+            with self._hold_night():
+                return super().launch()
         except BaseException as error:  # Airflow's timeout and SIGTERM are no Exceptions.
             self._record_failure(error)
             raise
+
+    def _hold_night(self) -> contextlib.AbstractContextManager[None]:
+        night = find_trained_night(self._exec_properties)
+        if night is None:
+            return contextlib.nullcontext()
+        return hold_night(self._connection_config, night, f"process {os.getpid()}, run {self._pipeline_info.run_id}")
 
     def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
         with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
@@ -99,6 +109,13 @@ class HeadlineLauncher(InProcessComponentLauncher):
                 self._component_info.component_id,
                 in_one_line(cause),
             )
+
+
+def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
+    """The night a component trains: the `night` of its `custom_config`; None if it trains none."""
+    config = exec_properties.get("custom_config")
+    night = json.loads(config).get("night") if isinstance(config, str) and config else None
+    return night if isinstance(night, str) else None
 
 
 def in_one_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,8 +33,9 @@ POLL_SECONDS = 30.0
 class DropSensor(BaseSensorOperator):
     """Waits, without a worker slot, until the night's drop is complete.
 
-    A scheduled run waits until its cut-off and is then skipped, not failed. A run by hand does not wait: it fails at
-    once when the drop is not there.
+    A scheduled run waits until its cut-off and is then skipped, not failed. With `CATCHUP_MODE=newest` it is skipped at
+    once when a newer night is due as well, whose window holds this one's drop. A run by hand does not wait, but for
+    files that changed a moment ago: it fails at once when the drop is not there.
 
     Args:
       night: `YYYY-MM-DD`, templated.
@@ -48,8 +50,10 @@ class DropSensor(BaseSensorOperator):
         self.force = force
         self._drops_dir = str(settings.drops_dir)
         self._marker = settings.require_success_marker
+        self._settle_seconds = settings.drop_settle_seconds
         self._wait = timedelta(minutes=settings.drop_wait_minutes)
         self._scheduled_from = settings.scheduled_from
+        self._newest_only = settings.catchup_mode == "newest"
 
     def execute(self, context: Context) -> None:
         """Returns when the drop is there, defers while it may still come, and says why when it may not."""
@@ -60,9 +64,19 @@ class DropSensor(BaseSensorOperator):
                 f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
                 f"to run it all the same: retraining run --night {self.night}"
             )
+        # A run that was cleared was asked for.
+        if scheduled and self._newest_only and context["ti"].try_number == 1:
+            self._leave_to_a_newer_night(context)
+            self._tell_of_missed_nights()
         if self.force != "True":
             self._refuse_to_repeat(dag_run.run_id)
-        problem = drop.find_problem(self._drops_dir, self.night, require_success_marker=self._marker)
+        problem = drop.find_problem(
+            self._drops_dir,
+            self.night,
+            require_success_marker=self._marker,
+            settle_seconds=self._settle_seconds,
+            wait_while_growing=not scheduled,
+        )
         if problem is None:
             log.info("The drop of night %s is complete.", self.night)
             return
@@ -73,7 +87,7 @@ class DropSensor(BaseSensorOperator):
             self._skip(cut_off)
         log.info("%s Waiting for it until %s.", problem, cut_off)
         self.defer(
-            trigger=DropTrigger(self._drops_dir, self.night, self._marker, cut_off),
+            trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
             method_name="resume",
         )
 
@@ -82,6 +96,37 @@ class DropSensor(BaseSensorOperator):
         if not event["complete"]:
             self._skip(event["cut_off"])
         log.info("The drop of night %s is complete.", self.night)
+
+    def _leave_to_a_newer_night(self, context: Context) -> None:
+        """Skips the run when, after an outage or behind a long run, the schedule is a night further on already."""
+        interval, newest = context["dag_run"].data_interval, None
+        while (following := context["dag"].next_dagrun_info(interval, restricted=False)) and (
+            following.run_after <= pendulum.now("UTC")
+        ):
+            newest, interval = following.logical_date, following.data_interval
+        if newest is None:
+            return
+        night = newest.in_timezone(context["dag"].timezone).strftime("%Y-%m-%d")
+        message = (
+            f"night {self.night} is left to night {night}, the newest that is due, whose window holds its drop "
+            f"(CATCHUP_MODE=newest); to run it all the same: retraining run --night {self.night}"
+        )
+        notify("missed night", message)
+        raise AirflowSkipException(message)
+
+    def _tell_of_missed_nights(self) -> None:
+        """Names the nights between the last one that was run and this one that were delivered and never run."""
+        run = {report.night for report in lineage.nights(Settings.from_env()) if report.night < self.night}
+        delivered = map(str, drop.list_nights(Path(self._drops_dir)))
+        missed = [night for night in delivered if run and max(run) < night < self.night]
+        if missed:
+            message = (
+                f"{len(missed)} nights were missed ({missed[0]} to {missed[-1]}); as far as their drops are in the "
+                f"window of night {self.night} it is trained on them too. To run each: "
+                f"retraining backfill {missed[0]} {missed[-1]}"
+            )
+            log.warning("%s", message)
+            notify("missed night", message)
 
     def _refuse_to_repeat(self, run_id: str) -> None:
         for report in lineage.runs_of_night(Settings.from_env(), self.night):
@@ -103,23 +148,30 @@ class DropSensor(BaseSensorOperator):
 class DropTrigger(BaseTrigger):
     """Looks for the night's drop in the triggerer until it is complete or its cut-off has passed."""
 
-    def __init__(self, drops_dir: str, night: str, require_success_marker: bool, cut_off: datetime) -> None:
+    def __init__(
+        self, drops_dir: str, night: str, require_success_marker: bool, settle_seconds: float, cut_off: datetime
+    ) -> None:
         super().__init__()
         self.drops_dir = drops_dir
         self.night = night
         self.require_success_marker = require_success_marker
+        self.settle_seconds = settle_seconds
         self.cut_off = cut_off
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger's class and arguments, as the triggerer makes it anew."""
-        names = ("drops_dir", "night", "require_success_marker", "cut_off")
+        names = ("drops_dir", "night", "require_success_marker", "settle_seconds", "cut_off")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: `complete` tells whether the drop came in time."""
         while True:
             problem = await asyncio.to_thread(
-                drop.find_problem, self.drops_dir, self.night, require_success_marker=self.require_success_marker
+                drop.find_problem,
+                self.drops_dir,
+                self.night,
+                require_success_marker=self.require_success_marker,
+                settle_seconds=self.settle_seconds,
             )
             if problem is None or pendulum.now("UTC") >= self.cut_off:
                 yield TriggerEvent({"complete": problem is None, "cut_off": str(self.cut_off)})

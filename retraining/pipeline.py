@@ -18,6 +18,7 @@ from tfx_components.gate import DropGate
 from tfx_components.headline_example_gen.component import HeadlineExampleGen
 from tfx_components.infra_check import InfraCheck
 from tfx_components.pusher import HeadlinePusher
+from tfx_components.trainer import HeadlineTrainer
 
 NAME = "headline_retraining"
 # A run by hand may name its night; otherwise it is the logical date's date where the schedule lives.
@@ -46,7 +47,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     )
     examples = example_gen.outputs["examples"]
     # Statistics against the reviewed schema show anomalies; the gate is what stops a run on them.
-    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics_gen = tfx.components.StatisticsGen(examples=examples, exclude_splits=["fresh"])
     schema_gen = tfx.components.ImportSchemaGen(schema_file=str(CHECKOUT / "modules" / "schema.pbtxt"))
     schema = schema_gen.outputs["schema"]
     example_validator = tfx.components.ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
@@ -56,29 +57,30 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         anomalies=example_validator.outputs["anomalies"],
         max_quarantined_share=settings.max_quarantined_share,
         min_headlines=settings.min_headlines,
+        alarm_limits=settings.alarm_limits,
     )
     # Everything that touches text is one graph, used in training and in serving.
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema,
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
         custom_config={"text": settings.text_rules, "code": hash_code()},
     )
     transform.add_upstream_node(gate)
-    trainer = tfx.components.Trainer(
+    trainer = HeadlineTrainer(
         run_fn="modules.model.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        source_examples=examples,
         custom_config={
-            "hyperparameters": {},
+            "hyperparameters": settings.hyperparameters,
             "seed": settings.seed,
             "night": night,
             "code": hash_code(),
             "settings": hash_settings(settings),
         },
-    )
+    ).with_id("Trainer")
     model = trainer.outputs["model"]
     # The candidate is compared with the champion as of its night, never with one from a later night.
     champion = ChampionResolver(
@@ -120,20 +122,3 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     )  # fmt: skip
     refuse_what_airflow_ignores(pipeline)
     return pipeline
-
-
-def run_locally(settings: Settings, night: str) -> None:
-    """Runs one night in this process, without Airflow and apart from the service's own lineage and models.
-
-    Everything it writes is under `<state_dir>/local`: MLMD in SQLite, artifacts, pushed models.
-
-    Args:
-      settings: what it runs with.
-      night: `YYYY-MM-DD`.
-    """
-    place = settings.state_dir / "local"
-    local = settings.model_copy(
-        update={"serving_dir": place / "serving" / "headlines", "pipeline_root": place / "pipelines"}
-    )
-    sqlite = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(place / "mlmd.sqlite"))
-    tfx.orchestration.LocalDagRunner().run(create_pipeline(local, night, metadata_connection_config=sqlite))

@@ -18,6 +18,7 @@ _MODEL_SETTINGS = (
     "max_accuracy_drop",
     "max_macro_f1_drop",
     "seed",
+    "hyperparameters",
 )
 
 
@@ -36,5 +37,10 @@ def hash_code() -> str:
 
 def hash_settings(settings: Settings) -> str:
     """The first 16 hex digits of the SHA-256 of the settings that decide what a model is."""
-    chosen = settings.drop_rules | settings.text_rules | settings.model_dump(include=set(_MODEL_SETTINGS))
+    chosen = (
+        settings.drop_rules
+        | settings.alarm_limits
+        | settings.text_rules
+        | settings.model_dump(include=set(_MODEL_SETTINGS))
+    )
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,10 +3,13 @@
 The only module that reads the environment; nothing here may import tfx, tensorflow or airflow.
 """
 
+import json
+from datetime import datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -19,7 +22,17 @@ _DROP_RULES = (
     "label_codes",
     "max_title_characters",
     "require_success_marker",
+    "drop_settle_seconds",
+    "as_known_on",
     "eval_percent",
+    "expected_class_mix",
+)
+_ALARM_LIMITS = (
+    "max_relabelled_share",
+    "max_swap_evidence",
+    "max_class_mix_shift",
+    "max_not_portuguese_share",
+    "max_unseen_word_excess",
 )
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -56,7 +69,11 @@ class Settings(BaseSettings):
     schedule: str = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
     timezone: str = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
     start_date: str = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
-    catchup: bool = Field(False, description="Run every missed night since `START_DATE` when the schedule comes back.")
+    catchup_mode: Literal["each", "newest"] = Field(
+        "newest",
+        description="After an outage: `each` missed night in order, or the `newest` alone, with the others' drops in "
+        "its window.",
+    )
     scheduled_from: str = Field(
         "",
         description="Scheduled runs of nights before this date are skipped. Made at first start: the date of that day.",
@@ -87,8 +104,46 @@ class Settings(BaseSettings):
         description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
     )
     require_success_marker: bool = Field(False, description="Read a drop only when it holds a `_SUCCESS` file.")
+    drop_settle_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="A drop whose files changed more recently may still be growing and waits; 0 to read it at once.",
+    )
+    as_known_on: str = Field(
+        "",
+        description="Read the versions of drops that had been delivered by the end of this day, `YYYY-MM-DD`, or by "
+        "this moment, `YYYY-MM-DDTHH:MM:SS+00:00`. Default: the newest there are.",
+    )
     eval_percent: int = Field(
         20, ge=1, le=50, description="Percent of the titles, by stable hash, kept for evaluation."
+    )
+
+    # Alarms: a night's drop beside the window. docs/decisions/0009-drop-alarms.md tells where the limits come from.
+    max_relabelled_share: Share = Field(
+        0.2,
+        description="Above this share of titles with another label than on an earlier night, or in the drop's earlier "
+        "version, the run stops.",
+    )
+    max_swap_evidence: float = Field(
+        0.1,
+        ge=0,
+        description="The run stops when the labels would read better by more than this, in nats a title, with two "
+        "of them swapped.",
+    )
+    max_class_mix_shift: Share = Field(
+        0.25, description="The run stops when the class mix is farther than this from that of the window."
+    )
+    max_not_portuguese_share: Share = Field(
+        0.1, description="Above this share of titles that are not Portuguese the run stops."
+    )
+    max_unseen_word_excess: Share = Field(
+        0.12,
+        description="The run stops when the share of words that the window has never seen is this far above what the "
+        "window itself leads to expect.",
+    )
+    expected_class_mix: Annotated[dict[str, float], NoDecode] = Field(
+        {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
+        description="What a first night, which has no window, is compared with; `none` to compare it with nothing.",
     )
 
     # Text, as the model sees it
@@ -108,6 +163,9 @@ class Settings(BaseSettings):
 
     # The run
     seed: int = Field(20220201, description="Seed of everything random.")
+    hyperparameters: Annotated[dict[str, bool | int | float], NoDecode] = Field(
+        {}, description='Those that differ from the defaults in modules/hyperparameters.py, as JSON: `{"epochs": 4}`.'
+    )
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
     beam_runner_args: Annotated[tuple[str, ...], NoDecode] = Field(
         (
@@ -166,6 +224,21 @@ class Settings(BaseSettings):
             raise ValueError("write code=label pairs separated by commas, such as 0=negative,1=neutral,2=positive")
         return {code.strip(): label.strip() for code, _, label in pairs}
 
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _parse_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'it is not JSON ({error}); write it as {{"epochs": 4}}') from None
+
+    @field_validator("expected_class_mix", mode="before")
+    @classmethod
+    def _parse_shares(cls, value: object) -> object:
+        return {} if value == "none" else cls._parse_codes(value)
+
     @field_validator("beam_runner_args", mode="before")
     @classmethod
     def _split_args(cls, value: object) -> object:
@@ -175,6 +248,16 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("as_known_on")
+    @classmethod
+    def _end_of_day(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        moment = datetime.fromisoformat(value)
+        if len(value) == len("YYYY-MM-DD"):
+            moment = datetime.combine(moment, time.max)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data["timezone"]))).isoformat()
 
     @field_validator("mlmd_password")
     @classmethod
@@ -204,6 +287,11 @@ class Settings(BaseSettings):
     def drop_rules(self) -> dict[str, Any]:
         """The settings that decide which rows of which drops are used, as HeadlineExampleGen takes them."""
         return self.model_dump(include=set(_DROP_RULES))
+
+    @property
+    def alarm_limits(self) -> dict[str, float]:
+        """The settings that decide which figures of a drop stop a run, as `alarms.Limits` takes them."""
+        return self.model_dump(include=set(_ALARM_LIMITS))
 
     @property
     def text_rules(self) -> dict[str, bool]:

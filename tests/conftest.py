@@ -40,7 +40,10 @@ def drop_rules() -> dict[str, Any]:
         "label_codes": {"0": "negative", "1": "neutral", "2": "positive"},
         "max_title_characters": 500,
         "require_success_marker": False,
+        "drop_settle_seconds": 0,
+        "as_known_on": "",
         "eval_percent": 20,
+        "expected_class_mix": {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
     }
 
 

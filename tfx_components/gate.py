@@ -5,6 +5,7 @@ It judges what HeadlineExampleGen and ExampleValidator recorded and changes noth
 
 import csv
 import io
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from tfx.types import BaseChannel, artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from tfx_components.headline_example_gen.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from tfx_components.headline_example_gen.component import Quarantine
 from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE
+from tfx_components.headline_example_gen.statistics import Figures
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class Executor(BaseExecutor):
         Args:
           input_dict: `examples`, `quarantine` and `anomalies`.
           output_dict: nothing.
-          exec_properties: `max_quarantined_share` and `min_headlines`, as the component takes them.
+          exec_properties: `max_quarantined_share`, `min_headlines` and `alarm_limits`, as the component takes them.
 
         Raises:
           BadDropError: the data are not fit to train on.
@@ -62,6 +65,7 @@ class Executor(BaseExecutor):
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
             *_judge_size(examples, int(exec_properties["min_headlines"])),
+            *find_alarms(read_figures(examples), Limits.from_dict(json.loads(exec_properties["alarm_limits"]))),
         ]
         if problems:
             raise BadDropError(
@@ -84,6 +88,7 @@ class DropGateSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "max_quarantined_share": ExecutionParameter(type=float),
         "min_headlines": ExecutionParameter(type=int),
+        "alarm_limits": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -94,7 +99,7 @@ class DropGateSpec(ComponentSpec):
 
 
 class DropGate(BaseComponent):
-    """Fails on anomalies, on too large a share of bad rows in the night's drop, and on too few headlines.
+    """Fails on anomalies, on too large a share of bad rows in the night's drop, on too few headlines, and on alarms.
 
     It has no outputs: make what must not run on bad data wait for it with `add_upstream_node`.
     """
@@ -109,6 +114,7 @@ class DropGate(BaseComponent):
         anomalies: BaseChannel,
         max_quarantined_share: float,
         min_headlines: int,
+        alarm_limits: dict[str, float],
     ) -> None:
         """Places the component in a pipeline.
 
@@ -118,15 +124,29 @@ class DropGate(BaseComponent):
           anomalies: from ExampleValidator, on all splits of `examples`.
           max_quarantined_share: of the rows of the night's own drop, in [0, 1].
           min_headlines: usable ones, in the whole window.
+          alarm_limits: the fields of `alarms.Limits`.
+
+        Raises:
+          ValueError: a limit is missing or unknown.
         """
+        Limits.from_dict(alarm_limits)
         spec = DropGateSpec(
             examples=examples,
             quarantine=quarantine,
             anomalies=anomalies,
             max_quarantined_share=float(max_quarantined_share),
             min_headlines=min_headlines,
+            alarm_limits=json.dumps(alarm_limits, sort_keys=True),
         )
         super().__init__(spec=spec)
+
+
+def read_figures(examples: Artifact) -> Figures:
+    """What HeadlineExampleGen recorded of the night's labels, words and language."""
+    properties = examples.mlmd_artifact.custom_properties
+    return Figures.from_properties(
+        {name: getattr(value, str(value.WhichOneof("value"))) for name, value in properties.items()}
+    )
 
 
 def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
@@ -148,37 +168,30 @@ def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> st
 
 
 def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Iterator[str]:
-    bad = examples.get_int_custom_property("night_rows_quarantined")
-    delivered = examples.get_int_custom_property("night_rows_in")
-    if bad <= max_share * delivered:
-        return
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
     with fileio.open(path, "rb") as file:
         rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
     night = examples.get_string_custom_property("night")
     rows = [row for row in rows if row["night"] == night]
-    reasons = Counter(row["reason"] for row in rows)
-    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-    lines = [
-        f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
-        f"{max_share:.1%} may be: {told}. All of them are in {path}; correct them and deliver a corrected drop. "
-        "The first:"
-    ]
-    lines += [
-        f"    {row['file']} line {row['line']}, {row['reason']}"
-        f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
-        for row in rows[:_BAD_ROWS_SHOWN]
-    ]
-    yield "\n".join(lines)
+    for problem in tell_quarantined(
+        examples.get_int_custom_property("night_rows_quarantined"),
+        examples.get_int_custom_property("night_rows_in"),
+        max_share,
+        Counter(row["reason"] for row in rows),
+    ):
+        lines = [f"{problem}. All of them are in {path}; correct them and deliver a corrected drop. The first:"]
+        lines += [
+            f"    {row['file']} line {row['line']}, {row['reason']}"
+            f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
+            for row in rows[:_BAD_ROWS_SHOWN]
+        ]
+        yield "\n".join(lines)
 
 
 def _judge_size(examples: Artifact, min_headlines: int) -> Iterator[str]:
-    used = examples.get_int_custom_property("rows_used")
-    if used < min_headlines:
-        yield (
-            f"only {used} usable headlines in the window of {examples.get_int_custom_property('nights')} nights, at "
-            f"least {min_headlines} are needed; deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
-        )
+    return tell_too_few(
+        examples.get_int_custom_property("rows_used"), examples.get_int_custom_property("nights"), min_headlines
+    )
 
 
 def _shorten(text: str) -> str:

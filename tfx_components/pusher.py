@@ -46,6 +46,10 @@ class PushError(RuntimeError):
     """A model could not be published; what was served before is untouched."""
 
 
+class ChampionChangedError(PushError):
+    """The model was compared with a champion that is no longer the one as of its night, so its blessing is stale."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """Where a model is served from now on, and why as this version."""
@@ -67,7 +71,8 @@ class Executor(stock_executor.Executor):
         """Publishes the model if all its blessings allow it, and records what was done and why.
 
         Args:
-          input_dict: `model`, `model_blessing` and `infra_blessing`.
+          input_dict: `model`, `model_blessing` (whose `champion_version` says what the model was compared with) and
+            `infra_blessing`.
           output_dict: `pushed_model` gains the custom properties `pushed` (1 or 0), `pushed_version`,
             `pushed_destination`, `night`, `model_id` and `reason`. Its folder stays empty: the Trainer keeps the model.
           exec_properties: `push_destination` (JSON of PushDestination) and `night`, `YYYY-MM-DD`.
@@ -83,16 +88,29 @@ class Executor(stock_executor.Executor):
         push.set_int_custom_property("model_id", artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
         refusal = find_refusal(input_dict)
         if refusal:
-            self._MarkNotPushed(push)
-            push.set_string_custom_property("reason", refusal)
-            logging.warning("Not pushed: %s", refusal)
+            self._refuse(push, refusal)
             return
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], destination)
-        publication = publish(Path(self.GetModelPath(input_dict)), Path(destination.filesystem.base_directory), night)
+        blessing = artifact_utils.get_single_instance(input_dict[MODEL_BLESSING_KEY])
+        try:
+            publication = publish(
+                Path(self.GetModelPath(input_dict)),
+                Path(destination.filesystem.base_directory),
+                night,
+                blessing.get_string_custom_property("champion_version"),
+            )
+        except ChampionChangedError as error:
+            self._refuse(push, str(error))
+            return
         self._MarkPushed(push, str(publication.path), str(publication.version))
         push.set_string_custom_property("reason", publication.reason)
         logging.info("Pushed: %s, in %s", publication.reason, publication.path)
+
+    def _refuse(self, push: types.Artifact, reason: str) -> None:
+        self._MarkNotPushed(push)
+        push.set_string_custom_property("reason", reason)
+        logging.warning("Not pushed: %s", reason)
 
 
 class HeadlinePusherSpec(standard_component_specs.PusherSpec):
@@ -154,7 +172,7 @@ def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
     return ""
 
 
-def publish(model_path: Path, serving_dir: Path, night: date) -> Publication:
+def publish(model_path: Path, serving_dir: Path, night: date, champion_version: str = "") -> Publication:
     """Makes a model appear, complete, as the night's version in the serving directory.
 
     The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
@@ -164,11 +182,13 @@ def publish(model_path: Path, serving_dir: Path, night: date) -> Publication:
       model_path: a SavedModel.
       serving_dir: made if missing.
       night: the night the model was trained for.
+      champion_version: what the model was compared with; empty if there was no champion.
 
     Returns:
       The version now holding the model.
 
     Raises:
+      ChampionChangedError: an earlier night has a greater version by now than the one the model was compared with.
       PushError: the disk is full, the folder may not be written, or the night has used up its revisions.
     """
     number = int(f"{night:%Y%m%d}")
@@ -178,6 +198,7 @@ def publish(model_path: Path, serving_dir: Path, night: date) -> Publication:
             for abandoned in serving_dir.glob(f"{_INCOMING}*"):
                 shutil.rmtree(abandoned)
             served = sorted(int(path.name) for path in serving_dir.iterdir() if path.name.isdecimal())
+            _check_champion(served, number, champion_version, serving_dir)
             mine = [version for version in served if version // REVISIONS == number]
             if mine and hash_model(serving_dir / str(mine[-1])) == hash_model(model_path):
                 version = mine[-1]
@@ -193,6 +214,21 @@ def publish(model_path: Path, serving_dir: Path, night: date) -> Publication:
     if served and served[-1] > version:
         reason += f"; the newer {served[-1]} keeps serving"
     return Publication(version, serving_dir / str(version), reason)
+
+
+def _check_champion(served: list[int], number: int, champion_version: str, serving_dir: Path) -> None:
+    """Compares the champion of the verdict with what is published now, while nobody else can publish.
+
+    Only a greater version means that the champion has changed: older ones may have been cleaned up meanwhile.
+    """
+    earlier = [version for version in served if version // REVISIONS < number]
+    if earlier and earlier[-1] > int(champion_version or 0):
+        compared = f"champion {champion_version}" if champion_version else "no champion"
+        raise ChampionChangedError(
+            f"refused: the model was compared with {compared}, but the champion as of its night is {earlier[-1]} by "
+            f"now; run the night again to compare it with that one (if lineage knows no push of {earlier[-1]}, clear "
+            f"the Pusher of its night, or move it out of {serving_dir})"
+        )
 
 
 @contextlib.contextmanager

@@ -3,7 +3,19 @@
 psycopg2 and SQL only: no tfx, tensorflow, airflow or ml_metadata here.
 """
 
+from retraining.lineage.artifacts import ArtifactRecord, RunArtifacts, artifacts_of_run
 from retraining.lineage.connection import LineageError, connect
 from retraining.lineage.reports import Check, NightReport, nights, run_report, runs_of_night
 
-__all__ = ["Check", "LineageError", "NightReport", "connect", "nights", "run_report", "runs_of_night"]
+__all__ = [
+    "ArtifactRecord",
+    "Check",
+    "LineageError",
+    "NightReport",
+    "RunArtifacts",
+    "artifacts_of_run",
+    "connect",
+    "nights",
+    "run_report",
+    "runs_of_night",
+]

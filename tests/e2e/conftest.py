@@ -1,8 +1,10 @@
-"""A whole service of its own: its state, its ports, its drops; started once, stopped whatever happens."""
+"""Whole services of their own: state, ports, drops; each started once, stopped whatever happens."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from driving import REAL_DROPS, Service, free_port
@@ -11,16 +13,15 @@ from retraining.samples import write_samples
 from retraining.settings import Settings
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    # A space in the path, since a checkout may have one.
-    place = tmp_path_factory.mktemp("a service")
+@contextmanager
+def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service]:
+    """A service in `place` with the drops of so many nights; `settings` by the names of their variables."""
     drops = place / "drops"
     if REAL_DROPS.is_dir():
-        for night in sorted(REAL_DROPS.iterdir())[:4]:
+        for night in sorted(REAL_DROPS.iterdir())[:nights]:
             shutil.copytree(night, drops / night.name)
     else:
-        write_samples(drops, nights=4)
+        write_samples(drops, nights=nights)
     ports = {
         name.upper(): str(free_port())
         for name in Settings.model_fields
@@ -33,7 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "STATE_DIR": str(place / "state"),
             "DROPS_DIR": str(drops),
             "RETRY_DELAY_SECONDS": "1",
-            "MAX_QUARANTINED_SHARE": "0.5",
+            **settings,
         }
     )
     try:
@@ -41,3 +42,26 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
     finally:
         service("down", check=False)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    # A space in the path, since a checkout may have one.
+    with start_service(tmp_path_factory.mktemp("a service"), 4, MAX_QUARANTINED_SHARE="0.5") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Twelve nights, small training and a bar so low that every model is pushed: what is tested is time."""
+    with start_service(
+        tmp_path_factory.mktemp("twelve nights"),
+        12,
+        HYPERPARAMETERS='{"epochs": 1, "min_steps": 30, "refit": false}',
+        MIN_ACCURACY="0.1",
+        MIN_MACRO_F1="0.05",
+        MAX_ACCURACY_DROP="1",
+        MAX_MACRO_F1_DROP="1",
+        RETRIES="0",
+    ) as service:
+        yield service

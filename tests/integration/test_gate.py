@@ -1,7 +1,11 @@
 """DropGate: what stops a run, and what its message tells."""
 
+import csv
+import json
 import logging
+import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +21,14 @@ from tfx.v1.components import ExampleValidator, ImportSchemaGen, StatisticsGen
 
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.gate import BadDropError, DropGate, Executor
+from tfx_components.headline_example_gen.alarms import Limits, find_alarms
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.executor import Executor as ExampleGenExecutor
+from tfx_components.headline_example_gen.rules import Rules
+from tfx_components.headline_example_gen.window import read_window
 
 Deliver = Callable[..., Path]
+LIMITS = Settings.from_env().alarm_limits
 GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))
 BAD = "".join(f"Título ruim {number},bom\n" for number in range(5)) + ",neutral\n"
 
@@ -41,7 +49,11 @@ class Night(NamedTuple):
         Executor().Do(
             {"examples": [self.examples], "quarantine": [self.quarantine], "anomalies": [self.anomalies]},
             {},
-            {"max_quarantined_share": max_quarantined_share, "min_headlines": min_headlines},
+            {
+                "max_quarantined_share": max_quarantined_share,
+                "min_headlines": min_headlines,
+                "alarm_limits": json.dumps(LIMITS),
+            },
         )
 
     def complaint(self, **limits: Any) -> str:
@@ -63,7 +75,7 @@ def ingest(drops_dir: Path, tmp_path: Path, drop_rules: dict[str, Any]) -> Calla
         made.anomalies.splits = ["train", "eval"]
         for split in made.anomalies.splits:
             folder = Path(get_split_uri([made.anomalies], split))
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "SchemaDiff.pb").touch()
         return made
 
@@ -136,6 +148,40 @@ def test_every_anomaly_and_every_other_problem_is_in_the_message(
     assert "quarantined, 5.9%" in complaint and "only 95 usable" in complaint
 
 
+def relabel(source: Path, target: Path, changes: dict[str, str]) -> None:
+    with source.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        header, *rows = csv.reader(file)
+    target.parent.mkdir(exist_ok=True)
+    with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows([header, *([row[0], changes.get(row[1], row[1]), *row[2:]] for row in rows)])
+
+
+def test_swapped_label_codes_stop_the_run_until_they_are_corrected(
+    drops_dir: Path, twelve_nights: Path, ingest: Callable[[str], Night]
+) -> None:
+    for number in range(1, 8):
+        shutil.copytree(twelve_nights / f"2022-02-{number:02}", drops_dir / f"2022-02-{number:02}")
+    right, delivered = (folder / "2022-02-07" / "headlines.csv" for folder in (twelve_nights, drops_dir))
+    swap = {"negative": "positive", "positive": "negative"}
+    relabel(right, delivered, swap)
+    assert "- the labels negative and positive look swapped: " in ingest("2022-02-07").complaint()
+    # Many labels change, but for the better.
+    relabel(right, delivered.parent / "v2" / "headlines.csv", {})
+    ingest("2022-02-07").judge()
+    # And now for the worse again: the same titles with other labels than in the earlier version.
+    relabel(right, delivered.parent / "v3" / "headlines.csv", swap)
+    complaint = ingest("2022-02-07").complaint()
+    assert "titles seen before (in the window, or in the earlier version of this drop) have another label" in complaint
+    assert "negative->positive" in complaint and complaint.count("the labels negative and positive look swapped") == 2
+
+
+def test_none_of_the_twelve_nights_raises_an_alarm(twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
+    limits = Limits.from_dict(LIMITS)
+    for number in range(1, 13):
+        window = read_window(twelve_nights, date(2022, 2, number), Rules.from_dict(drop_rules))
+        assert list(find_alarms(window.figures, limits)) == [], number
+
+
 @pytest.mark.parametrize("content", [GOOD, "Vento,bom\n,neutral\n"], ids=["good", "nothing usable"])
 def test_behind_statistics_and_validator_the_gate_decides(
     tmp_path: Path, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any], content: str
@@ -152,6 +198,7 @@ def test_behind_statistics_and_validator_the_gate_decides(
         anomalies=validator.outputs["anomalies"],
         max_quarantined_share=0.05,
         min_headlines=10,
+        alarm_limits=LIMITS,
     )
     pipeline = Pipeline(
         "gate",

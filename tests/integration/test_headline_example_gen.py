@@ -2,7 +2,10 @@
 
 import csv
 import json
+import shutil
+import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +21,13 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import Examples
 
 from retraining.settings import Settings
+from tfx_components.gate import read_figures
 from tfx_components.headline_example_gen import window
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
-from tfx_components.headline_example_gen.driver import take_fingerprint
+from tfx_components.headline_example_gen.driver import ChangedDropError, hash_window
 from tfx_components.headline_example_gen.executor import Executor
+from tfx_components.headline_example_gen.rules import Rules
+from tfx_components.headline_example_gen.window import fingerprint
 
 Deliver = Callable[..., Path]
 RECORDS = "data_tfrecord-00000-of-00001.gz"
@@ -85,7 +91,7 @@ def test_the_records_hold_title_label_night_and_weight(deliver: Deliver, run: Ru
     deliver("2022-02-01", FIRST_NIGHT)
     deliver("2022-02-04", "Eleição no Pará,0\n")
     examples = run("2022-02-04").examples
-    assert examples.splits == ["train", "eval"]
+    assert examples.splits == ["train", "eval", "fresh"]
     assert examples_utils.get_payload_format_string(examples) == "FORMAT_TF_EXAMPLE"
     # `test_window` fixes the split of each of these titles.
     assert read_split(examples, "train") == [
@@ -96,6 +102,28 @@ def test_the_records_hold_title_label_night_and_weight(deliver: Deliver, run: Ru
         {"title": "Chove", "sentiment": "negative", "night": "2022-02-01", "weight": 0.5},
         {"title": "Eleição no Pará", "sentiment": "negative", "night": "2022-02-04", "weight": 1.0},
     ]
+
+
+def test_fresh_are_the_headlines_for_evaluation_that_no_earlier_night_had(deliver: Deliver, run: Run) -> None:
+    deliver("2022-02-01", FIRST_NIGHT)
+    # `Chove` is known, `Sol` is for training.
+    deliver("2022-02-02", "chove,negative\nSol,1\nEleição no Pará,0\n")
+    examples = run("2022-02-02").examples
+    assert [row["title"] for row in read_split(examples, "fresh")] == ["Eleição no Pará"]
+    assert "Eleição no Pará" in [row["title"] for row in read_split(examples, "eval")]
+    assert examples.get_int_custom_property("fresh_rows") == 1
+    assert examples.get_int_custom_property("rows_used") == sum(
+        examples.get_int_custom_property(f"{split}_rows") for split in ("train", "eval")
+    )
+
+
+def test_lineage_keeps_the_figures_of_every_night(run: Run, twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
+    examples = run("2022-02-05", drops_dir=twelve_nights).examples
+    figures = read_figures(examples)
+    rules = Rules.from_dict(drop_rules)
+    assert figures == window.read_window(twelve_nights, date(2022, 2, 5), rules).figures
+    assert figures.titles > 300 and sum(figures.classes.values()) == figures.titles
+    assert 0 < (figures.class_mix_shift or 0) < 0.2 and 0 < (figures.unseen_word_share or 0) < 0.3
 
 
 def test_without_a_half_life_all_nights_weigh_the_same(deliver: Deliver, run: Run) -> None:
@@ -268,19 +296,65 @@ def test_a_row_that_gets_lost_fails_the_run(deliver: Deliver, run: Run, monkeypa
 def test_the_fingerprint_changes_with_any_drop_of_the_window_and_no_other(
     drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
 ) -> None:
-    def fingerprint() -> str:
+    def take() -> str:
         rules = {**drop_rules, "window_nights": 2}
-        return take_fingerprint(HeadlineExampleGen(str(drops_dir), "2022-02-03", rules).exec_properties)
+        return fingerprint(hash_window(HeadlineExampleGen(str(drops_dir), "2022-02-03", rules).exec_properties))
 
-    assert fingerprint() == ""
+    assert take() == fingerprint([])
     for night in ("2022-02-01", "2022-02-02", "2022-02-03", "2022-02-04"):
         deliver(night, FIRST_NIGHT)
-    first = fingerprint()
+    first = take()
     deliver("2022-02-01", "Lua,1\n")
     deliver("2022-02-04", "Lua,1\n")
-    assert fingerprint() == first != ""
+    assert take() == first != fingerprint([])
     deliver("2022-02-02", "Lua,1\n", "v2/headlines.csv")
-    assert fingerprint() != first
+    assert take() != first
+
+
+def test_a_drop_that_arrives_while_the_window_is_read_fails_the_run(
+    drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
+) -> None:
+    deliver("2022-02-02", FIRST_NIGHT)
+    properties = HeadlineExampleGen(str(drops_dir), "2022-02-02", drop_rules).exec_properties
+    seen = fingerprint(hash_window(properties))
+    deliver("2022-02-01", "Lua,1\n")
+    with pytest.raises(ValueError, match="changed or arrived while it was read; run the night again"):
+        Executor().Do({}, {}, {**properties, "fingerprint": seen})
+
+
+def test_under_airflow_s_launcher_a_version_that_changed_after_its_use_fails_the_run(
+    settings: Settings, tmp_path: Path, deliver: Deliver, drop_rules: dict[str, Any]
+) -> None:
+    """Also in the window of another night, and in a folder whose name SQL and MLMD would trip over."""
+    drops_dir = tmp_path / "drops"
+
+    def run(night: str, drops_dir: Path = drops_dir) -> Artifact:
+        node = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=drop_rules)
+        return launch(settings, node, f"run of {night} at {time.time_ns()}").output_dict["examples"][0]
+
+    file = deliver("2022-02-01", FIRST_NIGHT)
+    deliver("2022-02-02", "Lua,1\n")
+    awkward = tmp_path / 'it\'s "100%"'
+    shutil.copytree(drops_dir, awkward)
+    first = run("2022-02-01")
+    before = json.loads(first.get_string_custom_property("drop:2022-02-01"))["sha256"]
+    run("2022-02-02")
+    run("2022-02-01", awkward)
+    original = file.read_bytes()
+    for place in (drops_dir, awkward):
+        (place / "2022-02-01" / "headlines.csv").write_bytes(original.replace(b"positive", b"negative"))
+        with pytest.raises(ChangedDropError) as caught:
+            run("2022-02-02", place)
+        now = hash_window(HeadlineExampleGen(str(place), "2022-02-01", drop_rules).exec_properties)[0][1]
+        assert str(caught.value).startswith(
+            "version 1 of the drop of night 2022-02-01 was changed after the run of night 2022-02-01 had used it: "
+            f"its SHA-256 was {before} and is {now} now."
+        )
+        assert "retraining drop FILE --night 2022-02-01 --correct" in str(caught.value)
+    file.write_bytes(original)
+    deliver("2022-02-01", "Lua,1\n", "v2/headlines.csv")
+    run("2022-02-01")
+    run("2022-02-02")
 
 
 def test_under_airflow_s_launcher_a_cached_run_notices_a_corrected_drop(
@@ -305,9 +379,13 @@ def test_it_runs_under_local_dag_runner(
     deliver("2022-02-01", FIRST_NIGHT)
     node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
     connection = sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite"))
-    LocalDagRunner().run(
-        Pipeline(NAME, str(tmp_path / "root"), components=[node], metadata_connection_config=connection)
-    )
+
+    def run_it() -> None:
+        LocalDagRunner().run(
+            Pipeline(NAME, str(tmp_path / "root"), components=[node], metadata_connection_config=connection)
+        )
+
+    run_it()
     with Metadata(connection) as metadata:
         [examples] = metadata.store.get_artifacts_by_type("Examples")
         [quarantine] = metadata.store.get_artifacts_by_type("Quarantine")
@@ -315,3 +393,6 @@ def test_it_runs_under_local_dag_runner(
     assert examples.custom_properties["rows_used"].int_value == 3
     assert (Path(quarantine.uri) / "quarantine.csv").is_file()
     assert len(execution.custom_properties["fingerprint"].string_value) == 64
+    deliver("2022-02-01", FIRST_NIGHT + "Vento,2\n")
+    with pytest.raises(ChangedDropError, match="version 1 of the drop of night 2022-02-01 was changed after"):
+        run_it()

@@ -40,12 +40,15 @@ def versions(serving_dir: Path) -> list[str]:
     return sorted(path.name for path in serving_dir.iterdir() if path.name != ".push.lock")
 
 
-def push(model_path: Path, serving_dir: Path, tmp_path: Path, night: str = "2022-02-05", **blessed: int) -> Artifact:
+def push(
+    model_path: Path, serving_dir: Path, tmp_path: Path, night: str = "2022-02-05", champion: str = "", **blessed: int
+) -> Artifact:
     model, verdict, infra, pushed = Model(), ModelBlessing(), InfraBlessing(), PushedModel()
     model.uri, model.id = str(model_path.parent), 42
     pushed.uri = str(tmp_path / "pushed")
     verdict.uri, infra.uri = "verdict", "infra"
     verdict.set_int_custom_property("blessed", blessed.get("verdict", 1))
+    verdict.set_string_custom_property("champion_version", champion)
     verdict.set_string_custom_property("reason", "refused: accuracy 0.571 is below its floor 0.600")
     infra.set_int_custom_property("blessed", blessed.get("infra", 1))
     infra.set_string_custom_property("reason", "refused: predict_text, emoji: no answer within 5 s")
@@ -139,7 +142,30 @@ def test_an_older_night_is_pushed_below_the_newer_one_and_says_so(
 
 def test_the_same_model_on_the_next_night_is_that_nights_version(model_path: Path, serving_dir: Path) -> None:
     publish(model_path, serving_dir, NIGHT)
-    assert publish(model_path, serving_dir, date(2022, 2, 6)).reason == "pushed as 2022020601"
+    assert publish(model_path, serving_dir, date(2022, 2, 6), "2022020501").reason == "pushed as 2022020601"
+
+
+def test_a_model_that_was_compared_with_an_outdated_champion_is_refused_with_the_reason(
+    model_path: Path, other_path: Path, serving_dir: Path, tmp_path: Path
+) -> None:
+    publish(model_path, serving_dir, date(2022, 2, 3))
+    publish(other_path, serving_dir, date(2022, 2, 3))
+    for champion in ("", "2022020301"):
+        pushed = push(model_path, serving_dir, tmp_path, champion=champion)
+        assert pushed.get_int_custom_property("pushed") == 0
+        reason = pushed.get_string_custom_property("reason")
+        assert reason.startswith(f"refused: the model was compared with {f'champion {champion}' if champion else 'no'}")
+        assert "the champion as of its night is 2022020302 by now; run the night again" in reason
+    assert versions(serving_dir) == ["2022020301", "2022020302"]
+    assert push(model_path, serving_dir, tmp_path, champion="2022020302").get_int_custom_property("pushed") == 1
+
+
+def test_neither_a_later_night_nor_a_champion_that_was_cleaned_up_makes_a_comparison_outdated(
+    model_path: Path, other_path: Path, serving_dir: Path
+) -> None:
+    publish(model_path, serving_dir, date(2022, 2, 12))
+    assert publish(model_path, serving_dir, NIGHT, "2022020302").version == 2022020501
+    assert publish(other_path, serving_dir, NIGHT, "2022020302").version == 2022020502
 
 
 def test_a_night_with_no_revision_left_is_refused(model_path: Path, other_path: Path, serving_dir: Path) -> None:
@@ -163,7 +189,7 @@ def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
     publish(model_path, serving_dir, NIGHT)
     request.getfixturevalue("small_disk")
     with pytest.raises(PushError) as caught:
-        publish(other_path, serving_dir, date(2022, 2, 6))
+        publish(other_path, serving_dir, date(2022, 2, 6), "2022020501")
     assert str(serving_dir) in str(caught.value)
     assert os.strerror(errno.EFBIG) in str(caught.value)
     assert "free space" in str(caught.value)

@@ -1,7 +1,9 @@
 """The contract of a drop: which files of which version are read, and what makes one unreadable as a whole."""
 
+import os
+import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,66 @@ def test_the_success_marker_is_honoured_when_asked_for(drops_dir: Path, deliver:
     assert problem is not None and "has no _SUCCESS file" in problem and "REQUIRE_SUCCESS_MARKER" in problem
     deliver("2022-02-01", b"", "_SUCCESS")
     assert find_problem(str(drops_dir), "2022-02-01", require_success_marker=True) is None
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, times=(time.time() - seconds,) * 2)
+
+
+def test_a_file_that_changed_a_moment_ago_waits_until_it_is_left_alone(drops_dir: Path, deliver: Deliver) -> None:
+    age(deliver("2022-02-01", ROW, "a.csv"), 3600)
+    newest = deliver("2022-02-01", ROW, "b.csv")
+    age(newest, 3)
+    problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
+    assert problem is not None and "2022-02-01 changed 3 s ago and may still be growing" in problem
+    assert "left alone for 10 s" in problem and "_SUCCESS" in problem
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=0) is None
+    age(newest, 11)
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+
+
+def test_a_success_marker_ends_the_wait_at_once(drops_dir: Path, deliver: Deliver) -> None:
+    deliver("2022-02-01", ROW)
+    deliver("2022-02-01", b"", "_SUCCESS")
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+
+
+def test_a_growing_correction_does_not_hide_the_version_before_it(drops_dir: Path, deliver: Deliver) -> None:
+    age(deliver("2022-02-01", ROW), 3600)
+    deliver("2022-02-01", ROW, "v2/headlines.csv")
+    assert find_version(drops_dir, NIGHT, settle_seconds=10).number == 1
+    assert find_version(drops_dir, NIGHT).number == 2
+
+
+def test_a_clock_that_is_far_ahead_makes_nobody_wait(drops_dir: Path, deliver: Deliver) -> None:
+    age(deliver("2022-02-01", ROW), -3600)
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+
+
+def test_whoever_asks_waits_while_the_files_grow_but_not_for_a_drop_that_is_not_there(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    deliver("2022-02-01", ROW)
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=0.2, wait_while_growing=True) is None
+    started = time.monotonic()
+    assert find_problem(str(drops_dir), "2022-02-02", settle_seconds=30, wait_while_growing=True) is not None
+    assert time.monotonic() - started < 5
+
+
+def test_a_past_day_sees_the_versions_that_had_been_delivered_then(drops_dir: Path, deliver: Deliver) -> None:
+    def known(day: int) -> int:
+        return find_version(drops_dir, NIGHT, known_by=datetime(2022, 2, day, tzinfo=UTC)).number
+
+    noon = datetime(2022, 2, 1, 12, tzinfo=UTC).timestamp()
+    os.utime(deliver("2022-02-01", ROW), times=(noon, noon))
+    # Of a version that says when it was delivered, the times of its files count for nothing.
+    deliver("2022-02-01", ROW, "v2/headlines.csv")
+    deliver("2022-02-01", b'{"delivered": "2022-02-03T12:00:00+00:00"}', "v2/_SUCCESS")
+    deliver("2022-02-01", ROW, "v3/headlines.csv")
+    assert [known(day) for day in (2, 3, 4)] == [1, 1, 2]
+    assert find_version(drops_dir, NIGHT).number == 3
+    with pytest.raises(DropError, match=r"not complete as known on 2022-02-01 00:00 UTC: .*version 1 was delivered at"):
+        known(1)
 
 
 @pytest.mark.parametrize(

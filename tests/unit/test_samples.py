@@ -1,5 +1,6 @@
 """The sample drops: the same every time, with what real deliveries have."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from retraining.samples import write_samples
+from tfx_components.headline_example_gen.drop import find_problem
 from tfx_components.headline_example_gen.quarantine import Reason
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import Window, check_nothing_lost, read_window
@@ -19,7 +21,10 @@ RULES = Rules(
     label_codes={},
     max_title_characters=500,
     require_success_marker=False,
+    drop_settle_seconds=0,
+    as_known_on="",
     eval_percent=20,
+    expected_class_mix={"negative": 0.23, "neutral": 0.71, "positive": 0.06},
 )
 
 
@@ -36,7 +41,7 @@ def window(samples: Path) -> Window:
 
 
 def contents(folder: Path) -> list[tuple[str, bytes]]:
-    return [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.rglob("*.csv"))]
 
 
 def share(window: Window, label: str, first: int, last: int) -> float:
@@ -52,6 +57,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(samples: Pat
     assert contents(tmp_path / "other") != contents(samples)
 
 
+def test_every_night_is_marked_as_whole_so_that_nothing_waits_for_it_to_settle(samples: Path) -> None:
+    assert find_problem(str(samples), "2022-02-12", settle_seconds=3600) is None
+
+
 def test_fewer_nights_are_the_first_of_more(samples: Path, tmp_path: Path) -> None:
     write_samples(tmp_path, nights=3)
     assert contents(tmp_path) == contents(samples)[:3]
@@ -60,8 +69,7 @@ def test_fewer_nights_are_the_first_of_more(samples: Path, tmp_path: Path) -> No
 def test_writing_again_completes_what_is_missing_and_leaves_the_rest(samples: Path, tmp_path: Path) -> None:
     files = write_samples(tmp_path, nights=3)
     files[0].write_text("title,sentiment\nmine,neutral\n")
-    files[1].unlink()
-    files[1].parent.rmdir()
+    shutil.rmtree(files[1].parent)
     (tmp_path / ".2022-02-02.tmp").mkdir()
     (tmp_path / ".2022-02-02.tmp" / "headlines.csv").write_text("cut off")
     assert write_samples(tmp_path, nights=3) == files

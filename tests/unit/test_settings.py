@@ -89,3 +89,14 @@ def test_settings_do_not_show_secrets_and_do_not_change(monkeypatch: pytest.Monk
 
 def test_every_setting_is_documented() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_past_day_ends_where_the_schedule_lives() -> None:
+    def known_on(text: str) -> str:
+        return Settings.from_env(as_known_on=text, timezone="America/Sao_Paulo").as_known_on
+
+    assert known_on("") == ""
+    assert known_on("2022-02-01") == "2022-02-01T23:59:59.999999-03:00"
+    assert known_on("2022-02-01T12:00:00+00:00") == "2022-02-01T12:00:00+00:00"
+    with pytest.raises(SettingsError, match="AS_KNOWN_ON='yesterday'"):
+        known_on("yesterday")

@@ -31,7 +31,10 @@ RULES = Rules(
     label_codes={"0": "negative", "1": "neutral", "2": "positive"},
     max_title_characters=60,
     require_success_marker=False,
+    drop_settle_seconds=0,
+    as_known_on="",
     eval_percent=20,
+    expected_class_mix={"negative": 0.23, "neutral": 0.71, "positive": 0.06},
 )
 
 
@@ -73,6 +76,17 @@ def test_missing_nights_are_allowed_up_to_the_limit_and_said(
     with pytest.raises(DropError, match="2022-02-03") as caught:
         read_window(drops_dir, day(4), replace(RULES, max_missing_nights=0))
     assert "MAX_MISSING_NIGHTS" in str(caught.value)
+
+
+def test_a_night_that_was_not_known_then_is_missing(drops_dir: Path, deliver: Deliver) -> None:
+    deliver_nights(deliver, 1, 2, 3)
+    for number, delivered in ((1, 1), (2, 9), (3, 3)):
+        moment = f'{{"delivered": "2022-02-0{delivered}T12:00:00+00:00"}}'
+        deliver(day(number).isoformat(), moment.encode(), "_SUCCESS")
+    then = replace(RULES, as_known_on="2022-02-03T23:59:59+00:00")
+    assert nights_read(drops_dir, day(3), then) == [1, 3]
+    assert read_window(drops_dir, day(3), then).missing == (day(2),)
+    assert nights_read(drops_dir, day(3), RULES) == [1, 2, 3]
 
 
 def test_all_so_far_counts_missing_nights_too(drops_dir: Path, deliver: Deliver) -> None:

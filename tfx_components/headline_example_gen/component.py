@@ -49,8 +49,8 @@ class HeadlineExampleGen(BaseComponent):
     It succeeds however many rows are bad, so that the quarantine is never lost: DropGate is what stops a run. It fails
     when a drop of the window cannot be read as a whole, and when a row is unaccounted for.
 
-    Outputs: `examples` with the splits `train` and `eval` of gzipped tf.Examples (title, sentiment, night, weight),
-    and `quarantine`.
+    Outputs: `examples` with the splits `train` and `eval` of gzipped tf.Examples (title, sentiment, night, weight), and
+    `fresh`, the part of `eval` that no earlier night had; and `quarantine`.
     """
 
     SPEC_CLASS = HeadlineExampleGenSpec

@@ -1,20 +1,35 @@
-"""Tells TFX's cache what the window of a night holds, so that a corrected drop is never taken for the earlier one.
+"""Tells TFX's cache what the window of a night holds, and stops a run whose drops were changed after they were used.
 
 Nothing but that: a drop that cannot be read is the executor's to report.
 """
 
 import hashlib
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import ListOptions, OrderByField
 from tfx.dsl.components.base import base_driver
+from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 
-from tfx_components.headline_example_gen.drop import DropError, find_version, parse_night
+from tfx_components.headline_example_gen.drop import DropError, DropVersion, hash_files, parse_night
 from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import choose_earlier_nights
+from tfx_components.headline_example_gen.window import find_versions, fingerprint
+
+DROPS_DIR_PROPERTY = "drops_dir"
+# Quotes do not survive MLMD's translation to SQL: `_` stands for any one character.
+_UNSAFE_IN_QUERY = re.compile(r"[^A-Za-z0-9/.,:{} -]")
+
+Contents = list[tuple[DropVersion, str]]
+
+
+class ChangedDropError(DropError):
+    """A version of a drop is not what it was when an earlier run used it."""
 
 
 class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
@@ -28,27 +43,70 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
         """Called by the launcher that runs under Airflow."""
-        return {**exec_properties, "fingerprint": take_fingerprint(exec_properties)}
+        return {**exec_properties, "fingerprint": self._look(exec_properties)}
 
     def run(self, execution_info: ExecutionInfo) -> driver_output_pb2.DriverOutput:
         """Called by the launcher that runs under LocalDagRunner."""
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties["fingerprint"].string_value = take_fingerprint(execution_info.exec_properties)
+        output.exec_properties["fingerprint"].string_value = self._look(execution_info.exec_properties)
         return output
 
+    def _look(self, exec_properties: dict[str, Any]) -> str:
+        contents = hash_window(exec_properties)
+        with self._metadata_handle as metadata:
+            refuse_changed_drops(metadata, exec_properties["drops_dir"], contents)
+        return fingerprint(contents) if contents else ""
 
-def take_fingerprint(exec_properties: dict[str, Any]) -> str:
-    """Hash of the names and bytes of all files in the window; empty when they cannot all be found and read."""
-    drops_dir = Path(exec_properties["drops_dir"])
+
+def hash_window(exec_properties: dict[str, Any]) -> Contents:
+    """The versions that a run reads and their content hashes; empty when they cannot all be found and read."""
     rules = Rules.from_json(exec_properties["rules"])
-    digest = hashlib.sha256()
     try:
-        night = parse_night(exec_properties["night"])
-        earlier, _ = choose_earlier_nights(drops_dir, night, rules)
-        for other in [*earlier, night]:
-            for path in find_version(drops_dir, other, rules.require_success_marker).files:
-                digest.update(f"{path.relative_to(drops_dir)}\0".encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        versions, _ = find_versions(Path(exec_properties["drops_dir"]), parse_night(exec_properties["night"]), rules)
+        return [
+            (
+                version,
+                hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files),
+            )
+            for version in versions
+        ]
     except (DropError, OSError):
-        return ""
-    return digest.hexdigest()
+        return []
+
+
+def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[tuple[DropVersion, str]]) -> None:
+    """Checks that every version is, byte for byte, what it was when it was first used from this drops folder.
+
+    Raises:
+      ChangedDropError: one or more are not.
+    """
+    problems = []
+    for version, sha256 in contents:
+        name = f"drop:{version.night}"
+        as_recorded = json.dumps({"version": version.number}).removesuffix("}") + ","
+        used = metadata.store.get_artifacts(
+            list_options=ListOptions(
+                filter_query=(
+                    f"type = 'Examples' AND custom_properties.`{name}`.string_value "
+                    f"LIKE '{_pattern(as_recorded)}%' "
+                    f"AND custom_properties.{DROPS_DIR_PROPERTY}.string_value LIKE '{_pattern(drops_dir)}'"
+                ),
+                order_by=OrderByField.ID,
+                is_asc=True,
+                limit=1,
+            )
+        )
+        if used and (before := json.loads(used[0].custom_properties[name].string_value)["sha256"]) != sha256:
+            night = used[0].custom_properties["night"].string_value
+            problems.append(
+                f"version {version.number} of the drop of night {version.night} was changed after the run of night "
+                f"{night} had used it: its SHA-256 was {before} and is {sha256} now. A version never changes: put its "
+                "files back as they were, and deliver the correction as a version of its own with "
+                f"`retraining drop FILE --night {version.night} --correct`"
+            )
+    if problems:
+        raise ChangedDropError("; ".join(problems))
+
+
+def _pattern(text: str) -> str:
+    return _UNSAFE_IN_QUERY.sub("_", text)

@@ -1,23 +1,33 @@
 """The contract of a drop: where a night's files lie, which version of them counts, and when they are complete.
 
-Standard library only, and no look inside a file: `rows` reads them.
+Standard library only, and no look inside a CSV file: `rows` reads them.
 """
 
+import hashlib
+import json
 import logging
 import re
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 SUCCESS_MARKER = "_SUCCESS"
+# How often a caller that waits looks again at files that keep growing.
+_LOOKS_WHILE_GROWING = 6
 _NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CORRECTION = re.compile(r"v([2-9]|[1-9]\d+)")
 
 
 class DropError(ValueError):
     """A drop cannot be used as a whole; the message says what is wrong, where, and what to do."""
+
+
+class GrowingDropError(DropError):
+    """A drop is complete but for its age: its files changed a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,55 +74,143 @@ def list_nights(drops_dir: Path) -> list[date]:
     return sorted(nights)
 
 
-def find_version(drops_dir: Path, night: date, require_success_marker: bool = False) -> DropVersion:
+def list_versions(drops_dir: Path, night: date) -> list[tuple[int, Path]]:
+    """The number and folder of each version of a night that has a folder, complete or not, newest first.
+
+    Raises:
+      DropError: the night has no folder, or it cannot be read.
+    """
+    folder = drops_dir / night.isoformat()
+    try:
+        corrections = [
+            (int(match[1]), path) for path in folder.iterdir() if (match := _CORRECTION.fullmatch(path.name))
+        ]
+    except FileNotFoundError:
+        raise DropError(f"night {night} has no drop: {folder} does not exist; deliver {folder}/headlines.csv") from None
+    except OSError as error:
+        raise _unreadable(night, error) from None
+    return sorted([(1, folder), *corrections], reverse=True)
+
+
+def find_version(
+    drops_dir: Path,
+    night: date,
+    require_success_marker: bool = False,
+    settle_seconds: float = 0,
+    known_by: datetime | None = None,
+) -> DropVersion:
     """The newest complete version of a night's drop.
 
-    A correction that is still being delivered (no CSV file yet, or no marker) does not hide the version before it.
+    A correction that is still being delivered (no CSV file yet, or no marker, or a file that changed a moment ago) does
+    not hide the version before it.
 
     Args:
       drops_dir: holds a folder per night.
       night: whose drop.
       require_success_marker: whether a version without the file `_SUCCESS` is incomplete.
+      settle_seconds: how long the files of a version without `_SUCCESS` must have been left alone.
+      known_by: versions delivered after this moment are not looked at.
 
     Raises:
+      GrowingDropError: the night has no complete version, and its newest files changed a moment ago.
       DropError: the night has no complete version.
     """
-    folder = drops_dir / night.isoformat()
+    problems: list[str] = []
+    growing = False
     try:
-        versions = [(1, folder)] + [
-            (int(match[1]), path) for path in folder.iterdir() if (match := _CORRECTION.fullmatch(path.name))
-        ]
-        problems: list[str] = []
-        for number, place in sorted(versions, reverse=True):
-            files, problem = _look_into(place, require_success_marker)
+        for number, folder in list_versions(drops_dir, night):
+            if known_by and (delivered := find_delivery(folder)) and delivered > known_by:
+                problems.append(f"version {number} was delivered at {delivered:%Y-%m-%d %H:%M %Z} only")
+                continue
+            files, problem = _look_into(folder, require_success_marker)
+            if not problem and (age := _find_growing(folder, files, settle_seconds)) is not None:
+                problem = (
+                    f"{folder} changed {max(age, 0):.0f} s ago and may still be growing; it is read when it has been "
+                    f"left alone for {settle_seconds:g} s, or at once when it holds a {SUCCESS_MARKER} file"
+                )
+                growing = True
             if not problem:
                 if problems:
                     log.warning("Night %s: version %d counts, since %s.", night, number, "; ".join(problems))
                 return DropVersion(night, number, files)
             problems.append(problem)
-    except FileNotFoundError:
-        raise DropError(f"night {night} has no drop: {folder} does not exist; deliver {folder}/headlines.csv") from None
     except OSError as error:
-        raise DropError(
-            f"the drop of night {night} cannot be read: {error.filename}: {error.strerror}; "
-            "it must be a folder of CSV files that this user may read"
-        ) from None
-    raise DropError(f"the drop of night {night} is not complete: {'; '.join(problems)}")
+        raise _unreadable(night, error) from None
+    as_known = f" as known on {known_by:%Y-%m-%d %H:%M %Z}" if known_by else ""
+    kind = GrowingDropError if growing else DropError
+    raise kind(f"the drop of night {night} is not complete{as_known}: {'; '.join(problems)}")
 
 
-def find_problem(drops_dir: str, night: str, *, require_success_marker: bool = False) -> str | None:
+def list_csv_files(folder: Path) -> tuple[Path, ...]:
+    """The CSV files in the folder of one version, by name, whether it is complete or not."""
+    files, _ = _look_into(folder, require_success_marker=False)
+    return files
+
+
+def find_earlier_version(drops_dir: Path, version: DropVersion) -> DropVersion | None:
+    """The version before a version of the same night; None when it is the first that has files."""
+    if version.number == 1:
+        return None
+    for number, folder in list_versions(drops_dir, version.night):
+        if number < version.number and (files := list_csv_files(folder)):
+            return DropVersion(version.night, number, files)
+    return None
+
+
+def find_delivery(folder: Path) -> datetime | None:
+    """When a version was delivered: as its `_SUCCESS` file tells, else when its newest CSV file was last written."""
+    try:
+        delivered = datetime.fromisoformat(json.loads((folder / SUCCESS_MARKER).read_bytes())["delivered"])
+        return delivered if delivered.tzinfo else delivered.replace(tzinfo=UTC)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no marker, or one that was written by hand and says nothing
+    written = [path.stat().st_mtime for path in list_csv_files(folder)]
+    return datetime.fromtimestamp(max(written), UTC) if written else None
+
+
+def was_known(drops_dir: Path, night: date, known_by: datetime | None) -> bool:
+    """Whether a night that has a folder had a drop, of whatever version, by a moment; always when that is None."""
+    if known_by is None:
+        return True
+    deliveries = [find_delivery(folder) for _, folder in list_versions(drops_dir, night)]
+    return any(delivered <= known_by for delivered in deliveries if delivered)
+
+
+def find_problem(
+    drops_dir: str,
+    night: str,
+    *,
+    require_success_marker: bool = False,
+    settle_seconds: float = 0,
+    wait_while_growing: bool = False,
+) -> str | None:
     """Why a night's drop cannot be read yet, or None when it is complete. Content is not checked.
 
     Args:
       drops_dir: holds a folder per night.
       night: `YYYY-MM-DD`.
       require_success_marker: whether a version without the file `_SUCCESS` is incomplete.
+      settle_seconds: how long the files of a version without `_SUCCESS` must have been left alone.
+      wait_while_growing: whether to wait, a few times `settle_seconds` at most, for files that changed a moment ago.
     """
-    try:
-        find_version(Path(drops_dir), parse_night(night), require_success_marker)
-    except DropError as error:
-        return str(error)
-    return None
+    problem = None
+    for _ in range(_LOOKS_WHILE_GROWING):
+        try:
+            find_version(Path(drops_dir), parse_night(night), require_success_marker, settle_seconds)
+            return None
+        except GrowingDropError as error:
+            problem = str(error)
+            if not wait_while_growing:
+                break
+            time.sleep(settle_seconds)
+        except DropError as error:
+            return str(error)
+    return problem
+
+
+def hash_files(files: Iterable[tuple[str, str]]) -> str:
+    """The content hash of a version, from the name and the SHA-256 of each of its files, in their order."""
+    return hashlib.sha256("".join(f"{name}\0{sha256}\n" for name, sha256 in files).encode()).hexdigest()
 
 
 def is_temporary(name: str) -> bool:
@@ -138,3 +236,19 @@ def _look_into(folder: Path, require_success_marker: bool) -> tuple[tuple[Path, 
             "or set REQUIRE_SUCCESS_MARKER=false"
         )
     return files, ""
+
+
+def _find_growing(folder: Path, files: tuple[Path, ...], settle_seconds: float) -> float | None:
+    """The age in seconds of the newest file when that is too young to be believed; None when all is settled."""
+    if not settle_seconds or (folder / SUCCESS_MARKER).is_file():
+        return None
+    age = min((time.time() - path.stat().st_mtime for path in files), key=abs)
+    # A clock that is ahead by more than this, on another machine, is no reason to wait for it.
+    return age if abs(age) < settle_seconds else None
+
+
+def _unreadable(night: date, error: OSError) -> DropError:
+    return DropError(
+        f"the drop of night {night} cannot be read: {error.filename}: {error.strerror}; "
+        "it must be a folder of CSV files that this user may read"
+    )

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections import Counter
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
-from tfx_components.headline_example_gen.drop import parse_night
+from tfx_components.headline_example_gen.drop import DropError, parse_night
 from tfx_components.headline_example_gen.quarantine import (
     DUPLICATES_FILE,
     QUARANTINE_FILE,
@@ -30,10 +31,12 @@ from tfx_components.headline_example_gen.quarantine import (
 )
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import (
+    FRESH_SPLIT,
     SPLITS,
     Drop,
     Window,
     check_nothing_lost,
+    fingerprint,
     read_window,
     split_of,
     weigh,
@@ -61,19 +64,26 @@ class Executor(BaseExecutor):
         Args:
           input_dict: nothing.
           output_dict: `examples` and `quarantine`.
-          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them.
+          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them; the driver's `fingerprint`.
 
         Raises:
-          DropError: a drop of the window cannot be read as a whole, or too many are missing.
+          DropError: a drop of the window cannot be read as a whole or changes meanwhile, or too many are missing.
           RuntimeError: a row is unaccounted for.
         """
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
         window = read_window(Path(exec_properties["drops_dir"]), night, rules)
         check_nothing_lost(window.drops)
+        seen = exec_properties.get("fingerprint")
+        if seen and seen != fingerprint((drop.version, drop.sha256) for drop in window.drops):
+            raise DropError(
+                f"a drop of the window of night {night} changed or arrived while it was read; run the night again"
+            )
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         split_rows = _write_examples(window, rules, examples)
         _describe_examples(examples, window, split_rows)
+        # What one folder holds says nothing of another's: the driver looks for it.
+        examples.set_string_custom_property("drops_dir", exec_properties["drops_dir"])
         _write_quarantine(window, artifact_utils.get_single_instance(output_dict["quarantine"]))
         newest = window.drops[-1]
         log.info(
@@ -94,23 +104,25 @@ class Executor(BaseExecutor):
 
 
 def _write_examples(window: Window, rules: Rules, examples: Artifact) -> Counter[str]:
-    """Writes both splits, headlines in the order of the window, and returns how many rows each has."""
-    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-    writers = {}
-    for split in SPLITS:
-        folder = Path(artifact_utils.get_split_uri([examples], split))
-        fileio.makedirs(str(folder))
-        writers[split] = tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP")
+    """Writes all splits, headlines in the order of the window, and returns how many rows each has."""
+    examples.split_names = artifact_utils.encode_split_names([*SPLITS, FRESH_SPLIT])
+    fresh = {headline.key for headline in window.fresh}
     rows: Counter[str] = Counter()
-    try:
+    with ExitStack() as stack:
+        writers = {}
+        for split in (*SPLITS, FRESH_SPLIT):
+            folder = Path(artifact_utils.get_split_uri([examples], split))
+            fileio.makedirs(str(folder))
+            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP"))
         for headline in window.headlines:
-            split = split_of(headline.key, rules.eval_percent)
             weight = weigh((window.night - headline.night).days, rules.half_life_nights)
-            writers[split].write(_to_example(headline, weight))
-            rows[split] += 1
-    finally:
-        for writer in writers.values():
-            writer.close()
+            example = _to_example(headline, weight)
+            for split in (
+                split_of(headline.key, rules.eval_percent),
+                *([FRESH_SPLIT] if headline.key in fresh else []),
+            ):
+                writers[split].write(example)
+                rows[split] += 1
     return rows
 
 
@@ -139,7 +151,7 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     numbers = {
         "nights": len(window.drops),
         "rows_in": sum(drop.rows_in for drop in window.drops),
-        "rows_used": sum(split_rows.values()),
+        "rows_used": len(window.headlines),
         "rows_quarantined": len(window.quarantined),
         "duplicates_folded": len(window.folded),
         "night_rows_in": newest.rows_in,
@@ -148,9 +160,15 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
         "night_duplicates_folded": newest.duplicates_folded,
         "train_rows": split_rows["train"],
         "eval_rows": split_rows["eval"],
+        "fresh_rows": split_rows[FRESH_SPLIT],
     }
-    for name, number in numbers.items():
-        examples.set_int_custom_property(name, number)
+    for name, value in (numbers | window.figures.to_properties()).items():
+        if isinstance(value, int):
+            examples.set_int_custom_property(name, value)
+        elif isinstance(value, float):
+            examples.set_float_custom_property(name, value)
+        else:
+            examples.set_string_custom_property(name, value)
     examples.set_string_custom_property("night", window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
     # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.

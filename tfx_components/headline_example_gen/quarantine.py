@@ -59,11 +59,15 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """Every row that went in, in exactly one of three places; newest night first, then as delivered."""
+    """Every row that went in, in exactly one of three places; newest night first, then as delivered.
+
+    `readable` is another view of them: all that have a title and a label, whatever becomes of them beside the others.
+    """
 
     used: list[Headline]
     quarantined: list[SetAside]
     folded: list[SetAside]
+    readable: list[Headline]
 
 
 def normalise(title: str) -> str:
@@ -81,8 +85,8 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
       drops: night, version and rows of each drop, in any order.
       rules: label codes and the longest title.
     """
-    sifted = Sifted([], [], [])
     headlines: list[Headline] = []
+    sifted = Sifted([], [], [], headlines)
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
         for row in rows:
             judged = _judge(night, version, row, rules)

@@ -5,6 +5,7 @@ Standard library only; the values are settings, handed over as they are.
 
 import json
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Self
 
 from modules.features import LABELS
@@ -20,12 +21,20 @@ class Rules:
     label_codes: dict[str, str]
     max_title_characters: int
     require_success_marker: bool
+    drop_settle_seconds: float
+    as_known_on: str
     eval_percent: int
+    expected_class_mix: dict[str, float]
 
     def __post_init__(self) -> None:
         wrong = {code: label for code, label in self.label_codes.items() if label not in LABELS}
         if wrong:
             raise ValueError(f"label_codes {wrong} name no label; the labels are {', '.join(LABELS)}")
+
+    @property
+    def known_by(self) -> datetime | None:
+        """The moment after which deliveries are not looked at; None for no such moment."""
+        return datetime.fromisoformat(self.as_known_on) if self.as_known_on else None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

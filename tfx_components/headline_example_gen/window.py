@@ -11,14 +11,25 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from tfx_components.headline_example_gen.drop import DropError, DropVersion, find_version, list_nights
+from tfx_components.headline_example_gen.drop import (
+    DropError,
+    DropVersion,
+    find_earlier_version,
+    find_version,
+    hash_files,
+    list_nights,
+    was_known,
+)
 from tfx_components.headline_example_gen.quarantine import Headline, SetAside, sift
 from tfx_components.headline_example_gen.rows import DropFile, read_file
 from tfx_components.headline_example_gen.rules import Rules
+from tfx_components.headline_example_gen.statistics import Figures, compare
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "eval")
+# A part of `eval` once more: what no earlier model has seen, neither in training nor in its own evaluation.
+FRESH_SPLIT = "fresh"
 # Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
 _MIN_WEIGHT = 1e-6
 
@@ -41,30 +52,40 @@ class Drop:
     @property
     def sha256(self) -> str:
         """Hash of the names and contents of its files."""
-        return hashlib.sha256("".join(f"{file.name}\0{file.sha256}\n" for file in self.files).encode()).hexdigest()
+        return hash_files((file.name, file.sha256) for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first."""
+    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
+
+    `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
+    and no earlier night of the window.
+    """
 
     night: date
     missing: tuple[date, ...]
     drops: tuple[Drop, ...]
     headlines: list[Headline]
+    fresh: list[Headline]
     quarantined: list[SetAside]
     folded: list[SetAside]
+    figures: Figures
 
 
-def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
+def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
     """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
+
+    Args:
+      drops_dir: holds a folder per night.
+      night: whose window.
+      rules: how long it is, and what a row is held to.
+      newest: taken for the night's own drop, when it is not to be looked for.
 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
-    newest = find_version(drops_dir, night, rules.require_success_marker)
-    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
-    versions = [find_version(drops_dir, other, rules.require_success_marker) for other in earlier] + [newest]
+    versions, missing = find_versions(drops_dir, night, rules, newest)
     read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
     sifted = sift(
         ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
@@ -78,11 +99,63 @@ def read_window(drops_dir: Path, night: date, rules: Rules) -> Window:
         for version, files in read
     )
     headlines = sorted(sifted.used, key=lambda headline: headline.night)
-    return Window(night, missing, drops, headlines, sifted.quarantined, sifted.folded)
+    # Readable rows come newest night first.
+    before = [headline for headline in reversed(sifted.readable) if headline.night < night]
+    known = {headline.key for headline in before}
+    fresh = [
+        headline
+        for headline in headlines
+        if headline.night == night
+        and headline.key not in known
+        and split_of(headline.key, rules.eval_percent) == "eval"
+    ]
+    figures = compare(
+        [headline for headline in sifted.readable if headline.night == night],
+        before,
+        _read_earlier_version(drops_dir, versions[-1], rules),
+        rules.expected_class_mix,
+    )
+    return Window(night, missing, drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
+
+
+def _read_earlier_version(drops_dir: Path, version: DropVersion, rules: Rules) -> list[Headline]:
+    """The readable rows of what a correction corrects; none when that cannot be read at all."""
+    earlier = find_earlier_version(drops_dir, version)
+    if earlier is None:
+        return []
+    try:
+        rows = [row for path in earlier.files for row in read_file(path).rows]
+    except DropError as error:
+        log.warning("Night %s: version %d is compared with nothing, since %s", version.night, version.number, error)
+        return []
+    return sift([(earlier.night, earlier.number, rows)], rules).readable
+
+
+def find_versions(
+    drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None
+) -> tuple[list[DropVersion], tuple[date, ...]]:
+    """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
+
+    Raises:
+      DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
+    """
+
+    def find(other: date) -> DropVersion:
+        return find_version(drops_dir, other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
+
+    newest = newest or find(night)
+    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
+    return [*map(find, earlier), newest], missing
+
+
+def fingerprint(drops: Iterable[tuple[DropVersion, str]]) -> str:
+    """Hash of which versions a window reads, oldest first, and of their contents."""
+    named = "".join(f"{version.night} {version.number} {sha256}\n" for version, sha256 in drops)
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
-    """The nights before `night` in its window that have a folder, and those that have none, oldest first.
+    """The nights before `night` in its window that have a drop, and those that have none, oldest first.
 
     The window is `(night - window_nights, night]`, or all nights so far when `window_nights` is 0. Nights before the
     very first delivery are not missing.
@@ -94,7 +167,7 @@ def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[l
     first = past[0] if past else night
     if rules.window_nights:
         first = max(first, night - timedelta(days=rules.window_nights - 1))
-    nights = [delivered for delivered in past if delivered >= first]
+    nights = [delivered for delivered in past if delivered >= first and was_known(drops_dir, delivered, rules.known_by)]
     all_nights = (first + timedelta(days=day) for day in range((night - first).days))
     missing = tuple(sorted(set(all_nights) - set(nights)))
     if missing:

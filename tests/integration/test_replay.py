@@ -1,0 +1,157 @@
+"""A past night run again beside the service: the same once more, or what differs and why."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tfx.orchestration.data_types import DriverArgs, PipelineInfo
+from tfx.orchestration.metadata import Metadata
+from tiny_model import save_tiny_model, write_examples
+
+from retraining import lineage
+from retraining.connection import hold_night
+from retraining.in_process import TakenError
+from retraining.launcher import HeadlineLauncher
+from retraining.lineage import ArtifactRecord
+from retraining.pipeline import NAME, create_pipeline
+from retraining.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
+from retraining.settings import Settings
+from retraining.store import connection_config
+
+NIGHTS = ("2022-02-01", "2022-02-02")
+
+
+def run_night(settings: Settings, night: str, run: str) -> None:
+    """As Airflow runs it: each node through the launcher, with lineage in Postgres."""
+    pipeline = create_pipeline(settings, night)
+    for node in pipeline.components:
+        HeadlineLauncher.create(
+            component=node,
+            pipeline_info=PipelineInfo(NAME, str(settings.pipeline_root), run),
+            driver_args=DriverArgs(enable_cache=False),
+            metadata_connection=Metadata(connection_config(settings)),
+            beam_pipeline_args=pipeline.beam_pipeline_args,
+            additional_pipeline_args={},
+        ).launch()
+
+
+@pytest.fixture
+def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Settings:
+    """Settings under which a night is quick, with the drops of two nights."""
+    for night in NIGHTS:
+        shutil.copytree(twelve_nights / night, drops_dir / night)
+    return settings.model_copy(
+        update={
+            "drops_dir": drops_dir,
+            "hyperparameters": {"epochs": 1, "min_steps": 20, "refit": False},
+            "min_accuracy": 0.1,
+            "min_macro_f1": 0.05,
+            "max_accuracy_drop": 1.0,
+            "max_macro_f1_drop": 1.0,
+            "max_quarantined_share": 0.5,
+        }
+    )
+
+
+def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_nothing(service: Settings) -> None:
+    for night in NIGHTS:
+        run_night(service, night, f"scheduled__{night}")
+    [report] = lineage.runs_of_night(service, NIGHTS[1])
+    assert report.state == "pushed"
+    corrected = service.drops_dir / NIGHTS[1] / "v2" / "headlines.csv"
+    corrected.parent.mkdir()
+    corrected.write_text("title,sentiment\nfoi bom,positive\n")
+    made = sorted(path for path in service.serving_dir.rglob("*"))
+
+    done = replay(service, NIGHTS[1])
+    assert [(c.name, c.identical, c.detail) for c in done.comparisons if not c.identical] == []
+    assert [c.name for c in done.comparisons] == ["examples", "vocabulary", "weights", "verdict"]
+    assert done.causes == ()
+    verdict = next((done.place / "pipelines").glob("Evaluator/evaluation/*/verdict.json"))
+    assert json.loads(verdict.read_text())["champion_version"] == "2022020101"
+    assert sorted(path for path in service.serving_dir.rglob("*")) == made
+    assert [run.run_id for run in lineage.runs_of_night(service, NIGHTS[1])] == [f"scheduled__{NIGHTS[1]}"]
+
+    model = lineage.artifacts_of_run(service, f"scheduled__{NIGHTS[1]}").outputs[MODEL]
+    assert model.properties["night"] == NIGHTS[1]
+    assert model.properties.keys() >= {"code", "data", "settings", "library:tensorflow", "library:python"}
+
+
+def test_a_night_that_never_finished_cannot_be_replayed(settings: Settings) -> None:
+    from retraining.store import initialise
+
+    initialise(settings, [])
+    with pytest.raises(ReplayError, match="night 2022-02-01 has no finished run to replay"):
+        replay(settings, "2022-02-01")
+
+
+def examples(**drops: tuple[int, str]) -> ArtifactRecord:
+    properties = {
+        f"drop:{night.replace('_', '-').removeprefix('n')}": json.dumps({"version": version, "sha256": sha256})
+        for night, (version, sha256) in drops.items()
+    }
+    return ArtifactRecord(1, "", properties)
+
+
+def test_the_versions_that_were_used_are_staged_and_no_others(drops_dir: Path, tmp_path: Path) -> None:
+    for name in ("2022-02-01", "2022-02-02", "2022-02-02/v2", "2022-02-02/v3", "2022-02-03"):
+        (drops_dir / name).mkdir()
+        (drops_dir / name / "headlines.csv").write_text(name)
+    stage_drops(drops_dir, examples(n2022_02_01=(1, "a"), n2022_02_02=(2, "b")), tmp_path / "staged")
+    staged = sorted(path.relative_to(tmp_path / "staged").as_posix() for path in (tmp_path / "staged").rglob("*.csv"))
+    assert staged == ["2022-02-01/headlines.csv", "2022-02-02/v2/headlines.csv"]
+
+
+def test_a_version_that_is_gone_is_named(drops_dir: Path, tmp_path: Path) -> None:
+    (drops_dir / "2022-02-01").mkdir()
+    with pytest.raises(ReplayError, match=r"version 2 of the drop of night 2022-02-01, .* is not in"):
+        stage_drops(drops_dir, examples(n2022_02_01=(2, "a")), tmp_path / "staged")
+
+
+def test_what_was_different_is_told_by_name() -> None:
+    before = {
+        MODEL: ArtifactRecord(1, "", {"code": "aa", "settings": "bb", "library:keras": "3.1", "flavour": "vanilla"}),
+        EXAMPLES: examples(n2022_02_01=(1, "a"), n2022_02_02=(1, "b")),
+    }
+    after = {
+        MODEL: ArtifactRecord(2, "", {"code": "aa", "settings": "cc", "library:keras": "3.2", "data": "dd"}),
+        EXAMPLES: examples(n2022_02_01=(1, "a"), n2022_02_02=(1, "c")),
+    }
+    assert [cause.partition(":")[0] for cause in explain(before, after)] == [
+        "data",
+        "library",
+        "settings",
+        "drop of night 2022-02-02",
+    ]
+    assert list(explain(before, before)) == []
+
+
+def test_a_night_that_is_being_trained_is_neither_replayed_nor_run_locally(settings: Settings) -> None:
+    from retraining.in_process import run_locally
+
+    with (
+        hold_night(connection_config(settings), "2022-02-01", "process 7, run scheduled__1"),
+        pytest.raises(TakenError, match=r"night 2022-02-01 is being trained .*process 7"),
+    ):
+        run_locally(settings, "2022-02-01")
+
+
+@pytest.mark.parametrize("changed", ["", "examples", "vocabulary", "weights", "verdict"])
+def test_what_differs_is_told_by_its_content(changed: str, tmp_path: Path) -> None:
+    def make(place: Path, changed: str) -> dict[tuple[str, str], ArtifactRecord]:
+        folders = {step: place / step[0] for step in STEPS}
+        examples, graph, model, evaluation = folders.values()
+        write_examples(examples, [("foi bom" if changed == "examples" else "foi ruim", "negative", "2022-02-01")])
+        assets = graph / "transform_fn" / "assets"
+        assets.mkdir(parents=True)
+        (assets / "words").write_text("ruim\n" + "bom\n" * (changed == "vocabulary"))
+        save_tiny_model(model, sure=2.0 if changed == "weights" else 3.0)
+        evaluation.mkdir()
+        checks = [{"name": "accuracy", "value": 0.8, "limit": 0.9, "passed": changed == "verdict"}]
+        (evaluation / "verdict.json").write_text(json.dumps({"checks": checks}))
+        return {step: ArtifactRecord(1, str(folder), {}) for step, folder in folders.items()}
+
+    comparisons = list(compare(make(tmp_path / "then", ""), make(tmp_path / "now", changed)))
+    assert [c.name for c in comparisons if not c.identical] == ([changed] if changed else [])
+    assert all((" then, " in c.detail) != c.identical for c in comparisons)

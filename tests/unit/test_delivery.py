@@ -1,0 +1,176 @@
+"""`retraining drop`: what it says of a file, and that what it delivers is whole, marked, and replaces nothing."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retraining import delivery
+from retraining.__main__ import app, main
+from retraining.settings import CHECKOUT, Settings
+from tfx_components.headline_example_gen.drop import DropError, find_delivery, find_problem, find_version
+
+NIGHT = date(2022, 2, 1)
+GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))
+BAD = "Título ruim,bom\n,neutral\nVai, ou fica,neutral\n"
+
+
+@pytest.fixture
+def settings(drops_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
+    monkeypatch.setenv("DROPS_DIR", str(drops_dir))
+    monkeypatch.setenv("MIN_HEADLINES", "10")
+    monkeypatch.setenv("DROP_SETTLE_SECONDS", "0")
+    return Settings.from_env()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write(content: str, name: str = "export.csv") -> Path:
+        path = tmp_path / name
+        path.write_text(f"title,sentiment\n{content}", encoding="utf-8")
+        return path
+
+    return write
+
+
+def drop(*arguments: object) -> tuple[int, str]:
+    """Exit code and what is shown, errors included."""
+    result = CliRunner().invoke(app, ["drop", *map(str, arguments)])
+    told = result.output
+    if result.exception and not isinstance(result.exception, SystemExit):
+        assert isinstance(result.exception, DropError), result.exception
+        told += str(result.exception)
+    return result.exit_code, told
+
+
+def test_a_good_file_is_delivered_marked_and_dated(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    file = write(GOOD)
+    code, told = drop(file, "--night", NIGHT)
+    assert code == 0
+    assert "export.csv as version 1 of night 2022-02-01: 95 rows, 95 used, 0 quarantined" in told
+    delivered = drops_dir / "2022-02-01" / "export.csv"
+    assert str(delivered) in told
+    assert delivered.read_bytes() == file.read_bytes()
+    assert sorted(path.name for path in delivered.parent.iterdir()) == ["_SUCCESS", "export.csv"]
+    assert find_problem(str(drops_dir), "2022-02-01", require_success_marker=True, settle_seconds=3600) is None
+    moment = find_delivery(delivered.parent)
+    assert moment and abs((datetime.now(UTC) - moment).total_seconds()) < 60
+
+
+def test_the_drops_folder_is_made_by_the_first_delivery(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    drops_dir.rmdir()
+    assert drop(write(GOOD), "--night", NIGHT)[0] == 0
+    assert (drops_dir / "2022-02-01" / "export.csv").is_file()
+
+
+def test_bad_rows_are_shown_with_their_reason_and_stop_the_delivery(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    file = write(GOOD + BAD * 2)
+    code, told = drop(file, "--night", NIGHT)
+    assert code == 1
+    assert re.search(r"97 +unknown label +label 'bom' +Título ruim,bom", told)
+    assert "6 of the 101 rows of the night's drop are quarantined, 5.9%, at most 5.0% may be" in told
+    assert "wrong number of fields 2" in told and "3 instead of 2" in told
+    assert list(drops_dir.iterdir()) == []
+    assert drop(file, "--night", NIGHT, "--anyway")[0] == 0
+    assert find_version(drops_dir, NIGHT).files == (drops_dir / "2022-02-01" / "export.csv",)
+
+
+def test_a_file_that_cannot_be_read_as_a_whole_is_refused(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    file = write("")
+    assert f"{file} has a header and no rows" in drop(file, "--night", NIGHT, "--anyway")[1]
+    assert "cannot be read" in drop(file.with_name("absent.csv"), "--night", NIGHT)[1]
+    assert list(drops_dir.iterdir()) == []
+
+
+def test_a_drop_is_never_overwritten_and_a_correction_is_a_version_of_its_own(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    code, told = drop(write(GOOD), "--night", NIGHT, "--correct")
+    assert code == 1 and "no drop to correct" in told
+    assert drop(write(GOOD), "--night", NIGHT)[0] == 0
+    code, told = drop(write(GOOD + "Mais um,neutral\n"), "--night", NIGHT)
+    assert code == 1 and "has version 1 of its drop already" in told and "--correct" in told
+    for number in (2, 3):
+        code, told = drop(write(GOOD + f"Correção {number},neutral\n"), "--night", NIGHT, "--correct")
+        assert code == 0 and f"as version {number} of night" in told
+        assert find_version(drops_dir, NIGHT).number == number
+    assert (drops_dir / "2022-02-01" / "export.csv").read_text().endswith("número 94,neutral\n")
+
+
+def test_swapped_codes_are_named_and_the_right_file_still_corrects_them(
+    settings: Settings, drops_dir: Path, twelve_nights: Path, tmp_path: Path
+) -> None:
+    right = twelve_nights / "2022-02-01" / "headlines.csv"
+    with right.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = list(csv.reader(file))
+    swap = {"negative": "neutral", "neutral": "negative"}
+    wrong = tmp_path / "wrong.csv"
+    with wrong.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows([row[0], swap.get(row[1], row[1]), *row[2:]] for row in rows)
+    code, told = drop(wrong, "--night", NIGHT)
+    assert code == 1 and "the labels negative and neutral look swapped" in told
+    assert drop(wrong, "--night", NIGHT, "--anyway")[0] == 0
+    code, told = drop(right, "--night", NIGHT, "--correct")
+    assert code == 0, told
+
+
+def test_a_window_that_cannot_be_read_is_no_fault_of_the_file(
+    settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    deliver("2022-01-31", b"")
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0 and "Not compared with the window" in told and "(0 bytes)" in told
+    # Nor are nights that are still to come.
+    assert drop(write(GOOD), "--night", "2022-03-01")[0] == 0
+
+
+def test_what_was_delivered_meanwhile_is_not_replaced(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path]
+) -> None:
+    first = delivery.inspect(settings, write(GOOD), NIGHT, correct=False)
+    deliver("2022-02-01", "Outro,neutral\n", "export.csv")
+    with pytest.raises(DropError, match=r"export\.csv was delivered meanwhile; nothing was overwritten"):
+        delivery.deliver(settings, first.version)
+    correction = delivery.inspect(settings, write(GOOD), NIGHT, correct=True)
+    deliver("2022-02-01", "Outro,neutral\n", "v2/other.csv")
+    with pytest.raises(DropError, match="v2 was delivered meanwhile"):
+        delivery.deliver(settings, correction.version)
+    assert not list(drops_dir.rglob("*.tmp"))
+
+
+def test_nothing_heavy_is_loaded_to_check_a_file(settings: Settings, write: Callable[..., Path]) -> None:
+    code = (
+        "import json, sys; from retraining.__main__ import app; "
+        "app(sys.argv[1:], standalone_mode=False); print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "drop", str(write(GOOD)), "--night", "2022-02-01"],
+        check=True, capture_output=True, text=True, cwd=CHECKOUT,
+    )  # fmt: skip
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    assert not loaded & {"tfx", "tensorflow", "airflow", "apache_beam", "ml_metadata"}
+
+
+def test_the_command_tells_of_a_wrong_file_in_one_line(
+    settings: Settings, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["retraining", "drop", str(write("")), "--night", "2022-02-01"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "has a header and no rows" in capsys.readouterr().err

@@ -1,0 +1,140 @@
+"""What a run by schedule does after an outage, and what a run that was cleared or begun by hand does."""
+
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.exceptions import AirflowSkipException, TaskDeferred
+from airflow.models import DAG
+from airflow.timetables.base import DataInterval
+
+from retraining import operators
+from retraining.lineage import NightReport
+from retraining.operators import DropSensor
+from retraining.settings import Settings
+
+ZONE = "America/Sao_Paulo"
+
+
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    sent: list[str] = []
+    monkeypatch.setattr(operators, "notify", lambda event, message, **more: sent.append(message))
+    return sent
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
+    reports: list[NightReport] = []
+    monkeypatch.setattr(operators.lineage, "nights", lambda settings: reports)
+    monkeypatch.setattr(
+        operators.lineage, "runs_of_night", lambda settings, night: [r for r in reports if r.night == night]
+    )
+    return reports
+
+
+def report(night: str, state: str = "pushed") -> NightReport:
+    return NightReport(night=night, run_id=f"scheduled__{night}", state=state, reason="better")
+
+
+def run(drops_dir: Path, night: str, *, attempt: int = 1, run_type: str = "scheduled", **changes: Any) -> None:
+    """Executes the sensor of a night's run, with the schedule at 02:00."""
+    settings = Settings.from_env(drops_dir=drops_dir, state_dir=drops_dir.parent, **changes)
+    dag = DAG("d", schedule="0 2 * * *", start_date=pendulum.datetime(2022, 1, 1, tz=ZONE), catchup=False)
+    begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
+    interval = DataInterval(begin, begin.add(days=1))
+    dag_run = SimpleNamespace(
+        run_type=run_type, run_id=f"{run_type}__{night}", data_interval=interval, data_interval_end=interval.end
+    )
+    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings)
+    sensor.execute({"dag_run": dag_run, "dag": dag, "ti": SimpleNamespace(try_number=attempt)})  # type: ignore[arg-type]
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    now = pendulum.parse(moment, tz=ZONE)
+    monkeypatch.setattr(operators.pendulum, "now", lambda zone: now)
+
+
+@pytest.fixture
+def delivered(deliver: Any, drops_dir: Path) -> Path:
+    for day in range(1, 8):
+        deliver(f"2022-02-0{day}", "bom,positive\n")
+    # What was delivered long ago is not growing any more.
+    import os
+
+    for path in drops_dir.rglob("*.csv"):
+        os.utime(path, (0, 0))
+    return drops_dir
+
+
+def test_a_missed_night_is_left_to_the_newest_that_is_due_which_the_notice_names(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T09:00:00")
+    with pytest.raises(AirflowSkipException, match="night 2022-02-03 is left to night 2022-02-06, the newest"):
+        run(delivered, "2022-02-03")
+    assert notices == [
+        "night 2022-02-03 is left to night 2022-02-06, the newest that is due, whose window holds its drop "
+        "(CATCHUP_MODE=newest); to run it all the same: retraining run --night 2022-02-03"
+    ]
+
+
+def test_the_newest_night_runs_and_names_those_that_were_missed(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.append(report("2022-02-02"))
+    at(monkeypatch, "2022-02-07T09:00:00")
+    run(delivered, "2022-02-06")
+    [notice] = notices
+    assert notice.startswith("3 nights were missed (2022-02-03 to 2022-02-05)")
+    assert notice.endswith("retraining backfill 2022-02-03 2022-02-05")
+
+
+def test_an_ordinary_night_gives_no_notice(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:01")
+    run(delivered, "2022-02-06")
+    known.append(report("2022-02-05"))
+    run(delivered, "2022-02-06")
+    assert notices == []
+
+
+@pytest.mark.parametrize(
+    "how", [{"attempt": 2}, {"run_type": "manual"}, {"run_type": "backfill"}, {"catchup_mode": "each"}], ids=repr
+)
+def test_a_night_that_was_asked_for_runs_however_old_it_is(
+    how: dict[str, Any],
+    delivered: Path,
+    known: list[NightReport],
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at(monkeypatch, "2022-02-07T09:00:00")
+    run(delivered, "2022-02-03", **how)
+    assert notices == []
+
+
+def test_a_night_that_another_run_finished_is_not_run_again_but_one_that_failed_is(
+    delivered: Path, known: list[NightReport], notices: list[str]
+) -> None:
+    known.append(NightReport(night="2022-02-03", run_id="backfill__1", state="failed"))
+    run(delivered, "2022-02-03", run_type="manual")
+    known.append(NightReport(night="2022-02-03", run_id="backfill__2", state="refused", reason="too weak"))
+    with pytest.raises(AirflowSkipException, match="night 2022-02-03 was run before, as backfill__2: too weak"):
+        run(delivered, "2022-02-03", run_type="manual")
+
+
+def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_notice(
+    drops_dir: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:01")
+    with pytest.raises(TaskDeferred):
+        run(drops_dir, "2022-02-06")
+    at(monkeypatch, (pendulum.parse("2022-02-07T02:00:00") + timedelta(minutes=360)).isoformat())
+    with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
+        run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
+    assert "retraining run --night 2022-02-06" in notices[-1]

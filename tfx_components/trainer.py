@@ -1,0 +1,113 @@
+"""HeadlineTrainer: TFX's Trainer, whose model says what made it: night, data, code, settings, library versions.
+
+How a model is trained is `modules.model`'s; nothing here judges it.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from tfx import types
+from tfx.components.trainer import component as stock_component
+from tfx.components.trainer import executor as stock_executor
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, MODEL_KEY
+
+SOURCE_KEY = "source_examples"
+# Those whose version can change a weight; one property each, named `library:<name>`.
+LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-transform", "tfx")
+
+
+class Executor(stock_executor.GenericExecutor):
+    """TFX's Trainer executor, then a note on the model of what made it."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Trains as TFX does, and records where the model comes from.
+
+        Args:
+          input_dict: those of TFX's Trainer; `source_examples` are the examples before Transform, which name the drops.
+          output_dict: `model` gains the string custom properties `night`, `code` and `settings` (as `custom_config`
+            has them), `data` (see `hash_drops`) and `library:<name>`.
+          exec_properties: those of TFX's Trainer.
+        """
+        super().Do(input_dict, output_dict, exec_properties)
+        model = artifact_utils.get_single_instance(output_dict[MODEL_KEY])
+        config = json.loads(exec_properties[CUSTOM_CONFIG_KEY])
+        origin = {name: config[name] for name in ("night", "code", "settings")}
+        origin["data"] = hash_drops(artifact_utils.get_single_instance(input_dict[SOURCE_KEY]))
+        origin |= {f"library:{name}": version for name, version in find_versions().items()}
+        for name, value in origin.items():
+            model.set_string_custom_property(name, value)
+
+
+class HeadlineTrainerSpec(standard_component_specs.TrainerSpec):
+    """TFX's TrainerSpec, with the examples before Transform as one more input."""
+
+    INPUTS = {  # noqa: RUF012
+        **standard_component_specs.TrainerSpec.INPUTS,
+        SOURCE_KEY: ChannelParameter(type=standard_artifacts.Examples),
+    }
+
+
+class HeadlineTrainer(stock_component.Trainer):
+    """Trains the night's candidate."""
+
+    SPEC_CLASS = HeadlineTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        run_fn: str,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        source_examples: types.BaseChannel,
+        custom_config: dict[str, Any],
+    ) -> None:
+        """Args.
+
+        run_fn: dotted path of the training function.
+        examples: transformed; the split `train` is trained on.
+        transform_graph: of the examples.
+        source_examples: the examples before Transform.
+        custom_config: what `run_fn` is given; `night`, `code` and `settings` are recorded with the model.
+        """
+        # Not Trainer.__init__: it makes its own spec, which would not take the further input.
+        base_component.BaseComponent.__init__(
+            self,
+            spec=HeadlineTrainerSpec(
+                run_fn=run_fn,
+                examples=examples,
+                transform_graph=transform_graph,
+                source_examples=source_examples,
+                train_args=trainer_pb2.TrainArgs(splits=["train"]),
+                eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+                custom_config=json.dumps(custom_config, ensure_ascii=False, sort_keys=True),
+                model=types.Channel(type=standard_artifacts.Model),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
+            ),
+        )
+
+
+def hash_drops(examples: types.Artifact) -> str:
+    """The first 16 hex digits of a SHA-256 over the night, the version and the contents of each drop of the window."""
+    drops = {}
+    for name, value in examples.mlmd_artifact.custom_properties.items():
+        if name.startswith("drop:"):
+            drop = json.loads(value.string_value)
+            drops[name] = [drop["version"], drop["sha256"]]
+    return hashlib.sha256(json.dumps(drops, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find_versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that can change a weight."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
