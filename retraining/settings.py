@@ -202,8 +202,6 @@ class Settings(BaseSettings):
     # Airflow
     webserver_host: str = Field("127.0.0.1", description="Address the web server binds to.")
     webserver_port: Port = Field(8080, description="Port of the Airflow web server.")
-    log_server_port: Port = Field(18793, description="Port on which the scheduler serves task logs to the web server.")
-    triggerer_log_server_port: Port = Field(18794, description="Port on which the triggerer serves its logs.")
     supervisor_port: Port = Field(19001, description="Port of the process supervisor, on loopback.")
     supervisor_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
     airflow_admin_password: SecretStr | None = Field(

@@ -127,7 +127,7 @@ def test_the_trigger_form_asks_for_a_night_and_for_force_with_a_json_schema(dag:
 
 
 def test_schedule_catchup_and_retries_follow_the_settings(tmp_path: Path) -> None:
-    loaded = load(tmp_path, SCHEDULE="none", CATCHUP="true", RETRIES="0", TIMEZONE="Europe/Lisbon")
+    loaded = load(tmp_path, SCHEDULE="none", CATCHUP_MODE="each", RETRIES="0", TIMEZONE="Europe/Lisbon")
     nightly = loaded["dags"]["headline_retraining"]
     assert (nightly["schedule"], nightly["catchup"], nightly["timezone"]) == (None, True, "Europe/Lisbon")
     assert nightly["tasks"]["Trainer"]["retries"] == 0
