@@ -61,6 +61,16 @@ def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.M
     assert settings.beam_runner_args == ("--runner=FlinkRunner", "--parallelism=4")
 
 
+def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "refit": false, "dropout": 0.5}')
+    read = Settings.from_env().hyperparameters
+    assert read == {"epochs": 1, "refit": False, "dropout": 0.5}
+    assert [type(value) for value in read.values()] == [int, bool, float]
+    monkeypatch.setenv("HYPERPARAMETERS", "epochs=1")
+    with pytest.raises(SettingsError, match=r"HYPERPARAMETERS='epochs=1': it is not JSON"):
+        Settings.from_env()
+
+
 def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBSERVER_PORT", "99999")
     with pytest.raises(SettingsError, match=r"WEBSERVER_PORT='99999': .*correct it in \.env"):
