@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from retraining.local import airflow
 from retraining.settings import CHECKOUT, Settings, SettingsError
 
 
@@ -69,6 +70,15 @@ def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: p
     monkeypatch.setenv("HYPERPARAMETERS", "epochs=1")
     with pytest.raises(SettingsError, match=r"HYPERPARAMETERS='epochs=1': it is not JSON"):
         Settings.from_env()
+
+
+def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")
+    chosen = {f"{name}_password": name for name in secrets} | {"airflow_fernet_key": "f", "airflow_secret_key": "s"}
+    settings = Settings.from_env(hyperparameters={"epochs": 1, "refit": False, "dropout": 0.5}, **chosen)
+    for name, value in airflow.environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env() == settings
 
 
 def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
