@@ -3,6 +3,7 @@
 Nothing here may import airflow: its settings are environment variables and its commands are processes.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -86,6 +87,8 @@ def _exported(settings: Settings) -> dict[str, str]:
             continue
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
+        elif name == "hyperparameters":
+            value = json.dumps(value)
         elif isinstance(value, dict):
             value = ",".join(f"{code}={label}" for code, label in value.items())
         elif isinstance(value, tuple):

@@ -1,6 +1,7 @@
 """A past night run again beside the service: the same once more, or what differs and why."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from tiny_model import save_tiny_model, write_examples
 
 from retraining import lineage
 from retraining.connection import hold_night
-from retraining.in_process import TakenError
+from retraining.in_process import TakenError, hold_place, run_locally
 from retraining.launcher import HeadlineLauncher
 from retraining.lineage import ArtifactRecord
 from retraining.pipeline import NAME, create_pipeline
 from retraining.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
 from retraining.settings import Settings
-from retraining.store import connection_config
+from retraining.store import connection_config, initialise
 
 NIGHTS = ("2022-02-01", "2022-02-02")
 
@@ -79,8 +80,6 @@ def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_
 
 
 def test_a_night_that_never_finished_cannot_be_replayed(settings: Settings) -> None:
-    from retraining.store import initialise
-
     initialise(settings, [])
     with pytest.raises(ReplayError, match="night 2022-02-01 has no finished run to replay"):
         replay(settings, "2022-02-01")
@@ -128,13 +127,22 @@ def test_what_was_different_is_told_by_name() -> None:
 
 
 def test_a_night_that_is_being_trained_is_neither_replayed_nor_run_locally(settings: Settings) -> None:
-    from retraining.in_process import run_locally
-
     with (
         hold_night(connection_config(settings), "2022-02-01", "process 7, run scheduled__1"),
         pytest.raises(TakenError, match=r"night 2022-02-01 is being trained .*process 7"),
     ):
         run_locally(settings, "2022-02-01")
+
+
+def test_two_processes_never_run_a_night_in_the_same_folder(tmp_path: Path) -> None:
+    with (
+        hold_place(tmp_path / "local"),
+        pytest.raises(TakenError, match=rf"process {os.getpid()} runs a night in .*local"),
+        hold_place(tmp_path / "local"),
+    ):
+        pytest.fail("two hold the folder")
+    with hold_place(tmp_path / "local"):
+        pass
 
 
 @pytest.mark.parametrize("changed", ["", "examples", "vocabulary", "weights", "verdict"])

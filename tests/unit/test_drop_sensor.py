@@ -1,5 +1,6 @@
 """What a run by schedule does after an outage, and what a run that was cleared or begun by hand does."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,8 +64,6 @@ def delivered(deliver: Any, drops_dir: Path) -> Path:
     for day in range(1, 8):
         deliver(f"2022-02-0{day}", "bom,positive\n")
     # What was delivered long ago is not growing any more.
-    import os
-
     for path in drops_dir.rglob("*.csv"):
         os.utime(path, (0, 0))
     return drops_dir

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from retraining.local import airflow
 from retraining.settings import CHECKOUT, Settings, SettingsError
 
 
@@ -59,6 +60,25 @@ def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.M
     settings = Settings.from_env()
     assert settings.label_codes == {"-1": "negative", "0": "neutral", "1": "positive"}
     assert settings.beam_runner_args == ("--runner=FlinkRunner", "--parallelism=4")
+
+
+def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "refit": false, "dropout": 0.5}')
+    read = Settings.from_env().hyperparameters
+    assert read == {"epochs": 1, "refit": False, "dropout": 0.5}
+    assert [type(value) for value in read.values()] == [int, bool, float]
+    monkeypatch.setenv("HYPERPARAMETERS", "epochs=1")
+    with pytest.raises(SettingsError, match=r"HYPERPARAMETERS='epochs=1': it is not JSON"):
+        Settings.from_env()
+
+
+def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")
+    chosen = {f"{name}_password": name for name in secrets} | {"airflow_fernet_key": "f", "airflow_secret_key": "s"}
+    settings = Settings.from_env(hyperparameters={"epochs": 1, "refit": False, "dropout": 0.5}, **chosen)
+    for name, value in airflow.environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env() == settings
 
 
 def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
