@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID, find_nights
+from retraining.local.runs import DAG_ID, find_logical_date, find_nights
 from retraining.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
 
@@ -94,8 +95,7 @@ def read_settings(environment: dict[str, str]) -> Settings:
 def measure_run(settings: Settings, night: str) -> Measured:
     """Reads what Airflow recorded of a night's run."""
     api = Api(settings, DAG_ID)
-    runs = api.request("GET", f"dags/{DAG_ID}/dagRuns", params={"limit": 100})["dag_runs"]
-    run = next(r for r in runs if r["logical_date"].startswith(night) and r["state"] == "success")
+    run = find_run(api, settings, night)
     logs = settings.airflow_home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run['dag_run_id']}"
     nodes = []
     for task in api.get_tasks(run["dag_run_id"]):
@@ -104,6 +104,13 @@ def measure_run(settings: Settings, night: str) -> Measured:
         queued, start, end = (at(task[moment]) for moment in ("queued_when", "start_date", "end_date"))
         nodes.append(Node(task["task_id"], start - queued, end - start, importing(logs, task["task_id"], start)))
     return Measured(at(run["end_date"]) - at(run["start_date"]), nodes)
+
+
+def find_run(api: Api, settings: Settings, night: str) -> dict[str, Any]:
+    """Airflow's record of a night's run."""
+    run = api.find_run(find_logical_date(settings, night))
+    assert run is not None, night
+    return run
 
 
 def at(moment: str) -> float:
@@ -123,9 +130,9 @@ def measure_first_start(environment: dict[str, str], night: str) -> float:
     begun = time.time()
     call(environment, "up")
     call(environment, "run", "--night", night)
-    api = Api(read_settings(environment), DAG_ID)
-    runs = api.request("GET", f"dags/{DAG_ID}/dagRuns", params={"limit": 100})["dag_runs"]
-    run = next(r for r in runs if r["logical_date"].startswith(night))
+    settings = read_settings(environment)
+    api = Api(settings, DAG_ID)
+    run = find_run(api, settings, night)
     return min(at(task["start_date"]) for task in api.get_tasks(run["dag_run_id"]) if task["start_date"]) - begun
 
 
