@@ -47,7 +47,8 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A space in the path, since a checkout may have one.
-    with start_service(tmp_path_factory.mktemp("a service"), 4, MAX_QUARANTINED_SHARE="0.5") as service:
+    settings = {"MAX_QUARANTINED_SHARE": "0.5", "HYPERPARAMETERS": '{"refit": false}'}
+    with start_service(tmp_path_factory.mktemp("a service"), 4, **settings) as service:
         yield service
 
 
