@@ -23,7 +23,6 @@ from modules.signatures import export
 log = logging.getLogger(__name__)
 
 
-@keras.saving.register_keras_serializable("headlines")
 class PositionedEmbedding(keras.layers.Layer):
     """The sum of a token's embedding and of its position's, both learnt."""
 
