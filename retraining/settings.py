@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     lowercase: bool = Field(True, description="Lower-case the text.")
     strip_accents: bool = Field(True, description="Remove accents: `eleição` becomes `eleicao`.")
     strip_special_characters: bool = Field(True, description="Replace punctuation and symbols by a space.")
-    replace_digits: bool = Field(True, description="Replace every run of digits by one `#`-like token.")
+    replace_digits: bool = Field(True, description="Replace every run of digits by one `0`.")
     remove_stop_words: bool = Field(False, description="Remove Portuguese stop words.")
 
     # The quality bar
