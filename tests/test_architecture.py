@@ -160,7 +160,9 @@ def test_only_settings_reads_the_environment_for_the_service() -> None:
     assert readers <= {"retraining/local/airflow.py", "tfx_components/infra_check.py"}
 
 
-@pytest.mark.parametrize("module", ["retraining.__main__", "retraining.delivery", "retraining.lineage", f"{READER}.drop"])
+@pytest.mark.parametrize(
+    "module", ["retraining.__main__", "retraining.delivery", "retraining.lineage", f"{READER}.drop"]
+)
 def test_the_command_line_and_the_read_side_load_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run(
