@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-unit lint lock bench
+.PHONY: help setup demo up down status test test-unit lint lock bench bench-ingest
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,3 +41,7 @@ lock: ## Resolve requirements*.txt anew into the locks
 bench: ## Measure one night against one process and against stock settings
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.nightly
+
+bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.ingest

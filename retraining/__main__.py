@@ -162,10 +162,11 @@ def backfill(
 
 @app.command(epilog=_example("retraining replay --night 2022-02-05"))
 def replay(night: Night) -> None:
-    """Run a past night again, apart from the service, and say whether it comes out the same, and if not, why.
+    """Run a past night again, apart from the service: does it come out the same? Exits with 1 when something differs.
 
-    It gets the drops it had then, in the same versions, and the champion it was compared with. What the replay makes
-    is kept under the state folder, in replay/<night>. Exits with 1 when something differs.
+    It gets the drops it had then, in the same versions, and the champion it was compared with.
+
+    What it makes is kept in the state folder, under replay/<night>.
     """
     from retraining.replay import replay as replay_night
 

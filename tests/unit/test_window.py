@@ -219,3 +219,40 @@ def test_rows_in_are_used_quarantined_or_folded_whatever_is_delivered(
                 assert labels.setdefault(headline.key, headline.label) == headline.label
                 split = split_of(headline.key, rules.eval_percent)
                 assert splits.setdefault(normalise(headline.row.title), split) == split
+            for headline in window.fresh:
+                assert headline in window.headlines and headline.night == day(night)
+                assert split_of(headline.key, rules.eval_percent) == "eval"
+                readable = [*window.headlines, *window.folded]
+                assert not any(e.night < day(night) and normalise(e.row.title) == headline.key for e in readable)
+
+
+@settings(deadline=None, max_examples=20)
+@given(arrivals=st.lists(st.tuples(st.integers(1, 3), ROWS), min_size=1, max_size=5), window_nights=st.integers(0, 3))
+def test_a_past_moment_replays_what_was_read_then_whatever_came_later(
+    arrivals: list[tuple[int, Any]], window_nights: int
+) -> None:
+    """Drops, and corrections of them, arrive one after the other, in any order of nights."""
+    rules = replace(RULES, window_nights=window_nights, max_missing_nights=6)
+
+    def read(folder: str, as_known_on: str = "") -> dict[int, Any]:
+        windows = {}
+        for night in range(1, 4):
+            try:
+                windows[night] = read_window(Path(folder), day(night), replace(rules, as_known_on=as_known_on))
+            except DropError:
+                windows[night] = None  # not delivered yet
+        return windows
+
+    with tempfile.TemporaryDirectory() as folder:
+        seen = []
+        for hour, (night, rows) in enumerate(arrivals):
+            place = Path(folder) / day(night).isoformat()
+            if place.exists():
+                place /= f"v{2 + sum(path.is_dir() for path in place.iterdir())}"
+            place.mkdir()
+            with (place / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([("title", "sentiment"), *rows])
+            (place / "_SUCCESS").write_text(f'{{"delivered": "2022-03-01T{hour:02}:30:00+00:00"}}')
+            seen.append(read(folder))
+        for hour, windows in enumerate(seen):
+            assert read(folder, f"2022-03-01T{hour:02}:45:00+00:00") == windows

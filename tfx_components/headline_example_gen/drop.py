@@ -147,13 +147,15 @@ def list_csv_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def find_earlier_version(drops_dir: Path, version: DropVersion) -> DropVersion | None:
-    """The version before a version of the same night; None when it is the first that has files."""
+def find_earlier_version(drops_dir: Path, version: DropVersion, known_by: datetime | None = None) -> DropVersion | None:
+    """The version before a version of the same night, as known then; None when it is the first that has files."""
     if version.number == 1:
         return None
     for number, folder in list_versions(drops_dir, version.night):
         if number < version.number and (files := list_csv_files(folder)):
-            return DropVersion(version.night, number, files)
+            delivered = find_delivery(folder)
+            if not known_by or not delivered or delivered <= known_by:
+                return DropVersion(version.night, number, files)
     return None
 
 

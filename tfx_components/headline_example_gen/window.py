@@ -120,7 +120,7 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
 
 def _read_earlier_version(drops_dir: Path, version: DropVersion, rules: Rules) -> list[Headline]:
     """The readable rows of what a correction corrects; none when that cannot be read at all."""
-    earlier = find_earlier_version(drops_dir, version)
+    earlier = find_earlier_version(drops_dir, version, rules.known_by)
     if earlier is None:
         return []
     try:
@@ -163,11 +163,15 @@ def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[l
     Raises:
       DropError: more than `max_missing_nights` have no folder.
     """
-    past = [delivered for delivered in list_nights(drops_dir) if delivered < night]
+    past = [
+        delivered
+        for delivered in list_nights(drops_dir)
+        if delivered < night and was_known(drops_dir, delivered, rules.known_by)
+    ]
     first = past[0] if past else night
     if rules.window_nights:
         first = max(first, night - timedelta(days=rules.window_nights - 1))
-    nights = [delivered for delivered in past if delivered >= first and was_known(drops_dir, delivered, rules.known_by)]
+    nights = [delivered for delivered in past if delivered >= first]
     all_nights = (first + timedelta(days=day) for day in range((night - first).days))
     missing = tuple(sorted(set(all_nights) - set(nights)))
     if missing:

@@ -1,0 +1,209 @@
+"""`make bench-ingest`: HeadlineExampleGen, quarantine and all, over a year of drops, beside stock CsvExampleGen.
+
+Every figure is measured in this run, each in a process of its own; the headlines are made up on the spot.
+"""
+
+import argparse
+import csv
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+FIRST_NIGHT = date(2022, 1, 1)
+MAX_GIGABYTES = 1.5
+# From half the nights to all of them, time may grow by this factor: twice is linear, the rest is noise.
+MAX_GROWTH = 2.5
+_WINDOW_NIGHTS = 12
+_LABELS = ("negative", "neutral", "neutral", "neutral", "positive")
+console = Console(width=100)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: headlines written, time from its first file to its last record, and the most memory it held.
+
+    What is judged is processor time, of all threads: other work on the machine is no part of it.
+    """
+
+    headlines: int
+    seconds: float
+    cpu_seconds: float
+    gigabytes: float
+
+    @property
+    def rate(self) -> float:
+        """Headlines per second of processor time."""
+        return self.headlines / self.cpu_seconds
+
+
+class Clock:
+    """Measures what is inside `with`, and leaves out imports and preparation."""
+
+    def __enter__(self) -> None:
+        self.seconds, self.cpu_seconds = -time.perf_counter(), -time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.perf_counter()
+        self.cpu_seconds += time.process_time()
+
+
+def write_drops(drops_dir: Path, nights: int, headlines: int) -> None:
+    """Writes clean drops: no bad row and no title twice, so that both readers must write every row."""
+    chance = random.Random(0)
+    words = ["".join(chance.choices("abcdeilmnorstuvãçéô", k=chance.randint(2, 9))) for _ in range(20_000)]
+    for night in range(nights):
+        folder = drops_dir / (FIRST_NIGHT + timedelta(night)).isoformat()
+        folder.mkdir(parents=True)
+        with (folder / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("title", "sentiment"))
+            for number in range(headlines):
+                # Few words are frequent, most are rare.
+                picked = (words[int(len(words) * chance.random() ** 3)] for _ in range(10))
+                writer.writerow((f"{' '.join(picked)} {night} {number}", chance.choice(_LABELS)))
+        (folder / "_SUCCESS").touch()
+
+
+def measure(kind: str, drops_dir: Path, night: str, window_nights: int) -> Measured:
+    """Runs one reader in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.ingest", "--run", kind, str(drops_dir), night, str(window_nights)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_ours(drops_dir: Path, night: str, window_nights: int, output: Path, clock: Clock) -> int:
+    """Rows written by HeadlineExampleGen's executor."""
+    from tfx.types.standard_artifacts import Examples
+
+    from retraining.settings import Settings
+    from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
+    from tfx_components.headline_example_gen.executor import Executor
+
+    rules = Settings.from_env().drop_rules | {"window_nights": window_nights}
+    properties = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=rules).exec_properties
+    examples, quarantine = Examples(), Quarantine()
+    examples.uri, quarantine.uri = str(output / "examples"), str(output / "quarantine")
+    with clock:
+        Executor().Do({}, {"examples": [examples], "quarantine": [quarantine]}, properties)
+    return examples.get_int_custom_property("rows_used")
+
+
+def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clock: Clock) -> int:
+    """Rows written by CsvExampleGen's executor, with the service's Beam arguments."""
+    import tensorflow as tf
+    from tfx.components.example_gen.csv_example_gen.executor import Executor
+    from tfx.components.example_gen.utils import make_default_input_config
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.proto import example_gen_pb2
+    from tfx.types.standard_artifacts import Examples
+    from tfx.utils import proto_utils
+
+    from retraining.settings import Settings
+
+    splits = [("train", 4), ("eval", 1)]
+    output_config = example_gen_pb2.Output(
+        split_config=example_gen_pb2.SplitConfig(
+            splits=[example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=buckets) for name, buckets in splits]
+        )
+    )
+    properties = {
+        "input_base": str(drops_dir),
+        "input_config": proto_utils.proto_to_json(make_default_input_config("*/headlines.csv")),
+        "output_config": proto_utils.proto_to_json(output_config),
+        "output_data_format": example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE,
+        "output_file_format": example_gen_pb2.FileFormat.FORMAT_TFRECORDS_GZIP,
+    }
+    examples = Examples()
+    examples.uri = str(output / "examples")
+    arguments = list(Settings.from_env().beam_runner_args)
+    with clock:
+        Executor(BaseBeamExecutor.Context(beam_pipeline_args=arguments)).Do({}, {"examples": [examples]}, properties)
+    files = [str(path) for path in Path(examples.uri).rglob("*.gz")]
+    return sum(1 for _ in tf.data.TFRecordDataset(files, "GZIP"))
+
+
+def run_one(kind: str, drops_dir: Path, night: str, window_nights: int) -> None:
+    """Runs a reader in this process and prints what was measured, as the last line."""
+    with tempfile.TemporaryDirectory() as output:
+        run = run_ours if kind == "ours" else run_stock
+        clock = Clock()
+        headlines = run(drops_dir, night, window_nights, Path(output), clock)
+    # Kibibytes on Linux.
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(json.dumps({"headlines": headlines, **vars(clock), "gigabytes": gigabytes}))
+
+
+def main() -> None:
+    """Measures and judges; exits with 1 when a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nights", type=int, default=365)
+    parser.add_argument("--headlines", type=int, default=1000, help="per night")
+    parser.add_argument("--run", nargs=4, metavar=("KIND", "DROPS", "NIGHT", "WINDOW"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        kind, drops_dir, night, window_nights = options.run
+        run_one(kind, Path(drops_dir), night, int(window_nights))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        drops_dir = Path(place) / "drops"
+        with console.status(f"writing {options.nights} nights x {options.headlines} headlines"):
+            write_drops(drops_dir, options.nights, options.headlines)
+        last = (FIRST_NIGHT + timedelta(options.nights - 1)).isoformat()
+        half = (options.nights + 1) // 2
+        measured = []
+        for name, kind, window in (
+            (f"window of {_WINDOW_NIGHTS} nights", "ours", _WINDOW_NIGHTS),
+            (f"window of {half} nights", "ours", half),
+            (f"window of {options.nights} nights", "ours", options.nights),
+            (f"stock CsvExampleGen, {options.nights} nights", "stock", options.nights),
+        ):
+            with console.status(name):
+                measured.append((name, measure(kind, drops_dir, last, window)))
+    table = Table("", "headlines", "seconds", "of CPU", "headlines/s", "most memory")
+    for name, one in measured:
+        table.add_row(
+            name,
+            f"{one.headlines:,}",
+            f"{one.seconds:.1f}",
+            f"{one.cpu_seconds:.1f}",
+            f"{one.rate:,.0f}",
+            f"{one.gigabytes:.2f} GB",
+        )
+    console.print(table)
+    window, by_half, by_all, stock = (one for _, one in measured)
+    growth = by_all.cpu_seconds / by_half.cpu_seconds
+    misses = [
+        text
+        for missed, text in (
+            (by_all.headlines != options.nights * options.headlines, f"{by_all.headlines:,} headlines are not all"),
+            (window.headlines != min(_WINDOW_NIGHTS, options.nights) * options.headlines, "the window is not read"),
+            (by_all.gigabytes > MAX_GIGABYTES, f"{by_all.gigabytes:.2f} GB is over {MAX_GIGABYTES} GB"),
+            (growth > MAX_GROWTH, f"twice the nights take {growth:.1f} times as long, over {MAX_GROWTH}"),
+            (by_all.rate < stock.rate, "it is slower than stock CsvExampleGen"),
+        )
+        if missed
+    ]
+    told = (
+        f"{by_all.rate:,.0f} headlines/s, {by_all.rate / stock.rate:.1f} times stock; twice the nights take "
+        f"{growth:.1f} times as long; at most {by_all.gigabytes:.2f} GB"
+    )
+    if misses:
+        console.print(f"[red]MISSED[/] {'; '.join(misses)} ({told})", highlight=False)
+        sys.exit(1)
+    console.print(f"[green]KEPT[/] {told}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()
