@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         20, ge=1, le=50, description="Percent of the titles, by stable hash, kept for evaluation."
     )
 
-    # Alarms: a night's drop beside the window. docs/decisions/0009-drop-alarms.md tells where the limits come from.
+    # Alarms: a night's drop beside the window. docs/decisions/0007-drop-alarms.md tells where the limits come from.
     max_relabelled_share: Share = Field(
         0.2,
         description="Above this share of titles with another label than on an earlier night, or in the drop's earlier "

@@ -118,7 +118,6 @@ def test_a_broken_encoding_shows_in_words_never_seen() -> None:
 
 
 def test_languages_are_told_apart_in_bulk() -> None:
-    pytest.importorskip("py3langid")
     portuguese = [
         "polícia prende três suspeitos de assalto a banco no centro",
         "governo anuncia novo plano contra a inflação",

@@ -6,7 +6,6 @@ py3langid with numpy.
 
 import itertools
 import json
-import logging
 import math
 import re
 from collections import Counter
@@ -18,7 +17,6 @@ from typing import Any, Self
 from modules.features import LABELS
 from tfx_components.headline_example_gen.quarantine import Headline
 
-log = logging.getLogger(__name__)
 
 _WORD = re.compile(r"\w+")
 # A word tells less than independent evidence would: words of one title go together.
@@ -185,9 +183,9 @@ def share_not_portuguese(titles: list[str]) -> float | None:
     One short title tells little (Galician or Portuguese?), all of them together tell much: the shares are those that
     make the titles likeliest, found by expectation maximisation over every language the identifier knows.
     """
-    identifier = _load_identifier()
-    if identifier is None or not titles:
+    if not titles:
         return None
+    identifier = _load_identifier()
     import numpy as np
 
     likelihoods = np.stack([identifier.nb_classprobs(identifier.instance2fv(title)) for title in titles])
@@ -201,11 +199,8 @@ def share_not_portuguese(titles: list[str]) -> float | None:
 
 @cache
 def _load_identifier() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError:
-        log.warning("py3langid is not installed, so nothing tells which titles are not Portuguese; run: make setup")
-        return None
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_pickled_model(MODEL_FILE)
 
 
