@@ -17,7 +17,6 @@ from typing import Any, Self
 from modules.features import LABELS
 from tfx_components.headline_example_gen.quarantine import Headline
 
-
 _WORD = re.compile(r"\w+")
 # A word tells less than independent evidence would: words of one title go together.
 _WORD_TRUST = 0.3
