@@ -129,6 +129,7 @@ def run(
     """Run one night and follow it to its end; a night that is running is followed, one that succeeded is left alone."""
     settings = Settings.from_env()
     if local:
+        airflow.compute_as_the_service()
         from retraining.in_process import run_locally
 
         run_locally(settings, night)
@@ -168,6 +169,7 @@ def replay(night: Night) -> None:
 
     What it makes is kept in the state folder, under replay/<night>.
     """
+    airflow.compute_as_the_service()
     from retraining.replay import replay as replay_night
 
     done = replay_night(Settings.from_env(), night)

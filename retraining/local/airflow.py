@@ -23,6 +23,7 @@ MARK = "RETRAINING_SERVICE_OF"
 _QUIET = {
     # Start-up banners of TensorFlow, absl and gRPC; warnings and errors stay.
     "TF_CPP_MIN_LOG_LEVEL": "1",
+    # Not only a banner: oneDNN rounds otherwise, so that a model trained with it has other weights.
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "GRPC_VERBOSITY": "ERROR",
     # Each filter matches the beginning of one message, never a whole category.
@@ -76,6 +77,11 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPT_NOENV": "1",
         MARK: str(settings.state_dir),
     }
+
+
+def compute_as_the_service() -> None:
+    """Makes this process compute as the service's do, to the last bit; to be called before TensorFlow is imported."""
+    os.environ.update(_QUIET)
 
 
 def _exported(settings: Settings) -> dict[str, str]:

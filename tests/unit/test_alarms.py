@@ -56,6 +56,14 @@ def test_a_swapped_pair_of_codes_is_named(pair: tuple[str, str], first: bool) ->
     assert f"the labels {pair[0]} and {pair[1]} look swapped" in complaint
 
 
+def test_where_two_labels_are_as_frequent_their_words_give_the_swap_away() -> None:
+    window = [headline(n, ("negative", "positive")[n % 2]) for n in range(200)]
+    night = [headline(1000 + n, ("negative", "positive")[n % 2]) for n in range(200)]
+    assert tell(compare(night, window, [], MIX)) == ""
+    complaint = tell(compare(swap(night, "negative", "positive"), window, [], MIX))
+    assert "the labels negative and positive look swapped" in complaint and "class mix of" not in complaint
+
+
 def test_codes_that_are_shifted_by_one_are_named_too() -> None:
     shift = {"negative": "neutral", "neutral": "positive", "positive": "negative"}
     shifted = [replace(each, label=shift[each.label]) for each in make_night(2)]

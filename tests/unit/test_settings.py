@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,13 @@ def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monk
     for name, value in airflow.environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings.from_env() == settings
+
+
+def test_a_command_that_trains_computes_as_the_processes_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    # oneDNN adds up in another order: the weights would differ in their last bits.
+    monkeypatch.setattr("os.environ", {"TF_ENABLE_ONEDNN_OPTS": "1"})
+    airflow.compute_as_the_service()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
