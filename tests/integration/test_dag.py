@@ -37,7 +37,7 @@ print(json.dumps({"errors": bag.import_errors, "dags": dags}))
 
 EDGES = {
     "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "ImportSchemaGen"],
-    "HeadlineExampleGen": ["DropGate", "Evaluator", "InfraCheck", "StatisticsGen", "Transform"],
+    "HeadlineExampleGen": ["DropGate", "Evaluator", "InfraCheck", "StatisticsGen", "Trainer", "Transform"],
     "StatisticsGen": ["ExampleValidator"],
     "ImportSchemaGen": ["ExampleValidator", "Transform"],
     "ExampleValidator": ["DropGate"],

@@ -42,7 +42,7 @@ def Pusher(pushed_model: OutputArtifact[PushedModel], pushed: Parameter[int] = 1
 @pytest.fixture
 def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings that operators read for themselves, and lineage of the tiny pipeline taken for the nightly one."""
-    settings = settings.model_copy(update={"drops_dir": drops_dir})
+    settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0, "catchup_mode": "each"})
     monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: settings))
     monkeypatch.setattr("retraining.lineage.reports.PIPELINE", NAME)
     launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
@@ -76,7 +76,7 @@ def sense(settings: Settings, run_type: str = "manual", ended: timedelta = timed
     """Executes the sensor in a run whose night ended that long ago."""
     sensor = DropSensor(task_id="wait_for_drop", settings=settings, **({"night": NIGHT, "force": "False"} | more))
     run = SimpleNamespace(run_id="run-1", run_type=run_type, data_interval_end=datetime.now(UTC) - ended)
-    sensor.execute({"dag_run": run})  # type: ignore[typeddict-item]
+    sensor.execute({"dag_run": run, "ti": SimpleNamespace(try_number=1)})  # type: ignore[typeddict-item]
 
 
 def test_a_complete_drop_lets_the_run_go_on(use: Settings, deliver: Callable[..., Path]) -> None:
@@ -118,7 +118,7 @@ def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
     monkeypatch.setattr(operators, "POLL_SECONDS", 0.05)
 
     async def first_event(seconds: float) -> dict[str, Any]:
-        trigger = DropTrigger(str(use.drops_dir), NIGHT, False, datetime.now(UTC) + timedelta(seconds=seconds))
+        trigger = DropTrigger(str(use.drops_dir), NIGHT, False, 0.0, datetime.now(UTC) + timedelta(seconds=seconds))
         async for event in trigger.run():
             payload: dict[str, Any] = event.payload
             return payload
