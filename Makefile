@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-unit lint lock bench bench-ingest
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -21,9 +21,14 @@ demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> 
 up down status: setup ## The service: `make up`, `make down`, `make status`; all else: .venv/bin/retraining --help
 	@exec $(PYTHON) -m retraining $@
 
-test: ## The whole test suite
+# The twelve nights take as long again as everything else.
+test: ## The test suite, but for the twelve nights
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
+
+test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev
