@@ -85,6 +85,7 @@ ALLOWED = {
         "retraining.pipeline",  # inside its main: the types of the real pipeline
         "retraining.settings",
     },
+    "serving": {"serving"},
     "tfx_components": {"modules.features", "tfx_components"},
 }
 # Folder or file -> what it must not import from outside.
@@ -92,6 +93,7 @@ FORBIDDEN = {
     "modules": {"airflow", "tfx"},
     "retraining/lineage": HEAVY,
     "retraining/settings.py": HEAVY,
+    "serving": {"airflow", "apache_beam", "ml_metadata", "tfx"},
     "tfx_components": {"airflow"},
 }
 

@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -175,20 +176,25 @@ def test_a_night_with_no_revision_left_is_refused(model_path: Path, other_path: 
     assert versions(serving_dir) == ["2022020599"]
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may grow past 1 kB, so that a real write fails midway, as on a full disk."""
+    """No file may grow past 1 kB, so that a real write fails midway, as on a full disk.
+
+    For the call alone: the limit holds for the test runner's own output too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
-    model_path: Path, other_path: Path, serving_dir: Path, request: pytest.FixtureRequest
+    model_path: Path, other_path: Path, serving_dir: Path
 ) -> None:
     publish(model_path, serving_dir, NIGHT)
-    request.getfixturevalue("small_disk")
-    with pytest.raises(PushError) as caught:
+    with small_disk(), pytest.raises(PushError) as caught:
         publish(other_path, serving_dir, date(2022, 2, 6), "2022020501")
     assert str(serving_dir) in str(caught.value)
     assert os.strerror(errno.EFBIG) in str(caught.value)

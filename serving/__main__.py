@@ -1,0 +1,44 @@
+"""Runs the model server: `SERVING_DIR=... python -m serving`.
+
+Only start-up belongs here.
+"""
+
+import logging
+import os
+import sys
+
+from serving.settings import Settings, SettingsError
+
+
+def main() -> int:
+    """Serves until it is told to stop."""
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Before TensorFlow is imported: its banners are no news, and at a title a request oneDNN is slower than Eigen.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    import tensorflow as tf
+    import uvicorn
+
+    from serving.app import create_app
+
+    tf.get_logger().setLevel(logging.ERROR)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

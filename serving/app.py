@@ -1,0 +1,300 @@
+"""The web application: TensorFlow Serving's API, what people and machines ask beside it, and who may ask.
+
+How a request is understood and run is not known here.
+"""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import hmac
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from serving.batching import Batcher
+from serving.body import read_body
+from serving.document import encode, parse_json, shorten_float, to_body
+from serving.errors import ServingError, invalid
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.request_log import TITLE, RequestLog
+from serving.rest import Answer, RestApi
+from serving.settings import Settings
+from serving.versions import Versions
+
+log = logging.getLogger(__name__)
+
+# The class order of every probability vector of the pushed models.
+LABELS = ("negative", "neutral", "positive")
+TEXT_SIGNATURE = "predict_text"
+MAX_RELATED = 50
+
+_FILES = Path(__file__).parent
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Server:
+    """Everything that one running server holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.versions = Versions(
+            settings.dir,
+            settings.model_name,
+            settings.keep_versions,
+            settings.models_config_file,
+            settings.poll_seconds,
+            self.metrics,
+        )
+        self.batcher = Batcher(
+            settings.max_batch,
+            settings.max_large_waiting,
+            settings.timeout_seconds,
+            lambda signature, rows: self.metrics.batch_rows.labels(signature).observe(rows),
+        )
+        self.rest = RestApi(self.versions, self.batcher)
+        self.request_log: RequestLog | None = None
+
+    @contextlib.asynccontextmanager
+    async def run(self, _: Starlette) -> AsyncIterator[None]:
+        """Starts the threads before the first request and ends them after the last."""
+        if self.settings.request_log:
+            self.request_log = RequestLog(
+                self.settings.request_log,
+                self.settings.request_log_share,
+                self.settings.request_log_bytes,
+                self.settings.request_log_files,
+            )
+        # What was imported stays; collecting what dropped models leave behind need not look at it.
+        gc.collect()
+        gc.freeze()
+        self.versions.start()
+        yield
+        await asyncio.to_thread(self.versions.stop)
+        await asyncio.to_thread(self.batcher.stop)
+        if self.request_log:
+            self.request_log.close()
+
+    async def tensorflow_api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything under /v1."""
+        request = Request(scope, receive)
+        await (await self._answered(request, "/v1", self._rest))(scope, receive, send)
+
+    async def predict(self, request: Request) -> Response:
+        """POST /predict: a title's label, for people."""
+        return await self._answered(request, "/predict", self._predict)
+
+    async def related(self, request: Request) -> Response:
+        """POST /related: the nearest headlines that the model was taught."""
+        return await self._answered(request, "/related", self._related)
+
+    async def version(self, request: Request) -> Response:
+        """GET /version: which model answers, and where it comes from."""
+        return await self._answered(request, "/version", self._version)
+
+    async def prometheus(self, request: Request) -> Response:
+        """GET /metrics."""
+        return await self._answered(request, "/metrics", self._metrics)
+
+    async def healthz(self, _: Request) -> Response:
+        """GET /healthz: whether the server's own parts run."""
+        if self.versions.is_watching:
+            return _json({"status": "ok"})
+        return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
+
+    async def readyz(self, _: Request) -> Response:
+        """GET /readyz: whether a model is loaded."""
+        if loaded := self.versions.loaded:
+            return _json({"status": "ok", "versions": [str(version) for version in loaded]})
+        return _error(ServingError("UNAVAILABLE", f"no version of {self.settings.model_name} is loaded"))
+
+    async def _answered(self, request: Request, path: str, handle: Handler) -> Response:
+        """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
+        try:
+            self._authorise(request)
+            response = await handle(request)
+        except ServingError as error:
+            response = _error(error)
+        except ClientDisconnect:
+            response = _error(ServingError("CANCELLED", "the client has gone"))
+        except Exception:
+            # The request may hold what people typed, so it is not logged.
+            log.exception("%s %s failed", request.method, path)
+            response = _error(ServingError("INTERNAL", "internal error; the server's log says more"))
+        self.metrics.requests.labels(path, response.status_code).inc()
+        return response
+
+    def _authorise(self, request: Request) -> None:
+        if self.settings.token is None:
+            return
+        given = request.headers.get("authorization", "")
+        wanted = f"Bearer {self.settings.token.get_secret_value()}"
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+            raise ServingError("UNAUTHENTICATED", "send the header 'Authorization: Bearer <token>'")
+
+    async def _rest(self, request: Request) -> Response:
+        started = time.perf_counter()
+        body = await self._read(request) if request.method == "POST" else b""
+        path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
+        answer = await self.rest.answer(request.method, path, body)
+        self._account(answer, started)
+        return Response(answer.body, media_type="application/json")
+
+    async def _predict(self, request: Request) -> Response:
+        started = time.perf_counter()
+        title = self._read_title(await self._read_object(request))
+        model = self.versions.find(self.settings.model_name)
+        signature = model.find_signature(TEXT_SIGNATURE)
+        inputs = {TITLE: np.array([title.encode()], object)}
+        outputs = await self.batcher.run(model, signature, inputs)
+        self._account(Answer(b"", model, signature, inputs, outputs), started)
+        probabilities = map(shorten_float, outputs["probabilities"][0].tolist())
+        return _json(
+            {
+                "label": outputs["label"][0].decode(),
+                "confidence": shorten_float(outputs["confidence"][0].item()),
+                "probabilities": dict(zip(LABELS, probabilities, strict=True)),
+                "version": str(model.version),
+            }
+        )
+
+    async def _related(self, request: Request) -> Response:
+        document = await self._read_object(request)
+        title = self._read_title(document)
+        count = document.get("n", 5)
+        if type(count) is not int or not 1 <= count <= MAX_RELATED:
+            raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
+        model = self.versions.find(self.settings.model_name)
+        if model.related is None:
+            raise ServingError(
+                "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
+            )
+        found = await asyncio.to_thread(model.related.find, title, count)
+        return _json({"related": [asdict(headline) for headline in found], "version": str(model.version)})
+
+    async def _version(self, _: Request) -> Response:
+        model = self.versions.find(self.settings.model_name)
+        return _json(describe(model, self.settings.model_name, self.versions.loaded))
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self.metrics.write(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _account(self, answer: Answer, started: float) -> None:
+        if not (answer.model and answer.signature and answer.outputs is not None and answer.inputs is not None):
+            return
+        version = str(answer.model.version)
+        self.metrics.seconds.labels(answer.signature.name, version).observe(time.perf_counter() - started)
+        label = answer.outputs.get("label")
+        if label is not None and label.dtype == object:
+            for name, count in Counter(label.ravel().tolist()).items():
+                self.metrics.predictions.labels(name.decode("utf-8", "replace"), version).inc(count)
+        if self.request_log:
+            self.request_log.keep(answer.model.version, answer.signature.name, answer.inputs, answer.outputs)
+
+    async def _read(self, request: Request) -> bytes:
+        return await read_body(request, self.settings.max_body_bytes, self.settings.timeout_seconds)
+
+    async def _read_object(self, request: Request) -> dict[str, Any]:
+        return parse_json(await self._read(request))
+
+    def _read_title(self, document: dict[str, Any]) -> str:
+        title = document.get("title")
+        if not isinstance(title, str) or not title.strip():
+            raise invalid('\'title\' must be a text, such as {"title": "Chuva forte em São Paulo"}')
+        if len(title) > self.settings.max_title_characters:
+            raise invalid(f"'title' has {len(title)} characters; at most {self.settings.max_title_characters} are read")
+        try:
+            encode(title).decode()
+        except UnicodeDecodeError:
+            raise invalid("'title' must be UTF-8") from None
+        return title
+
+
+def describe(model: Model, name: str, loaded: list[int]) -> dict[str, Any]:
+    """What /version says: the model, its night, and what the push wrote down about it."""
+    return {
+        "model": name,
+        "version": str(model.version),
+        "night": model.night,
+        **{key: model.about.get(key) for key in ("model_id", "code", "data", "settings", "verdict", "pushed_at")},
+        "related": len(model.related) if model.related else 0,
+        "loaded_at": model.loaded_at.isoformat(timespec="seconds"),
+        "loaded_versions": [str(version) for version in loaded],
+    }
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application of one server."""
+    server = Server(settings)
+    app = Starlette(
+        routes=[
+            Route("/v1/{path:path}", _Endpoint(server.tensorflow_api)),
+            Route("/predict", server.predict, methods=["POST"]),
+            Route("/related", server.related, methods=["POST"]),
+            Route("/version", server.version),
+            Route("/healthz", server.healthz),
+            Route("/readyz", server.readyz),
+            Route("/metrics", server.prometheus),
+            Route("/", _file("page.html", "text/html", {"content-security-policy": _PAGE_POLICY})),
+            Route("/openapi.json", _file("openapi.json", "application/json", {})),
+        ],
+        exception_handlers={HTTPException: _http_error},
+        lifespan=server.run,
+    )
+    app.state.server = server
+    return app
+
+
+class _Endpoint:
+    """An endpoint that takes every HTTP method: Starlette takes a plain function for a GET."""
+
+    def __init__(self, answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(scope, receive, send)
+
+
+def _file(name: str, media_type: str, headers: dict[str, str]) -> Handler:
+    @functools.cache
+    def content() -> bytes:
+        return (_FILES / name).read_bytes()
+
+    async def send(_: Request) -> Response:
+        return Response(content(), media_type=media_type, headers={"x-content-type-options": "nosniff", **headers})
+
+    return send
+
+
+def _json(value: object) -> Response:
+    return Response(to_body(value), media_type="application/json")
+
+
+def _error(error: ServingError) -> Response:
+    # A quoted value may hold bytes that are no text.
+    message = error.message.encode("utf-8", "replace").decode()
+    headers = {"www-authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else None
+    return Response(to_body({"error": message}), error.http_status, headers, "application/json")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return Response(to_body({"error": error.detail}), error.status_code, error.headers, "application/json")

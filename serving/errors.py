@@ -1,0 +1,46 @@
+"""What a request can be refused with: TensorFlow's status codes, and the HTTP status each becomes.
+
+No request is looked at here.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+# TensorFlow Serving's table; PAYLOAD_TOO_LARGE and the ones after it are HTTP's own and not TensorFlow's.
+HTTP_STATUS = {
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+    "PAYLOAD_TOO_LARGE": 413,
+    "REQUEST_TIMEOUT": 408,
+}
+
+
+class ServingError(Exception):
+    """A request that cannot be answered; its text is the `error` of the response."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status that TensorFlow Serving gives this code."""
+        return HTTP_STATUS[self.code]
+
+
+invalid: Callable[[str], ServingError] = partial(ServingError, "INVALID_ARGUMENT")

@@ -1,0 +1,133 @@
+"""TensorFlow Serving's REST API: paths, methods, requests and answers under `/v1/models`.
+
+After tensorflow_serving/model_servers/http_rest_api_handler.cc. No HTTP server is known here: bytes come in and go out.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import numpy as np
+
+from serving.batching import Batcher
+from serving.document import parse_json, read_signature_name, to_body
+from serving.errors import ServingError, invalid
+from serving.examples import CLASSIFY, REGRESS, read_examples, write_classes, write_regressions
+from serving.model import DEFAULT_SIGNATURE, Model, Signature
+from serving.tensors import Tensors, read_inputs, write_outputs
+from serving.versions import Versions
+
+_PREDICTION = re.compile(
+    r"/v1/models/([^/:]+)(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)", re.IGNORECASE
+)
+_STATUS = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
+)
+_MAX_VERSION = 2**63 - 1
+# Longer ones are written by another thread, so that the event loop stays free.
+_MANY_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered with, and what was run for it.
+
+    Attributes:
+      body: JSON.
+      model: that answered; None for status and metadata.
+      signature: that was run.
+      inputs: of the signature.
+      outputs: of the signature.
+    """
+
+    body: bytes
+    model: Model | None = None
+    signature: Signature | None = None
+    inputs: Tensors | None = None
+    outputs: Tensors | None = None
+
+
+class RestApi:
+    """Answers requests as TensorFlow Serving does."""
+
+    def __init__(self, versions: Versions, batcher: Batcher) -> None:
+        self._versions = versions
+        self._batcher = batcher
+
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answers one request.
+
+        Args:
+          method: of HTTP.
+          path: as sent, percent-encoded.
+          body: as sent.
+
+        Raises:
+          ServingError: with TensorFlow Serving's code and message.
+        """
+        match = {"POST": _PREDICTION, "GET": _STATUS}.get(method, re.compile("(?!)")).fullmatch(path)
+        if not match:
+            raise invalid(f"Malformed request: {method} {path}")
+        name, number, label, verb = match.groups()
+        spec = (unquote(name or ""), _parse_version(number), unquote(label) if label else None)
+        if method == "POST":
+            if verb == "predict":
+                return await self._predict(spec, body)
+            if verb in ("classify", "regress"):
+                return await self._infer(spec, verb, body)
+            raise invalid(f"Malformed request: {method} {path}")
+        if not spec[0]:
+            raise invalid("Missing model name in request.")
+        if verb == "metadata":
+            model = self._versions.find(*spec)
+            model_spec = {"name": spec[0], "signature_name": "", "version": str(model.version)}
+            return Answer(to_body({"model_spec": model_spec, "metadata": model.metadata}))
+        states = [state.to_json() for state in self._versions.states(*spec)]
+        return Answer(to_body({"model_version_status": states}))
+
+    async def _predict(self, spec: tuple[str, int | None, str | None], body: bytes) -> Answer:
+        document = parse_json(body)
+        name = read_signature_name(document)
+        model = self._versions.find(*spec)
+        signature = model.find_signature(name)
+        inputs, as_rows = read_inputs(document, signature.inputs, name)
+        outputs = await self._batcher.run(model, signature, inputs)
+        if any(tensor.size > _MANY_ROWS for tensor in outputs.values()):
+            written = await asyncio.to_thread(write_outputs, outputs, as_rows)
+        else:
+            written = write_outputs(outputs, as_rows)
+        return Answer(written, model, signature, inputs, outputs)
+
+    async def _infer(self, spec: tuple[str, int | None, str | None], verb: str, body: bytes) -> Answer:
+        document = parse_json(body)
+        name = read_signature_name(document) or DEFAULT_SIGNATURE
+        examples = read_examples(document)
+        model = self._versions.find(*spec)
+        signature = model.signatures.get(name)
+        if signature is None:
+            raise invalid(f"No signature was found with the name: {name}")
+        kind, method = ("classification", CLASSIFY) if verb == "classify" else ("regression", REGRESS)
+        if signature.method != method:
+            raise invalid(f"Expected {kind} signature method_name to be {method}. Was: {signature.method}")
+        allowed = {"classes", "scores"} if method == CLASSIFY else {"outputs"}
+        if set(signature.inputs) != {"inputs"}:
+            raise ServingError("FAILED_PRECONDITION", f"No {kind} inputs found in SignatureDef: {name}")
+        if not signature.outputs or not set(signature.outputs) <= allowed:
+            raise ServingError(
+                "FAILED_PRECONDITION",
+                f"Expected {kind} signature outputs to contain at least one of {sorted(allowed)}. "
+                f"Signature was: {name} with {list(signature.outputs)}",
+            )
+        inputs = {"inputs": np.asarray(examples, object)}
+        outputs = await self._batcher.run(model, signature, inputs)
+        write = write_classes if method == CLASSIFY else write_regressions
+        return Answer(write(outputs, len(examples)), model, signature, inputs, outputs)
+
+
+def _parse_version(text: str | None) -> int | None:
+    if not text:
+        return None
+    if len(text) > 19 or int(text) > _MAX_VERSION:
+        raise invalid(f"Failed to convert version: {text} to numeric.")
+    return int(text)

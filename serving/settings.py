@@ -1,0 +1,93 @@
+"""Every setting of the model server, documented once, in one frozen object.
+
+The only module here that reads the environment; it must not import tensorflow.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SERVING_"
+
+
+class SettingsError(ValueError):
+    """A setting is missing or cannot be used; the message names it, its value and what to do."""
+
+
+class Settings(BaseSettings):
+    """Settings from the environment, then these defaults.
+
+    The environment variable of a field is its name in capitals after `SERVING_`: `port` is `SERVING_PORT`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # What is served
+    dir: Path = Field(description="Where pushed models are, a folder per version. Must be set.")
+    model_name: str = Field("headlines", pattern="^[^/:]+$", description="The model's name in the address.")
+    keep_versions: int = Field(2, ge=1, description="How many of the newest versions stay loaded.")
+    models_config: Path | None = Field(
+        None,
+        description="TensorFlow Serving's model config file; its version policy and labels for the model win over "
+        "`SERVING_KEEP_VERSIONS`. Default: `models.config` beside `SERVING_DIR`, if it is there.",
+    )
+    poll_seconds: float = Field(1.0, gt=0, description="How often the folder and the config file are looked at.")
+
+    # Who may ask
+    host: str = Field("127.0.0.1", description="Address to bind to.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8501, description="Port; TensorFlow Serving's for REST.")
+    token: SecretStr | None = Field(
+        None, description="If set, requests need `Authorization: Bearer <token>`, all but the page and the probes."
+    )
+
+    # How much
+    max_batch: int = Field(32, ge=1, description="Rows that are run together; a request of more is a large one.")
+    max_large_waiting: int = Field(8, ge=1, description="Above this many large requests new ones are refused with 503.")
+    max_connections: int = Field(1000, ge=1, description="Above this many connections new ones are refused with 503.")
+    max_body_bytes: int = Field(8 << 20, ge=1024, description="A larger request body is refused with 413.")
+    max_title_characters: int = Field(
+        500, ge=1, description="A longer title is refused by `/predict` and `/related`; none such was trained on."
+    )
+    timeout_seconds: float = Field(30.0, gt=0, description="A request not read or not answered by then is given up.")
+
+    # What is kept
+    request_log: Path | None = Field(
+        None, description="File for a sample of the requests with their titles, as JSON lines. Default: none is kept."
+    )
+    request_log_share: float = Field(1.0, ge=0, le=1, description="Share of the requests that the log keeps.")
+    request_log_bytes: int = Field(10 << 20, ge=1024, description="Size at which the log starts a new file.")
+    request_log_files: int = Field(5, ge=1, description="Older files of the log that are kept.")
+
+    @field_validator("dir", "models_config", "request_log")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
+
+    @property
+    def models_config_file(self) -> Path:
+        """Where the version policy is looked for."""
+        return self.models_config or self.dir.parent / "models.config"
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Reads the settings.
+
+        Args:
+          **overrides: fields that win over the environment.
+
+        Raises:
+          SettingsError: one line per setting that is missing or wrong.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+
+
+def _explain(problem: Any) -> str:
+    name = PREFIX + str(problem["loc"][0]).upper()
+    if problem["type"] == "missing":
+        return f"{name} is not set; set it to the folder that holds a folder per pushed version"
+    return f"{name}={problem['input']!r}: {problem['msg']}; correct it in the environment"

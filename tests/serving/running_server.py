@@ -1,0 +1,54 @@
+"""A model server that really listens, on a free port, and a client for it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import uvicorn
+
+from serving.app import create_app
+from serving.settings import Settings
+
+
+class RunningServer:
+    """The address of a server, and a client for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.app = create_app(settings)
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(self.app, host="127.0.0.1", port=0, access_log=False, log_config=None)
+        )
+        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self._uvicorn.started or not self._thread.is_alive())
+        self.port = self._uvicorn.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self.client.get("/readyz").status_code == 200)
+
+    def get(self, path: str, **kwargs: Any) -> httpx.Response:
+        return self.client.get(path, **kwargs)
+
+    def post(self, path: str, document: Any = None, **kwargs: Any) -> httpx.Response:
+        return self.client.post(path, **({"json": document} if document is not None else {}), **kwargs)
+
+    def predict(self, **document: Any) -> httpx.Response:
+        return self.post("/v1/models/headlines:predict", document)
+
+    def stop(self) -> None:
+        self.client.close()
+        self._uvicorn.should_exit = True
+        self._thread.join()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,353 @@
+"""What is asked beside TensorFlow Serving's API, who may ask, and how much."""
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from running_server import RunningServer
+from served_models import write_about, write_related
+
+from serving import app as serving_app
+from serving.settings import Settings, SettingsError
+
+
+def test_predict_names_the_label_and_every_probability(server: RunningServer) -> None:
+    answer = server.post("/predict", {"title": "um dia bom"}).json()
+    assert answer["label"] == "positive"
+    assert answer["version"] == "2022020201"
+    assert answer["confidence"] == answer["probabilities"]["positive"] == pytest.approx(0.9094, abs=1e-4)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "message"),
+    [
+        ("/predict", {}, "'title' must be a text"),
+        ("/predict", {"title": ["x"]}, "'title' must be a text"),
+        ("/predict", {"title": "  "}, "'title' must be a text"),
+        ("/predict", {"title": "x" * 501}, "'title' has 501 characters; at most 500 are read"),
+        ("/related", {"title": "x", "n": 0}, "'n' must be a whole number from 1 to 50"),
+        ("/related", {"title": "x", "n": True}, "'n' must be a whole number from 1 to 50"),
+        ("/related", {"title": "x", "n": 1.5}, "'n' must be a whole number from 1 to 50"),
+    ],
+)
+def test_a_wrong_question_says_what_is_wrong(
+    server: RunningServer, path: str, document: dict[str, object], message: str
+) -> None:
+    response = server.post(path, document)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+
+
+def test_a_title_that_is_no_utf_8_is_refused(server: RunningServer) -> None:
+    for body in (b'{"title": "a\xff"}', b'{"title": "\\ud800"}'):
+        response = server.post("/predict", content=body)
+        assert response.status_code == 400, response.text
+
+
+def test_related_gives_the_nearest_headlines_with_label_and_drop(server: RunningServer) -> None:
+    answer = server.post("/related", {"title": "CHUVA fórte", "n": 2}).json()
+    assert answer["version"] == "2022020201"
+    first, second = answer["related"]
+    assert {key: first[key] for key in ("title", "label", "night")} == {
+        "title": "Chuva forte em São Paulo",
+        "label": "negative",
+        "night": "2022-02-01",
+    }
+    assert second["title"] == "Chuva fraca no Rio"
+    assert 0 < second["similarity"] < first["similarity"] < 1
+    assert server.post("/related", {"title": "Chuva forte em São Paulo"}).json()["related"][0]["similarity"] == 1
+    assert server.post("/related", {"title": "zzz"}).json()["related"] == []
+
+
+def test_related_belongs_to_the_version_that_answers(
+    start: Callable[..., RunningServer], push: Callable[[int], Path]
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    response = running.post("/related", {"title": "x"})
+    assert (response.status_code, response.json()) == (
+        404,
+        {"error": "version 1 has no related headlines: it was pushed without one"},
+    )
+
+
+def test_version_says_where_the_model_comes_from(server: RunningServer) -> None:
+    answer = server.get("/version").json()
+    assert answer.pop("loaded_at").endswith("+00:00")
+    assert answer == {
+        "model": "headlines",
+        "version": "2022020201",
+        "night": "2022-02-02",
+        "model_id": 7,
+        "code": "c0de",
+        "data": None,
+        "settings": None,
+        "verdict": {"blessed": True},
+        "pushed_at": None,
+        "related": 3,
+        "loaded_versions": ["2022020201", "2022020101"],
+    }
+
+
+def test_a_server_without_a_model_is_healthy_but_not_ready(start: Callable[..., RunningServer]) -> None:
+    running = start()
+    assert running.get("/healthz").status_code == 200
+    ready = running.get("/readyz")
+    assert (ready.status_code, ready.json()) == (503, {"error": "no version of headlines is loaded"})
+    assert running.get("/v1/models/headlines").json() == {"error": "Could not find any versions of model headlines"}
+    assert running.post("/predict", {"title": "x"}).status_code == 404
+    assert running.get("/version").status_code == 404
+
+
+def test_metrics_count_requests_labels_and_versions(
+    start: Callable[..., RunningServer], push: Callable[[int], Path]
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    running.predict(signature_name="predict_text", instances=["bom", "bom", "ruim"])
+    running.predict(instances=[1])
+    page = running.get("/metrics").text
+    assert 'serving_predictions_total{label="positive",version="1"} 2.0' in page
+    assert 'serving_predictions_total{label="negative",version="1"} 1.0' in page
+    assert 'serving_requests_total{path="/v1",status="200"} 1.0' in page
+    assert 'serving_requests_total{path="/v1",status="400"} 1.0' in page
+    assert 'serving_batch_rows_sum{signature="predict_text"} 3.0' in page
+    assert 'serving_request_seconds_count{signature="predict_text",version="1"} 1.0' in page
+    assert 'serving_loaded_version{version="1"} 1.0' in page
+    assert 'serving_loads_total{result="loaded"} 1.0' in page
+
+
+def test_a_wrong_path_or_method_has_the_form_of_every_error(server: RunningServer) -> None:
+    assert (server.get("/nope").status_code, server.get("/nope").json()) == (404, {"error": "Not Found"})
+    assert (server.get("/predict").status_code, server.get("/predict").json()) == (405, {"error": "Method Not Allowed"})
+
+
+def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(server: RunningServer) -> None:
+    limit = server.settings.max_body_bytes
+    message = {"error": f"the request's body is larger than {limit} bytes; send it in parts"}
+    whole = server.post("/v1/models/headlines:predict", content=b" " * (10 << 20))
+    assert (whole.status_code, whole.json()) == (413, message)
+
+    def chunks() -> object:
+        yield from (b" " * 65536 for _ in range(40))
+
+    parts = server.post("/predict", content=chunks())
+    assert (parts.status_code, parts.json()) == (413, message)
+
+
+def test_a_packed_bomb_and_a_broken_pack_are_refused(server: RunningServer) -> None:
+    import gzip
+
+    headers = {"content-encoding": "gzip"}
+    bomb = server.post("/predict", content=gzip.compress(b" " * (50 << 20)), headers=headers)
+    assert bomb.status_code == 413
+    for content in (b"not gzip", gzip.compress(b'{"title": "bom"}')[:-8]):
+        assert server.post("/predict", content=content, headers=headers).status_code == 400
+
+
+def test_a_hundred_thousand_rows_are_answered_and_others_are_not_held_up(
+    start: Callable[..., RunningServer], push: Callable[[int], Path]
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    document = {"signature_name": "predict_text", "instances": ["bom", "ruim"] * 50_000}
+    answers = []
+    large = threading.Thread(
+        target=lambda: answers.append(
+            httpx.post(f"{running.url}/v1/models/headlines:predict", json=document, timeout=60)
+        )
+    )
+    large.start()
+    small = 0
+    while large.is_alive():
+        assert running.post("/predict", {"title": "bom"}).json()["label"] == "positive"
+        small += 1
+    assert small > 5
+    labels = [row["label"] for row in answers[0].json()["predictions"]]
+    assert labels == ["positive", "negative"] * 50_000
+
+
+def test_too_many_large_requests_are_refused(start: Callable[..., RunningServer], push: Callable[[int], Path]) -> None:
+    push(1)
+    running = start(max_large_waiting=1)
+    running.wait_until_ready()
+    document = {"signature_name": "predict_text", "instances": ["bom"] * 50_000}
+    url = f"{running.url}/v1/models/headlines:predict"
+    answers: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(httpx.post(url, json=document, timeout=60))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json() == {"error": "The batch scheduling queue to which this task was submitted is full"}
+
+
+def test_a_client_that_stops_in_the_middle_is_given_up(
+    start: Callable[..., RunningServer], push: Callable[[int], Path]
+) -> None:
+    push(1)
+    running = start(timeout_seconds=0.3)
+    running.wait_until_ready()
+    with socket.create_connection(("127.0.0.1", running.port)) as slow:
+        slow.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
+        slow.settimeout(10)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", running.port)) as leaver:
+        leaver.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
+    time.sleep(0.5)
+    assert running.post("/predict", {"title": "bom"}).status_code == 200
+
+
+def test_a_token_is_asked_of_all_but_the_page_and_the_probes(
+    start: Callable[..., RunningServer], push: Callable[[int], Path]
+) -> None:
+    push(1)
+    running = start(token="s3cret")
+    running.wait_until_ready()
+    for path in ("/v1/models/headlines", "/version", "/metrics", "/v1/anything"):
+        refused = running.get(path)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert "error" in refused.json()
+        assert running.get(path, headers={"authorization": "Bearer s3cret"}).status_code != 401
+    for wrong in ("Bearer s3cre", "Bearer", "s3cret", "Basic s3cret", "Bearer s3crèt".encode()):
+        assert running.post("/predict", {"title": "x"}, headers={"authorization": wrong}).status_code == 401
+    for path in ("/", "/openapi.json", "/healthz", "/readyz"):
+        assert running.get(path).status_code == 200
+
+
+def test_an_unexpected_failure_shows_no_stack_trace_and_logs_no_title(
+    start: Callable[..., RunningServer],
+    push: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+
+    def fail(value: float) -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(serving_app, "shorten_float", fail)
+    response = running.post("/predict", {"title": "um segredo"})
+    assert (response.status_code, response.json()) == (500, {"error": "internal error; the server's log says more"})
+    assert "ZeroDivisionError" in caplog.text
+    assert "segredo" not in caplog.text
+
+
+def test_the_page_stands_alone(server: RunningServer) -> None:
+    response = server.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//|@import|url\(", response.text)
+
+
+def test_the_openapi_document_knows_every_path(server: RunningServer) -> None:
+    document = server.get("/openapi.json").json()
+    routes = {route.path for route in server.app.routes} - {"/", "/openapi.json", "/v1/{path:path}"}
+    assert routes == {path for path in document["paths"] if not path.startswith("/v1/")}
+
+
+def test_requests_are_logged_only_when_asked(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    log = tmp_path / "logs" / "requests.jsonl"
+    running = start(request_log=log)
+    running.wait_until_ready()
+    running.post("/predict", {"title": "dia bom"})
+    running.predict(signature_name="predict_text", instances=["dia ruim", "dia"])
+    running.predict(signature_name="halve", instances=[1])
+    running.stop()
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [(line["title"], line["label"], line["version"], line["signature"]) for line in lines] == [
+        ("dia bom", "positive", 1, "predict_text"),
+        ("dia ruim", "negative", 1, "predict_text"),
+        ("dia", "neutral", 1, "predict_text"),
+    ]
+    assert lines[0]["confidence"] == pytest.approx(0.9094, abs=1e-4)
+    assert not [path for path in tmp_path.rglob("*.jsonl") if path != log]
+
+
+def read_log(folder: Path) -> list[str]:
+    files = sorted(folder.glob("requests.jsonl*"))
+    return [json.loads(line)["title"] for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_request_log_keeps_a_share(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    running = start(request_log=tmp_path / "requests.jsonl", request_log_share=0.5)
+    running.wait_until_ready()
+    for number in range(200):
+        running.post("/predict", {"title": f"título {number}"})
+    running.stop()
+    assert 50 < len(read_log(tmp_path)) < 150
+
+
+def test_the_request_log_rotates(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    running = start(request_log=tmp_path / "requests.jsonl", request_log_bytes=2048, request_log_files=2)
+    running.wait_until_ready()
+    for number in range(100):
+        running.post("/predict", {"title": f"título {number}"})
+    running.stop()
+    assert {path.name: path.stat().st_size <= 2048 for path in tmp_path.glob("requests.jsonl*")} == {
+        "requests.jsonl": True,
+        "requests.jsonl.1": True,
+        "requests.jsonl.2": True,
+    }
+    kept = read_log(tmp_path)
+    assert "título 99" in kept
+    assert "título 0" not in kept
+    assert len(set(kept)) == len(kept)
+
+
+def test_a_missing_or_wrong_setting_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERVING_DIR", raising=False)
+    monkeypatch.setenv("SERVING_PORT", "99999")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+    assert "SERVING_DIR is not set; set it to" in str(caught.value)
+    assert "SERVING_PORT='99999': " in str(caught.value)
+
+
+def test_every_setting_is_documented() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_the_files_beside_a_model_are_those_of_its_version(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    write_about(push(1), code="old")
+    running = start(keep_versions=1)
+    running.wait_until_ready()
+    assert running.get("/version").json()["code"] == "old"
+    path = push(20)
+    incoming = path.with_name(".incoming-300")
+    path.rename(incoming)
+    write_about(incoming, code="new")
+    write_related(incoming, [("uma casa", "neutral", "2022-02-01")])
+    incoming.rename(tmp_path / "headlines" / "300")
+    deadline = time.monotonic() + 30
+    while running.get("/version").json()["version"] != "300":
+        assert time.monotonic() < deadline
+    assert running.get("/version").json()["code"] == "new"
+    assert running.post("/related", {"title": "casa"}).json()["version"] == "300"

@@ -1,0 +1,133 @@
+"""How requests are run together: with a signature that only notes what it is given."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.batching import Batcher
+from serving.errors import ServingError, invalid
+
+
+class FakeSignature:
+    """Doubles its numbers; refuses negative ones."""
+
+    name = "double"
+    outputs = ("y",)
+
+    def __init__(self, by_rows: bool = True, seconds: float = 0.0) -> None:
+        self.by_rows = by_rows
+        self.seconds = seconds
+        self.runs: list[int] = []
+        self.threads: set[str] = set()
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.runs.append(inputs["x"].size)
+        self.threads.add(threading.current_thread().name)
+        time.sleep(self.seconds)
+        if (inputs["x"] < 0).any():
+            raise invalid("negative")
+        return {"y": inputs["x"] * 2}
+
+
+MODEL = object()
+
+
+def run_all(batcher: Batcher, signature: Any, arrays: list[np.ndarray]) -> list[Any]:
+    """What comes of several requests that are there at the same moment."""
+
+    async def main() -> list[Any]:
+        runs = (batcher.run(MODEL, signature, {"x": array}) for array in arrays)  # type: ignore[arg-type]
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    try:
+        return asyncio.run(main())
+    finally:
+        batcher.stop()
+
+
+@pytest.fixture
+def make() -> Callable[..., Batcher]:
+    def make(max_batch: int = 32, max_large: int = 2, seconds: float = 30.0) -> Batcher:
+        return Batcher(max_batch, max_large, seconds, lambda signature, rows: None)
+
+    return make
+
+
+def test_requests_of_the_same_moment_are_run_together_and_get_their_own_answers(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    results = run_all(make(), signature, [np.array([number, number + 0.5]) for number in range(8)])
+    assert signature.runs == [16]
+    assert [result["y"].tolist() for result in results] == [[2 * n, 2 * n + 1] for n in range(8)]
+
+
+def test_a_batch_has_at_most_so_many_rows(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    results = run_all(make(max_batch=4), signature, [np.array([number]) for number in range(10)])
+    assert signature.runs == [4, 4, 2]
+    assert [result["y"].item() for result in results] == [2 * number for number in range(10)]
+
+
+def test_a_request_alone_is_run_without_waiting(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    began = time.perf_counter()
+    run_all(make(), signature, [np.array([1])])
+    assert signature.runs == [1]
+    assert time.perf_counter() - began < 0.5
+
+
+def test_requests_of_another_shape_or_without_rows_are_run_apart(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    arrays = [np.array([1]), np.array([[1, 2]]), np.array([3]), np.array(4), np.array([])]
+    results = run_all(make(), signature, arrays)
+    assert sorted(signature.runs) == [0, 1, 2, 2]
+    assert [result["y"].tolist() for result in results] == [[2], [[2, 4]], [6], 8, []]
+    whole = FakeSignature(by_rows=False)
+    run_all(make(), whole, [np.array([1]), np.array([2])])
+    assert whole.runs == [1, 1]
+
+
+def test_one_bad_request_does_not_fail_the_others_of_its_batch(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    good, bad, other = run_all(make(), signature, [np.array([1]), np.array([-1]), np.array([2])])
+    assert (good["y"].item(), other["y"].item()) == (2, 4)
+    assert isinstance(bad, ServingError)
+    assert bad.message == "negative"
+    assert signature.runs == [3, 1, 1, 1]
+
+
+def test_outputs_that_are_not_by_row_are_not_split(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    signature.run = lambda inputs: {"y": np.array(inputs["x"].size)}  # type: ignore[method-assign]
+    results = run_all(make(), signature, [np.array([1]), np.array([1])])
+    assert [result["y"].item() for result in results] == [1, 1]
+
+
+def test_a_large_request_is_run_in_pieces_by_another_thread(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    (result,) = run_all(make(), signature, [np.arange(1100)])
+    assert signature.runs == [512, 512, 76]
+    assert result["y"].tolist() == list(range(0, 2200, 2))
+    assert threading.current_thread().name not in signature.threads
+
+
+def test_a_large_request_that_takes_too_long_is_given_up_and_its_rest_not_run(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature(seconds=0.1)
+    (result,) = run_all(make(seconds=0.15), signature, [np.arange(512 * 20)])
+    assert isinstance(result, ServingError)
+    assert (result.http_status, result.message) == (504, "Timed out waiting for notification")
+    assert len(signature.runs) < 5
+
+
+def test_more_large_requests_than_allowed_are_refused(make: Callable[..., Batcher]) -> None:
+    signature = FakeSignature()
+    results = run_all(make(max_large=2), signature, [np.arange(600)] * 4)
+    refused = [result for result in results if isinstance(result, ServingError)]
+    assert [(error.http_status, error.message) for error in refused] == [
+        (503, "The batch scheduling queue to which this task was submitted is full")
+    ] * 2
+    assert len(results) - len(refused) == 2

@@ -1,0 +1,80 @@
+"""A new version under load: no request fails, each is answered by one version, and memory comes back."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from running_server import RunningServer, wait_until
+from served_models import save_model, write_warmup
+
+
+def test_a_swap_under_load_fails_no_request(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    running = start(keep_versions=1)
+    running.wait_until_ready()
+    failed: list[str] = []
+    seen: dict[str, set[float]] = {}
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=running.url, timeout=60) as client:
+            while not stop.is_set():
+                response = client.post("/predict", json={"title": "dia bom"})
+                if response.status_code != 200:
+                    failed.append(response.text)
+                else:
+                    answer = response.json()
+                    seen.setdefault(answer["version"], set()).add(answer["confidence"])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    # Each version answers with a confidence of its own, so an answer shows which model gave it.
+    for version, sure in ((2, 4.0), (3, 5.0)):
+        incoming = tmp_path / f"made-{version}"
+        write_warmup(save_model(incoming, sure), [("predict_text", "title", ["dia bom"])])
+        incoming.rename(tmp_path / "headlines" / str(version))
+        wait_until(lambda version=version: running.get("/version").json()["version"] == str(version))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert seen.keys() == {"1", "2", "3"}
+    assert [len(confidences) for confidences in seen.values()] == [1, 1, 1]
+    assert running.get("/v1/models/headlines/versions/1").json()["model_version_status"][0]["state"] == "END"
+
+
+def test_a_dropped_model_leaves_memory(start: Callable[..., RunningServer], push: Callable[[int], Path]) -> None:
+    import gc
+    import weakref
+
+    push(1)
+    running = start(keep_versions=1)
+    running.wait_until_ready()
+    server = running.app.state.server
+    model = weakref.ref(server.versions.find("headlines"))
+    assert running.predict(instances=["this fails"]).status_code == 400
+    running.predict(signature_name="predict_text", instances=["bom"] * 100)
+    push(2)
+    wait_until(lambda: server.versions.loaded == [2])
+    gc.collect()
+    assert model() is None
+    assert 'version="1"' not in running.get("/metrics").text
+
+
+def test_a_rollback_by_the_config_file_is_honoured_at_once(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    push(2)
+    running = start()
+    wait_until(lambda: running.get("/readyz").json().get("versions") == ["2", "1"])
+    (tmp_path / "models.config").write_text(
+        'model_config_list { config { name: "headlines" model_version_policy { specific { versions: 1 } } } }'
+    )
+    wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "1", seconds=2)
+    (tmp_path / "models.config").unlink()
+    wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "2")
