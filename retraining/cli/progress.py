@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from retraining.local.preparation import Report
 from retraining.local.runs import Run, Task
@@ -56,7 +56,6 @@ def show_run(console: Console, night: str, looks: Iterable[Run]) -> Run:
 
 def _show_bars(console: Console, night: str, looks: Iterable[Run]) -> Run:
     columns = (
-        SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[clock]:>8}"),
