@@ -181,7 +181,7 @@ def measure_parse(environment: dict[str, str]) -> float:
         "print(json.dumps(sorted(times)[2]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "retraining", "exec", "python", "-c", script],
+        [sys.executable, "-m", "retraining", "exec", "python", "-c", script, "scheduler"],
         env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(json.loads(done.stdout.splitlines()[-1]))
