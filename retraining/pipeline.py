@@ -115,7 +115,8 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
                 trainer, champion, evaluator, infra_check, pusher,
             ],
             "enable_cache": settings.enable_cache,
-            "metadata_connection_config": connection_config(settings),
+            # Not even asked for when given: a local run needs no password of the service's.
+            "metadata_connection_config": overrides.get("metadata_connection_config") or connection_config(settings),
             "beam_pipeline_args": list(settings.beam_runner_args),
             **overrides,
         }

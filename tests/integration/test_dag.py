@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from retraining.in_process import sqlite_in
+from retraining.pipeline import create_pipeline
+from retraining.settings import Settings
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 SCRIPT = """
@@ -131,3 +135,12 @@ def test_schedule_catchup_and_retries_follow_the_settings(tmp_path: Path) -> Non
     nightly = loaded["dags"]["headline_retraining"]
     assert (nightly["schedule"], nightly["catchup"], nightly["timezone"]) == (None, True, "Europe/Lisbon")
     assert nightly["tasks"]["Trainer"]["retries"] == 0
+
+
+def test_a_pipeline_for_one_process_asks_for_no_password_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLMD_PASSWORD", raising=False)
+    settings = Settings.from_env(state_dir=tmp_path)
+    pipeline = create_pipeline(settings, "2022-02-01", metadata_connection_config=sqlite_in(tmp_path))
+    assert pipeline.metadata_connection_config.sqlite.filename_uri == str(tmp_path / "mlmd.sqlite")
