@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID, find_logical_date, find_nights
+from retraining.local.runs import DAG_ID, find_logical_date
 from retraining.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
+from tfx_components.headline_example_gen.drop import list_nights
 
 console = Console(width=100)
 RETRAINING = [sys.executable, "-m", "retraining"]
@@ -241,8 +242,7 @@ def main() -> None:
 def measure(place: Path, drops: Path, skip_stock: bool) -> dict[str, tuple[float, float, bool]]:
     """Takes every figure; name -> value, limit, and whether more is better."""
     with service(place / "ours", drops, 26000) as environment:
-        nights = find_nights(read_settings(environment))
-        before, night = nights[-2:]
+        before, night = map(str, list_nights(drops)[-2:])
         first_start = measure_first_start(environment, before)
         call(environment, "run", "--night", night)
         ours = measure_run(read_settings(environment), night)

@@ -20,8 +20,9 @@ from retraining.cli.progress import show_run, show_steps
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import LineageError, nights
 from retraining.local import LocalError, airflow, lock, preparation, runs, service, supervisor
+from retraining.reruns import find_changes
 from retraining.settings import Settings, SettingsError
-from tfx_components.headline_example_gen.drop import DropError
+from tfx_components.headline_example_gen.drop import DropError, list_nights, parse_night
 
 app = typer.Typer(
     name="retraining",
@@ -39,9 +40,9 @@ errors = Console(stderr=True)
 
 def _parse_night(value: str) -> str:
     try:
-        return date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a night; write it as 2022-02-01") from None
+        return parse_night(value).isoformat()
+    except DropError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Night = Annotated[str, typer.Option("--night", parser=_parse_night, metavar="YYYY-MM-DD", help="The night to run.")]
@@ -126,7 +127,10 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run it again although it succeeded.")] = False,
     local: Annotated[bool, typer.Option("--local", help="In this one process, without Airflow.")] = False,
 ) -> None:
-    """Run one night and follow it to its end; a night that is running is followed, one that succeeded is left alone."""
+    """Run one night and follow it to its end; a night that is running is followed.
+
+    One that succeeded is left alone, unless its drops or its champion have changed since.
+    """
     settings = Settings.from_env()
     if local:
         airflow.compute_as_the_service()
@@ -150,9 +154,13 @@ def backfill(
     last: Annotated[str, typer.Argument(parser=_parse_night, metavar="TO", help="Last night, YYYY-MM-DD.")],
     force: Annotated[bool, typer.Option("--force", help="Run nights again that succeeded.")] = False,
 ) -> None:
-    """Run every night from FROM to TO that has a drop, oldest first. A failed night does not stop the later ones."""
+    """Run every night from FROM to TO that has a drop, oldest first. A failed night does not stop the later ones.
+
+    Nights that succeeded are run again when a drop of their window was corrected or came late, or when the champion
+    they were compared with is another one by now; all others are left alone.
+    """
     settings = Settings.from_env()
-    chosen = [night for night in runs.find_nights(settings) if first <= night <= last]
+    chosen = [night for night in _find_nights(settings) if first <= night <= last]
     if not chosen:
         _fail(f"no drop from {first} to {last} in {settings.drops_dir}; check the dates and DROPS_DIR")
     failed = [night for night in chosen if not _run_night(settings, night, force)]
@@ -232,7 +240,7 @@ def demo(
     settings = Settings.from_env()
     with lock.hold(settings):
         _provide_drops(settings)
-        chosen = runs.find_nights(settings)[:count]
+        chosen = _find_nights(settings)[:count]
         was_up = service.health(settings).is_up
         try:
             with show_steps(console) as report:
@@ -311,10 +319,17 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def _find_nights(settings: Settings) -> list[str]:
+    return list(map(str, list_nights(settings.drops_dir))) if settings.drops_dir.is_dir() else []
+
+
 def _run_night(settings: Settings, night: str, force: bool = False) -> bool:
-    start = runs.begin(settings, night, force)
+    changes = [] if force else find_changes(settings, night)
+    if changes:
+        console.print(f"Night {night} was run on something else: {'; '.join(changes)}.", soft_wrap=True)
+    start = runs.begin(settings, night, force or bool(changes))
     if start.how == "done":
-        console.print(f"Night {night} succeeded before; --force runs it again.")
+        console.print(f"Night {night} was run before, on the same drops and champion; --force runs it again.")
         return True
     if start.how == "following":
         console.print(f"Night {night} is at work already; following it.")
@@ -325,7 +340,7 @@ def _run_night(settings: Settings, night: str, force: bool = False) -> bool:
 
 
 def _provide_drops(settings: Settings) -> None:
-    if runs.find_nights(settings):
+    if _find_nights(settings):
         return
     if settings.drops_dir != Settings.model_fields["drops_dir"].default:
         _fail(

@@ -72,7 +72,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
     version = _choose_version(settings.drops_dir, night, correct, file)
     read_file(file)
     # Nights still to be delivered are no fault of this file.
-    rules = dataclasses.replace(Rules.from_dict(settings.drop_rules), max_missing_nights=10**6)
+    rules = dataclasses.replace(Rules(**settings.drop_rules), max_missing_nights=10**6)
     remark = ""
     try:
         window = read_window(settings.drops_dir, night, rules, version)
@@ -87,7 +87,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
     problems = [
         *tell_quarantined(drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons),
         *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
-        *find_alarms(window.figures, Limits.from_dict(settings.alarm_limits)),
+        *find_alarms(window.figures, Limits(**settings.alarm_limits)),
     ]
     return Inspection(
         version,

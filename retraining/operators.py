@@ -65,11 +65,12 @@ class DropSensor(BaseSensorOperator):
                 f"to run it all the same: retraining run --night {self.night}"
             )
         # A run that was cleared was asked for.
-        if scheduled and self._newest_only and context["ti"].try_number == 1:
-            self._leave_to_a_newer_night(context)
-            self._tell_of_missed_nights()
-        if self.force != "True":
-            self._refuse_to_repeat(dag_run.run_id)
+        if context["ti"].try_number == 1:
+            if scheduled and self._newest_only:
+                self._leave_to_a_newer_night(context)
+                self._tell_of_missed_nights()
+            if self.force != "True":
+                self._refuse_to_repeat(dag_run.run_id)
         problem = drop.find_problem(
             self._drops_dir,
             self.night,

@@ -27,6 +27,7 @@ ALLOWED = {
         "retraining.lineage",
         "retraining.local",
         "retraining.replay",  # inside `replay`
+        "retraining.reruns",
         "retraining.samples",
         "retraining.settings",
         f"{READER}.drop",
@@ -77,6 +78,7 @@ ALLOWED = {
         "tfx_components.model_hash",
         f"{READER}.drop",
     },
+    "retraining/reruns.py": {"retraining.lineage", "retraining.settings", READER},
     "retraining/samples.py": {"modules.features"},
     "retraining/settings.py": set(),
     "retraining/store.py": {

@@ -65,7 +65,7 @@ class Executor(BaseExecutor):
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
             *_judge_size(examples, int(exec_properties["min_headlines"])),
-            *find_alarms(read_figures(examples), Limits.from_dict(json.loads(exec_properties["alarm_limits"]))),
+            *find_alarms(read_figures(examples), Limits(**json.loads(exec_properties["alarm_limits"]))),
         ]
         if problems:
             raise BadDropError(
@@ -127,9 +127,9 @@ class DropGate(BaseComponent):
           alarm_limits: the fields of `alarms.Limits`.
 
         Raises:
-          ValueError: a limit is missing or unknown.
+          TypeError: a limit is missing or unknown.
         """
-        Limits.from_dict(alarm_limits)
+        Limits(**alarm_limits)
         spec = DropGateSpec(
             examples=examples,
             quarantine=quarantine,

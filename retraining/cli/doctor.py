@@ -18,8 +18,9 @@ import psutil
 
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID, find_nights
+from retraining.local.runs import DAG_ID
 from retraining.settings import CHECKOUT, Settings, SettingsError
+from tfx_components.headline_example_gen.drop import list_nights
 
 _LOW_DISK_BYTES = 10 * 2**30
 _LOW_MEMORY_BYTES = 3 * 2**30
@@ -127,7 +128,7 @@ def _secrets(settings: Settings) -> Finding:
 
 
 def _drops(settings: Settings) -> Finding:
-    nights = find_nights(settings)
+    nights = list_nights(settings.drops_dir) if settings.drops_dir.is_dir() else []
     if not nights:
         return Finding(
             "drops",

@@ -22,7 +22,7 @@ def propose(settings: Settings, night: str) -> str:
     Raises:
       DropError: the drop cannot be read.
     """
-    rules = dataclasses.replace(Rules.from_dict(settings.drop_rules), window_nights=1)
+    rules = dataclasses.replace(Rules(**settings.drop_rules), window_nights=1)
     window = read_window(settings.drops_dir, parse_night(night), rules)
     rows = pd.DataFrame(
         {

@@ -5,7 +5,7 @@ psycopg2 and SQL only: no tfx, tensorflow, airflow or ml_metadata here.
 
 from retraining.lineage.artifacts import ArtifactRecord, RunArtifacts, artifacts_of_run
 from retraining.lineage.connection import LineageError, connect
-from retraining.lineage.reports import Check, NightReport, nights, run_report, runs_of_night
+from retraining.lineage.reports import Check, NightReport, champion_as_of, nights, run_report, runs_of_night
 
 __all__ = [
     "ArtifactRecord",
@@ -14,6 +14,7 @@ __all__ = [
     "NightReport",
     "RunArtifacts",
     "artifacts_of_run",
+    "champion_as_of",
     "connect",
     "nights",
     "run_report",

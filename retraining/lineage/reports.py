@@ -30,7 +30,8 @@ class Check:
 class NightReport:
     """A night as its newest run left it; `None` where the run did not get that far.
 
-    The row counts are of the night's own drop; `window_nights` counts the drops trained on.
+    The row counts are of the night's own drop; `window_nights` counts the drops trained on, `drops` names the version
+    of each by its night. `champion_version` is what the candidate was compared with, empty for none.
     """
 
     night: str
@@ -42,6 +43,8 @@ class NightReport:
     rows_quarantined: int | None = None
     duplicates_folded: int | None = None
     window_nights: int | None = None
+    drops: dict[str, int] = field(default_factory=dict)
+    champion_version: str = ""
     checks: tuple[Check, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     champion_metrics: dict[str, float] = field(default_factory=dict)
@@ -86,6 +89,18 @@ JOIN type t ON t.id = a.type_id AND t.name IN ('Examples', 'ModelBlessing', 'Pus
 JOIN artifactproperty p ON p.artifact_id = a.id AND p.is_custom_property
 WHERE ev.type = 4 AND ev.execution_id = ANY(%(executions)s)
 """
+# By the rule of `retraining.as_of`, which the pipeline resolves by.
+_CHAMPION = """
+SELECT max(version.string_value::bigint)
+FROM artifact push
+JOIN type t ON t.id = push.type_id AND t.name = 'PushedModel'
+JOIN artifactproperty pushed ON pushed.artifact_id = push.id AND pushed.name = 'pushed' AND pushed.int_value = 1
+JOIN artifactproperty night ON night.artifact_id = push.id AND night.name = 'night'
+JOIN artifactproperty version ON version.artifact_id = push.id AND version.name = 'pushed_version'
+JOIN artifactproperty model_id ON model_id.artifact_id = push.id AND model_id.name = 'model_id'
+JOIN artifact model ON model.id = model_id.int_value AND model.state = 2
+WHERE push.state = 2 AND night.string_value < %(night)s
+"""
 _PRODUCERS = {"HeadlineExampleGen": "Examples", "Evaluator": "ModelBlessing", "Pusher": "PushedModel"}
 
 
@@ -112,6 +127,22 @@ def runs_of_night(settings: Settings, night: str) -> list[NightReport]:
     """
     with connect(settings) as opened:
         return _read(opened, night=night)
+
+
+def champion_as_of(settings: Settings, night: str) -> str:
+    """The pushed version that a run of a night would be compared with now; empty for none.
+
+    Args:
+      settings: where lineage is.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      LineageError: the database cannot be read.
+    """
+    with connect(settings) as opened, opened.cursor() as cursor:
+        cursor.execute(_CHAMPION, {"night": night})
+        [(version,)] = cursor.fetchall()
+    return "" if version is None else str(version)
 
 
 def run_report(settings: Settings, run_id: str) -> NightReport:
@@ -156,7 +187,8 @@ def _report(run_id: str, rows: list[tuple[Any, ...]], outputs: dict[int, dict[st
         newest[producer][2] if producer in newest and newest[producer][0] != "failed" else {} for producer in _PRODUCERS
     )
     night = next(row[2] for row in rows if row[2])
-    drop = json.loads(examples.get(f"drop:{night}", "{}"))
+    drops = {other: json.loads(value) for other, value in _prefixed(examples.items(), "drop:")}
+    drop = drops.get(night, {})
     return NightReport(
         night=night,
         run_id=run_id,
@@ -166,7 +198,9 @@ def _report(run_id: str, rows: list[tuple[Any, ...]], outputs: dict[int, dict[st
         rows_used=drop.get("rows_used"),
         rows_quarantined=drop.get("rows_quarantined"),
         duplicates_folded=drop.get("duplicates_folded"),
-        window_nights=sum(name.startswith("drop:") for name in examples) or None,
+        window_nights=len(drops) or None,
+        drops={other: described["version"] for other, described in drops.items()},
+        champion_version=blessing.get("champion_version", ""),
         checks=tuple(Check(name, **json.loads(value)) for name, value in _prefixed(blessing.items(), "check:")),
         metrics={name: float(value) for name, value in _prefixed(blessing.items(), "metric:")},
         champion_metrics={name: float(value) for name, value in _prefixed(blessing.items(), "champion_metric:")},

@@ -74,9 +74,10 @@ class Api:
         """The task instances of a run."""
         return list(self._ask("GET", f"/dagRuns/{run_id}/taskInstances", params={"limit": _PAGE})["task_instances"])
 
-    def create_run(self, logical_date: datetime) -> dict[str, Any]:
-        """Starts a run."""
-        return dict(self._ask("POST", "/dagRuns", json={"logical_date": logical_date.isoformat()}))
+    def create_run(self, logical_date: datetime, force: bool) -> dict[str, Any]:
+        """Starts a run, with `force` also of a night that another run has finished."""
+        asked = {"logical_date": logical_date.isoformat(), "conf": {"force": force}}
+        return dict(self._ask("POST", "/dagRuns", json=asked))
 
     def clear_run(self, run_id: str) -> None:
         """Makes every task of a run start over."""

@@ -17,7 +17,6 @@ from croniter import croniter
 from retraining.local.api import Api, ApiError
 from retraining.local.supervisor import last_lines
 from retraining.settings import Settings
-from tfx_components.headline_example_gen.drop import list_nights
 
 DAG_ID = "headline_retraining"
 _SENSOR = "wait_for_drop"
@@ -88,13 +87,6 @@ def find_logical_date(settings: Settings, night: str) -> datetime:
     return tick if tick.date() == midnight.date() else midnight
 
 
-def find_nights(settings: Settings) -> list[str]:
-    """The nights that have a folder in `drops_dir`, oldest first."""
-    if not settings.drops_dir.is_dir():
-        return []
-    return [night.isoformat() for night in list_nights(settings.drops_dir)]
-
-
 def begin(settings: Settings, night: str, force: bool = False) -> Start:
     """Sees to it that the night is run once.
 
@@ -119,7 +111,7 @@ def begin(settings: Settings, night: str, force: bool = False) -> Start:
             api.delete_run(run["dag_run_id"])
             run = None
         if run is None:
-            return Start(api.create_run(logical_date)["dag_run_id"], "new")
+            return Start(api.create_run(logical_date, force)["dag_run_id"], "new")
         if run["state"] in ("queued", "running"):
             return Start(run["dag_run_id"], "following")
         if run["state"] == "success" and not force:

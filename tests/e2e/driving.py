@@ -36,7 +36,7 @@ class Service:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=560,
+            timeout=1800,
             check=False,
         )
         assert not check or done.returncode == 0, f"retraining {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.timeout(3600)
 NIGHTS = [f"2022-02-{day:02}" for day in range(1, 13)]
 
 
-def run_nights(service: Service, nights: list[str], *options: str) -> None:
-    for night in nights:
-        service("run", "--night", night, *options)
-
-
 def count_revisions(service: Service) -> dict[str, int]:
     """How many versions each night has in the serving directory."""
     nights = [f"{version[:4]}-{version[4:6]}-{version[6:8]}" for version in service.versions()]
@@ -59,7 +54,8 @@ def find_swap(file: Path) -> dict[str, str]:
 
 
 def test_the_first_six_nights_are_each_compared_with_the_one_before(quick_service: Service) -> None:
-    run_nights(quick_service, NIGHTS[:6])
+    for night in NIGHTS[:6]:
+        quick_service("run", "--night", night)
     reports = lineage.nights(quick_service.settings)
     assert [(report.night, report.state) for report in reports] == [(night, "pushed") for night in NIGHTS[:6]]
     assert [find_champion(quick_service, report.run_id) for report in reports] == ["", *quick_service.versions()[:-1]]
@@ -72,7 +68,10 @@ def test_a_corrected_night_and_those_after_it_get_new_revisions_and_the_newest_n
     before = quick_service.versions()
     corrected = rewrite(find_file(quick_service, NIGHTS[2]), tmp_path / "corrected.csv", {}, keep=250)
     quick_service("drop", str(corrected), "--night", NIGHTS[2], "--correct")
-    run_nights(quick_service, NIGHTS[2:6], "--force")
+    # Nobody says which nights: those before the correction are left alone.
+    done = quick_service("backfill", NIGHTS[0], NIGHTS[5])
+    assert done.stdout.count("was run before, on the same drops and champion") == 2
+    assert f"the drop of night {NIGHTS[2]} was version 1 then and is version 2 now" in done.stdout
     assert set(before) < set(quick_service.versions())
     assert count_revisions(quick_service) == dict(zip(NIGHTS[:6], [1, 1, 2, 2, 2, 2], strict=True))
     assert quick_service.versions()[-1] == "2022020602"
@@ -81,6 +80,10 @@ def test_a_corrected_night_and_those_after_it_get_new_revisions_and_the_newest_n
     assert [find_champion(quick_service, report.run_id) for report in reports[2:]] == [
         "2022020201", "2022020302", "2022020402", "2022020502",
     ]  # fmt: skip
+    versions = quick_service.versions()
+    done = quick_service("backfill", NIGHTS[2], NIGHTS[5])
+    assert done.stdout.count("was run before, on the same drops and champion") == 4
+    assert quick_service.versions() == versions
 
 
 def test_swapped_label_codes_stop_the_night_until_they_are_corrected(quick_service: Service, tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_swapped_label_codes_stop_the_night_until_they_are_corrected(quick_servi
     assert lineage.nights(quick_service.settings)[-1].state == "failed"
 
     quick_service("drop", str(kept), "--night", NIGHTS[6], "--correct")
-    run_nights(quick_service, NIGHTS[6:])
+    quick_service("backfill", NIGHTS[6], NIGHTS[11])
     reports = lineage.nights(quick_service.settings)
     assert [(report.night, report.state) for report in reports] == [(night, "pushed") for night in NIGHTS]
     assert quick_service.versions()[-1] == "2022021201"

@@ -176,9 +176,9 @@ def test_swapped_label_codes_stop_the_run_until_they_are_corrected(
 
 
 def test_none_of_the_twelve_nights_raises_an_alarm(twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
-    limits = Limits.from_dict(LIMITS)
+    limits = Limits(**LIMITS)
     for number in range(1, 13):
-        window = read_window(twelve_nights, date(2022, 2, number), Rules.from_dict(drop_rules))
+        window = read_window(twelve_nights, date(2022, 2, number), Rules(**drop_rules))
         assert list(find_alarms(window.figures, limits)) == [], number
 
 

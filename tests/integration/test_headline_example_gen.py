@@ -120,7 +120,7 @@ def test_fresh_are_the_headlines_for_evaluation_that_no_earlier_night_had(delive
 def test_lineage_keeps_the_figures_of_every_night(run: Run, twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
     examples = run("2022-02-05", drops_dir=twelve_nights).examples
     figures = read_figures(examples)
-    rules = Rules.from_dict(drop_rules)
+    rules = Rules(**drop_rules)
     assert figures == window.read_window(twelve_nights, date(2022, 2, 5), rules).figures
     assert figures.titles > 300 and sum(figures.classes.values()) == figures.titles
     assert 0 < (figures.class_mix_shift or 0) < 0.2 and 0 < (figures.unseen_word_share or 0) < 0.3

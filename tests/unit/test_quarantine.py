@@ -18,7 +18,7 @@ FIRST, SECOND = date(2022, 2, 1), date(2022, 2, 2)
 
 @pytest.fixture
 def rules(drop_rules: dict[str, Any]) -> Rules:
-    return Rules.from_dict(drop_rules)
+    return Rules(**drop_rules)
 
 
 def row(title: str, label: str, line: int = 2, raw: str | None = None, cells: int = 2) -> Row:
@@ -146,9 +146,9 @@ def test_the_quarantine_file_keeps_raw_text_and_shows_bytes_that_are_not_utf_8(r
 
 
 def test_rules_name_what_is_missing_unknown_or_no_label(drop_rules: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"missing: \['eval_percent'\]"):
-        Rules.from_dict({name: value for name, value in drop_rules.items() if name != "eval_percent"})
-    with pytest.raises(ValueError, match=r"unknown: \['colour'\]"):
-        Rules.from_dict({**drop_rules, "colour": 1})
+    with pytest.raises(TypeError, match=r"missing .* 'eval_percent'"):
+        Rules(**{name: value for name, value in drop_rules.items() if name != "eval_percent"})
+    with pytest.raises(TypeError, match=r"unexpected .* 'colour'"):
+        Rules(**{**drop_rules, "colour": 1})
     with pytest.raises(ValueError, match="good"):
-        Rules.from_dict({**drop_rules, "label_codes": {"2": "good"}})
+        Rules(**{**drop_rules, "label_codes": {"2": "good"}})

@@ -10,7 +10,7 @@ from rich.console import Console
 from retraining.cli.progress import show_run
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import Check, NightReport
-from retraining.local.runs import Run, Task, explain_failure, find_logical_date, find_nights, sort_nodes
+from retraining.local.runs import Run, Task, explain_failure, find_logical_date, sort_nodes
 from retraining.settings import Settings
 
 
@@ -33,13 +33,6 @@ def test_a_run_by_hand_has_the_logical_date_of_the_scheduled_one(
 ) -> None:
     settings = settings_of(tmp_path, schedule=schedule, timezone=timezone)
     assert find_logical_date(settings, "2022-02-01").isoformat() == expected
-
-
-def test_nights_are_the_dated_folders_oldest_first(tmp_path: Path) -> None:
-    assert find_nights(settings_of(tmp_path)) == []
-    for name in ("2022-02-03", "2022-02-01", "notes", "2022-02-31"):
-        (tmp_path / "drops" / name).mkdir(parents=True)
-    assert find_nights(settings_of(tmp_path)) == ["2022-02-01", "2022-02-03"]
 
 
 def test_nodes_are_in_the_order_in_which_data_flows() -> None:

@@ -29,7 +29,7 @@ from tfx_components.headline_example_gen.window import check_nothing_lost, read_
 FIRST = date(2022, 2, 1)
 WINDOW_NIGHTS = 3
 DAYS = st.integers(0, 5)
-RULES = Rules.from_dict(Settings(window_nights=WINDOW_NIGHTS, max_missing_nights=9, drop_settle_seconds=0).drop_rules)
+RULES = Rules(**Settings(window_nights=WINDOW_NIGHTS, max_missing_nights=9, drop_settle_seconds=0).drop_rules)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ Nothing is computed or read here, and nothing imported but the figures. Standard
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
 from tfx_components.headline_example_gen.statistics import Figures
 
@@ -25,21 +24,6 @@ class Limits:
     max_class_mix_shift: float
     max_not_portuguese_share: float
     max_unseen_word_excess: float
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Makes the limits.
-
-        Raises:
-          ValueError: a limit is missing or unknown.
-        """
-        names = {field.name for field in fields(cls)}
-        if values.keys() != names:
-            raise ValueError(
-                f"alarms want exactly the limits {', '.join(sorted(names))}; "
-                f"missing: {sorted(names - values.keys())}, unknown: {sorted(values.keys() - names)}"
-            )
-        return cls(**values)
 
 
 def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:

@@ -66,9 +66,10 @@ class HeadlineExampleGen(BaseComponent):
           rules: the fields of `Rules`.
 
         Raises:
-          ValueError: a rule is missing, unknown or wrong.
+          TypeError: a rule is missing or unknown.
+          ValueError: a rule is wrong.
         """
-        Rules.from_dict(rules)
+        Rules(**rules)
         spec = HeadlineExampleGenSpec(
             drops_dir=drops_dir,
             night=night,

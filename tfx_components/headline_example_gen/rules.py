@@ -4,9 +4,9 @@ Standard library only; the values are settings, handed over as they are.
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from modules.features import LABELS
 
@@ -37,21 +37,6 @@ class Rules:
         return datetime.fromisoformat(self.as_known_on) if self.as_known_on else None
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Makes the rules.
-
-        Raises:
-          ValueError: a rule is missing or unknown.
-        """
-        names = {field.name for field in fields(cls)}
-        if values.keys() != names:
-            raise ValueError(
-                f"the rules of a drop want exactly {', '.join(sorted(names))}; "
-                f"missing: {sorted(names - values.keys())}, unknown: {sorted(values.keys() - names)}"
-            )
-        return cls(**values)
-
-    @classmethod
     def from_json(cls, text: str) -> Self:
         """Makes the rules from the JSON of an execution property."""
-        return cls.from_dict(json.loads(text))
+        return cls(**json.loads(text))

@@ -1,0 +1,85 @@
+"""Which nights that were run want to be run again, and what the user is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retraining import reruns
+from retraining.lineage import NightReport
+from retraining.reruns import find_changes
+from retraining.settings import Settings
+
+NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03")
+ROW = "Chove,neutral\n"
+
+
+@pytest.fixture
+def settings(drops_dir: Path, deliver: Callable[..., Path]) -> Settings:
+    for night in NIGHTS:
+        deliver(night, ROW)
+    return Settings.from_env(drops_dir=drops_dir, state_dir=drops_dir.parent, drop_settle_seconds=0)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
+    """Runs of the third night, in their order; the champion as of it is 2022020201."""
+    reports: list[NightReport] = []
+    monkeypatch.setattr(reruns.lineage, "runs_of_night", lambda settings, night: reports)
+    monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: "2022020201")
+    return reports
+
+
+def run(state: str = "pushed", champion: str = "2022020201", **drops: int) -> NightReport:
+    versions = dict.fromkeys(NIGHTS, 1) | {name.replace("_", "-").removeprefix("n"): v for name, v in drops.items()}
+    return NightReport(NIGHTS[2], "r", state, drops=versions, champion_version=champion)
+
+
+def test_a_night_whose_drops_and_champion_are_the_same_is_left_alone(
+    settings: Settings, known: list[NightReport]
+) -> None:
+    known.append(run())
+    assert find_changes(settings, NIGHTS[2]) == []
+
+
+def test_a_correction_anywhere_in_the_window_is_named(
+    settings: Settings, known: list[NightReport], deliver: Callable[..., Path]
+) -> None:
+    known.append(run("refused"))
+    deliver(NIGHTS[0], ROW, "v2/headlines.csv")
+    [change] = find_changes(settings, NIGHTS[2])
+    assert change == "the drop of night 2022-02-01 was version 1 then and is version 2 now"
+
+
+def test_a_drop_that_came_late_is_named(settings: Settings, known: list[NightReport]) -> None:
+    report = run()
+    del report.drops[NIGHTS[1]]
+    known.append(report)
+    [change] = find_changes(settings, NIGHTS[2])
+    assert change == "the drop of night 2022-02-02 was missing then and is version 1 now"
+
+
+def test_another_champion_is_named(settings: Settings, known: list[NightReport]) -> None:
+    known.append(run(champion=""))
+    assert find_changes(settings, NIGHTS[2]) == ["the champion as of the night was none then and is 2022020201 now"]
+
+
+def test_the_newest_finished_run_counts_and_later_nights_do_not(
+    settings: Settings, known: list[NightReport], deliver: Callable[..., Path]
+) -> None:
+    assert find_changes(settings, NIGHTS[2]) == []
+    known.append(run("failed", champion="1"))
+    assert find_changes(settings, NIGHTS[2]) == []
+    known[:] = [run(champion="1"), run(), run("failed", champion="1")]
+    deliver("2022-02-04", ROW)
+    deliver("2022-02-04", ROW, "v2/headlines.csv")
+    assert find_changes(settings, NIGHTS[2]) == []
+
+
+def test_a_window_that_cannot_be_read_any_more_is_run_again_so_that_the_run_says_so(
+    settings: Settings, known: list[NightReport]
+) -> None:
+    known.append(run())
+    (settings.drops_dir / NIGHTS[0] / "headlines.csv").unlink()
+    [change] = find_changes(settings, NIGHTS[2])
+    assert "2022-02-01 is not complete" in change
