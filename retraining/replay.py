@@ -109,7 +109,7 @@ def replay(settings: Settings, night: str) -> Replay:
 
 
 def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None:
-    """Copies the versions of the drops that made `examples`, and no others, to a drops folder of their own.
+    """Copies the versions of the drops that made `examples`, and those they replaced, to a drops folder of their own.
 
     Args:
       drops_dir: where drops are delivered.
@@ -120,17 +120,20 @@ def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None
       ReplayError: a version is not there any more.
     """
     for night, drop in _drops(examples).items():
-        folder = dict(list_versions(drops_dir, date.fromisoformat(night))).get(drop["version"])
-        if folder is None:
+        versions = dict(list_versions(drops_dir, date.fromisoformat(night)))
+        if drop["version"] not in versions:
             raise ReplayError(
                 f"version {drop['version']} of the drop of night {night}, which the run used, is not in {drops_dir} "
                 "any more; put it back to replay the night"
             )
-        copy = target / night if drop["version"] == 1 else target / night / folder.name
-        copy.mkdir(parents=True)
-        for file in folder.iterdir():
-            if file.is_file():
-                shutil.copy2(file, copy)
+        for number, folder in versions.items():
+            if number > drop["version"]:
+                continue
+            copy = target / night if number == 1 else target / night / folder.name
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in folder.iterdir():
+                if file.is_file():
+                    shutil.copy2(file, copy)
         # What was used was complete.
         (copy / SUCCESS_MARKER).touch()
 

@@ -45,7 +45,8 @@ def connect(settings: Settings) -> Iterator[connection]:
     except psycopg2.OperationalError as error:
         raise LineageError(
             f"the MLMD database {place} does not let user {settings.mlmd_user} in: {str(error).strip()}; "
-            "is it running (`retraining status`; `retraining up` starts it), and are MLMD_HOST, MLMD_PORT and MLMD_PASSWORD right?"
+            "is it running (`retraining status`; `retraining up` starts it), and are MLMD_HOST, MLMD_PORT and "
+            "MLMD_PASSWORD right?"
         ) from None
     try:
         opened.set_session(readonly=True)

@@ -32,19 +32,7 @@ def run_id(service: Service, night: str) -> str:
 
 
 def query(service: Service, statement: str) -> list[tuple[Any, ...]]:
-    settings = service.settings
-    with (
-        closing(
-            psycopg2.connect(
-                host=settings.mlmd_host,
-                port=settings.mlmd_port,
-                dbname=settings.mlmd_database,
-                user=settings.mlmd_user,
-                password=settings.secret("mlmd_password"),
-            )
-        ) as connection,
-        connection.cursor() as cursor,
-    ):
+    with lineage.connect(service.settings) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall()
 

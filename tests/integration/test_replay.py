@@ -93,13 +93,15 @@ def examples(**drops: tuple[int, str]) -> ArtifactRecord:
     return ArtifactRecord(1, "", properties)
 
 
-def test_the_versions_that_were_used_are_staged_and_no_others(drops_dir: Path, tmp_path: Path) -> None:
+def test_the_versions_that_were_used_and_those_they_replaced_are_staged_and_no_later_ones(
+    drops_dir: Path, tmp_path: Path
+) -> None:
     for name in ("2022-02-01", "2022-02-02", "2022-02-02/v2", "2022-02-02/v3", "2022-02-03"):
         (drops_dir / name).mkdir()
         (drops_dir / name / "headlines.csv").write_text(name)
     stage_drops(drops_dir, examples(n2022_02_01=(1, "a"), n2022_02_02=(2, "b")), tmp_path / "staged")
     staged = sorted(path.relative_to(tmp_path / "staged").as_posix() for path in (tmp_path / "staged").rglob("*.csv"))
-    assert staged == ["2022-02-01/headlines.csv", "2022-02-02/v2/headlines.csv"]
+    assert staged == ["2022-02-01/headlines.csv", "2022-02-02/headlines.csv", "2022-02-02/v2/headlines.csv"]
 
 
 def test_a_version_that_is_gone_is_named(drops_dir: Path, tmp_path: Path) -> None:

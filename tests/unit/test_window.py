@@ -1,6 +1,7 @@
 """Which nights a run reads, how their headlines are split and weighed, and that no row is lost on the way."""
 
 import csv
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -177,6 +178,42 @@ def test_over_all_twelve_nights_no_title_is_in_two_splits_and_no_row_is_lost(twe
     assert all(len(places) == 1 for places in splits.values())
 
 
+@pytest.mark.parametrize("corrected", [(), (3, 5, 11)], ids=["as delivered", "with corrections"])
+def test_over_all_twelve_nights_fresh_rows_are_rows_that_no_earlier_model_has_seen(
+    corrected: tuple[int, ...], twelve_nights: Path, tmp_path: Path
+) -> None:
+    """Every night is run as it comes, then corrected, then run again, as are those after it."""
+    drops = tmp_path / "drops"
+    shutil.copytree(twelve_nights, drops)
+    rules = replace(RULES, window_nights=12, max_title_characters=500)
+    trained: dict[int, set[str]] = {}
+    judged: dict[int, set[str]] = {}
+
+    def run(number: int) -> int:
+        window = read_window(drops, day(number), rules)
+        fresh = {headline.key for headline in window.fresh}
+        for other in range(1, 13):
+            assert not fresh & trained.get(other, set()), "no model of whatever night ever trains on them"
+        for earlier in range(1, number):
+            assert not fresh & judged[earlier], "no model of an earlier night was judged by them either"
+        for headline in window.headlines:
+            place = trained if split_of(headline.key, rules.eval_percent) == "train" else judged
+            place.setdefault(number, set()).add(headline.key)
+        assert fresh <= judged[number]
+        return len(fresh)
+
+    assert all(run(number) > 20 for number in range(1, 13))
+    for number in corrected:
+        folder = drops / day(number).isoformat()
+        lines = next(folder.glob("*.csv")).read_bytes().splitlines(keepends=True)
+        (folder / "v2").mkdir()
+        # The second half of it is out now, and some titles of other nights are in.
+        (folder / "v2" / "headlines.csv").write_bytes(b"".join(lines[: len(lines) // 2]))
+        moved = drops / day(number + 1).isoformat() / "moved.csv"
+        moved.write_bytes(b"".join([lines[0], *lines[len(lines) // 2 :]]))
+        assert all(run(later) > 0 for later in range(number, 13))
+
+
 # Few words, so that duplicates, conflicts and every fault are common.
 TITLES = st.sampled_from(["Chove", "chove ", "CHOVE", "Sol", "São João", "", "  ", "x" * 61, "a\nb", "=1", 'diz "não"'])
 LABELS = st.sampled_from(["negative", "neutral", "positive", "0", "1", "2", "Neutral", "", "3", "bom"])
@@ -224,6 +261,9 @@ def test_rows_in_are_used_quarantined_or_folded_whatever_is_delivered(
                 assert split_of(headline.key, rules.eval_percent) == "eval"
                 readable = [*window.headlines, *window.folded]
                 assert not any(e.night < day(night) and normalise(e.row.title) == headline.key for e in readable)
+                for (other, _), (rows, _) in deliveries.items():
+                    usable = {normalise(row[0]) for row in rows if len(row) == 2 and row[1] not in ("", "3", "bom")}
+                    assert not (first <= other < night and headline.key in usable), "in a version that was replaced"
 
 
 @settings(deadline=None, max_examples=20)

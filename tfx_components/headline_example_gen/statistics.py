@@ -77,7 +77,7 @@ class Figures:
     @classmethod
     def from_properties(cls, properties: dict[str, Property]) -> Self:
         """The figures that were kept, among other properties."""
-        kept = {field.name: properties[field.name] for field in fields(cls) if field.name in properties}
+        kept: dict[str, Any] = {field.name: properties[field.name] for field in fields(cls) if field.name in properties}
         dicts = {"classes", "misread", "relabelled"}
         return cls(**{name: json.loads(str(value)) if name in dicts else value for name, value in kept.items()})
 

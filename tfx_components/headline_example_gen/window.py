@@ -6,7 +6,7 @@ Standard library only. A run for night D never looks into a folder of a later ni
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -60,7 +60,7 @@ class Window:
     """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
 
     `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
-    and no earlier night of the window.
+    and no earlier night of the window, in no version of its drop.
     """
 
     night: date
@@ -102,6 +102,9 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     # Readable rows come newest night first.
     before = [headline for headline in reversed(sifted.readable) if headline.night < night]
     known = {headline.key for headline in before}
+    for version in versions[:-1]:
+        for replaced in _read_replaced(drops_dir, version, rules):
+            known.update(headline.key for headline in replaced)
     fresh = [
         headline
         for headline in headlines
@@ -112,23 +115,24 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     figures = compare(
         [headline for headline in sifted.readable if headline.night == night],
         before,
-        _read_earlier_version(drops_dir, versions[-1], rules),
+        next(_read_replaced(drops_dir, versions[-1], rules), []),
         rules.expected_class_mix,
     )
     return Window(night, missing, drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
 
 
-def _read_earlier_version(drops_dir: Path, version: DropVersion, rules: Rules) -> list[Headline]:
-    """The readable rows of what a correction corrects; none when that cannot be read at all."""
+def _read_replaced(drops_dir: Path, version: DropVersion, rules: Rules) -> Iterator[list[Headline]]:
+    """The readable rows of each version that a version replaces, newest first."""
     earlier = find_earlier_version(drops_dir, version, rules.known_by)
-    if earlier is None:
-        return []
-    try:
-        rows = [row for path in earlier.files for row in read_file(path).rows]
-    except DropError as error:
-        log.warning("Night %s: version %d is compared with nothing, since %s", version.night, version.number, error)
-        return []
-    return sift([(earlier.night, earlier.number, rows)], rules).readable
+    while earlier:
+        try:
+            rows = [row for path in earlier.files for row in read_file(path).rows]
+        except DropError as error:
+            # It may well be what was corrected.
+            log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
+        else:
+            yield sift([(earlier.night, earlier.number, rows)], rules).readable
+        earlier = find_earlier_version(drops_dir, earlier, rules.known_by)
 
 
 def find_versions(
