@@ -10,7 +10,7 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import AnnouncePush, DropSensor, FailureNotifier
+from retraining.operators import SENSOR, AnnouncePush, DropSensor, FailureNotifier
 from retraining.pipeline import NIGHT, create_pipeline
 from retraining.settings import Settings
 
@@ -52,7 +52,7 @@ dag = AirflowDagRunner(
 ).run(create_pipeline(settings))
 
 wait_for_drop = DropSensor(
-    task_id="wait_for_drop",
+    task_id=SENSOR,
     night=NIGHT,
     force="{{ params.force }}",
     settings=settings,

@@ -12,15 +12,19 @@ from typing import Any
 
 import httpx
 import pendulum
+from airflow.api.common.trigger_dag import trigger_dag
 from airflow.datasets import Dataset
-from airflow.exceptions import AirflowFailException, AirflowSkipException
+from airflow.exceptions import AirflowFailException, AirflowSkipException, DagRunAlreadyExists
 from airflow.models.baseoperator import BaseOperator
+from airflow.models.dagrun import DagRun
 from airflow.notifications.basenotifier import BaseNotifier
 from airflow.sensors.base import BaseSensorOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.utils.context import Context
+from airflow.utils.state import TaskInstanceState
 
 from retraining import lineage
+from retraining.lineage.reports import PIPELINE
 from retraining.settings import Settings
 from tfx_components.headline_example_gen import drop
 
@@ -28,12 +32,16 @@ log = logging.getLogger(__name__)
 # Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
 CHAMPION = Dataset("x-headlines://champion")
 POLL_SECONDS = 30.0
+SENSOR = "wait_for_drop"
+LATE_DROPS = "headline_late_drops"
+"""The DAG whose runs wait for the drops that missed their cut-off."""
 
 
 class DropSensor(BaseSensorOperator):
     """Waits, without a worker slot, until the night's drop is complete.
 
-    A scheduled run waits until its cut-off and is then skipped, not failed. With `CATCHUP_MODE=newest` it is skipped at
+    A scheduled run waits until its cut-off and is then skipped, not failed; with `LATE_DROPS=backfill` a run of the DAG
+    for late drops waits on. With `CATCHUP_MODE=newest` it is skipped at
     once when a newer night is due as well, whose window holds this one's drop. A run by hand does not wait, but for
     files that changed a moment ago: it fails at once when the drop is not there.
 
@@ -54,6 +62,7 @@ class DropSensor(BaseSensorOperator):
         self._wait = timedelta(minutes=settings.drop_wait_minutes)
         self._scheduled_from = settings.scheduled_from
         self._newest_only = settings.catchup_mode == "newest"
+        self._backfills_late = settings.late_drops == "backfill"
 
     def execute(self, context: Context) -> None:
         """Returns when the drop is there, defers while it may still come, and says why when it may not."""
@@ -85,7 +94,7 @@ class DropSensor(BaseSensorOperator):
             raise AirflowFailException(problem)
         cut_off = dag_run.data_interval_end + self._wait
         if pendulum.now("UTC") >= cut_off:
-            self._skip(cut_off)
+            self._skip(cut_off, context)
         log.info("%s Waiting for it until %s.", problem, cut_off)
         self.defer(
             trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
@@ -95,7 +104,7 @@ class DropSensor(BaseSensorOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on after the wait."""
         if not event["complete"]:
-            self._skip(event["cut_off"])
+            self._skip(event["cut_off"], context)
         log.info("The drop of night %s is complete.", self.night)
 
     def _leave_to_a_newer_night(self, context: Context) -> None:
@@ -137,13 +146,67 @@ class DropSensor(BaseSensorOperator):
                     "clear that run, or trigger this one with `force`"
                 )
 
-    def _skip(self, cut_off: object) -> None:
-        message = (
-            f"no complete drop for night {self.night} by its cut-off {cut_off}; the champion keeps serving. "
-            f"When the drop has come: retraining run --night {self.night}"
-        )
+    def _skip(self, cut_off: object, context: Context) -> None:
+        message = f"no complete drop for night {self.night} by its cut-off {cut_off}; the champion keeps serving. "
+        if self._backfills_late:
+            self._wait_on(context)
+            message += "The night is run when its drop has come (LATE_DROPS=backfill)"
+        else:
+            message += f"When the drop has come: retraining run --night {self.night}"
         notify("late drop", message)
         raise AirflowSkipException(message)
+
+    def _wait_on(self, context: Context) -> None:
+        try:
+            trigger_dag(
+                LATE_DROPS,
+                run_id=f"late__{self.night}",
+                conf={"night": self.night},
+                execution_date=context["logical_date"],
+                replace_microseconds=False,
+            )
+        except DagRunAlreadyExists:
+            log.info("A run of %s has waited for night %s before.", LATE_DROPS, self.night)
+
+
+class LateDropWait(BaseOperator):
+    """Waits, without a worker slot, for a drop that missed its cut-off, as long as it would be in a newer window.
+
+    It is skipped when the night was run, or begun, by hand meanwhile. Its run has the logical date of the run that was
+    skipped for want of the drop.
+
+    Args:
+      night: `YYYY-MM-DD`, templated.
+    """
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, night: str, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.night = night
+        self._drops_dir = str(settings.drops_dir)
+        self._marker = settings.require_success_marker
+        self._settle_seconds = settings.drop_settle_seconds
+        # A window of all nights so far has no end; a year is as good.
+        self._wait = timedelta(days=settings.window_nights or 365)
+
+    def execute(self, context: Context) -> None:
+        """Defers."""
+        cut_off = context["logical_date"] + self._wait
+        self.defer(
+            trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
+            method_name="resume",
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
+        """Goes on when the drop has come and the night's run is still the one that was skipped."""
+        if not event["complete"]:
+            raise AirflowSkipException(f"the drop of night {self.night} never came, and is in no window any more")
+        runs = DagRun.find(dag_id=PIPELINE, execution_date=context["logical_date"])
+        sensors = [run.get_task_instance(SENSOR) for run in runs]
+        if [sensor.state for sensor in sensors if sensor] != [TaskInstanceState.SKIPPED]:
+            raise AirflowSkipException(f"night {self.night} was begun by hand before its drop was found here")
+        log.info("The drop of night %s has come: its run begins anew.", self.night)
 
 
 class DropTrigger(BaseTrigger):

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     drop_wait_minutes: int = Field(
         360, ge=0, description="How long after its scheduled start a night waits for its drop before it is skipped."
     )
+    late_drops: Literal["next_run", "backfill"] = Field(
+        "next_run",
+        description="A drop that comes after that is read by the `next_run`, in its window, or by a `backfill`: its "
+        "night is run as soon as it is there.",
+    )
     retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")

@@ -8,13 +8,11 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import psycopg2
 from driving import Service, predict
 
 from retraining import lineage

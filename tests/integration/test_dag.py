@@ -64,6 +64,8 @@ def load(tmp_path: Path, **environment: str) -> dict[str, Any]:
         env={
             **os.environ,
             "AIRFLOW_HOME": str(tmp_path),
+            # As long as the service gives it.
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
             "STATE_DIR": str(tmp_path / "state"),
             "MLMD_PASSWORD": "secret",
             **environment,
@@ -144,3 +146,15 @@ def test_a_pipeline_for_one_process_asks_for_no_password_of_the_service(
     settings = Settings.from_env(state_dir=tmp_path)
     pipeline = create_pipeline(settings, "2022-02-01", metadata_connection_config=sqlite_in(tmp_path))
     assert pipeline.metadata_connection_config.sqlite.filename_uri == str(tmp_path / "mlmd.sqlite")
+
+
+def test_late_drops_have_a_dag_of_their_own_when_they_are_to_be_run(tmp_path: Path) -> None:
+    loaded = load(tmp_path, LATE_DROPS="backfill")
+    assert loaded["errors"] == {}
+    late = loaded["dags"]["headline_late_drops"]
+    assert {name: task["downstream"] for name, task in late["tasks"].items()} == {
+        "wait_for_late_drop": ["run_night"],
+        "run_night": [],
+    }
+    assert all(task["notifies"] for task in late["tasks"].values())
+    assert late["schedule"] is None

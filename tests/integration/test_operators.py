@@ -20,7 +20,7 @@ from tfx.types.standard_artifacts import Examples, PushedModel
 
 from retraining import operators
 from retraining.lineage import nights
-from retraining.operators import CHAMPION, AnnouncePush, DropSensor, DropTrigger, FailureNotifier, notify
+from retraining.operators import CHAMPION, AnnouncePush, DropSensor, DropTrigger, FailureNotifier, LateDropWait, notify
 from retraining.settings import Settings
 
 NIGHT = "2022-02-02"
@@ -110,6 +110,16 @@ def test_a_night_before_the_first_start_is_not_waited_for(use: Settings) -> None
     started = use.model_copy(update={"scheduled_from": "2022-02-03"})
     with pytest.raises(AirflowSkipException, match="ended before this service was first started"):
         sense(started, "scheduled")
+
+
+def test_a_late_drop_is_waited_for_as_long_as_it_would_be_in_a_window(use: Settings) -> None:
+    wait = LateDropWait(task_id="wait_for_late_drop", night=NIGHT, settings=use)
+    logical_date = datetime(2022, 2, 2, 5, tzinfo=UTC)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute({"logical_date": logical_date})  # type: ignore[typeddict-item]
+    assert deferred.value.trigger.cut_off == logical_date + timedelta(days=use.window_nights)  # type: ignore[attr-defined]
+    with pytest.raises(AirflowSkipException, match="never came"):
+        wait.resume({}, {"complete": False})  # type: ignore[typeddict-item]
 
 
 def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
