@@ -14,6 +14,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Execution
 from quick_pipeline import accidents, champion_as_of, nodes
 
+from retraining import lineage
 from retraining.settings import Settings
 from retraining.store import connection_config
 from tfx_components.model_hash import hash_model
@@ -32,7 +33,9 @@ def no_accidents() -> Iterator[None]:
 def state_of(settings: Settings) -> State:
     """Every version with what its model is, and the champion as of every night and the one after."""
     versions = {path.name: hash_model(path) for path in sorted(settings.serving_dir.iterdir()) if path.name.isdecimal()}
-    return versions, [champion_as_of(settings, night) for night in (*NIGHTS, "2022-02-04")]
+    champions = [champion_as_of(settings, night) for night in (*NIGHTS, "2022-02-04")]
+    assert [lineage.champion_as_of(settings, night) for night in (*NIGHTS, "2022-02-04")] == champions
+    return versions, champions
 
 
 def run(settings: Settings, night: str, run_id: str, version: int = 1) -> None:
