@@ -188,7 +188,7 @@ def share_not_portuguese(titles: list[str]) -> float | None:
     import numpy as np
 
     def score(title: str) -> Any:
-        # As `nb_classprobs` does, but with the few features that a title has: 25 times as fast.
+        # As `nb_classprobs` does, but with the few features that a title has, not with all 7,480.
         counts = identifier.instance2fv(title)
         present = np.flatnonzero(counts)
         return counts[present] @ identifier.nb_ptc[present] + identifier.nb_pc
