@@ -225,6 +225,15 @@ class Settings(BaseSettings):
         description="File in which the model server keeps requests with their titles, for the nightly run to look at. "
         "Default: none is kept.",
     )
+    max_traffic_skew: Share = Field(
+        0.25,
+        description="A notice is sent when a night's requests are farther than this from the window, in their length, "
+        "unseen words or labels.",
+    )
+    max_traffic_drift: Share = Field(0.25, description="The same, from the earlier requests.")
+    min_traffic_requests: int = Field(
+        100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
+    )
 
     @field_validator("label_codes", mode="before")
     @classmethod

@@ -48,7 +48,7 @@ class Headline(NamedTuple):
     night: str
 
 
-@component
+@component  # type: ignore[untyped-decorator]
 def RelatedIndex(examples: InputArtifact[standard_artifacts.Examples], index: OutputArtifact[RelatedHeadlines]) -> None:
     """Indexes the rows that the Trainer learns from, and no other.
 

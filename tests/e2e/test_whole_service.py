@@ -24,7 +24,7 @@ from retraining.local import model_server, supervisor
 DAG = "headline_retraining"
 NODES = {
     "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
-    "ChampionResolver", "Evaluator", "InfraCheck", "Pusher", "RelatedIndex",
+    "ChampionResolver", "Evaluator", "InfraCheck", "Pusher", "RelatedIndex", "LiveTraffic",
 }  # fmt: skip
 
 

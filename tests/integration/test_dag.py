@@ -42,12 +42,13 @@ print(json.dumps({"errors": bag.import_errors, "dags": dags}))
 EDGES = {
     "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "ImportSchemaGen"],
     "HeadlineExampleGen": [
-        "DropGate", "Evaluator", "InfraCheck", "RelatedIndex", "StatisticsGen", "Trainer", "Transform",
+        "DropGate", "Evaluator", "InfraCheck", "LiveTraffic", "RelatedIndex", "StatisticsGen", "Trainer", "Transform",
     ],
     "StatisticsGen": ["ExampleValidator"],
     "ImportSchemaGen": ["ExampleValidator", "Transform"],
     "ExampleValidator": ["DropGate"],
-    "DropGate": ["RelatedIndex", "Transform"],
+    "DropGate": ["LiveTraffic", "RelatedIndex", "Transform"],
+    "LiveTraffic": [],
     "RelatedIndex": ["Pusher"],
     "Transform": ["Trainer"],
     "Trainer": ["Evaluator", "InfraCheck", "Pusher"],
