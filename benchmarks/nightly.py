@@ -67,6 +67,7 @@ def service(place: Path, drops: Path, first_port: int, **more: str) -> Iterator[
         "POSTGRES_PORT": str(first_port),
         "WEBSERVER_PORT": str(first_port + 1),
         "SUPERVISOR_PORT": str(first_port + 2),
+        "SERVING_PORT": str(first_port + 3),
         "RETRIES": "0",
         **more,
     }

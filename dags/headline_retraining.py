@@ -10,7 +10,7 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import SENSOR, AnnouncePush, DropSensor, FailureNotifier
+from retraining.operators import SENSOR, AnnouncePush, DropSensor, FailureNotifier, TrafficNotifier
 from retraining.pipeline import NIGHT, create_pipeline
 from retraining.settings import Settings
 
@@ -60,4 +60,5 @@ wait_for_drop = DropSensor(
     dag=dag,
 )
 wait_for_drop >> [task for task in dag.roots if task is not wait_for_drop]
+dag.get_task("LiveTraffic").on_success_callback = TrafficNotifier()
 dag.get_task("Pusher") >> AnnouncePush(task_id="announce_push", dag=dag)

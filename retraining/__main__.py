@@ -19,7 +19,7 @@ from rich.table import Table
 from retraining.cli.progress import show_run, show_steps
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import LineageError, nights
-from retraining.local import LocalError, airflow, lock, preparation, runs, service, supervisor
+from retraining.local import LocalError, airflow, lock, model_server, preparation, runs, service, supervisor
 from retraining.reruns import find_changes
 from retraining.settings import Settings, SettingsError
 from tfx_components.headline_example_gen.drop import DropError, list_nights, parse_night
@@ -54,7 +54,7 @@ def _example(text: str) -> str:
 
 @app.command(epilog=_example("retraining up"))
 def up() -> None:
-    """Start the service, or what of it does not run: Postgres, Airflow's scheduler, triggerer and web server."""
+    """Start the service, or what of it does not run: Postgres, Airflow's three programs and the model server."""
     settings = Settings.from_env()
     with lock.hold(settings), show_steps(console) as report:
         settings = service.up(settings, report)
@@ -92,6 +92,17 @@ def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", h
         os.execvpe(command[0], command, environment)
     except OSError as error:
         _fail(f"{command[0]} cannot be run: {error.strerror}")
+
+
+@app.command(epilog=_example("retraining serve"))
+def serve() -> None:
+    """Serve the pushed models here, in the foreground, apart from the service; end it with Ctrl-C.
+
+    `retraining up` starts the same server. It needs neither Postgres nor Airflow.
+    """
+    settings = Settings.from_env()
+    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
+    model_server.run_here(settings)
 
 
 @app.command(epilog=_example("retraining status"))
@@ -363,6 +374,7 @@ def _print_addresses(settings: Settings) -> None:
     secret = settings.secrets_dir / "airflow_admin_password"
     console.print()
     console.print(f"Airflow:         [bold]{airflow.web_address(settings)}[/]", highlight=False)
+    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
     if secret.is_file():
         console.print(f"Log in as {airflow.ADMIN}:  cat '{secret}'", highlight=False, soft_wrap=True)
     else:

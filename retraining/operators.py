@@ -275,6 +275,20 @@ class FailureNotifier(BaseNotifier):
         )
 
 
+class TrafficNotifier(BaseNotifier):
+    """Tells of what LiveTraffic found beyond its limits; called when that task has succeeded."""
+
+    def notify(self, context: Context) -> None:
+        """Sends the alarms of the run, if it has any."""
+        settings = Settings.from_env()
+        if settings.serving_request_log is None:
+            return
+        made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
+        report = made.get(("LiveTraffic", "report"))
+        if report is not None and report.properties.get("alarm"):
+            notify("live traffic", report.properties["alarm"])
+
+
 def notify(event: str, message: str, **more: str) -> None:
     """Posts a JSON notice to `FAILURE_WEBHOOK_URL` when it is set; a notice that cannot be sent never fails a run."""
     url = Settings.from_env().failure_webhook_url

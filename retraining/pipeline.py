@@ -17,7 +17,9 @@ from tfx_components.evaluator import HeadlineEvaluator
 from tfx_components.gate import DropGate
 from tfx_components.headline_example_gen.component import HeadlineExampleGen
 from tfx_components.infra_check import InfraCheck
+from tfx_components.live_traffic import LiveTraffic
 from tfx_components.pusher import HeadlinePusher
+from tfx_components.related_index import RelatedIndex
 from tfx_components.trainer import HeadlineTrainer
 
 NAME = "headline_retraining"
@@ -59,6 +61,20 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         min_headlines=settings.min_headlines,
         alarm_limits=settings.alarm_limits,
     )
+    # What the model is about to be taught, so that a surprising answer of it can be traced to the data.
+    related_index = RelatedIndex(examples=examples)
+    related_index.add_upstream_node(gate)
+    # What the model server was asked, beside what its models are taught.
+    live_traffic = LiveTraffic(
+        examples=examples,
+        request_log=str(settings.serving_request_log or ""),
+        timezone=settings.timezone,
+        max_skew=settings.max_traffic_skew,
+        max_drift=settings.max_traffic_drift,
+        min_served_accuracy=settings.min_accuracy,
+        min_requests=settings.min_traffic_requests,
+    )
+    live_traffic.add_upstream_node(gate)
     # Everything that touches text is one graph, used in training and in serving.
     transform = tfx.components.Transform(
         examples=examples,
@@ -103,6 +119,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_check.outputs["blessing"],
+        related_index=related_index.outputs["index"],
         serving_dir=str(settings.serving_dir),
         night=night,
     ).with_id("Pusher")
@@ -111,8 +128,8 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
             "pipeline_name": NAME,
             "pipeline_root": str(settings.pipeline_root),
             "components": [
-                example_gen, statistics_gen, schema_gen, example_validator, gate, transform,
-                trainer, champion, evaluator, infra_check, pusher,
+                example_gen, statistics_gen, schema_gen, example_validator, gate, related_index, live_traffic,
+                transform, trainer, champion, evaluator, infra_check, pusher,
             ],
             "enable_cache": settings.enable_cache,
             # Not even asked for when given: a local run needs no password of the service's.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ENV_FILE = CHECKOUT / ".env"
@@ -34,6 +34,8 @@ _ALARM_LIMITS = (
     "max_not_portuguese_share",
     "max_unseen_word_excess",
 )
+# Of the model server's own settings; those below are the ones that the service needs to know as well.
+_SERVER_PREFIX = "serving_"
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -217,6 +219,27 @@ class Settings(BaseSettings):
     )
     airflow_secret_key: SecretStr | None = Field(None, description="Signs Airflow's sessions. Made at first start.")
 
+    # The model server. Its other settings, SERVING_*, are in docs/serving.md; they too may be in .env.
+    serving_host: str = Field("127.0.0.1", description="Address the model server binds to.")
+    serving_port: Port = Field(8501, description="Port of the model server.")
+    serving_token: SecretStr | None = Field(
+        None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
+    )
+    serving_request_log: Path | None = Field(
+        None,
+        description="File in which the model server keeps requests with their titles, for the nightly run to look at. "
+        "Default: none is kept.",
+    )
+    max_traffic_skew: Share = Field(
+        0.25,
+        description="A notice is sent when a night's requests are farther than this from the window, in their length, "
+        "unseen words or labels.",
+    )
+    max_traffic_drift: Share = Field(0.25, description="The same, from the earlier requests.")
+    min_traffic_requests: int = Field(
+        100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
+    )
+
     @field_validator("label_codes", mode="before")
     @classmethod
     def _parse_codes(cls, value: object) -> object:
@@ -282,6 +305,8 @@ class Settings(BaseSettings):
             values[name] = _locate(given(name))
         values["serving_dir"] = _locate(values.get("serving_dir") or state / "serving" / "headlines")
         values["pipeline_root"] = _locate(values.get("pipeline_root") or state / "pipelines")
+        if values.get("serving_request_log"):
+            values["serving_request_log"] = _locate(values["serving_request_log"])
         for name in ("mlmd_port", "airflow_db_port"):
             values[name] = values.get(name) or given("postgres_port")
         return values
@@ -310,6 +335,16 @@ class Settings(BaseSettings):
     def airflow_home(self) -> Path:
         """Airflow's home: its configuration and its logs."""
         return self.state_dir / "airflow"
+
+    @property
+    def server_options(self) -> dict[str, str]:
+        """What `.env` says to the model server beyond the settings here, as environment variables."""
+        written = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
+        return {
+            name.upper(): value
+            for name, value in written.items()
+            if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
+        }
 
     def secret(self, name: str) -> str:
         """The plain value of the secret setting `name`.

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 LABELS = ("negative", "neutral", "positive")
 TEXT_SIGNATURE = "predict_text"
 MAX_RELATED = 50
+# What the push notes of a model, as far as /version tells it.
+ABOUT = ("model_id", "code", "data", "settings", "verdict", "reason", "pushed_at")
 
 _FILES = Path(__file__).parent
 _PAGE_POLICY = (
@@ -234,7 +236,7 @@ def describe(model: Model, name: str, loaded: list[int]) -> dict[str, Any]:
         "model": name,
         "version": str(model.version),
         "night": model.night,
-        **{key: model.about.get(key) for key in ("model_id", "code", "data", "settings", "verdict", "pushed_at")},
+        **{key: model.about.get(key) for key in ABOUT},
         "related": len(model.related) if model.related else 0,
         "loaded_at": model.loaded_at.isoformat(timespec="seconds"),
         "loaded_versions": [str(version) for version in loaded],

@@ -167,7 +167,11 @@ def test_only_settings_reads_the_environment_for_the_service() -> None:
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
     # These hand their own environment on to processes they start; they take no setting from it.
-    assert readers <= {"retraining/local/airflow.py", "tfx_components/infra_check.py"}
+    assert readers <= {
+        "retraining/local/airflow.py",
+        "retraining/local/model_server.py",
+        "tfx_components/infra_check.py",
+    }
 
 
 @pytest.mark.parametrize(

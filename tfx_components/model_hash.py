@@ -16,6 +16,11 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Attributes that name a thing for people or for sharing in memory; some hold paths of the machine that made it.
 _NAMES = ("shared_name", "container", "debug_name")
 
+EXTRAS = "assets.extra"
+# What the push puts into a version beside the model; no answer depends on it.
+ABOUT_FILE = "model.json"
+RELATED_FOLDER = "related"
+
 
 def hash_model(path: Path) -> str:
     """SHA-256 of a SavedModel's weights, vocabularies and operations.
@@ -23,7 +28,8 @@ def hash_model(path: Path) -> str:
     The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the
     order of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own
     fingerprint will not do either: it leaves out what functions do (in 2.16, two models that differ in a constant
-    share a `singleprint`). So operations count as a bag, each with its constants and its other attributes.
+    share a `singleprint`). So operations count as a bag, each with its constants and its other attributes. What the
+    push adds to a version is left out.
 
     Args:
       path: folder of a SavedModel.
@@ -32,9 +38,10 @@ def hash_model(path: Path) -> str:
       64 hex digits, the same for each export of the same model.
     """
     digest = hashlib.sha256()
-    for folder in ("assets", "assets.extra"):
+    for folder in ("assets", EXTRAS):
         for file in sorted((path / folder).rglob("*")):
-            if file.is_file():
+            added = folder == EXTRAS and file.relative_to(path / folder).parts[0] in (ABOUT_FILE, RELATED_FOLDER)
+            if file.is_file() and not added:
                 digest.update(f"{file.relative_to(path).as_posix()}\0".encode() + file.read_bytes())
     weights = tf.train.load_checkpoint(str(path / _CHECKPOINT))
     for name in sorted(set(weights.get_variable_to_shape_map()) - {_OBJECT_GRAPH}):

@@ -5,11 +5,12 @@ Which model deserves it is decided upstream; which version is champion for a nig
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
-from tfx.types.component_spec import ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_component_specs import (
     INFRA_BLESSING_KEY,
     MODEL_BLESSING_KEY,
@@ -31,9 +32,11 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
-from tfx_components.model_hash import hash_model
+from tfx_components.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
+from tfx_components.related_index import RelatedHeadlines
 
 NIGHT_KEY = "night"
+RELATED_INDEX_KEY = "related_index"
 # A version is its night's number times this, plus a revision from 1: the greatest version is the newest night's.
 REVISIONS = 100
 
@@ -71,8 +74,8 @@ class Executor(stock_executor.Executor):
         """Publishes the model if all its blessings allow it, and records what was done and why.
 
         Args:
-          input_dict: `model`, `model_blessing` (whose `champion_version` says what the model was compared with) and
-            `infra_blessing`.
+          input_dict: `model`, `model_blessing` (whose `champion_version` says what the model was compared with),
+            `infra_blessing` and, if there is one, `related_index`.
           output_dict: `pushed_model` gains the custom properties `pushed` (1 or 0), `pushed_version`,
             `pushed_destination`, `night`, `model_id` and `reason`. Its folder stays empty: the Trainer keeps the model.
           exec_properties: `push_destination` (JSON of PushDestination) and `night`, `YYYY-MM-DD`.
@@ -99,6 +102,8 @@ class Executor(stock_executor.Executor):
                 Path(destination.filesystem.base_directory),
                 night,
                 blessing.get_string_custom_property("champion_version"),
+                describe(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), blessing, night),
+                Path(input_dict[RELATED_INDEX_KEY][0].uri) if input_dict.get(RELATED_INDEX_KEY) else None,
             )
         except ChampionChangedError as error:
             self._refuse(push, str(error))
@@ -114,11 +119,15 @@ class Executor(stock_executor.Executor):
 
 
 class HeadlinePusherSpec(standard_component_specs.PusherSpec):
-    """TFX's PusherSpec with the night."""
+    """TFX's PusherSpec with the night and the related headlines."""
 
     PARAMETERS = {  # noqa: RUF012
         **standard_component_specs.PusherSpec.PARAMETERS,
         NIGHT_KEY: ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        **standard_component_specs.PusherSpec.INPUTS,
+        RELATED_INDEX_KEY: ChannelParameter(type=RelatedHeadlines, optional=True),
     }
 
 
@@ -135,6 +144,7 @@ class HeadlinePusher(stock_component.Pusher):
         infra_blessing: types.BaseChannel,
         serving_dir: str,
         night: str,
+        related_index: types.BaseChannel | None = None,
     ) -> None:
         """Args.
 
@@ -143,6 +153,7 @@ class HeadlinePusher(stock_component.Pusher):
         infra_blessing: the InfraCheck's.
         serving_dir: folder with one numbered folder per version, as TensorFlow Serving reads it.
         night: `YYYY-MM-DD`, or a template that is rendered to it at run time.
+        related_index: of the headlines the model was taught, to travel with it.
         """
         # Not Pusher.__init__: it makes its own spec, which would not take the night.
         base_component.BaseComponent.__init__(
@@ -151,6 +162,7 @@ class HeadlinePusher(stock_component.Pusher):
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
+                related_index=related_index,
                 push_destination=pusher_pb2.PushDestination(
                     filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
                 ),
@@ -172,7 +184,35 @@ def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
     return ""
 
 
-def publish(model_path: Path, serving_dir: Path, night: date, champion_version: str = "") -> Publication:
+def describe(model: types.Artifact, blessing: types.Artifact, night: date) -> dict[str, Any]:
+    """Where a model comes from, for whoever asks the model server.
+
+    Args:
+      model: says of itself what `code`, `data` and `settings` it was made with.
+      blessing: the verdict.
+      night: it was trained for.
+    """
+    verdict = {
+        name.removeprefix("check:"): json.loads(value.string_value)
+        for name, value in sorted(blessing.mlmd_artifact.custom_properties.items())
+        if name.startswith("check:")
+    }
+    return {
+        "night": night.isoformat(),
+        "model_id": model.id,
+        **{name: model.get_string_custom_property(name) for name in ("code", "data", "settings")},
+        "verdict": {"reason": blessing.get_string_custom_property("reason"), "checks": verdict},
+    }
+
+
+def publish(
+    model_path: Path,
+    serving_dir: Path,
+    night: date,
+    champion_version: str = "",
+    about: dict[str, Any] | None = None,
+    related_index: Path | None = None,
+) -> Publication:
     """Makes a model appear, complete, as the night's version in the serving directory.
 
     The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
@@ -183,6 +223,8 @@ def publish(model_path: Path, serving_dir: Path, night: date, champion_version: 
       serving_dir: made if missing.
       night: the night the model was trained for.
       champion_version: what the model was compared with; empty if there was no champion.
+      about: what is written down beside a new version, with the version, the reason and the time.
+      related_index: folder of an index of the headlines that the model was taught, which a new version gets a copy of.
 
     Returns:
       The version now holding the model.
@@ -208,7 +250,12 @@ def publish(model_path: Path, serving_dir: Path, night: date, champion_version: 
                 reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
                 if version // REVISIONS != number:
                     raise PushError(f"{night} has used up its revisions with {mine[-1]}; remove the last ones")
-                _appear(model_path, serving_dir / str(version))
+                noted = (about or {}) | {
+                    "version": str(version),
+                    "reason": reason,
+                    "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+                _appear(model_path, serving_dir / str(version), noted, related_index)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
     if served and served[-1] > version:
@@ -239,11 +286,19 @@ def _lock(serving_dir: Path) -> Iterator[None]:
         yield
 
 
-def _appear(source: Path, target: Path) -> None:
+def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:
     """Copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
     incoming = target.with_name(f"{_INCOMING}{target.name}")
     try:
         shutil.copytree(source, incoming, copy_function=_copy_durably)
+        extras = incoming / EXTRAS
+        extras.mkdir(exist_ok=True)
+        with (extras / ABOUT_FILE).open("w", encoding="utf-8") as stream:
+            json.dump(about, stream, ensure_ascii=False, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if related_index is not None:
+            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=_copy_durably)
         incoming.rename(target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

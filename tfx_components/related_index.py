@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import sklearn
 import tensorflow as tf
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import Pipeline
 from tfx import types
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
 from tfx.dsl.component.experimental.decorators import component
@@ -53,7 +48,7 @@ class Headline(NamedTuple):
     night: str
 
 
-@component
+@component  # type: ignore[untyped-decorator]
 def RelatedIndex(examples: InputArtifact[standard_artifacts.Examples], index: OutputArtifact[RelatedHeadlines]) -> None:
     """Indexes the rows that the Trainer learns from, and no other.
 
@@ -62,6 +57,8 @@ def RelatedIndex(examples: InputArtifact[standard_artifacts.Examples], index: Ou
       index: receives the files, and the custom properties `headlines` and `terms` (how many) and `scikit_learn`
         (its version).
     """
+    import sklearn
+
     terms, rows = write_index(list(read_headlines(artifact_utils.get_split_uri([examples], SPLIT))), Path(index.uri))
     index.set_int_custom_property("headlines", rows)
     index.set_int_custom_property("terms", terms)
@@ -96,6 +93,13 @@ def write_index(headlines: list[Headline], folder: Path) -> tuple[int, int]:
     Raises:
       ValueError: there is no headline with a letter in it.
     """
+    # Here, since every task of the DAG imports this module and only one of them computes.
+    import sklearn
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.pipeline import Pipeline
+
     titles = [headline.title for headline in headlines]
     vectorizer = TfidfVectorizer(**VECTORIZER, dtype=np.float32)
     pipeline = Pipeline([("tfidf", vectorizer), ("neighbours", NearestNeighbors(metric="cosine"))])

@@ -64,8 +64,9 @@ def environment(settings: Settings) -> dict[str, str]:
         if not name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"))
     }
     return {
+        **settings.server_options,
         **inherited,
-        **_exported(settings),
+        **export(settings),
         **_QUIET,
         **_airflow_settings(settings),
         "PATH": os.pathsep.join(path),
@@ -84,7 +85,7 @@ def compute_as_the_service() -> None:
     os.environ.update(_QUIET)
 
 
-def _exported(settings: Settings) -> dict[str, str]:
+def export(settings: Settings) -> dict[str, str]:
     """The settings as the environment variables they are read from."""
     exported = {}
     for name in type(settings).model_fields:

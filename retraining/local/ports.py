@@ -4,6 +4,7 @@ Nothing here opens a port for longer than the look takes.
 """
 
 import socket
+from collections.abc import Collection
 
 import psutil
 
@@ -20,15 +21,16 @@ def of_service(settings: Settings) -> dict[str, tuple[str, int]]:
     ports = {
         "SUPERVISOR_PORT": ("127.0.0.1", settings.supervisor_port),
         "WEBSERVER_PORT": (settings.webserver_host, settings.webserver_port),
+        "SERVING_PORT": (settings.serving_host, settings.serving_port),
     }
     if settings.postgres_embedded:
         ports["POSTGRES_PORT"] = ("127.0.0.1", settings.postgres_port)
     return ports
 
 
-def find_taken(settings: Settings) -> list[str]:
-    """One line per port that cannot be used, saying who has it and what to do."""
-    ports = of_service(settings)
+def find_taken(settings: Settings, names: Collection[str] | None = None) -> list[str]:
+    """One line per port that cannot be used, saying who has it and what to do; of all, or of those settings only."""
+    ports = {name: port for name, port in of_service(settings).items() if names is None or name in names}
     problems = [
         f"port {port} is taken{_holder(port)}; set {name} to a free port in .env, or stop that process"
         for name, (host, port) in ports.items()
@@ -41,9 +43,9 @@ def find_taken(settings: Settings) -> list[str]:
     return problems
 
 
-def check_free(settings: Settings) -> None:
-    """Raises PortTakenError if a port of the service cannot be used."""
-    if problems := find_taken(settings):
+def check_free(settings: Settings, names: Collection[str] | None = None) -> None:
+    """Raises PortTakenError if a port of the service cannot be used; looks at all, or at those settings only."""
+    if problems := find_taken(settings, names):
         raise PortTakenError("\n".join(problems))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from retraining.local import LocalError, airflow, postgres, secrets, supervisor
+from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
 from retraining.settings import CHECKOUT, Settings
 
 STEP_SECONDS = 240
@@ -38,7 +38,8 @@ _STEPS = {
 def init(settings: Settings, report: Report) -> Settings:
     """Prepares servers of one's own, once, before anything runs: roles, databases, tables, types and the web user.
 
-    Roles and databases are made only when `POSTGRES_PASSWORD` is set.
+    Roles and databases are made only when `POSTGRES_PASSWORD` is set. TensorFlow Serving gets its version policy,
+    without which it does not start.
 
     Returns:
       The settings with the secrets made on the way.
@@ -53,6 +54,8 @@ def init(settings: Settings, report: Report) -> Settings:
     may_make_databases = settings.postgres_password is not None
     settings = secrets.make_missing(settings)
     environment = airflow.environment(settings)
+    model_server.prepare(settings)
+    model_server.write_policy(settings)
     if may_make_databases:
         report("making roles and databases")
         if not superuser_answers(settings):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 import psutil
 
-from retraining.local import LocalError, airflow, ports, postgres, preparation, secrets, supervisor
+from retraining.local import LocalError, airflow, model_server, ports, postgres, preparation, secrets, supervisor
 from retraining.local.preparation import Report
 from retraining.settings import CHECKOUT, Settings
 
@@ -118,6 +118,8 @@ def health(settings: Settings) -> Health:
             programs[name] = "healthy" if answers else "starting"
         elif name == "postgres":
             programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
+        elif name == model_server.PROGRAM.name:
+            programs[name] = "healthy" if model_server.is_healthy(settings) else "starting"
         else:
             programs[name] = "healthy" if answers.get(name, {}).get("status") == "healthy" else "starting"
     return Health(programs)
@@ -137,13 +139,14 @@ def uninterrupted() -> Iterator[None]:
 
 def list_programs(settings: Settings) -> list[supervisor.Program]:
     """What the supervisor keeps running."""
+    programs = [*AIRFLOW_PROGRAMS, model_server.PROGRAM]
     if not settings.postgres_embedded:
-        return list(AIRFLOW_PROGRAMS)
+        return programs
     # The interrupt signal asks Postgres not to wait for its clients, and is for its first process alone.
     server = supervisor.Program(
         "postgres", postgres.server_command(settings), priority=1, stop_signal="INT", stop_group=False, stop_seconds=20
     )
-    return [server, *AIRFLOW_PROGRAMS]
+    return [server, *programs]
 
 
 def wait_for_postgres(settings: Settings) -> None:
@@ -163,13 +166,15 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         wait_for_postgres(settings)
         postgres.make_databases(settings)
     with preparation.preparing(settings, environment, report):
-        report("starting the scheduler, the triggerer and the web server")
+        report("starting the scheduler, the triggerer, the web server and the model server")
         # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start every
         # DAG is paused, and later each attempt makes the types it lacks itself, one process at a time.
         supervisor.run(settings, "scheduler")
         preparation.make_admin(settings, environment)
         supervisor.run(settings, "webserver")
         supervisor.run(settings, "triggerer")
+        model_server.prepare(settings)
+        supervisor.run(settings, model_server.PROGRAM.name)
     report("waiting for them to be healthy")
     _wait("webserver", settings, lambda: health(settings).is_up)
 
@@ -206,7 +211,8 @@ def _check_place(settings: Settings) -> None:
 def _configured(environment: dict[str, str]) -> dict[str, str]:
     """The part of the environment that comes from the settings."""
     names = {name.upper() for name in Settings.model_fields}
-    return {name: value for name, value in environment.items() if name in names or name.startswith("AIRFLOW__")}
+    prefixes = ("AIRFLOW__", "SERVING_")
+    return {name: value for name, value in environment.items() if name in names or name.startswith(prefixes)}
 
 
 def _end_leftovers(settings: Settings) -> bool:

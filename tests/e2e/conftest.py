@@ -25,7 +25,7 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
     ports = {
         name.upper(): str(free_port())
         for name in Settings.model_fields
-        if name in ("postgres_port", "webserver_port", "supervisor_port")
+        if name in ("postgres_port", "webserver_port", "supervisor_port", "serving_port")
     }
     service = Service(
         {

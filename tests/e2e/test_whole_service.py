@@ -13,15 +13,16 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 from driving import Service, predict
 
 from retraining import lineage
-from retraining.local import supervisor
+from retraining.local import model_server, supervisor
 
 DAG = "headline_retraining"
 NODES = {
     "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
-    "ChampionResolver", "Evaluator", "InfraCheck", "Pusher",
+    "ChampionResolver", "Evaluator", "InfraCheck", "Pusher", "RelatedIndex", "LiveTraffic",
 }  # fmt: skip
 
 
@@ -97,6 +98,27 @@ def test_two_nights_run_in_order_and_a_proven_model_is_served_from_disk(service:
     answer = predict(folder / service.versions()[-1], ["Acidente deixa dez mortos em rodovia", "", "🙂"])
     assert set(answer["label"]) <= {"negative", "neutral", "positive"}
     assert all(abs(sum(row) - 1) < 1e-5 for row in answer["probabilities"])
+
+
+def test_the_model_server_answers_as_the_pushed_model_does_and_says_what_taught_it(service: Service) -> None:
+    address, newest = model_server.address(service.settings), service.versions()[-1]
+    wait_until(lambda: httpx.get(f"{address}/version").json().get("version") == newest, 30, f"{newest} is served")
+    title = "Acidente deixa dez mortos em rodovia"
+    answer = httpx.post(
+        f"{address}/v1/models/headlines:predict", json={"signature_name": "predict_text", "instances": [title]}
+    ).json()
+    folder = service.settings.serving_dir
+    assert folder is not None
+    expected = predict(folder / newest, [title])
+    assert answer["predictions"][0]["label"] == expected["label"][0]
+    assert answer["predictions"][0]["probabilities"] == pytest.approx(expected["probabilities"][0], abs=1e-5)
+    about = httpx.get(f"{address}/version").json()
+    assert about["verdict"]["checks"]
+    assert all(about[name] for name in ("code", "data", "settings", "model_id", "related"))
+    related = httpx.post(f"{address}/related", json={"title": title}).json()["related"]
+    assert {headline["night"] for headline in related} <= {"2022-02-01", "2022-02-02"}
+    assert related
+    assert f"Model server:    {address}" in service("status").stdout
 
 
 def test_every_node_left_one_complete_execution_per_night(service: Service) -> None:

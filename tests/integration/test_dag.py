@@ -41,11 +41,15 @@ print(json.dumps({"errors": bag.import_errors, "dags": dags}))
 
 EDGES = {
     "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "ImportSchemaGen"],
-    "HeadlineExampleGen": ["DropGate", "Evaluator", "InfraCheck", "StatisticsGen", "Trainer", "Transform"],
+    "HeadlineExampleGen": [
+        "DropGate", "Evaluator", "InfraCheck", "LiveTraffic", "RelatedIndex", "StatisticsGen", "Trainer", "Transform",
+    ],
     "StatisticsGen": ["ExampleValidator"],
     "ImportSchemaGen": ["ExampleValidator", "Transform"],
     "ExampleValidator": ["DropGate"],
-    "DropGate": ["Transform"],
+    "DropGate": ["LiveTraffic", "RelatedIndex", "Transform"],
+    "LiveTraffic": [],
+    "RelatedIndex": ["Pusher"],
     "Transform": ["Trainer"],
     "Trainer": ["Evaluator", "InfraCheck", "Pusher"],
     "ChampionResolver": ["Evaluator"],
@@ -53,7 +57,7 @@ EDGES = {
     "InfraCheck": ["Pusher"],
     "Pusher": ["announce_push"],
     "announce_push": [],
-}
+}  # fmt: skip
 
 
 def load(tmp_path: Path, **environment: str) -> dict[str, Any]:

@@ -20,8 +20,18 @@ from tfx.types.standard_artifacts import Examples, PushedModel
 
 from retraining import operators
 from retraining.lineage import nights
-from retraining.operators import CHAMPION, AnnouncePush, DropSensor, DropTrigger, FailureNotifier, LateDropWait, notify
+from retraining.operators import (
+    CHAMPION,
+    AnnouncePush,
+    DropSensor,
+    DropTrigger,
+    FailureNotifier,
+    LateDropWait,
+    TrafficNotifier,
+    notify,
+)
 from retraining.settings import Settings
+from tfx_components.live_traffic import TrafficReport
 
 NIGHT = "2022-02-02"
 Notices = list[dict[str, Any]]
@@ -37,6 +47,11 @@ def Pusher(pushed_model: OutputArtifact[PushedModel], pushed: Parameter[int] = 1
     pushed_model.set_int_custom_property("pushed", pushed)
     pushed_model.set_string_custom_property("pushed_version", "2022020201")
     pushed_model.set_string_custom_property("reason", "pushed as 2022020201" if pushed else "refused: too bad")
+
+
+@component
+def LiveTraffic(report: OutputArtifact[TrafficReport], alarm: Parameter[str]) -> None:
+    report.set_string_custom_property("alarm", alarm)
 
 
 @pytest.fixture
@@ -194,3 +209,14 @@ def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(
     notify("late drop", "text")
     assert "could not be sent" in caplog.text
     assert "FAILURE_WEBHOOK_URL" in caplog.text
+
+
+@pytest.mark.parametrize("alarm", ["", "label of the night's requests is 0.400 from the window, limit 0.250"])
+def test_alarms_about_live_traffic_are_told_and_a_quiet_night_is_not(
+    alarm: str, use: Settings, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = operators.Settings.from_env().model_copy(update={"serving_request_log": Path("requests.jsonl")})
+    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: told))
+    launch(use, LiveTraffic(alarm=alarm))
+    TrafficNotifier().notify({"dag_run": SimpleNamespace(run_id="run-1")})  # type: ignore[typeddict-item]
+    assert notices == ([{"event": "live traffic", "text": alarm}] if alarm else [])

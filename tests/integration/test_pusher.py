@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 import resource
@@ -16,8 +17,11 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Pu
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model
 
+from serving.app import ABOUT
+from serving.model import Model as ServedModel
 from tfx_components.model_hash import hash_model
 from tfx_components.pusher import Executor, PushError, publish
+from tfx_components.related_index import Headline, RelatedHeadlines, write_index
 
 NIGHT = date(2022, 2, 5)
 
@@ -42,22 +46,36 @@ def versions(serving_dir: Path) -> list[str]:
 
 
 def push(
-    model_path: Path, serving_dir: Path, tmp_path: Path, night: str = "2022-02-05", champion: str = "", **blessed: int
+    model_path: Path,
+    serving_dir: Path,
+    tmp_path: Path,
+    night: str = "2022-02-05",
+    champion: str = "",
+    index: Path | None = None,
+    **blessed: int,
 ) -> Artifact:
     model, verdict, infra, pushed = Model(), ModelBlessing(), InfraBlessing(), PushedModel()
     model.uri, model.id = str(model_path.parent), 42
+    for name in ("code", "data", "settings"):
+        model.set_string_custom_property(name, f"hash of {name}")
     pushed.uri = str(tmp_path / "pushed")
     verdict.uri, infra.uri = "verdict", "infra"
     verdict.set_int_custom_property("blessed", blessed.get("verdict", 1))
     verdict.set_string_custom_property("champion_version", champion)
     verdict.set_string_custom_property("reason", "refused: accuracy 0.571 is below its floor 0.600")
+    verdict.set_string_custom_property("check:accuracy", '{"value": 0.571, "limit": 0.6, "passed": false}')
     infra.set_int_custom_property("blessed", blessed.get("infra", 1))
     infra.set_string_custom_property("reason", "refused: predict_text, emoji: no answer within 5 s")
     destination = pusher_pb2.PushDestination(
         filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving_dir))
     )
+    inputs: dict[str, list[Artifact]] = {"model": [model], "model_blessing": [verdict], "infra_blessing": [infra]}
+    if index is not None:
+        related = RelatedHeadlines()
+        related.uri = str(index)
+        inputs["related_index"] = [related]
     Executor().Do(
-        {"model": [model], "model_blessing": [verdict], "infra_blessing": [infra]},
+        inputs,
         {"pushed_model": [pushed]},
         {"push_destination": proto_utils.proto_to_json(destination), "night": night},
     )
@@ -75,6 +93,47 @@ def test_a_blessed_model_is_served_whole_and_recorded(model_path: Path, serving_
     assert pushed.get_string_custom_property("night") == "2022-02-05"
     assert pushed.get_int_custom_property("model_id") == 42
     assert pushed.get_string_custom_property("reason") == "pushed as 2022020501"
+
+
+def test_a_version_says_what_made_it_and_carries_the_headlines_that_taught_it(
+    model_path: Path, serving_dir: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    write_index([Headline("Chuva forte no Rio", "negative", "2022-02-04")], index)
+    push(model_path, serving_dir, tmp_path, index=index)
+    # As the model server reads them.
+    served = ServedModel(serving_dir / "2022020501", 2022020501)
+    assert {name: served.about.get(name) for name in ABOUT if name != "pushed_at"} == {
+        "model_id": 42,
+        "code": "hash of code",
+        "data": "hash of data",
+        "settings": "hash of settings",
+        "verdict": {
+            "reason": "refused: accuracy 0.571 is below its floor 0.600",
+            "checks": {"accuracy": {"value": 0.571, "limit": 0.6, "passed": False}},
+        },
+        "reason": "pushed as 2022020501",
+    }
+    assert served.about["version"] == "2022020501"
+    assert served.night == "2022-02-05"
+    assert served.related is not None
+    [found] = served.related.find("chuva", 5)
+    assert (found.title, found.label, found.night) == ("Chuva forte no Rio", "negative", "2022-02-04")
+
+
+def test_what_the_push_added_to_a_version_does_not_make_it_another_model(
+    model_path: Path, serving_dir: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    write_index([Headline("Chuva forte no Rio", "negative", "2022-02-04")], index)
+    push(model_path, serving_dir, tmp_path, index=index)
+    assert hash_model(serving_dir / "2022020501") == hash_model(model_path)
+    about = (serving_dir / "2022020501" / "assets.extra" / "model.json").read_text()
+    again = push(model_path, serving_dir, tmp_path, index=index)
+    assert again.get_string_custom_property("pushed_version") == "2022020501"
+    assert versions(serving_dir) == ["2022020501"]
+    assert (serving_dir / "2022020501" / "assets.extra" / "model.json").read_text() == about
+    assert json.loads(about)["pushed_at"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +299,8 @@ def test_a_version_is_complete_from_the_moment_it_can_be_seen(
     watcher.start()
     ready.wait()
     publish(big, serving_dir, NIGHT)
-    assert seen.get(timeout=20) == sorted(path.relative_to(big).as_posix() for path in big.rglob("*"))
+    added = {"assets.extra", "assets.extra/model.json"}
+    assert seen.get(timeout=20) == sorted({path.relative_to(big).as_posix() for path in big.rglob("*")} | added)
     watcher.join()
 
 

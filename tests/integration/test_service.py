@@ -14,7 +14,7 @@ import pytest
 from retraining.local import LocalError, airflow, lock, postgres, preparation, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 
-PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT")
+PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
 
 
 def free_port() -> int:

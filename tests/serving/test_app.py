@@ -91,6 +91,7 @@ def test_version_says_where_the_model_comes_from(server: RunningServer) -> None:
         "data": None,
         "settings": None,
         "verdict": {"blessed": True},
+        "reason": None,
         "pushed_at": None,
         "related": 3,
         "loaded_versions": ["2022020201", "2022020101"],

@@ -15,7 +15,7 @@ from retraining.local import secrets
 from retraining.settings import CHECKOUT, Settings
 
 COMMANDS = (
-    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop"),
+    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve"),
     "schema propose",
 )
 
@@ -25,7 +25,7 @@ def service_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("DROPS_DIR", str(tmp_path / "drops"))
-    for name in ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT"):
+    for name in ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             monkeypatch.setenv(name, str(probe.getsockname()[1]))

@@ -11,12 +11,17 @@ import yaml
 from typer.testing import CliRunner
 
 from retraining.__main__ import app
+from retraining.local import model_server
 from retraining.settings import Settings
+from serving.policy import Policy, read_policy
+from serving.settings import PREFIX
+from serving.settings import Settings as ServerSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 TEXT = (CHECKOUT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-OURS = [name for name, service in COMPOSE["services"].items() if service.get("image", "").startswith("headline-")]
+OURS = [name for name, service in COMPOSE["services"].items() if service.get("image", "").startswith("headline-ret")]
+DOCKERFILES = ("Dockerfile", "serving/Dockerfile")
 ENV_EXAMPLE = (CHECKOUT / ".env.example").read_text()
 
 
@@ -27,7 +32,7 @@ def test_the_file_fits_the_compose_schema() -> None:
 
 
 def test_the_services_are_the_ones_a_team_needs() -> None:
-    assert set(COMPOSE["services"]) == {"postgres", "init", "scheduler", "triggerer", "webserver", "serving"}
+    assert set(COMPOSE["services"]) == {"postgres", "init", "scheduler", "triggerer", "webserver", "serving", "page"}
     assert set(OURS) == {"init", "scheduler", "triggerer", "webserver"}
 
 
@@ -35,6 +40,34 @@ def test_the_services_are_the_ones_a_team_needs() -> None:
 def test_every_setting_that_a_service_is_given_exists(name: str) -> None:
     known = {field.upper() for field in Settings.model_fields}
     assert set(COMPOSE["services"][name]["environment"]) <= known
+
+
+def test_every_setting_that_our_model_server_is_given_exists() -> None:
+    known = {f"{PREFIX}{field.upper()}" for field in ServerSettings.model_fields}
+    assert set(COMPOSE["services"]["page"]["environment"]) <= known
+
+
+def test_both_model_servers_obey_the_version_policy_that_init_writes(tmp_path: Path) -> None:
+    pushed = COMPOSE["services"]["scheduler"]["environment"]["SERVING_DIR"]
+    settings = Settings.from_env(state_dir=tmp_path, serving_dir=tmp_path / "headlines")
+    model_server.write_policy(settings)
+    written = tmp_path / "models.config"
+    assert read_policy(written, "headlines") == Policy(newest=2)
+    assert f'base_path: "{tmp_path / "headlines"}"' in written.read_text()
+    assert f"--model_config_file={Path(pushed).parent / written.name}" in COMPOSE["services"]["serving"]["command"]
+    ours = ServerSettings(dir=COMPOSE["services"]["page"]["environment"]["SERVING_DIR"])
+    assert ours.models_config_file == Path(pushed).parent / written.name
+
+    pinned = written.read_text().replace("latest { num_versions: 2 }", "specific { versions: 2022020101 }")
+    written.write_text(pinned)
+    model_server.write_policy(settings)
+    assert read_policy(written, "headlines") == Policy(specific=(2022020101,)), "a rollback outlives another init"
+
+
+def test_our_model_server_is_beside_the_default_one_only_when_asked_for() -> None:
+    assert COMPOSE["services"]["page"]["profiles"] == ["page"]
+    assert "profiles" not in COMPOSE["services"]["serving"]
+    assert COMPOSE["services"]["page"]["build"]["dockerfile"] == "serving/Dockerfile"
 
 
 def test_the_settings_of_the_services_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,16 +108,16 @@ def test_the_example_names_every_secret_that_the_containers_share() -> None:
 
 
 def test_no_container_runs_as_root_and_every_long_running_one_has_a_healthcheck() -> None:
-    dockerfile = (CHECKOUT / "Dockerfile").read_text()
-    assert re.findall(r"^USER (\w+)", dockerfile, re.MULTILINE)[-1] == "headlines"
+    for dockerfile in DOCKERFILES:
+        assert re.findall(r"^USER (\w+)", (CHECKOUT / dockerfile).read_text(), re.MULTILINE)[-1] == "headlines"
     assert COMPOSE["services"]["serving"]["user"] == "1000:1000"
     for name, service in COMPOSE["services"].items():
         assert name == "init" or "healthcheck" in service, name
 
 
-def test_every_file_that_the_image_copies_exists() -> None:
-    dockerfile = (CHECKOUT / "Dockerfile").read_text()
-    for line in re.findall(r"^COPY (?:--chown=\S+ )?(.+)", dockerfile, re.MULTILINE):
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_every_file_that_an_image_copies_exists(dockerfile: str) -> None:
+    for line in re.findall(r"^COPY (?:--chown=\S+ )?(.+)", (CHECKOUT / dockerfile).read_text(), re.MULTILINE):
         for source in line.split()[:-1]:
             assert (CHECKOUT / source).exists(), source
 
@@ -97,7 +130,8 @@ def test_every_named_volume_is_declared_and_serving_cannot_write_models() -> Non
         if re.match(r"[a-z]", volume)
     }
     assert named == set(COMPOSE["volumes"])
-    assert COMPOSE["services"]["serving"]["volumes"] == ["models:/srv/models:ro"]
+    for name in ("serving", "page"):
+        assert COMPOSE["services"][name]["volumes"] == ["models:/srv/models:ro"]
 
 
 def test_only_loopback_is_published() -> None:

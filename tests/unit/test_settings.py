@@ -128,3 +128,20 @@ def test_a_past_day_ends_where_the_schedule_lives() -> None:
     assert known_on("2022-02-01T12:00:00+00:00") == "2022-02-01T12:00:00+00:00"
     with pytest.raises(SettingsError, match="AS_KNOWN_ON='yesterday'"):
         known_on("yesterday")
+
+
+def test_what_env_says_to_the_model_server_alone_is_kept_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env = tmp_path / ".env"
+    env.write_text("SERVING_MAX_BODY_BYTES=2048\nSERVING_PORT=8600\nSERVING_TIMEOUT_SECONDS=\nWINDOW_NIGHTS=3\n")
+    monkeypatch.setattr("retraining.settings.ENV_FILE", env)
+    settings = Settings.from_env()
+    assert settings.server_options == {"SERVING_MAX_BODY_BYTES": "2048"}
+    assert settings.serving_port == 8600
+
+
+def test_the_request_log_counts_from_the_checkout_like_every_place() -> None:
+    assert Settings.from_env(serving_request_log="var/requests.jsonl").serving_request_log == (
+        CHECKOUT / "var" / "requests.jsonl"
+    )

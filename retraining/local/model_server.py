@@ -1,0 +1,73 @@
+"""The model server as a program of the service: its command, its environment, where it answers and whether it does.
+
+Nothing here knows how it serves, nor imports it: it is a process like the others.
+"""
+
+import os
+import sys
+
+import httpx
+
+from retraining.local import airflow, ports
+from retraining.local.supervisor import Program
+from retraining.settings import CHECKOUT, Settings
+
+# It lets requests finish that it has begun to answer, and gives them half a minute.
+PROGRAM = Program("serving", "python -m serving", priority=25, stop_seconds=35)
+
+POLICY_FILE = "models.config"
+"""Beside the serving directory, in TensorFlow Serving's format; both servers obey it."""
+
+_POLICY = """\
+model_config_list {{
+  config {{
+    name: "headlines"
+    base_path: "{path}"
+    model_platform: "tensorflow"
+    model_version_policy {{ latest {{ num_versions: 2 }} }}
+  }}
+}}
+"""
+
+
+def address(settings: Settings) -> str:
+    """Where it answers, for a browser on this machine."""
+    host = "127.0.0.1" if settings.serving_host == "0.0.0.0" else settings.serving_host
+    return f"http://{host}:{settings.serving_port}"
+
+
+def is_healthy(settings: Settings) -> bool:
+    """Whether it answers and looks for new versions; a model need not have been pushed."""
+    try:
+        return httpx.get(f"{address(settings)}/healthz", timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def prepare(settings: Settings) -> None:
+    """Makes the folder that it watches."""
+    assert settings.serving_dir is not None
+    settings.serving_dir.mkdir(parents=True, exist_ok=True)
+
+
+def write_policy(settings: Settings) -> None:
+    """Writes the version policy that TensorFlow Serving must find when it starts, unless there is one.
+
+    As our server without one, it keeps the two newest versions, so that the one before the newest stays warm.
+    """
+    assert settings.serving_dir is not None
+    policy = settings.serving_dir.parent / POLICY_FILE
+    if not policy.exists():
+        policy.write_text(_POLICY.format(path=settings.serving_dir), encoding="utf-8")
+
+
+def run_here(settings: Settings) -> None:
+    """Becomes the model server; returns only if that fails.
+
+    Raises:
+      PortTakenError: its port is taken, perhaps by the service's own.
+    """
+    ports.check_free(settings, {"SERVING_PORT"})
+    prepare(settings)
+    environment = {**settings.server_options, **os.environ, **airflow.export(settings), "PYTHONPATH": str(CHECKOUT)}
+    os.execve(sys.executable, [sys.executable, "-m", "serving"], environment)
