@@ -24,7 +24,6 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 from retraining import lineage
-from retraining.lineage.reports import PIPELINE
 from retraining.settings import Settings
 from tfx_components.headline_example_gen import drop
 
@@ -202,7 +201,7 @@ class LateDropWait(BaseOperator):
         """Goes on when the drop has come and the night's run is still the one that was skipped."""
         if not event["complete"]:
             raise AirflowSkipException(f"the drop of night {self.night} never came, and is in no window any more")
-        runs = DagRun.find(dag_id=PIPELINE, execution_date=context["logical_date"])
+        runs = DagRun.find(dag_id=lineage.OURS.pipeline, execution_date=context["logical_date"])
         sensors = [run.get_task_instance(SENSOR) for run in runs]
         if [sensor.state for sensor in sensors if sensor] != [TaskInstanceState.SKIPPED]:
             raise AirflowSkipException(f"night {self.night} was begun by hand before its drop was found here")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from launching import NAME, launch
+from launching import launch
 from pydantic import SecretStr
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, PushedModel
 
-from retraining import operators
+from retraining import lineage, operators
 from retraining.lineage import nights
 from retraining.operators import (
     CHAMPION,
@@ -59,7 +59,7 @@ def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The settings that operators read for themselves, and lineage of the tiny pipeline taken for the nightly one."""
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0, "catchup_mode": "each"})
     monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: settings))
-    monkeypatch.setattr("retraining.lineage.reports.PIPELINE", NAME)
+    monkeypatch.setattr("launching.NAME", lineage.OURS.pipeline)
     launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
     return settings
 
