@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-serving
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-serving bench-scoring
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -54,3 +54,7 @@ bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stoc
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.serving
+
+bench-scoring: ## Measure a million headlines through the scoring nodes, beside a plain tf.data loop
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.scoring
