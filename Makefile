@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-serving
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -58,3 +58,7 @@ bench-lineage: ## Measure every question about lineage after 3 and 30 years of n
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.serving
+
+bench-scoring: ## Measure a million headlines through the scoring nodes, beside a plain tf.data loop
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.scoring

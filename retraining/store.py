@@ -127,12 +127,15 @@ def main() -> int:
     Returns:
       The exit code.
     """
-    # The pipeline imports this module.
+    # The pipelines import this module.
     from retraining.pipeline import create_pipeline
+    from retraining.scoring_pipeline import create_scoring_pipeline
+    from retraining.tuning_pipeline import create_tuning_pipeline
 
     try:
         settings = Settings.from_env()
-        initialise(settings, [create_pipeline(settings)])
+        creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
+        initialise(settings, [create(settings) for create in creators])
         for sentence in settle_dead_executions(settings):
             print(sentence)
     except (SettingsError, StoreError) as error:
