@@ -208,7 +208,15 @@ def test_a_night_shows_every_attempt_and_a_superseded_one_ended_when_it_publishe
     assert [model.versions for model in detail.models] == [(2022020701,), (2022020702,)]
     assert detail.drop and detail.drop.files
     cached = [one.node for one in lineage.night_detail(told, EIGHTH).runs[1].executions if one.state == "cached"]
-    assert cached == ["HeadlineExampleGen", "DropGate", "Transform", "ChampionResolver", "Trainer", "Evaluator"]
+    assert cached == [
+        "HeadlineExampleGen",
+        "DropGate",
+        "Transform",
+        "ChampionResolver",
+        "Trainer",
+        "Evaluator",
+        "Pusher",
+    ]
     [failed] = [one for one in lineage.night_detail(told, THIRD).runs[0].executions if one.attempt == 2]
     assert (failed.node, failed.state, failed.counts) == ("DropGate", "failed", False)
 
