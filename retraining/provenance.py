@@ -13,10 +13,6 @@ _CODE = ("modules", "tfx_components")
 _MODEL_SETTINGS = (
     "max_quarantined_share",
     "min_headlines",
-    "min_accuracy",
-    "min_macro_f1",
-    "max_accuracy_drop",
-    "max_macro_f1_drop",
     "seed",
 )
 
@@ -40,6 +36,7 @@ def hash_settings(settings: Settings) -> str:
         settings.drop_rules
         | settings.alarm_limits
         | settings.text_rules
+        | settings.bar_limits
         | settings.model_dump(include=set(_MODEL_SETTINGS))
         | {"hyperparameters": settings.given_hyperparameters}
     )

@@ -36,6 +36,22 @@ _ALARM_LIMITS = (
 )
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
+_BAR_LIMITS = (
+    "min_accuracy",
+    "min_macro_f1",
+    "min_recall",
+    "max_accuracy_drop",
+    "max_macro_f1_drop",
+    "max_log_loss_rise",
+    "max_accuracy_below_baseline",
+    "max_macro_f1_below_baseline",
+    "max_log_loss_above_baseline",
+    "min_mcnemar_p",
+    "max_slice_drop",
+    "judged_slices",
+    "min_slice_rows",
+    "slice_patterns",
+)
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -164,13 +180,48 @@ class Settings(BaseSettings):
     replace_digits: bool = Field(True, description="Replace every run of digits by one `0`.")
     remove_stop_words: bool = Field(False, description="Remove Portuguese stop words.")
 
-    # The quality bar
+    # The quality bar. docs/quality-bar.md tells how a candidate is judged and where the limits come from.
     min_accuracy: Share = Field(0.50, description="A candidate below this accuracy is refused.")
     min_macro_f1: Share = Field(0.30, description="A candidate below this macro-F1 is refused.")
+    min_recall: Annotated[dict[str, float], NoDecode] = Field(
+        {"negative": 0.3, "neutral": 0.6, "positive": 0.05},
+        description="A candidate is refused when the interval of a class's recall lies below this; `none` for no "
+        "floors.",
+    )
     max_accuracy_drop: Share = Field(
-        0.02, description="A candidate this much less accurate than the champion is refused."
+        0.02,
+        description="A candidate is refused when it is less accurate than the champion by more than this, and beyond "
+        "the interval.",
     )
     max_macro_f1_drop: Share = Field(0.03, description="The same for macro-F1.")
+    max_log_loss_rise: float = Field(0.0, ge=0, description="The same for a greater log-loss.")
+    max_accuracy_below_baseline: Share = Field(
+        0.02,
+        description="`MAX_ACCURACY_DROP` beside the LR baseline, and on a night without a champion beside the "
+        "majority class; 1 to compare with neither.",
+    )
+    max_macro_f1_below_baseline: Share = Field(0.03, description="The same for macro-F1.")
+    max_log_loss_above_baseline: float = Field(0.01, ge=0, description="The same for a greater log-loss.")
+    min_mcnemar_p: Share = Field(
+        0.05,
+        description="A candidate whose accuracy is worse by more than its margin is refused when McNemar's test gives "
+        "less than this.",
+    )
+    max_slice_drop: Share = Field(
+        0.15,
+        description="A candidate is refused when it is less accurate on a slice than the champion (or else the LR "
+        "baseline) by more than this, and beyond the interval.",
+    )
+    judged_slices: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("sentiment", "night", "length", "digits", "quotes"),
+        description="Groups of slices that are held to it, separated by commas.",
+    )
+    min_slice_rows: int = Field(30, ge=1, description="Slices with fewer evaluation rows are shown and not judged.")
+    slice_patterns: Annotated[dict[str, str], NoDecode] = Field(
+        {"digits": "[0-9]", "quotes": "[\"'‘’“”]"},
+        description="Groups of slices beside class, night and length, as JSON: a name, and a regular expression that "
+        "is found in a title or not.",
+    )
 
     # The run
     seed: int = Field(20220201, description="Seed of everything random.")
@@ -264,7 +315,7 @@ class Settings(BaseSettings):
             raise ValueError("write code=label pairs separated by commas, such as 0=negative,1=neutral,2=positive")
         return {code.strip(): label.strip() for code, _, label in pairs}
 
-    @field_validator("hyperparameters", mode="before")
+    @field_validator("hyperparameters", "slice_patterns", mode="before")
     @classmethod
     def _parse_json(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -272,12 +323,17 @@ class Settings(BaseSettings):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f'it is not JSON ({error}); write it as {{"epochs": 4}}') from None
+            raise ValueError(f'it is not JSON ({error}); write it as {{"name": value}}') from None
 
-    @field_validator("expected_class_mix", mode="before")
+    @field_validator("expected_class_mix", "min_recall", mode="before")
     @classmethod
     def _parse_shares(cls, value: object) -> object:
         return {} if value == "none" else cls._parse_codes(value)
+
+    @field_validator("judged_slices", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("beam_runner_args", mode="before")
     @classmethod
@@ -337,6 +393,11 @@ class Settings(BaseSettings):
     def alarm_limits(self) -> dict[str, float]:
         """The settings that decide which figures of a drop stop a run, as `alarms.Limits` takes them."""
         return self.model_dump(include=set(_ALARM_LIMITS))
+
+    @property
+    def bar_limits(self) -> dict[str, Any]:
+        """The settings that a candidate is judged by, as `verdict.Limits` takes them."""
+        return self.model_dump(include=set(_BAR_LIMITS))
 
     @property
     def text_rules(self) -> dict[str, bool]:

@@ -1,0 +1,205 @@
+"""What is said of a candidate: the limits it is held to, each check of one, and the verdict they make.
+
+How a verdict is reached is in `judging`; no limit is chosen here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from modules.features import LABELS
+
+# How the name of a check says whom the candidate is compared with, and how a person says it.
+SUFFIXES = {"champion": "_change", "lr": "_vs_lr", "majority": "_vs_majority"}
+_OPPONENTS = {"champion": "the champion", "lr": "the LR baseline", "majority": "the majority class"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate must show.
+
+    A comparison fails when the candidate is worse by more than the margin *and* the interval of the difference leaves
+    no doubt that it is worse at all: the margin keeps a trifle on many rows from counting, the interval chance on few.
+
+    Attributes:
+      min_accuracy, min_macro_f1: floors of the value itself.
+      min_recall: by class, floors of the whole interval: a class may have few rows.
+      max_accuracy_drop, max_macro_f1_drop, max_log_loss_rise: margins against the champion.
+      max_accuracy_below_baseline, max_macro_f1_below_baseline, max_log_loss_above_baseline: margins against the LR
+        baseline, and on a night without a champion against the majority class.
+      min_mcnemar_p: a worse accuracy beyond its margin also fails when McNemar's test gives less than this.
+      max_slice_drop: margin in accuracy on a slice, against the champion or else the LR baseline.
+      judged_slices: groups of slices that are held to it.
+      min_slice_rows: smaller slices are shown and not judged.
+      slice_patterns: groups of slices by regular expression, beside class, night and length.
+    """
+
+    min_accuracy: float
+    min_macro_f1: float
+    min_recall: dict[str, float]
+    max_accuracy_drop: float
+    max_macro_f1_drop: float
+    max_log_loss_rise: float
+    max_accuracy_below_baseline: float
+    max_macro_f1_below_baseline: float
+    max_log_loss_above_baseline: float
+    min_mcnemar_p: float
+    max_slice_drop: float
+    judged_slices: tuple[str, ...]
+    min_slice_rows: int
+    slice_patterns: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Takes the fields by name.
+
+        Raises:
+          ValueError: one is missing or unknown, a class is none, or a pattern is no regular expression.
+        """
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            raise ValueError(f"the quality bar needs exactly {sorted(names)}, not {sorted(values)}")
+        if set(values["min_recall"]) - set(LABELS):
+            raise ValueError(f"recall floors are for {', '.join(LABELS)}, not {sorted(values['min_recall'])}")
+        for name, pattern in values["slice_patterns"].items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"slice {name}: {pattern!r} is no regular expression ({error})") from None
+        return cls(**values | {"judged_slices": tuple(values["judged_slices"])})
+
+    def margin(self, metric: str, opponent: str) -> float:
+        """How much worse than an opponent a metric may be."""
+        if opponent == "champion":
+            ends = {"accuracy": "accuracy_drop", "macro_f1": "macro_f1_drop", "log_loss": "log_loss_rise"}
+        else:
+            ends = {
+                "accuracy": "accuracy_below_baseline",
+                "macro_f1": "macro_f1_below_baseline",
+                "log_loss": "log_loss_above_baseline",
+            }
+        return float(getattr(self, f"max_{ends[metric]}"))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit and what was measured against it, with the value's 95 % interval.
+
+    A value that could not be computed is None and does not pass, but for the recall of a class without rows.
+    """
+
+    name: str
+    value: float | None
+    limit: float
+    passed: bool
+    low: float | None = None
+    high: float | None = None
+
+    def explain(self) -> str:
+        """Says in one clause how the value stands to its limit."""
+        metric, opponent = self.name, ""
+        for name, suffix in SUFFIXES.items():
+            if self.name.endswith(suffix):
+                metric, opponent = self.name.removesuffix(suffix), _OPPONENTS[name]
+        if self.value is None:
+            return f"{metric} could not be computed"
+        if not opponent:
+            return f"{metric} {self.value:.3f} is {'not ' if self.passed else ''}below its floor {self.limit:.3f}"
+        if metric == "mcnemar":
+            return (
+                f"McNemar's test of the errors beside those of {opponent} gives p = {self.value:.3f}, "
+                f"{'with' if self.passed else 'below'} the limit {self.limit:.3f}"
+            )
+        return (
+            f"{metric} is {abs(self.value):.3f} {'below' if self.value < 0 else 'above'} that of {opponent}"
+            f"{self._interval()}, {'within' if self.passed else 'beyond'} the {abs(self.limit):.3f} allowed"
+        )
+
+    def _interval(self) -> str:
+        return "" if self.low is None else f" (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every check of a candidate, and all that was measured on the pooled evaluation rows.
+
+    Attributes:
+      checks: in the order in which they are told.
+      metrics: the candidate's; `confusion` holds the counts [actual][predicted].
+      champion_metrics, lr_metrics, majority_metrics: the others' on the same rows; empty where there is none.
+      champion_version: its pushed version; empty if there is none.
+      intervals: of the candidate's metrics.
+      slices: metrics of each slice, named `group=value`.
+      worst_slice: the one that `worst_slice_change` is about.
+      limits: what it was judged by.
+    """
+
+    checks: list[Check]
+    metrics: dict[str, Any]
+    champion_metrics: dict[str, Any]
+    champion_version: str
+    lr_metrics: dict[str, Any] = field(default_factory=dict)
+    majority_metrics: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    slices: dict[str, dict[str, float]] = field(default_factory=dict)
+    worst_slice: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def blessed(self) -> bool:
+        """Whether every check passed; a verdict without checks blesses nothing."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """The verdict in one line."""
+        if not self.checks:
+            return "refused: no limit is configured, so nothing was checked"
+        failed = [self._explain(check) for check in self.checks if not check.passed]
+        if failed:
+            return "refused: " + "; ".join(failed)
+        against = f"champion {self.champion_version}" if self.champion_metrics else "no champion to compare with"
+        return f"blessed: {len(self.checks)} of {len(self.checks)} checks passed, {against}"
+
+    def tabulate(self) -> str:
+        """The verdict as lines of text for a log: the checks, then the metrics beside the others'."""
+        lines = [self.reason, f"{'check':<24}{'value':>9}{'limit':>9}{'95 % interval':>20}"]
+        for check in self.checks:
+            interval = "-" if check.low is None else f"{check.low:.3f} to {check.high:.3f}"
+            lines.append(
+                f"{check.name:<24}{_format(check.value):>9}{_format(check.limit):>9}{interval:>20}"
+                f"  {'ok' if check.passed else 'FAILED'}"
+            )
+        columns = (self.metrics, self.champion_metrics, self.lr_metrics, self.majority_metrics)
+        lines.append(f"{'metric':<24}{'candidate':>10}{'champion':>10}{'LR':>10}{'majority':>10}")
+        for name in self.metrics:
+            if name != "confusion":
+                lines.append(f"{name:<24}" + "".join(f"{_format(metrics.get(name)):>10}" for metrics in columns))
+        lines.append(f"{'actual, predicted as':<24}" + "".join(f"{label:>10}" for label in LABELS))
+        for label, row in zip(LABELS, self.metrics.get("confusion", []), strict=False):
+            lines.append(f"{label:<24}" + "".join(f"{count:>10}" for count in row))
+        lines.append(f"{'slice':<24}{'rows':>10}{'accuracy':>10}{'champion':>10}{'LR':>10}")
+        for name, values in self.slices.items():
+            shown = ("example_count", "accuracy", "champion_accuracy", "lr_accuracy")
+            lines.append(f"{name:<24}" + "".join(f"{_format(values.get(key)):>10}" for key in shown))
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with `blessed` and `reason`."""
+        confusion = {
+            name: metrics["confusion"]
+            for name, metrics in (("candidate", self.metrics), ("champion", self.champion_metrics))
+            if metrics
+        }
+        return asdict(self) | {"confusion": confusion, "blessed": self.blessed, "reason": self.reason}
+
+    def _explain(self, check: Check) -> str:
+        told = check.explain()
+        return told.replace("worst_slice", f"accuracy on {self.worst_slice}") if self.worst_slice else told
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"
