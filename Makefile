@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-scoring bench-serving bench-bar
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -62,3 +62,7 @@ bench-serving: ## Measure the model server under load, beside the same model in 
 bench-scoring: ## Measure a million headlines through the scoring nodes, beside a plain tf.data loop
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.scoring
+
+bench-bar: ## Simulate nights to see how often the quality bar blesses or refuses wrongly, and draw the curve
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.bar

@@ -12,9 +12,11 @@ from retraining.as_of import ChampionResolver, HyperparametersResolver
 from retraining.assembly import assemble, create_data_nodes
 from retraining.provenance import hash_code, hash_settings
 from retraining.settings import Settings
+from tfx_components.baseline import Baseline
 from tfx_components.evaluator import HeadlineEvaluator
 from tfx_components.infra_check import InfraCheck
 from tfx_components.live_traffic import LiveTraffic
+from tfx_components.model_card import ModelCardWriter
 from tfx_components.pusher import HeadlinePusher
 from tfx_components.related_index import RelatedIndex
 from tfx_components.trainer import HeadlineTrainer
@@ -80,12 +82,19 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
             type=standard_artifacts.PushedModel, producer_component_id="Pusher", output_key="pushed_model"
         ),
     )
+    # What needs no network to be known: what LR makes of the same rows, and how production did on the fresh ones.
+    baseline = Baseline(
+        examples=examples, champion=champion.outputs["model"], champion_push=champion.outputs["pushed_model"]
+    )
+    baseline.add_upstream_node(data.gate)
     evaluator = HeadlineEvaluator(
         examples=examples,
         model=model,
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],
-        eval_config=quality_bar.eval_config(settings),
+        baseline_answers=baseline.outputs["answers"],
+        eval_config=quality_bar.eval_config(),
+        limits=settings.bar_limits,
     ).with_id("Evaluator")
     # A model that cannot answer as it will be served is never pushed.
     infra_check = InfraCheck(model=model, examples=examples)
@@ -97,5 +106,24 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         serving_dir=str(settings.serving_dir),
         night=night,
     ).with_id("Pusher")
-    nodes = [*data, related_index, live_traffic, tuned, trainer, champion, evaluator, infra_check, pusher]
+    # For people: all that is known of the night's model, blessed or not, on one page.
+    model_card = ModelCardWriter(
+        examples=examples,
+        model=model,
+        evaluation=evaluator.outputs["evaluation"],
+        fresh_score=baseline.outputs["fresh_score"],
+    ).with_id("ModelCard")
+    nodes = [
+        *data,
+        related_index,
+        live_traffic,
+        tuned,
+        trainer,
+        champion,
+        baseline,
+        evaluator,
+        infra_check,
+        pusher,
+        model_card,
+    ]
     return assemble(NAME, nodes, settings, overrides)

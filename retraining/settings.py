@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     )
     judged_slices: Annotated[tuple[str, ...], NoDecode] = Field(
         ("sentiment", "night", "length", "digits", "quotes"),
-        description="Groups of slices that are held to it, separated by commas.",
+        description="Groups of slices that are held to it, separated by spaces.",
     )
     min_slice_rows: int = Field(30, ge=1, description="Slices with fewer evaluation rows are shown and not judged.")
     slice_patterns: Annotated[dict[str, str], NoDecode] = Field(
@@ -333,7 +333,7 @@ class Settings(BaseSettings):
     @field_validator("judged_slices", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("beam_runner_args", mode="before")
     @classmethod

@@ -107,9 +107,6 @@ class BaselineSpec(ComponentSpec):
         "answers": ChannelParameter(type=BaselineAnswers),
         "fresh_score": ChannelParameter(type=FreshScore),
     }
-    # An optional input that resolves to nothing is no reason not to run.
-    for _channel in ("model", "pushed_model"):
-        INPUTS[_channel].allow_empty = True
 
 
 class Baseline(base_component.BaseComponent):

@@ -52,9 +52,7 @@ def _computations(
 class _Tally(beam.CombineFn):  # type: ignore[misc]
     """Adds up the rows of a slice."""
 
-    def __init__(
-        self, key: metric_types.MetricKey, eval_config: config_pb2.EvalConfig | None, model_name: str
-    ) -> None:
+    def __init__(self, key: metric_types.MetricKey, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:
         self._key = key
         self._eval_config = eval_config
         self._model_name = model_name

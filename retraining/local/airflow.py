@@ -94,8 +94,8 @@ def export(settings: Settings) -> dict[str, str]:
             continue
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
-        elif name == "hyperparameters":
-            value = json.dumps(value)
+        elif name in ("hyperparameters", "slice_patterns"):
+            value = json.dumps(value, ensure_ascii=False)
         elif isinstance(value, dict):
             value = ",".join(f"{code}={label}" for code, label in value.items())
         elif isinstance(value, tuple):

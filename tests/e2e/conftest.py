@@ -62,7 +62,13 @@ def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
         MIN_ACCURACY="0.1",
         MIN_MACRO_F1="0.05",
         MAX_ACCURACY_DROP="1",
+        MIN_RECALL="none",
         MAX_MACRO_F1_DROP="1",
+        MAX_LOG_LOSS_RISE="100",
+        MAX_ACCURACY_BELOW_BASELINE="1",
+        MAX_MACRO_F1_BELOW_BASELINE="1",
+        MAX_LOG_LOSS_ABOVE_BASELINE="100",
+        MAX_SLICE_DROP="1",
         RETRIES="0",
     ) as service:
         yield service

@@ -50,6 +50,12 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
             "min_macro_f1": 0.05,
             "max_accuracy_drop": 1.0,
             "max_macro_f1_drop": 1.0,
+            "max_log_loss_rise": 100.0,
+            "max_accuracy_below_baseline": 1.0,
+            "max_macro_f1_below_baseline": 1.0,
+            "max_log_loss_above_baseline": 100.0,
+            "max_slice_drop": 1.0,
+            "min_recall": {},
             "max_quarantined_share": 0.5,
         }
     )

@@ -46,7 +46,8 @@ def nodes(settings: Settings, night: str, sure: float = 3.0, always: str = "") -
     evaluator = HeadlineEvaluator(
         examples=examples.outputs["examples"],
         model=trainer.outputs["model"],
-        eval_config=quality_bar.eval_config(settings),
+        eval_config=quality_bar.eval_config(),
+        limits=settings.bar_limits,
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],
     )

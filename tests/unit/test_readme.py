@@ -1,5 +1,6 @@
 """The README's promises that can be checked: its settings table is the settings, and its commands exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def describe_default(name: str) -> str:
         return f"`{value.relative_to(CHECKOUT)}/`"
     if value is None or isinstance(value, SecretStr) or value == "":
         return ""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "JSON" in str(Settings.model_fields[name].description):
+        value = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, dict):
         value = ",".join(f"{code}={label}" for code, label in value.items())
     if isinstance(value, tuple):
         value = " ".join(value)
