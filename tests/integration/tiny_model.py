@@ -114,8 +114,10 @@ def save_tiny_model(
     return path
 
 
-def write_examples(examples_uri: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
-    """Writes `(title, label, night)` rows as both splits of an Examples artifact and returns its folder."""
+def write_examples(
+    examples_uri: Path, rows: Iterable[tuple[str, str, str]], splits: Iterable[str] = ("train", "eval")
+) -> Path:
+    """Writes `(title, label, night)` rows as each of the splits of an Examples artifact and returns its folder."""
 
     def feature(text: str) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
@@ -133,7 +135,7 @@ def write_examples(examples_uri: Path, rows: Iterable[tuple[str, str, str]]) -> 
         ).SerializeToString()
         for title, label, night in rows
     ]
-    for split in ("train", "eval"):
+    for split in splits:
         path = examples_uri / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
         path.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
