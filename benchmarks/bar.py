@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,27 +174,34 @@ def main() -> None:
     table = Table(title=f"{arguments.nights} nights each, {arguments.rows} evaluation rows")
     for column in ("true difference", "blessed", "refused", "wrong", "checks that failed, by how often"):
         table.add_column(column, justify="left" if column.startswith("checks") else "right")
-    started, curve = time.monotonic(), []
-    for points in REPORTED if arguments.quick else _CURVE:
-        share, causes = simulate(headlines, points, arguments.rows, arguments.nights, limits)
-        curve.append(share)
-        if points in REPORTED:
-            wrong = f"blessed {share:.1%}" if points < 0 else f"refused {1 - share:.1%}"
-            told = ", ".join(f"{name} {count}" for name, count in causes.most_common(4))
-            table.add_row(f"{points:+d} points", f"{share:.1%}", f"{1 - share:.1%}", wrong, told)
-        if points == min(REPORTED):
-            worst = share
+    started = time.monotonic()
+    differences = REPORTED if arguments.quick else _CURVE
+    # A young service, on its fourth night, has a third of the rows.
+    sizes = (arguments.rows,) if arguments.quick else (arguments.rows, arguments.rows // 3)
+    with ProcessPoolExecutor(2) as pool:
+        running = {
+            (rows, points): pool.submit(simulate, headlines, points, rows, arguments.nights, limits)
+            for rows in sizes
+            for points in differences
+        }
+        found = {key: future.result() for key, future in running.items()}
+    for points in REPORTED:
+        share, causes = found[arguments.rows, points]
+        wrong = f"blessed {share:.1%}" if points < 0 else f"refused {1 - share:.1%}"
+        told = ", ".join(f"{name} {count}" for name, count in causes.most_common(4))
+        table.add_row(f"{points:+d} points", f"{share:.1%}", f"{1 - share:.1%}", wrong, told)
     console.print(table)
     if not arguments.quick:
-        # A young service: the fourth night.
-        few = arguments.rows // 3
-        fewer = [simulate(headlines, points, few, arguments.nights, limits)[0] for points in _CURVE]
-        draw({arguments.rows: curve, few: fewer}, arguments.nights, arguments.picture)
-        console.print(f"the curve is in {arguments.picture}, {time.monotonic() - started:.0f} s")
+        curves = {rows: [found[rows, points][0] for points in _CURVE] for rows in sizes}
+        draw(curves, arguments.nights, arguments.picture)
+        for rows, blessed in curves.items():
+            shares = ", ".join(f"{points:+d}: {share:.1%}" for points, share in zip(_CURVE, blessed, strict=True))
+            console.print(f"blessed of {rows} rows, by points: {shares}")
+    worst = found[arguments.rows, min(REPORTED)][0]
     missed = worst > MAX_WRONG_BLESSINGS
     console.print(
-        f"a model 5 points worse is blessed on {worst:.1%} of nights (target at most {MAX_WRONG_BLESSINGS:.0%}): "
-        f"{'MISSED' if missed else 'met'}"
+        f"{time.monotonic() - started:.0f} s; a model 5 points worse is blessed on {worst:.1%} of nights "
+        f"(target at most {MAX_WRONG_BLESSINGS:.0%}): {'MISSED' if missed else 'met'}"
     )
     sys.exit(int(missed))
 

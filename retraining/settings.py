@@ -201,7 +201,7 @@ class Settings(BaseSettings):
         "majority class; 1 to compare with neither.",
     )
     max_macro_f1_below_baseline: Share = Field(0.03, description="The same for macro-F1.")
-    max_log_loss_above_baseline: float = Field(0.01, ge=0, description="The same for a greater log-loss.")
+    max_log_loss_above_baseline: float = Field(0.02, ge=0, description="The same for a greater log-loss.")
     min_mcnemar_p: Share = Field(
         0.05,
         description="A candidate whose accuracy is worse by more than its margin is refused when McNemar's test gives "

@@ -13,8 +13,8 @@ from modules.features import LABEL, LABELS, NIGHT
 from tfx_components.tally import Integers
 
 LENGTH = "length"
-# Words up to which a title is short, and up to which it is medium: about a third of real headlines each.
-_LENGTHS = {"short": 9, "medium": 12}
+# Words up to which a title is short, and up to which it is medium: 39 % and 36 % of real headlines.
+_LENGTHS = {"short": 10, "medium": 12}
 
 
 def find_slices(
