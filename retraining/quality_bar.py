@@ -6,7 +6,7 @@ Only the pipeline imports this (it needs TFMA); the rule that makes a verdict of
 import tensorflow_model_analysis as tfma
 
 from modules.features import LABEL, NIGHT, transformed_name
-from tfx_components.metrics import METRICS
+from tfx_components.tally import METRICS
 
 # Kept few: TFMA computes every metric on every slice, of both models. The verdict holds the slices of the titles.
 SLICES = ((), (LABEL,), (NIGHT,))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from modules.features import LABELS
 from tfx_components.judging import majority
@@ -97,13 +97,13 @@ class Executor(base_executor.BaseExecutor):
 class BaselineSpec(ComponentSpec):
     """What Baseline takes and makes."""
 
-    PARAMETERS = {}  # noqa: RUF012
-    INPUTS = {  # noqa: RUF012
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {}
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "model": ChannelParameter(type=standard_artifacts.Model, optional=True),
         "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "answers": ChannelParameter(type=BaselineAnswers),
         "fresh_score": ChannelParameter(type=FreshScore),
     }

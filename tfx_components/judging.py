@@ -209,7 +209,7 @@ class _Bar:
 
 
 def _describe_slice(counts: Mapping[str, Floats], rows: Any) -> dict[str, float]:
-    described = {}
+    described: dict[str, float] = {}
     for name, count in counts.items():
         metrics = measure(count[rows].sum(axis=0))
         prefix = "" if name == "candidate" else f"{name}_"

@@ -49,7 +49,7 @@ def _computations(
     ]
 
 
-class _Tally(beam.CombineFn):  # type: ignore[misc]
+class _Tally(beam.CombineFn):
     """Adds up the rows of a slice."""
 
     def __init__(self, key: metric_types.MetricKey, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:

@@ -6,12 +6,12 @@ Nothing is measured or judged here: the card repeats what the run has recorded.
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from modules.features import LABELS
 from tfx_components.baseline import FreshScore
@@ -77,14 +77,14 @@ class Executor(base_executor.BaseExecutor):
 class ModelCardSpec(ComponentSpec):
     """What the component takes and makes."""
 
-    PARAMETERS = {}  # noqa: RUF012
-    INPUTS = {  # noqa: RUF012
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {}
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "fresh_score": ChannelParameter(type=FreshScore),
     }
-    OUTPUTS = {"card": ChannelParameter(type=ModelCard)}  # noqa: RUF012
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {"card": ChannelParameter(type=ModelCard)}
 
 
 class ModelCardWriter(base_component.BaseComponent):

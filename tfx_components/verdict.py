@@ -67,7 +67,7 @@ class Limits:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"slice {name}: {pattern!r} is no regular expression ({error})") from None
-        return cls(**values | {"judged_slices": tuple(values["judged_slices"])})
+        return cls(**{**values, "judged_slices": tuple(values["judged_slices"])})
 
     def margin(self, metric: str, opponent: str) -> float:
         """How much worse than an opponent a metric may be."""

@@ -17,8 +17,8 @@ from retraining import quality_bar
 from retraining.settings import Settings
 from tfx_components.baseline import BaselineAnswers, read_answers, take, write_answers
 from tfx_components.evaluator import Executor, HeadlineEvaluator, mark
-from tfx_components.metrics import METRICS
 from tfx_components.predictions import read_rows
+from tfx_components.tally import METRICS
 from tfx_components.verdict import Check, Verdict
 
 # The tiny model knows `ruim` and `bom`: it gets 70 of 80 right, and misses positives that say neither.
