@@ -97,7 +97,8 @@ def export(settings: Settings) -> dict[str, str]:
         elif name in ("hyperparameters", "slice_patterns"):
             value = json.dumps(value, ensure_ascii=False)
         elif isinstance(value, dict):
-            value = ",".join(f"{code}={label}" for code, label in value.items())
+            # An empty variable would count as not set.
+            value = ",".join(f"{code}={label}" for code, label in value.items()) or "none"
         elif isinstance(value, tuple):
             value = " ".join(value)
         exported[name.upper()] = str(value)

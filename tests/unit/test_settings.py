@@ -76,7 +76,7 @@ def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: p
 def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")
     chosen = {f"{name}_password": name for name in secrets} | {"airflow_fernet_key": "f", "airflow_secret_key": "s"}
-    settings = Settings.from_env(hyperparameters={"epochs": 1, "refit": False, "dropout": 0.5}, **chosen)
+    settings = Settings.from_env(hyperparameters={"epochs": 1, "refit": False, "dropout": 0.5}, min_recall={}, **chosen)
     for name, value in airflow.environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings.from_env() == settings
