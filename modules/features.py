@@ -11,6 +11,7 @@ WEIGHT = "weight"
 # Derived from the title by Transform.
 TOKENS = "tokens"
 TOKEN_COUNT = "token_count"
+WORDS = "words"
 NGRAMS = "ngrams"
 TITLE_BUCKET = "title_bucket"
 
