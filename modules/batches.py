@@ -13,6 +13,7 @@ from modules.features import (
     LABEL,
     LABELS,
     NGRAMS,
+    TITLE,
     TITLE_BUCKET,
     TOKEN_COUNT,
     TOKENS,
@@ -29,6 +30,7 @@ class Rows(NamedTuple):
     """Some labelled, transformed examples; a headline takes about 3 kB.
 
     Attributes:
+      titles: bytes [n], as they came.
       sequences: int64 [n, MAX_TOKENS], [n, 1] and [n, MAX_TOKENS] by name.
       ngrams: float32 [n, NGRAM_BUCKETS].
       label_ids: int64 [n], indices into LABELS.
@@ -36,6 +38,7 @@ class Rows(NamedTuple):
       buckets: int64 [n], the titles' buckets.
     """
 
+    titles: np.ndarray
     sequences: dict[str, np.ndarray]
     ngrams: scipy.sparse.csr_matrix
     label_ids: np.ndarray
@@ -46,6 +49,7 @@ class Rows(NamedTuple):
         """Those where `wanted`, bool [n], is true; their weights have mean 1 again."""
         weights = self.weights[wanted]
         return Rows(
+            self.titles[wanted],
             {name: value[wanted] for name, value in self.sequences.items()},
             self.ngrams[wanted],
             self.label_ids[wanted],
@@ -74,27 +78,24 @@ def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(1024)
     parsed = records.map(lambda batch: tf.io.parse_example(batch, feature_spec)).prefetch(tf.data.AUTOTUNE)
-    parts = [
-        {name.removesuffix(transformed_name("")): value for name, value in batch.items()}
-        for batch in parsed.as_numpy_iterator()
-    ]
-    if not sum(np.count_nonzero(part[LABEL] >= 0) for part in parts):
+    parts = [{name.removesuffix(transformed_name("")): value for name, value in batch.items()} for batch in parsed]
+    if not sum(np.count_nonzero(part[LABEL].numpy() >= 0) for part in parts):
         raise ValueError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
 
     def join(name: str) -> np.ndarray:
-        return np.concatenate([part[name] for part in parts])
+        return np.concatenate([part[name].numpy() for part in parts])
 
     ngrams = scipy.sparse.vstack(
         [
-            scipy.sparse.csr_matrix((n.values, (n.indices[:, 0], n.indices[:, 1])), shape=tuple(n.dense_shape))
-            for n in (part[NGRAMS] for part in parts)
+            scipy.sparse.csr_matrix((cells.values.numpy(), cells.indices.numpy().T), shape=cells.dense_shape.numpy())
+            for cells in (part[NGRAMS] for part in parts)
         ],
         format="csr",
     )
     label_ids = join(LABEL)[:, 0]
-    every = Rows(
-        {name: join(name) for name in SEQUENCES}, ngrams, label_ids, join(WEIGHT)[:, 0], join(TITLE_BUCKET)[:, 0]
-    )
+    sequences = {name: join(name) for name in SEQUENCES}
+    titles, weights, buckets = (join(name)[:, 0] for name in (TITLE, WEIGHT, TITLE_BUCKET))
+    every = Rows(titles, sequences, ngrams, label_ids, weights, buckets)
     return every.choose(label_ids >= 0)
 
 

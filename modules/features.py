@@ -25,6 +25,10 @@ UNKNOWN_LABEL_ID = -1
 TITLE_BUCKETS = 100
 
 
+# Beside an exported model: some training titles with the probabilities that the model gave them before its export.
+REFERENCE_FILE = "reference_answers.json"
+
+
 def transformed_name(key: str) -> str:
     """Name which the feature `key` bears after Transform."""
     return key + "_xf"

@@ -3,6 +3,7 @@
 No text is touched here, no layer is defined and no request is answered: see preprocessing, network and signatures.
 """
 
+import json
 import logging
 import time
 from typing import Any
@@ -15,7 +16,7 @@ import tensorflow_transform as tft
 
 from modules.batches import Rows, make_batches, read_rows
 from modules.calibration import Calibration, fit_temperature
-from modules.features import LABELS, NGRAMS, WORDS
+from modules.features import LABELS, NGRAMS, REFERENCE_FILE, WORDS
 from modules.hyperparameters import Hyperparameters
 from modules.network import PretrainedVectors, WidePath, blend, build_transformer
 from modules.preprocessing import VOCABULARY_NAME
@@ -26,6 +27,7 @@ from modules.word_vectors import read_vectors
 log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 512
+_REFERENCE_TITLES = 64
 
 
 class _EpochLog(keras.callbacks.Callback):
@@ -159,7 +161,21 @@ def run_fn(fn_args: Any) -> None:
     wide = fit(rows)
     variables = [variable.value for variable in network.variables] + list(wide.variables)
     export(lambda inputs: answer(wide, inputs), variables, transform_output, calibration, fn_args.serving_model_dir)
+    some = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
+    probabilities = calibration.probabilities(answer(wide, _inputs(some)).numpy())
+    _write_reference(some.titles, probabilities, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
+
+
+def _write_reference(titles: np.ndarray, probabilities: np.ndarray, model_dir: str) -> None:
+    """Writes what the model says in training beside `model_dir`, for whoever serves it to compare."""
+    answers = [
+        {"title": title.decode("utf-8", "replace"), "probabilities": [float(value) for value in row]}
+        for title, row in zip(titles, probabilities, strict=True)
+    ]
+    # Not a pathlib.Path: the directory may be an address that only gfile understands.
+    with tf.io.gfile.GFile(f"{model_dir.rstrip('/').rpartition('/')[0]}/{REFERENCE_FILE}", "w") as file:
+        file.write(json.dumps(answers, ensure_ascii=False, indent=0))
 
 
 def _inputs(rows: Rows) -> dict[str, Any]:

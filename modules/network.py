@@ -20,11 +20,8 @@ class PretrainedVectors(keras.layers.Layer):
 
     def __init__(self, table: WordVectors, **kwargs: Any):
         super().__init__(trainable=False, **kwargs)
-        self.table = table
-
-    def build(self, input_shape: Any) -> None:
-        """Holds the table as int8: a quarter of what its vectors would take."""
-        for name, value in self.table._asdict().items():
+        # As int8: a quarter of what the vectors would take.
+        for name, value in table._asdict().items():
             weight = self.add_weight(shape=value.shape, dtype=value.dtype.name, trainable=False, name=name)
             weight.assign(value)
             setattr(self, name, weight)

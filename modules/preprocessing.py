@@ -217,6 +217,7 @@ def preprocessing_fn(
 
     Returns:
       The transformed features, their names ending in `_xf`:
+      title string [n, 1], as it came, which no path reads;
       tokens int64 [n, MAX_TOKENS], 0 after the last word, the largest id for unknown words;
       token_count int64 [n, 1]; words int64 [n, MAX_TOKENS], rows of the table of word vectors, 0 for none;
       ngrams float32 sparse [n, NGRAM_BUCKETS];
@@ -227,7 +228,8 @@ def preprocessing_fn(
       ValueError: a text setting is unknown.
     """
     settings = TextSettings.from_config(custom_config)
-    text = normalize_text(_first_value(inputs[TITLE], ""), settings)
+    title = _first_value(inputs[TITLE], "")
+    text = normalize_text(title, settings)
     words = tf.strings.split(text)[:, :MAX_TOKENS]
     word_ids = tft.compute_and_apply_vocabulary(
         words,
@@ -242,6 +244,7 @@ def preprocessing_fn(
     is_label = _first_value(inputs[LABEL], "")[:, tf.newaxis] == tf.constant(LABELS)[tf.newaxis, :]
     label_id = tf.where(tf.reduce_any(is_label, axis=1), tf.argmax(is_label, axis=1), UNKNOWN_LABEL_ID)
     outputs = {
+        TITLE: title[:, tf.newaxis],
         TOKENS: (word_ids + 1).to_tensor(default_value=0, shape=[None, MAX_TOKENS]),
         TOKEN_COUNT: words.row_lengths()[:, tf.newaxis],
         WORDS: look_up_words(words, settings).to_tensor(default_value=0, shape=[None, MAX_TOKENS]),

@@ -16,8 +16,10 @@ from modules.preprocessing import (
     NGRAM_BUCKETS,
     TextSettings,
     count_ngrams,
+    look_up_words,
     normalize_text,
 )
+from modules.word_vectors import read_words
 
 AS_IT_IS = TextSettings(
     lowercase=False, strip_accents=False, strip_special_characters=False, replace_digits=False, remove_stop_words=False
@@ -121,6 +123,15 @@ def test_tokens_are_padded_with_0_and_rare_words_share_the_largest_id(folder: Pa
     assert (tokens[0, : counts[0]] > 0).all() and not tokens[0, counts[0] :].any()
     assert counts[-2] == 0 and not tokens[-2].any()
     assert counts[-3] == MAX_TOKENS
+
+
+def test_words_are_looked_up_as_the_table_spells_them_whatever_the_text_settings_keep() -> None:
+    words = tf.ragged.constant([["eleição", "xyzzy"], [], ["DE"]])
+    kept = TextSettings(lowercase=False, strip_accents=False)
+    rows = look_up_words(words, kept)
+    known = ["", *read_words()]
+    assert [[known[row] for row in title] for title in rows.to_list()] == [["eleicao", ""], [], ["de"]]
+    assert look_up_words(words, TextSettings()).to_list() == [[0, 0], [], [0]]
 
 
 def test_ngram_weights_are_sublinear_tf_idf_of_norm_1(folder: Path) -> None:
