@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-serving
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-serving quality
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -50,6 +50,10 @@ bench: ## Measure one night against one process and against stock settings
 bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.ingest
+
+quality: ## Measure the model on DROPS=<folder>: each night from the nights before it, beside LR and the article's model
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.quality --drops $(or $(DROPS),drops)
 
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev

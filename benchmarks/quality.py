@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality_scores import SCORES, interval, mean_score
+from modules.features import LABELS
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03
 BASELINE, ARTICLE, OURS = "TF-IDF + LR", "the article's", "ours"
@@ -109,9 +110,10 @@ def main() -> None:
         results = [job.result() for job in jobs]
     label_ids = np.concatenate([labels for _, labels in results])
     answers = {name: np.concatenate([by_name[name] for by_name, _ in results], axis=1) for name in results[0][0]}
+    positives = np.sum(label_ids == LABELS.index("positive"))
     title = (
         f"nights {nights[0]}-{nights[-1]}, each learnt from all nights before it: {len(label_ids)} headlines, "
-        f"{np.sum(label_ids == 2)} positive, {arguments.seeds} seeds; below each score its difference to LR with 95 % interval"
+        f"{positives} positive, {arguments.seeds} seeds\nbelow each score its difference to LR with 95 % interval"
     )
     sys.exit(not show(answers, label_ids, title))
 

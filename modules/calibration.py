@@ -1,18 +1,25 @@
-"""What turns logits into the probabilities of the exported model: a temperature and an offset per class.
+"""What turns logits into the answer of the exported model: a temperature, and a decision that favours rare classes.
 
-NumPy only; no model and no file is touched here.
+No model is trained and no file is touched here.
 """
 
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 161)
+# Breaks the tie between two classes that share their probability.
+_MARGIN = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Probabilities are softmax(logits / temperature - offsets).
+    """Probabilities are softmax(logits / temperature); the label is argmax(logits / temperature - offsets).
+
+    Where the label is not the likeliest class, the two share their probability equally. So the label is always the
+    class of the greatest probability, and elsewhere probabilities stay as calibrated: taken off the logits
+    themselves, the offsets would make every answer less true, to change the label of a few.
 
     Attributes:
       temperature: above 1 makes the model less sure of itself.
@@ -22,11 +29,18 @@ class Calibration:
     temperature: float
     offsets: tuple[float, ...]
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities [n, classes] of logits [n, classes]."""
-        scores = logits / self.temperature - np.asarray(self.offsets)
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return scores / scores.sum(axis=1, keepdims=True)
+    def answer(self, logits: tf.Tensor) -> tf.Tensor:
+        """Probabilities float32 [n, classes] of logits float32 [n, classes]."""
+        scores = logits / self.temperature
+        probabilities = tf.nn.softmax(scores)
+        chosen, likeliest = (
+            tf.one_hot(tf.argmax(values, axis=1), len(self.offsets))
+            for values in (scores - tf.constant(self.offsets, tf.float32), scores)
+        )
+        shared = tf.reduce_sum(probabilities * (chosen + likeliest), axis=1, keepdims=True) / 2
+        lifted = probabilities * (1 - chosen - likeliest) + (shared + _MARGIN) * chosen + (shared - _MARGIN) * likeliest
+        agree = tf.reduce_all(chosen == likeliest, axis=1, keepdims=True)
+        return tf.where(agree, probabilities, lifted)
 
 
 def log_loss(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
@@ -35,13 +49,13 @@ def log_loss(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def fit_temperature(logits: np.ndarray, label_ids: np.ndarray, offsets: tuple[float, ...]) -> float:
-    """The temperature of least log-loss beside `offsets`, in [0.25, 4].
+def fit_temperature(logits: np.ndarray, label_ids: np.ndarray) -> float:
+    """The temperature of least log-loss, in [0.25, 4].
 
     Args:
       logits: float [n, classes].
       label_ids: int [n].
-      offsets: one number per class.
     """
-    losses = [log_loss(Calibration(value, offsets).probabilities(logits), label_ids) for value in TEMPERATURES]
+    none = (0.0,) * logits.shape[1]
+    losses = [log_loss(Calibration(value, none).answer(logits).numpy(), label_ids) for value in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])

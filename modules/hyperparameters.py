@@ -34,8 +34,8 @@ class Hyperparameters:
       validation_percent: percent of the training titles, by stable hash, withheld from the Transformer: each epoch is
         measured on them, and the temperature is fitted to them.
       calibrate: divide the logits by that temperature.
-      logit_adjustment: how much of the classes' log shares in training is taken off the logits, in favour of rare
-        classes; 0 favours none, 1 answers as if all were equally frequent.
+      logit_adjustment: how much of the classes' log shares in training is taken off the logits before the label is
+        chosen, in favour of rare classes; 0 chooses the likeliest class, 1 as if all were equally frequent.
     """
 
     embedding_size: int = 32
@@ -44,7 +44,7 @@ class Hyperparameters:
     blocks: int = 1
     embedding_dropout: float = 0.5
     dropout: float = 0.3
-    inverse_l2: float = 2.0
+    inverse_l2: float = 4.0
     vector_scale: float = 0.7
     transformer_share: float = 0.35
     epochs: int = 10
@@ -58,7 +58,7 @@ class Hyperparameters:
     ema_momentum: float = 0.98
     validation_percent: int = 10
     calibrate: bool = True
-    logit_adjustment: float = 0.2
+    logit_adjustment: float = 0.3
 
     def __post_init__(self) -> None:
         if self.embedding_size % self.attention_heads:

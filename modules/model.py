@@ -155,14 +155,14 @@ def run_fn(fn_args: Any) -> None:
     calibration = Calibration(1.0, offsets)
     if hyperparameters.calibrate and validation:
         logits = answer(fit(training), _inputs(validation)).numpy()
-        calibration = Calibration(fit_temperature(logits, validation.label_ids, offsets), offsets)
+        calibration = Calibration(fit_temperature(logits, validation.label_ids), offsets)
     log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
 
     wide = fit(rows)
     variables = [variable.value for variable in network.variables] + list(wide.variables)
     export(lambda inputs: answer(wide, inputs), variables, transform_output, calibration, fn_args.serving_model_dir)
     some = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
-    probabilities = calibration.probabilities(answer(wide, _inputs(some)).numpy())
+    probabilities = calibration.answer(answer(wide, _inputs(some))).numpy()
     _write_reference(some.titles, probabilities, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
 

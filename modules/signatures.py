@@ -56,8 +56,7 @@ class HeadlineModel(tf.Module):
 
         def predict(transformed: dict[str, Any]) -> dict[str, tf.Tensor]:
             logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, WORDS, NGRAMS)})
-            scores = logits / calibration.temperature - tf.constant(calibration.offsets, tf.float32)
-            probabilities = tf.nn.softmax(scores)
+            probabilities = calibration.answer(logits)
             return {
                 "probabilities": probabilities,
                 "label": tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=1)),
