@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 161)
-# Breaks the tie between two classes that share their probability.
+# Breaks the tie between classes that share their probability.
 _MARGIN = 1e-6
 
 
@@ -17,9 +17,9 @@ _MARGIN = 1e-6
 class Calibration:
     """Probabilities are softmax(logits / temperature); the label is argmax(logits / temperature - offsets).
 
-    Where the label is not the likeliest class, the two share their probability equally. So the label is always the
-    class of the greatest probability, and elsewhere probabilities stay as calibrated: taken off the logits
-    themselves, the offsets would make every answer less true, to change the label of a few.
+    Where the label is not the likeliest class, it and all likelier ones share their probability equally. So the label
+    is always the class of the greatest probability, and elsewhere probabilities stay as calibrated: taken off the
+    logits themselves, the offsets would make every answer less true, to change the label of a few.
 
     Attributes:
       temperature: above 1 makes the model less sure of itself.
@@ -33,14 +33,12 @@ class Calibration:
         """Probabilities float32 [n, classes] of logits float32 [n, classes]."""
         scores = logits / self.temperature
         probabilities = tf.nn.softmax(scores)
-        chosen, likeliest = (
-            tf.one_hot(tf.argmax(values, axis=1), len(self.offsets))
-            for values in (scores - tf.constant(self.offsets, tf.float32), scores)
-        )
-        shared = tf.reduce_sum(probabilities * (chosen + likeliest), axis=1, keepdims=True) / 2
-        lifted = probabilities * (1 - chosen - likeliest) + (shared + _MARGIN) * chosen + (shared - _MARGIN) * likeliest
-        agree = tf.reduce_all(chosen == likeliest, axis=1, keepdims=True)
-        return tf.where(agree, probabilities, lifted)
+        chosen = tf.one_hot(tf.argmax(scores - tf.constant(self.offsets, tf.float32), axis=1), len(self.offsets))
+        of_chosen = tf.reduce_sum(probabilities * chosen, axis=1, keepdims=True)
+        sharing = tf.cast(probabilities >= of_chosen, tf.float32)
+        sharers = tf.reduce_sum(sharing, axis=1, keepdims=True)
+        shared = tf.reduce_sum(probabilities * sharing, axis=1, keepdims=True) / sharers
+        return probabilities * (1 - sharing) + shared * sharing + _MARGIN * (chosen - sharing / sharers)
 
 
 def log_loss(probabilities: np.ndarray, label_ids: np.ndarray) -> float:

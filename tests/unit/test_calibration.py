@@ -37,10 +37,11 @@ def test_offsets_choose_the_label_and_change_no_other_answer() -> None:
     np.testing.assert_allclose(answer.sum(axis=1), 1.0, atol=1e-6)
     moved = answer.argmax(axis=1) != plain.argmax(axis=1)
     assert 0.02 < moved.mean() < 0.5 and (answer.argmax(axis=1) == 2).sum() > (plain.argmax(axis=1) == 2).sum()
-    np.testing.assert_array_equal(answer[~moved], plain[~moved])
-    # The chosen and the likeliest class share what both had; the third keeps its own.
-    two_of = np.sort(answer[moved], axis=1)
-    np.testing.assert_allclose(two_of[:, 1], two_of[:, 2], atol=1e-5)
+    np.testing.assert_allclose(answer[~moved], plain[~moved], atol=1e-7)
+    # What shares is equal; what was less likely than the label keeps its own.
+    np.testing.assert_allclose(np.sort(answer[moved], axis=1)[:, 1], answer[moved].max(axis=1), atol=1e-5)
+    kept = answer[moved] < answer[moved].max(axis=1, keepdims=True) - 1e-4
+    np.testing.assert_allclose(answer[moved][kept], plain[moved][kept], atol=1e-7)
 
 
 def test_log_loss_agrees_with_its_definition() -> None:
