@@ -16,7 +16,6 @@ from modules.preprocessing import (
     NGRAM_BUCKETS,
     TextSettings,
     count_ngrams,
-    look_up_words,
     normalize_text,
 )
 from modules.word_vectors import read_words
@@ -125,13 +124,15 @@ def test_tokens_are_padded_with_0_and_rare_words_share_the_largest_id(folder: Pa
     assert counts[-3] == MAX_TOKENS
 
 
-def test_words_are_looked_up_as_the_table_spells_them_whatever_the_text_settings_keep() -> None:
-    words = tf.ragged.constant([["eleição", "xyzzy"], [], ["DE"]])
-    kept = TextSettings(lowercase=False, strip_accents=False)
-    rows = look_up_words(words, kept)
+def test_words_are_looked_up_as_the_table_spells_them_whatever_the_text_settings_keep(
+    folder: Path, tmp_path: Path
+) -> None:
     known = ["", *read_words()]
-    assert [[known[row] for row in title] for title in rows.to_list()] == [["eleicao", ""], [], ["de"]]
-    assert look_up_words(words, TextSettings()).to_list() == [[0, 0], [], [0]]
+    transform([Headline("Eleição XYZZYX de")], tmp_path, {"text": {"lowercase": False, "strip_accents": False}})
+    rows = read_transformed(tmp_path)[transformed_name("words")].numpy()[0]
+    assert [known[row] for row in rows[:4]] == ["eleicao", "", "de", ""]
+    rows = read_transformed(folder)[transformed_name("words")].numpy()[0]
+    assert [known[row] for row in rows[:7]] == [*["governo", "anuncia", "crise", "e", "demissoes", "em", "sao"]]
 
 
 def test_ngram_weights_are_sublinear_tf_idf_of_norm_1(folder: Path) -> None:
