@@ -92,10 +92,30 @@ def train(
     network.fit(batches, epochs=epochs, validation_data=measured, callbacks=callbacks, verbose=0)
 
 
-def _wide_features(rows: Rows, vectors: PretrainedVectors, vector_scale: float) -> scipy.sparse.csr_matrix:
-    words = rows.sequences[WORDS]
+def fit_wide_path(rows: Rows, vectors: PretrainedVectors, hyperparameters: Hyperparameters) -> WidePath:
+    """Fits the wide path to `rows`."""
+    words, scale = rows.sequences[WORDS], hyperparameters.vector_scale
     means = [vectors.mean(words[i : i + _ROWS_AT_ONCE]).numpy() for i in range(0, len(words), _ROWS_AT_ONCE)]
-    return scipy.sparse.hstack([rows.ngrams, vector_scale * np.concatenate(means)], format="csr")
+    features = scipy.sparse.hstack([rows.ngrams, scale * np.concatenate(means)], format="csr")
+    kernel, bias = fit_wide(features, rows.label_ids, rows.weights, len(LABELS), hyperparameters.inverse_l2)
+    log.info("Fitted the wide path to %d headlines", len(words))
+    return WidePath(kernel, bias, vectors, scale)
+
+
+def read_titles(
+    network: keras.Model, wide: WidePath, inputs: dict[str, Any], hyperparameters: Hyperparameters
+) -> tf.Tensor:
+    """Logits float [n, len(LABELS)] of both paths together; inputs as `as_inputs` makes them."""
+    sequences = {name: value for name, value in inputs.items() if name != NGRAMS}
+    of_wide = wide(inputs[NGRAMS], inputs[WORDS])
+    return blend(network(sequences, training=False), of_wide, hyperparameters.transformer_share)
+
+
+def as_inputs(rows: Rows) -> dict[str, Any]:
+    """All rows as one batch: {tokens, token_count, words, ngrams}."""
+    cells = rows.ngrams.tocoo()
+    ngrams = tf.SparseTensor(np.stack([cells.row, cells.col], axis=1).astype(np.int64), cells.data, rows.ngrams.shape)
+    return {**{name: tf.constant(value) for name, value in rows.sequences.items()}, NGRAMS: ngrams}
 
 
 def run_fn(fn_args: Any) -> None:
@@ -136,33 +156,21 @@ def run_fn(fn_args: Any) -> None:
     network = build_transformer(token_ids, vectors, hyperparameters, training.class_shares)
     train(network, training, validation, hyperparameters, seed, fn_args.model_run_dir)
 
-    def fit(part: Rows) -> WidePath:
-        features = _wide_features(part, vectors, hyperparameters.vector_scale)
-        kernel, bias = fit_wide(features, part.label_ids, part.weights, len(LABELS), hyperparameters.inverse_l2)
-        log.info(
-            "Fitted the wide path to %d headlines, %.1f s after the start",
-            len(part.label_ids),
-            time.monotonic() - started,
-        )
-        return WidePath(kernel, bias, vectors, hyperparameters.vector_scale)
-
     def answer(wide: WidePath, inputs: dict[str, Any]) -> tf.Tensor:
-        sequences = {name: value for name, value in inputs.items() if name != NGRAMS}
-        transformer = network(sequences, training=False)
-        return blend(transformer, wide(inputs[NGRAMS], inputs[WORDS]), hyperparameters.transformer_share)
+        return read_titles(network, wide, inputs, hyperparameters)
 
     offsets = tuple(float(offset) for offset in hyperparameters.logit_adjustment * np.log(rows.class_shares))
     calibration = Calibration(1.0, offsets)
     if hyperparameters.calibrate and validation:
-        logits = answer(fit(training), _inputs(validation)).numpy()
+        logits = answer(fit_wide_path(training, vectors, hyperparameters), as_inputs(validation)).numpy()
         calibration = Calibration(fit_temperature(logits, validation.label_ids), offsets)
     log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
 
-    wide = fit(rows)
+    wide = fit_wide_path(rows, vectors, hyperparameters)
     variables = [variable.value for variable in network.variables] + list(wide.variables)
     export(lambda inputs: answer(wide, inputs), variables, transform_output, calibration, fn_args.serving_model_dir)
     some = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
-    probabilities = calibration.answer(answer(wide, _inputs(some))).numpy()
+    probabilities = calibration.answer(answer(wide, as_inputs(some))).numpy()
     _write_reference(some.titles, probabilities, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
 
@@ -176,9 +184,3 @@ def _write_reference(titles: np.ndarray, probabilities: np.ndarray, model_dir: s
     # Not a pathlib.Path: the directory may be an address that only gfile understands.
     with tf.io.gfile.GFile(f"{model_dir.rstrip('/').rpartition('/')[0]}/{REFERENCE_FILE}", "w") as file:
         file.write(json.dumps(answers, ensure_ascii=False, indent=0))
-
-
-def _inputs(rows: Rows) -> dict[str, Any]:
-    cells = rows.ngrams.tocoo()
-    ngrams = tf.SparseTensor(np.stack([cells.row, cells.col], axis=1).astype(np.int64), cells.data, rows.ngrams.shape)
-    return {**{name: tf.constant(value) for name, value in rows.sequences.items()}, NGRAMS: ngrams}
