@@ -32,8 +32,9 @@ class Hyperparameters:
       label_smoothing: share of each label's mass spread over all classes.
       ema_momentum: momentum of the average of weights that is exported; 0 exports the last weights.
       validation_percent: percent of the training titles, by stable hash, withheld from the Transformer: each epoch is
-        measured on them, and the temperature is fitted to them.
-      calibrate: divide the logits by that temperature.
+        measured on them, and a temperature can be fitted to them.
+      calibrate: divide the logits by that temperature. Off: past titles are harder than tonight's, so it makes the
+        model too unsure (docs/experiments.md).
       logit_adjustment: how much of the classes' log shares in training is taken off the logits before the label is
         chosen, in favour of rare classes; 0 chooses the likeliest class, 1 as if all were equally frequent.
     """
@@ -57,8 +58,8 @@ class Hyperparameters:
     label_smoothing: float = 0.05
     ema_momentum: float = 0.98
     validation_percent: int = 10
-    calibrate: bool = True
-    logit_adjustment: float = 0.3
+    calibrate: bool = False
+    logit_adjustment: float = 0.2
 
     def __post_init__(self) -> None:
         if self.embedding_size % self.attention_heads:

@@ -45,7 +45,7 @@ def test_unknown_or_mistyped_hyperparameters_are_named() -> None:
     with pytest.raises(ValueError, match="embedding_size=30 is not a multiple of attention_heads=4"):
         Hyperparameters.from_overrides({"embedding_size": 30, "attention_heads": 4})
     with pytest.raises(ValueError, match="validation_percent=0"):
-        Hyperparameters.from_overrides({"validation_percent": 0})
+        Hyperparameters.from_overrides({"validation_percent": 0, "calibrate": True})
 
 
 def make_inputs(token_ids: list[int], token_count: int = 3) -> dict[str, tf.Tensor]:
