@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-serving quality
+.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-scoring bench-serving quality
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -55,6 +55,14 @@ quality: ## Measure the model on DROPS=<folder>: each night from the nights befo
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.quality --drops $(or $(DROPS),drops)
 
+bench-lineage: ## Measure every question about lineage after 3 and 30 years of nights, beside MLMD's own API
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.lineage
+
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.serving
+
+bench-scoring: ## Measure a million headlines through the scoring nodes, beside a plain tf.data loop
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.scoring

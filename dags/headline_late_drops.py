@@ -10,7 +10,7 @@ from airflow.models import DAG
 from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
-from retraining.lineage.reports import PIPELINE
+from retraining.lineage import OURS
 from retraining.operators import LATE_DROPS, FailureNotifier, LateDropWait
 from retraining.settings import Settings
 
@@ -36,6 +36,6 @@ if settings.late_drops == "backfill":
         LateDropWait(task_id="wait_for_late_drop", night="{{ params.night }}", settings=settings) >> (
             # It has the logical date of the run that was skipped: that one is cleared, and queued behind what runs.
             TriggerDagRunOperator(
-                task_id="run_night", trigger_dag_id=PIPELINE, logical_date="{{ logical_date }}", reset_dag_run=True
+                task_id="run_night", trigger_dag_id=OURS.pipeline, logical_date="{{ logical_date }}", reset_dag_run=True
             )
         )

@@ -3,14 +3,12 @@
 Schedule, parameters and Airflow's own operators only; what a night does is in retraining/pipeline.py.
 """
 
-from datetime import timedelta
-
 import pendulum
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import SENSOR, AnnouncePush, DropSensor, FailureNotifier, TrafficNotifier
+from retraining.operators import SENSOR, AnnouncePush, DropSensor, TrafficNotifier, task_defaults
 from retraining.pipeline import NIGHT, create_pipeline
 from retraining.settings import Settings
 
@@ -38,15 +36,7 @@ dag = AirflowDagRunner(
                     False, type="boolean", title="Force", description="Run although this night was run before."
                 ),
             },
-            "default_args": {
-                "owner": "headlines",
-                "retries": settings.retries,
-                "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-                "retry_exponential_backoff": True,
-                "max_retry_delay": timedelta(minutes=15),
-                "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
-                "on_failure_callback": FailureNotifier(),
-            },
+            "default_args": task_defaults(settings),
         }
     )
 ).run(create_pipeline(settings))

@@ -87,3 +87,22 @@ class Hyperparameters:
             elif type(value) is not wanted:
                 raise ValueError(f"hyperparameter {name}={value!r} must be {wanted.__name__}")
         return cls(**values)
+
+    @classmethod
+    def choose(cls, given: Mapping[str, Any] | None, tuned: Mapping[str, Any] | None) -> tuple[Self, str]:
+        """The defaults with `tuned` and, on top of them, `given`.
+
+        Tuned ones were found for the code of their night. Where they do not fit today's, all of them are left out: its
+        defaults belong together, and half of a tuned combination is none.
+
+        Returns:
+          The hyperparameters, and why the tuned ones were left out, empty if they were not.
+
+        Raises:
+          ValueError: one that was given is wrong.
+        """
+        without = cls.from_overrides(given)
+        try:
+            return cls.from_overrides({**(tuned or {}), **(given or {})}), ""
+        except ValueError as error:
+            return without, str(error)

@@ -3,6 +3,7 @@
 No text is touched here, no layer is defined and no request is answered: see preprocessing, network and signatures.
 """
 
+import dataclasses
 import json
 import logging
 import time
@@ -126,14 +127,20 @@ def run_fn(fn_args: Any) -> None:
     and with them to be exported.
 
     Args:
-      fn_args: tfx FnArgs; custom_config holds `hyperparameters` (overrides by name), `seed` and `code_hash`.
+      fn_args: tfx FnArgs; custom_config holds `hyperparameters` (given by name) and `seed`, `hyperparameters` are the
+        tuned ones. Those that are used, and why tuned ones are not, go to hyperparameters.json in `model_run_dir`.
 
     Raises:
       ValueError: a hyperparameter is unknown or wrong, or there is nothing to train on.
     """
     started = time.monotonic()
     config = fn_args.custom_config or {}
-    hyperparameters = Hyperparameters.from_overrides(config.get("hyperparameters"))
+    hyperparameters, misfit = Hyperparameters.choose(config.get("hyperparameters"), fn_args.hyperparameters)
+    if misfit:
+        log.warning("The tuned hyperparameters do not fit this code and are left out: %s", misfit)
+    tf.io.gfile.makedirs(fn_args.model_run_dir)
+    with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/hyperparameters.json", "w") as file:
+        json.dump({"values": dataclasses.asdict(hyperparameters), "left_out": misfit}, file, indent=1)
     seed = int(config.get("seed", 0))
     log.info("Seed %d, %s", seed, hyperparameters)
     tf.config.experimental.enable_op_determinism()

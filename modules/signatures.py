@@ -68,6 +68,11 @@ class HeadlineModel(tf.Module):
             features = tf.io.parse_example(examples, {TITLE: raw_spec[TITLE]})
             return predict(transform(features, tf.shape(examples, tf.int64)[0]))
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def score_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            # BulkInferrer's: it cannot read an output of strings.
+            return {"probabilities": predict_examples(examples)["probabilities"]}
+
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="title")])
         def predict_titles(title: tf.Tensor) -> dict[str, tf.Tensor]:
             size = tf.shape(title, tf.int64)[0]
@@ -84,6 +89,7 @@ class HeadlineModel(tf.Module):
         self.functions = {
             "serving_default": predict_examples,
             "predict_text": predict_titles,
+            "score_examples": score_examples,
             "transform_features": transform_examples,
         }
 

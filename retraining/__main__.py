@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from retraining.cli import lineage as lineage_commands
 from retraining.cli.progress import show_run, show_steps
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import LineageError, nights
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 schema_app = typer.Typer(help="The reviewed schema that drops are checked against.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
+app.add_typer(lineage_commands.app, name="lineage")
 console = Console(width=None if sys.stdout.isatty() else WIDTH)
 errors = Console(stderr=True)
 
@@ -122,12 +124,12 @@ def status() -> None:
     console.print(table)
     _print_addresses(settings)
     try:
-        reports = nights(settings)
+        reports = nights(settings, newest=5)
     except LineageError as error:
         console.print(escape(str(error)))
     else:
         if reports:
-            console.print(render_nights(reports[-5:]))
+            console.print(render_nights(reports))
     if not health.is_up:
         raise typer.Exit(1)
 

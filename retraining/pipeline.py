@@ -8,14 +8,11 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from retraining import quality_bar
-from retraining.as_of import ChampionResolver
-from retraining.launcher import refuse_what_airflow_ignores
+from retraining.as_of import ChampionResolver, HyperparametersResolver
+from retraining.assembly import assemble, create_data_nodes
 from retraining.provenance import hash_code, hash_settings
-from retraining.settings import CHECKOUT, Settings
-from retraining.store import connection_config
+from retraining.settings import Settings
 from tfx_components.evaluator import HeadlineEvaluator
-from tfx_components.gate import DropGate
-from tfx_components.headline_example_gen.component import HeadlineExampleGen
 from tfx_components.infra_check import InfraCheck
 from tfx_components.live_traffic import LiveTraffic
 from tfx_components.pusher import HeadlinePusher
@@ -41,29 +38,12 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     Raises:
       UnsupportedPipelineError: it uses something that AirflowDagRunner would silently ignore.
     """
-    # The drops of the window become split, weighted examples; bad rows go to the quarantine.
-    example_gen = HeadlineExampleGen(
-        drops_dir=str(settings.drops_dir),
-        night=night,
-        rules=settings.drop_rules,
-    )
-    examples = example_gen.outputs["examples"]
-    # Statistics against the reviewed schema show anomalies; the gate is what stops a run on them.
-    statistics_gen = tfx.components.StatisticsGen(examples=examples, exclude_splits=["fresh"])
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(CHECKOUT / "modules" / "schema.pbtxt"))
-    schema = schema_gen.outputs["schema"]
-    example_validator = tfx.components.ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
-    gate = DropGate(
-        examples=examples,
-        quarantine=example_gen.outputs["quarantine"],
-        anomalies=example_validator.outputs["anomalies"],
-        max_quarantined_share=settings.max_quarantined_share,
-        min_headlines=settings.min_headlines,
-        alarm_limits=settings.alarm_limits,
-    )
+    # From the drops of the window to transformed examples; tuning begins the same way.
+    data = create_data_nodes(settings, night)
+    examples, transform = data.examples, data.transform
     # What the model is about to be taught, so that a surprising answer of it can be traced to the data.
     related_index = RelatedIndex(examples=examples)
-    related_index.add_upstream_node(gate)
+    related_index.add_upstream_node(data.gate)
     # What the model server was asked, beside what its models are taught.
     live_traffic = LiveTraffic(
         examples=examples,
@@ -74,23 +54,17 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         min_served_accuracy=settings.min_accuracy,
         min_requests=settings.min_traffic_requests,
     )
-    live_traffic.add_upstream_node(gate)
-    # Everything that touches text is one graph, used in training and in serving.
-    transform = tfx.components.Transform(
-        examples=examples,
-        schema=schema,
-        preprocessing_fn="modules.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
-        custom_config={"text": settings.text_rules, "code": hash_code()},
-    )
-    transform.add_upstream_node(gate)
+    live_traffic.add_upstream_node(data.gate)
+    # What a search found before this night, unless a person decided; searches are another pipeline's.
+    tuned = HyperparametersResolver(night)
     trainer = HeadlineTrainer(
         run_fn="modules.model.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         source_examples=examples,
+        hyperparameters=None if settings.hyperparameters_file else tuned.outputs["hyperparameters"],
         custom_config={
-            "hyperparameters": settings.hyperparameters,
+            "hyperparameters": settings.given_hyperparameters,
             "seed": settings.seed,
             "night": night,
             "code": hash_code(),
@@ -123,20 +97,5 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         serving_dir=str(settings.serving_dir),
         night=night,
     ).with_id("Pusher")
-    pipeline = Pipeline(
-        **{
-            "pipeline_name": NAME,
-            "pipeline_root": str(settings.pipeline_root),
-            "components": [
-                example_gen, statistics_gen, schema_gen, example_validator, gate, related_index, live_traffic,
-                transform, trainer, champion, evaluator, infra_check, pusher,
-            ],
-            "enable_cache": settings.enable_cache,
-            # Not even asked for when given: a local run needs no password of the service's.
-            "metadata_connection_config": overrides.get("metadata_connection_config") or connection_config(settings),
-            "beam_pipeline_args": list(settings.beam_runner_args),
-            **overrides,
-        }
-    )  # fmt: skip
-    refuse_what_airflow_ignores(pipeline)
-    return pipeline
+    nodes = [*data, related_index, live_traffic, tuned, trainer, champion, evaluator, infra_check, pusher]
+    return assemble(NAME, nodes, settings, overrides)

@@ -18,7 +18,6 @@ _MODEL_SETTINGS = (
     "max_accuracy_drop",
     "max_macro_f1_drop",
     "seed",
-    "hyperparameters",
 )
 
 
@@ -42,5 +41,6 @@ def hash_settings(settings: Settings) -> str:
         | settings.alarm_limits
         | settings.text_rules
         | settings.model_dump(include=set(_MODEL_SETTINGS))
+        | {"hyperparameters": settings.given_hyperparameters}
     )
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

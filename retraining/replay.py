@@ -17,7 +17,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types.standard_artifacts import Model, PushedModel
+from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
 from retraining.in_process import LOCK, run_in_place, settings_in, sqlite_in
 from retraining.lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
@@ -102,6 +102,7 @@ def replay(settings: Settings, night: str) -> Replay:
                 left.unlink()
         stage_drops(settings.drops_dir, before.outputs[EXAMPLES], replaying.drops_dir)
         _place_champion(replaying, place, before)
+        _place_hyperparameters(replaying, place, before)
 
     run_in_place(replaying, night, place, prepare)
     after = {step: _find_made(place, *step) for step in STEPS}
@@ -177,6 +178,20 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
     texts = {name: push.properties[name] for name in ("night", "pushed_version")}
     model_id = _find_made(place, "Trainer", "model").id
     _import(settings, place, "Pusher", "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
+
+
+def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts) -> None:
+    """Makes the tuned hyperparameters that the run used, and no others, known in `place`."""
+    tuned = before.inputs.get(("Trainer", "hyperparameters"))
+    if tuned is None:
+        return
+    if not Path(tuned.uri).is_dir():
+        raise ReplayError(
+            f"the hyperparameters that the run used, tuned on night {tuned.properties['night']}, are not at "
+            f"{tuned.uri} any more"
+        )
+    texts = {name: tuned.properties[name] for name in ("night", "hyperparameters")}
+    _import(settings, place, "Tuner", "best_hyperparameters", HyperParameters, tuned.uri, **texts)
 
 
 def _import(

@@ -39,7 +39,8 @@ def find_changes(settings: Settings, night: str) -> list[str]:
         for other in sorted(before.drops.keys() | drops.keys())
         if before.drops.get(other) != drops.get(other)
     ]
-    champion = lineage.champion_as_of(settings, night)
+    reign = lineage.champion_as_of(settings, night)
+    champion = str(reign.version) if reign else ""
     if champion != before.champion_version:
         changes.append(
             f"the champion as of the night was {before.champion_version or 'none'} then and is {champion or 'none'} now"

@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         None, description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`."
     )
     pipeline_root: Path | None = Field(None, description="Where artifacts go. Default: `<state_dir>/pipelines`.")
+    scores_dir: Path | None = Field(
+        None,
+        description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
+    )
 
     # Schedule
     schedule: str = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
@@ -173,6 +177,16 @@ class Settings(BaseSettings):
     hyperparameters: Annotated[dict[str, bool | int | float], NoDecode] = Field(
         {}, description='Those that differ from the defaults in modules/hyperparameters.py, as JSON: `{"epochs": 4}`.'
     )
+    hyperparameters_file: Path | None = Field(
+        None,
+        description="A JSON file of hyperparameters, or one that tuning wrote, used instead of tuned ones. What "
+        "`HYPERPARAMETERS` names wins over it.",
+    )
+    tuning_schedule: str = Field(
+        "0 4 1,15 * *", description="Cron expression of the search for better hyperparameters; `none` for by hand only."
+    )
+    tuning_trials: int = Field(20, ge=1, description="Most trials of one search; the first is of the defaults.")
+    tuning_minutes: float = Field(60.0, gt=0, description="A search begins no trial after this many minutes.")
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
     beam_runner_args: Annotated[tuple[str, ...], NoDecode] = Field(
         (
@@ -270,7 +284,7 @@ class Settings(BaseSettings):
     def _split_args(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
-    @field_validator("failure_webhook_url", mode="before")
+    @field_validator("failure_webhook_url", "hyperparameters_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -305,6 +319,9 @@ class Settings(BaseSettings):
             values[name] = _locate(given(name))
         values["serving_dir"] = _locate(values.get("serving_dir") or state / "serving" / "headlines")
         values["pipeline_root"] = _locate(values.get("pipeline_root") or state / "pipelines")
+        values["scores_dir"] = _locate(values.get("scores_dir") or state / "scores")
+        if values.get("hyperparameters_file"):
+            values["hyperparameters_file"] = _locate(values["hyperparameters_file"])
         if values.get("serving_request_log"):
             values["serving_request_log"] = _locate(values["serving_request_log"])
         for name in ("mlmd_port", "airflow_db_port"):
@@ -325,6 +342,18 @@ class Settings(BaseSettings):
     def text_rules(self) -> dict[str, bool]:
         """The settings that decide how the model sees a title, as `modules.preprocessing` takes them."""
         return self.model_dump(include=set(_TEXT_RULES))
+
+    @property
+    def given_hyperparameters(self) -> dict[str, dict[str, Any]]:
+        """The hyperparameters that a person decided, by the setting they come from; a later one wins.
+
+        Raises:
+          SettingsError: HYPERPARAMETERS_FILE cannot be read.
+        """
+        return {
+            "HYPERPARAMETERS_FILE": _read_hyperparameters(self.hyperparameters_file),
+            "HYPERPARAMETERS": self.hyperparameters,
+        }
 
     @property
     def secrets_dir(self) -> Path:
@@ -381,6 +410,21 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "\n".join(_explain(problem["loc"], problem["input"], problem["msg"]) for problem in error.errors())
             ) from None
+
+
+def _read_hyperparameters(file: Path | None) -> dict[str, Any]:
+    """Values by name: all there is in the file, or the `values` of one that keras-tuner wrote."""
+    if file is None:
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        values = content.get("values", content)
+        return dict(values)
+    except OSError as error:
+        problem = str(error.strerror)
+    except (AttributeError, TypeError, ValueError) as error:
+        problem = f'it is no JSON object such as {{"epochs": 4}} ({error})'
+    raise SettingsError(f"HYPERPARAMETERS_FILE={file}: {problem}; correct the file, or unset it")
 
 
 def _locate(path: object) -> Path:

@@ -14,7 +14,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 
 from retraining.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
-from retraining.connection import StoreError, lock
+from retraining.connection import StoreError, add_indexes, lock
 from retraining.settings import Settings, SettingsError
 
 __all__ = ["StoreError", "connection_config", "initialise", "register_types", "settle_dead_executions"]
@@ -48,7 +48,7 @@ def connection_config(settings: Settings) -> ConnectionConfig:
 
 
 def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
-    """Creates MLMD's tables and every type the pipelines use; what exists is left as it is.
+    """Creates MLMD's tables, our indexes and every type the pipelines use; what exists is left as it is.
 
     MLMD checks neither against another process that does the same, and would make each type several times.
 
@@ -62,6 +62,7 @@ def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
     config = connection_config(settings)
     with lock(config, "mlmd tables"), AttemptMetadata(config) as metadata:
         register_types(metadata, [node for pipeline in pipelines for node in pipeline.components])
+        add_indexes(config)
 
 
 def register_types(metadata: AttemptMetadata, nodes: Iterable[BaseNode]) -> None:
@@ -126,12 +127,15 @@ def main() -> int:
     Returns:
       The exit code.
     """
-    # The pipeline imports this module.
+    # The pipelines import this module.
     from retraining.pipeline import create_pipeline
+    from retraining.scoring_pipeline import create_scoring_pipeline
+    from retraining.tuning_pipeline import create_tuning_pipeline
 
     try:
         settings = Settings.from_env()
-        initialise(settings, [create_pipeline(settings)])
+        creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
+        initialise(settings, [create(settings) for create in creators])
         for sentence in settle_dead_executions(settings):
             print(sentence)
     except (SettingsError, StoreError) as error:

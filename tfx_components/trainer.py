@@ -7,18 +7,22 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.components.trainer import component as stock_component
 from tfx.components.trainer import executor as stock_executor
+from tfx.components.trainer import fn_args_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
-from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, MODEL_KEY
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, HYPERPARAMETERS_KEY, MODEL_KEY, MODEL_RUN_KEY
 
 SOURCE_KEY = "source_examples"
+# What `run_fn` leaves in the folder of its run: `values` by name, and why tuned ones were `left_out`.
+HYPERPARAMETERS_FILE = "hyperparameters.json"
 # Those whose version can change a weight; one property each, named `library:<name>`.
 LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-transform", "tfx")
 
@@ -37,7 +41,8 @@ class Executor(stock_executor.GenericExecutor):
         Args:
           input_dict: those of TFX's Trainer; `source_examples` are the examples before Transform, which name the drops.
           output_dict: `model` gains the string custom properties `night`, `code` and `settings` (as `custom_config`
-            has them), `data` (see `hash_drops`) and `library:<name>`.
+            has them), `data` (see `hash_drops`), `library:<name>`, and as JSON `hyperparameters` (all of them) and
+            `hyperparameters_source` (where those that are no defaults come from).
           exec_properties: those of TFX's Trainer.
         """
         super().Do(input_dict, output_dict, exec_properties)
@@ -46,8 +51,42 @@ class Executor(stock_executor.GenericExecutor):
         origin = {name: config[name] for name in ("night", "code", "settings")}
         origin["data"] = hash_drops(artifact_utils.get_single_instance(input_dict[SOURCE_KEY]))
         origin |= {f"library:{name}": version for name, version in find_versions().items()}
+        origin |= _describe_hyperparameters(input_dict, output_dict, config["hyperparameters"])
         for name, value in origin.items():
             model.set_string_custom_property(name, value)
+
+    def _GetFnArgs(self, *args: Any) -> fn_args_utils.FnArgs:
+        """As TFX gives them, with hyperparameters as plain values by name: those that were given, and tuned ones."""
+        fn_args = super()._GetFnArgs(*args)
+        given: dict[str, Any] = {}
+        for values in fn_args.custom_config["hyperparameters"].values():
+            given |= values
+        fn_args.custom_config["hyperparameters"] = given
+        # keras-tuner writes them beside the space that was searched.
+        fn_args.hyperparameters = (fn_args.hyperparameters or {}).get("values")
+        return fn_args
+
+
+def _describe_hyperparameters(
+    input_dict: dict[str, list[types.Artifact]],
+    output_dict: dict[str, list[types.Artifact]],
+    given: dict[str, dict[str, Any]],
+) -> dict[str, str]:
+    run = Path(artifact_utils.get_single_uri(output_dict[MODEL_RUN_KEY]))
+    used = json.loads((run / HYPERPARAMETERS_FILE).read_text())
+    source: dict[str, str] = {}
+    for tuned in input_dict.get(HYPERPARAMETERS_KEY, []):
+        origin = f"tuned on night {tuned.get_string_custom_property('night')}"
+        if used["left_out"]:
+            source[f"left out: {origin}"] = used["left_out"]
+        else:
+            source |= dict.fromkeys(json.loads(tuned.get_string_custom_property("hyperparameters")), origin)
+    for setting, values in given.items():
+        source |= dict.fromkeys(values, setting)
+    return {
+        "hyperparameters": json.dumps(used["values"], ensure_ascii=False, sort_keys=True),
+        "hyperparameters_source": json.dumps(source, ensure_ascii=False, sort_keys=True),
+    }
 
 
 class HeadlineTrainerSpec(standard_component_specs.TrainerSpec):
@@ -72,6 +111,7 @@ class HeadlineTrainer(stock_component.Trainer):
         transform_graph: types.BaseChannel,
         source_examples: types.BaseChannel,
         custom_config: dict[str, Any],
+        hyperparameters: types.BaseChannel | None = None,
     ) -> None:
         """Args.
 
@@ -79,7 +119,9 @@ class HeadlineTrainer(stock_component.Trainer):
         examples: transformed; the split `train` is trained on.
         transform_graph: of the examples.
         source_examples: the examples before Transform.
-        custom_config: what `run_fn` is given; `night`, `code` and `settings` are recorded with the model.
+        custom_config: what `run_fn` is given; `night`, `code` and `settings` are recorded with the model. Its
+          `hyperparameters` are by the setting that names them, a later one wins; `run_fn` sees them as one.
+        hyperparameters: tuned ones, over which those of `custom_config` win.
         """
         # Not Trainer.__init__: it makes its own spec, which would not take the further input.
         base_component.BaseComponent.__init__(
@@ -89,6 +131,7 @@ class HeadlineTrainer(stock_component.Trainer):
                 examples=examples,
                 transform_graph=transform_graph,
                 source_examples=source_examples,
+                hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=["train"]),
                 eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 custom_config=json.dumps(custom_config, ensure_ascii=False, sort_keys=True),

@@ -1,22 +1,115 @@
-"""The read side: MLMD's tables in Postgres become plain dataclasses that the web UI and the command line show.
+"""The read side: MLMD's tables, in Postgres or an SQLite file, answer questions with plain dataclasses.
 
-psycopg2 and SQL only: no tfx, tensorflow, airflow or ml_metadata here.
+psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
 """
 
-from retraining.lineage.artifacts import ArtifactRecord, RunArtifacts, artifacts_of_run
-from retraining.lineage.connection import LineageError, connect
-from retraining.lineage.reports import Check, NightReport, champion_as_of, nights, run_report, runs_of_night
+from retraining.lineage.calendar import calendar, gaps, orphans
+from retraining.lineage.compare import compare
+from retraining.lineage.connection import LineageError, Reader, Source, UnknownError, open_lineage
+from retraining.lineage.graph import graph, to_dot
+from retraining.lineage.history import metric_history, metrics
+from retraining.lineage.models import drops_of_model, find_model, model_detail, models, path_back, serving_now
+from retraining.lineage.names import OURS, Names
+from retraining.lineage.nights import night_detail
+from retraining.lineage.reading import artifacts_of_run, execution_detail, find_execution
+from retraining.lineage.recall import drops, recall
+from retraining.lineage.records import (
+    ArtifactRecord,
+    Check,
+    Comparison,
+    Difference,
+    DropFile,
+    DropUse,
+    Edge,
+    ExecutionDetail,
+    ExecutionRecord,
+    Gap,
+    Graph,
+    History,
+    ModelDetail,
+    ModelSummary,
+    NightDetail,
+    NightReport,
+    NightSummary,
+    Node,
+    Orphans,
+    Point,
+    Recall,
+    Reign,
+    Rollback,
+    RunArtifacts,
+    RunDetail,
+    Serving,
+    Taint,
+    Way,
+)
+from retraining.lineage.runs import nights, run_report, runs_of_night
+from retraining.lineage.serving import champion_as_of, reigns, rollbacks, serving_version
+from retraining.lineage.shape import VERSION, to_json
 
 __all__ = [
+    "OURS",
+    "VERSION",
     "ArtifactRecord",
     "Check",
+    "Comparison",
+    "Difference",
+    "DropFile",
+    "DropUse",
+    "Edge",
+    "ExecutionDetail",
+    "ExecutionRecord",
+    "Gap",
+    "Graph",
+    "History",
     "LineageError",
+    "ModelDetail",
+    "ModelSummary",
+    "Names",
+    "NightDetail",
     "NightReport",
+    "NightSummary",
+    "Node",
+    "Orphans",
+    "Point",
+    "Reader",
+    "Recall",
+    "Reign",
+    "Rollback",
     "RunArtifacts",
+    "RunDetail",
+    "Serving",
+    "Source",
+    "Taint",
+    "UnknownError",
+    "Way",
     "artifacts_of_run",
+    "calendar",
     "champion_as_of",
-    "connect",
+    "compare",
+    "drops",
+    "drops_of_model",
+    "execution_detail",
+    "find_execution",
+    "find_model",
+    "gaps",
+    "graph",
+    "metric_history",
+    "metrics",
+    "model_detail",
+    "models",
+    "night_detail",
     "nights",
+    "open_lineage",
+    "orphans",
+    "path_back",
+    "recall",
+    "reigns",
+    "rollbacks",
     "run_report",
     "runs_of_night",
+    "serving_now",
+    "serving_version",
+    "to_dot",
+    "to_json",
 ]

@@ -167,8 +167,9 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         postgres.make_databases(settings)
     with preparation.preparing(settings, environment, report):
         report("starting the scheduler, the triggerer, the web server and the model server")
-        # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start every
-        # DAG is paused, and later each attempt makes the types it lacks itself, one process at a time.
+        # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start the
+        # nightly DAG is paused, the scoring DAG waits for a push and a search is skipped, and later each attempt makes
+        # the types it lacks itself, one process at a time.
         supervisor.run(settings, "scheduler")
         preparation.make_admin(settings, environment)
         supervisor.run(settings, "webserver")

@@ -31,9 +31,8 @@ def run_id(service: Service, night: str) -> str:
 
 
 def query(service: Service, statement: str) -> list[tuple[Any, ...]]:
-    with lineage.connect(service.settings) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall()
+    with lineage.open_lineage(service.settings) as reader:
+        return reader.rows(statement)
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The DAG that Airflow sees: no import error, these nodes, these edges, this schedule."""
+"""The DAGs that Airflow sees: no import error, these nodes, these edges, these schedules."""
 
 import json
 import os
@@ -35,12 +35,14 @@ for dag in bag.dags.values():
     } for task in dag.tasks}
     dags[dag.dag_id] = {"tasks": tasks, "schedule": dag.schedule_interval, "timezone": str(dag.timezone),
         "catchup": dag.catchup, "max_active_runs": dag.max_active_runs, "tags": sorted(dag.tags), "doc": dag.doc_md,
+        "datasets": [uri for uri, _ in dag.timetable.dataset_condition.iter_datasets()],
+        "paused": dag.is_paused_upon_creation,
         "params": {name: param.schema for name, param in dag.params.items() for param in [dag.params.get_param(name)]}}
 print(json.dumps({"errors": bag.import_errors, "dags": dags}))
 """
 
 EDGES = {
-    "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "ImportSchemaGen"],
+    "wait_for_drop": ["ChampionResolver", "HeadlineExampleGen", "HyperparametersResolver", "ImportSchemaGen"],
     "HeadlineExampleGen": [
         "DropGate", "Evaluator", "InfraCheck", "LiveTraffic", "RelatedIndex", "StatisticsGen", "Trainer", "Transform",
     ],
@@ -52,12 +54,33 @@ EDGES = {
     "RelatedIndex": ["Pusher"],
     "Transform": ["Trainer"],
     "Trainer": ["Evaluator", "InfraCheck", "Pusher"],
+    "HyperparametersResolver": ["Trainer"],
     "ChampionResolver": ["Evaluator"],
     "Evaluator": ["Pusher"],
     "InfraCheck": ["Pusher"],
     "Pusher": ["announce_push"],
     "announce_push": [],
 }  # fmt: skip
+
+
+TUNING_EDGES = {
+    "choose_night": ["HeadlineExampleGen", "ImportSchemaGen"],
+    "HeadlineExampleGen": ["DropGate", "StatisticsGen", "Transform", "Tuner"],
+    "StatisticsGen": ["ExampleValidator"],
+    "ImportSchemaGen": ["ExampleValidator", "Transform"],
+    "ExampleValidator": ["DropGate"],
+    "DropGate": ["Transform"],
+    "Transform": ["Tuner"],
+    "Tuner": [],
+}
+SCORING_EDGES = {
+    "find_unlabelled": ["PushedModelResolver", "UnlabelledExampleGen"],
+    "PushedModelResolver": ["BulkInferrer", "ScoreWriter"],
+    "UnlabelledExampleGen": ["BulkInferrer", "ScoreWriter"],
+    "BulkInferrer": ["ScoreWriter"],
+    "ScoreWriter": [],
+}
+PLAIN_TASKS = {"wait_for_drop", "announce_push", "choose_night", "find_unlabelled"}
 
 
 def load(tmp_path: Path, **environment: str) -> dict[str, Any]:
@@ -90,7 +113,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def dag(loaded: dict[str, Any]) -> dict[str, Any]:
-    assert set(loaded["dags"]) == {"headline_retraining"}
+    assert set(loaded["dags"]) == {"headline_retraining", "headline_scoring", "headline_tuning"}
     nightly: dict[str, Any] = loaded["dags"]["headline_retraining"]
     return nightly
 
@@ -99,8 +122,12 @@ def test_no_dag_file_has_an_import_error(loaded: dict[str, Any]) -> None:
     assert loaded["errors"] == {}
 
 
-def test_the_nodes_and_edges_are_exactly_these(dag: dict[str, Any]) -> None:
-    assert {name: task["downstream"] for name, task in dag["tasks"].items()} == EDGES
+@pytest.mark.parametrize(
+    ("name", "edges"),
+    [("headline_retraining", EDGES), ("headline_tuning", TUNING_EDGES), ("headline_scoring", SCORING_EDGES)],
+)
+def test_the_nodes_and_edges_are_exactly_these(name: str, edges: dict[str, Any], loaded: dict[str, Any]) -> None:
+    assert {task: its["downstream"] for task, its in loaded["dags"][name]["tasks"].items()} == edges
 
 
 def test_it_runs_nightly_one_run_at_a_time_and_catches_up_only_when_told(dag: dict[str, Any]) -> None:
@@ -110,19 +137,30 @@ def test_it_runs_nightly_one_run_at_a_time_and_catches_up_only_when_told(dag: di
     assert "drop" in dag["doc"]
 
 
-def test_every_tfx_node_is_launched_by_our_launcher(dag: dict[str, Any]) -> None:
-    launchers = {name: task["launcher"] for name, task in dag["tasks"].items()}
-    assert launchers.pop("wait_for_drop") is None
-    assert launchers.pop("announce_push") is None
-    assert set(launchers.values()) == {"HeadlineLauncher"}
+def test_every_tfx_node_is_launched_by_our_launcher(loaded: dict[str, Any]) -> None:
+    tasks = {name: task for dag in loaded["dags"].values() for name, task in dag["tasks"].items()}
+    assert {name for name, task in tasks.items() if task["launcher"] is None} == PLAIN_TASKS
+    assert {task["launcher"] for name, task in tasks.items() if name not in PLAIN_TASKS} == {"HeadlineLauncher"}
 
 
-def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(dag: dict[str, Any]) -> None:
-    for name, task in dag["tasks"].items():
-        assert task["retries"] == 2, name
-        assert task["backoff"], name
-        assert task["notifies"], name
-        assert task["timeout"] == (None if name == "wait_for_drop" else 3600), name
+def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(loaded: dict[str, Any]) -> None:
+    # The sensor has its cut-off, and a search its own time before the last trial's.
+    limits = {"wait_for_drop": None, "Tuner": 2 * 3600}
+    for dag in loaded["dags"].values():
+        for name, task in dag["tasks"].items():
+            assert task["retries"] == 2, name
+            assert task["backoff"], name
+            assert task["notifies"], name
+            assert task["timeout"] == limits.get(name, 3600), name
+
+
+def test_tuning_runs_every_few_weeks_and_scoring_at_every_push(loaded: dict[str, Any]) -> None:
+    tuning, scoring = loaded["dags"]["headline_tuning"], loaded["dags"]["headline_scoring"]
+    assert (tuning["schedule"], tuning["timezone"], tuning["datasets"]) == ("0 4 1,15 * *", "America/Sao_Paulo", [])
+    assert scoring["datasets"] == ["x-headlines://champion"]
+    for dag in (tuning, scoring):
+        assert (dag["catchup"], dag["max_active_runs"], dag["paused"]) == (False, 1, False)
+        assert dag["params"]["night"]["format"] == "date"
 
 
 def test_only_the_announcement_has_the_dataset_as_its_outlet(dag: dict[str, Any]) -> None:
@@ -137,10 +175,20 @@ def test_the_trigger_form_asks_for_a_night_and_for_force_with_a_json_schema(dag:
 
 
 def test_schedule_catchup_and_retries_follow_the_settings(tmp_path: Path) -> None:
-    loaded = load(tmp_path, SCHEDULE="none", CATCHUP_MODE="each", RETRIES="0", TIMEZONE="Europe/Lisbon")
+    tuning = {"TUNING_SCHEDULE": "none", "TUNING_MINUTES": "90"}
+    loaded = load(tmp_path, SCHEDULE="none", CATCHUP_MODE="each", RETRIES="0", TIMEZONE="Europe/Lisbon", **tuning)
     nightly = loaded["dags"]["headline_retraining"]
     assert (nightly["schedule"], nightly["catchup"], nightly["timezone"]) == (None, True, "Europe/Lisbon")
     assert nightly["tasks"]["Trainer"]["retries"] == 0
+    search = loaded["dags"]["headline_tuning"]
+    assert (search["schedule"], search["tasks"]["Tuner"]["timeout"]) == (None, 150 * 60)
+
+
+def test_with_a_file_of_hyperparameters_the_trainer_takes_no_tuned_ones(tmp_path: Path) -> None:
+    file = tmp_path / "hyperparameters.json"
+    file.write_text('{"epochs": 3}')
+    nightly = load(tmp_path, HYPERPARAMETERS_FILE=str(file))["dags"]["headline_retraining"]
+    assert nightly["tasks"]["HyperparametersResolver"]["downstream"] == []
 
 
 def test_a_pipeline_for_one_process_asks_for_no_password_of_the_service(

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from launching import NAME, launch
+from launching import launch
 from pydantic import SecretStr
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, PushedModel
 
-from retraining import operators
+from retraining import lineage, operators
 from retraining.lineage import nights
 from retraining.operators import (
     CHAMPION,
     AnnouncePush,
+    ChooseNight,
     DropSensor,
     DropTrigger,
     FailureNotifier,
@@ -59,7 +60,7 @@ def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The settings that operators read for themselves, and lineage of the tiny pipeline taken for the nightly one."""
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0, "catchup_mode": "each"})
     monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: settings))
-    monkeypatch.setattr("retraining.lineage.reports.PIPELINE", NAME)
+    monkeypatch.setattr("launching.NAME", lineage.OURS.pipeline)
     launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
     return settings
 
@@ -220,3 +221,40 @@ def test_alarms_about_live_traffic_are_told_and_a_quiet_night_is_not(
     launch(use, LiveTraffic(alarm=alarm))
     TrafficNotifier().notify({"dag_run": SimpleNamespace(run_id="run-1")})  # type: ignore[typeddict-item]
     assert notices == ([{"event": "live traffic", "text": alarm}] if alarm else [])
+
+
+def choose(settings: Settings, due: datetime, night: str = "None", run_type: str = "manual") -> str:
+    """Executes the choice in a run that is due then; the logical date of a scheduled one is two weeks before."""
+    operator = ChooseNight(task_id="choose_night", night=night, settings=settings)
+    run = SimpleNamespace(
+        run_type=run_type,
+        logical_date=due if run_type == "manual" else due - timedelta(days=14),
+        data_interval_end=due if run_type == "scheduled" else due - timedelta(days=5),
+    )
+    return operator.execute({"dag_run": run, "dag": SimpleNamespace(dag_id="headline_tuning")})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("run_type", ["manual", "scheduled"])
+def test_a_search_takes_the_newest_night_with_a_complete_drop_when_it_is_due(
+    run_type: str, use: Settings, deliver: Callable[..., Path]
+) -> None:
+    for night in ("2022-02-01", "2022-02-03", "2022-02-20"):
+        deliver(night, "Chuva forte,negative\n")
+    (use.drops_dir / "2022-02-04").mkdir()
+    deliver("2022-02-05", b"title\nChuva\n", "unlabelled.csv")
+    due = datetime(2022, 2, 15, 7, tzinfo=UTC)
+    assert choose(use, due, run_type=run_type) == "2022-02-03"
+    assert choose(use, due, "2022-02-01", run_type) == "2022-02-01"
+    with pytest.raises((AirflowFailException, AirflowSkipException), match="no night up to 2022-01-15"):
+        choose(use, due - timedelta(days=31), run_type=run_type)
+
+
+def test_a_search_that_was_due_before_the_first_start_is_not_made_up_for(
+    use: Settings, deliver: Callable[..., Path]
+) -> None:
+    deliver("2022-02-01", "Chuva forte,negative\n")
+    started, due = use.model_copy(update={"scheduled_from": "2022-02-20"}), datetime(2022, 2, 15, 7, tzinfo=UTC)
+    with pytest.raises(AirflowSkipException, match=r"due on 2022-02-15.*airflow dags trigger headline_tuning"):
+        choose(started, due, run_type="scheduled")
+    assert choose(started, due) == "2022-02-01"
+    assert choose(started, due + timedelta(days=14), run_type="scheduled") == "2022-02-01"

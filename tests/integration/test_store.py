@@ -17,7 +17,7 @@ from tfx.types.standard_artifacts import Model, Schema
 
 from retraining.connection import lock
 from retraining.settings import Settings
-from retraining.store import StoreError, connection_config, initialise, settle_dead_executions
+from retraining.store import StoreError, connection_config, initialise, main, settle_dead_executions
 
 
 def initialise_tiny(settings: Settings) -> None:
@@ -46,6 +46,17 @@ def test_four_processes_at_once_make_every_type_once(settings: Settings) -> None
         *(f"launching.{name}" for name in ("Make", "Use", "Split")),
         *(f"tfx.dsl.components.common.{name}" for name in ("importer.Importer", "resolver.Resolver")),
     } <= set(names)
+
+
+def test_a_start_of_the_service_makes_the_types_of_every_pipeline(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: settings))
+    assert main() == 0
+    names = type_names(settings)
+    assert set(names.values()) == {1}
+    # The nightly pipeline's, the search's and the scoring's own.
+    assert {"ModelBlessing", "PushedModel", "HyperParameters", "TunerResults", "Quarantine", "Scores"} <= set(names)
 
 
 def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,10 @@ class TinyModel(tf.Module):
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._answer(self._parse(examples)[TITLE])
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def score_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": self._answer(self._parse(examples)[TITLE])["probabilities"]}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="title")])
     def predict_text(self, title: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._answer(tf.strings.join([title, " ruim"]) if self._flaw == "signatures_disagree" else title)
@@ -106,7 +110,7 @@ def save_tiny_model(
     What it says in training lies beside it; with the flaw `trained_otherwise` it said something else.
     """
     model = TinyModel(flaw, sure, always, shift)
-    names = ("serving_default", "predict_text", "transform_features")
+    names = ("serving_default", "predict_text", "score_examples", "transform_features")
     signatures: dict[str, Callable[..., dict[str, tf.Tensor]]] = {name: getattr(model, name) for name in names}
     if flaw == "no_predict_text":
         del signatures["predict_text"]

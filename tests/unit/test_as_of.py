@@ -6,10 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, PushedModel
+from tfx.types import Artifact, Channel
+from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
-from retraining.as_of import ChampionAsOf, ChampionResolver
+from retraining.as_of import (
+    ChampionAsOf,
+    ChampionResolver,
+    HyperparametersAsOf,
+    HyperparametersResolver,
+    PushedModelResolver,
+    PushedVersion,
+)
 
 FIRST = date(2022, 2, 1)
 
@@ -157,3 +164,70 @@ def test_the_resolver_has_the_id_and_the_type_that_runners_and_lineage_know() ->
     node = ChampionResolver("2022-02-03", Channel(type=Model), Channel(type=PushedModel))
     assert node.id == "ChampionResolver"
     assert node.type == "tfx.dsl.components.common.resolver.Resolver" == Resolver.get_class_type()
+
+
+class Store:
+    """As much of a MetadataStore as a strategy asks for, over artifacts of every pipeline."""
+
+    def __init__(self, *artifacts: Artifact) -> None:
+        self._artifacts = artifacts
+
+    def get_artifacts_by_type(self, name: str) -> list[metadata_store_pb2.Artifact]:
+        return [artifact.mlmd_artifact for artifact in self._artifacts if artifact.type_name == name]
+
+    def get_artifact_type(self, name: str) -> metadata_store_pb2.ArtifactType:
+        return next(artifact.artifact_type for artifact in self._artifacts if artifact.type_name == name)
+
+
+def search(identity: int, night: int | None, live: bool = True) -> HyperParameters:
+    """What a search left in the store; one that has not ended knows no night yet."""
+    found = HyperParameters()
+    found.id = identity
+    found.mlmd_artifact.state = state(live)
+    if night is not None:
+        found.set_string_custom_property("night", name(night))
+    return found
+
+
+def tuned(searches: list[HyperParameters], night: int) -> int | None:
+    resolved = HyperparametersAsOf(name(night)).resolve_artifacts(Store(*searches), {})["hyperparameters"]
+    return resolved[0].id if resolved else None
+
+
+def test_before_the_first_search_there_are_no_tuned_hyperparameters() -> None:
+    assert tuned([], 3) is None
+    assert tuned([search(1, 3), search(2, 4)], 3) is None
+
+
+def test_hyperparameters_are_those_of_the_latest_earlier_night_and_of_its_last_search() -> None:
+    searches = [search(1, 1), search(2, 5), search(3, 2), search(4, 2), search(5, 0)]
+    assert [tuned(searches, night) for night in range(8)] == [None, 5, 1, 4, 4, 4, 2, 2]
+    assert [tuned(searches[::-1], night) for night in range(8)] == [None, 5, 1, 4, 4, 4, 2, 2]
+
+
+def test_a_search_that_failed_or_goes_on_counts_for_nothing() -> None:
+    assert tuned([search(1, 0), search(2, 1, live=False), search(3, None)], 3) == 1
+
+
+def test_a_pushed_version_resolves_to_its_model_and_to_no_other() -> None:
+    models, pushes = store([Push(0), Push(1), Push(1, revision=2), Push(2, pushed=False), Push(3, model_live=False)])
+    everything = Store(*models, *pushes)
+    for version, expected in (("2022020201", models[1]), ("2022020202", models[2])):
+        resolved = PushedVersion(version).resolve_artifacts(everything, {})["model"]
+        assert [model.id for model in resolved] == [expected.id]
+    for unknown in ("2022020301", "2022020401", "", "{{ version }}"):
+        with pytest.raises(LookupError, match="retraining status"):
+            PushedVersion(unknown).resolve_artifacts(everything, {})
+
+
+@pytest.mark.parametrize(
+    ("node", "identity", "outputs"),
+    [
+        (HyperparametersResolver("{{ ds }}"), "HyperparametersResolver", ["hyperparameters"]),
+        (PushedModelResolver("{{ version }}"), "PushedModelResolver", ["model"]),
+    ],
+)
+def test_every_resolver_keeps_what_is_rendered(node: Resolver, identity: str, outputs: list[str]) -> None:
+    assert (node.id, node.type, list(node.outputs)) == (identity, Resolver.get_class_type(), outputs)
+    node.exec_properties["source_uri"] = "rendered"
+    assert node.exec_properties["source_uri"] == "rendered"

@@ -17,6 +17,10 @@ from retraining.settings import CHECKOUT, Settings
 COMMANDS = (
     *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve"),
     "schema propose",
+    *(
+        f"lineage {question}"
+        for question in ("serving", "model", "drop", "recall", "night", "compare", "history", "gaps", "graph")
+    ),
 )
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tfx_components.headline_example_gen.drop import DropError, find_problem, find_version, list_nights, parse_night
+from tfx_components.headline_example_gen.drop import (
+    DropError,
+    find_problem,
+    find_version,
+    list_nights,
+    list_unlabelled,
+    parse_night,
+)
 from tfx_components.headline_example_gen.rows import read_file
 
 NIGHT = date(2022, 2, 1)
@@ -253,3 +260,34 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(deliver: Deliver) -> None:
     first = read_file(deliver("2022-02-01", ROW)).sha256
     assert first == read_file(deliver("2022-02-02", ROW)).sha256
     assert first != read_file(deliver("2022-02-03", ROW + "\n")).sha256
+
+
+def test_unlabelled_files_are_no_part_of_a_drop_and_a_folder_of_nothing_else_is_no_night(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    labelled = deliver("2022-02-01", ROW)
+    before = find_version(drops_dir, NIGHT)
+    deliver("2022-02-01", b"title\nChuva\n", "unlabelled.csv")
+    deliver("2022-02-02", b"title\nChuva\n", "unlabelled-2.CSV")
+    deliver("2022-02-02", b"", "_SUCCESS")
+    assert find_version(drops_dir, NIGHT) == before
+    assert before.files == (labelled,)
+    assert list_nights(drops_dir) == [NIGHT]
+    deliver("2022-02-02", b"", "headlines.csv.part")
+    assert list_nights(drops_dir) == [NIGHT, date(2022, 2, 2)]
+
+
+def test_the_unlabelled_files_of_each_night_are_listed_when_they_have_settled(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    deliver("2022-02-02", ROW)
+    first, second = (deliver("2022-02-02", b"title\n", name) for name in ("unlabelled-a.csv", "unlabelled-b.csv"))
+    for name in ("unlabelled.csv.tmp", "unlabelled.txt", "v2/unlabelled.csv"):
+        deliver("2022-02-02", b"title\n", name)
+    deliver("samples", b"title\n", "unlabelled.csv")
+    third = deliver("2022-02-01", b"title\n", "unlabelled.csv")
+    everything = {date(2022, 2, 1): (third,), date(2022, 2, 2): (first, second)}
+    assert list_unlabelled(drops_dir) == everything
+    assert list(list_unlabelled(drops_dir)) == list(everything)
+    os.utime(third, times=(0, 0))
+    assert list_unlabelled(drops_dir, settle_seconds=60) == {date(2022, 2, 1): (third,)}

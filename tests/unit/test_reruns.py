@@ -1,17 +1,19 @@
 """Which nights that were run want to be run again, and what the user is told."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from retraining import reruns
-from retraining.lineage import NightReport
+from retraining.lineage import NightReport, Reign
 from retraining.reruns import find_changes
 from retraining.settings import Settings
 
 NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03")
 ROW = "Chove,neutral\n"
+CHAMPION = Reign(2022020201, 1, NIGHTS[1], datetime(2022, 2, 3, tzinfo=UTC), None)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     """Runs of the third night, in their order; the champion as of it is 2022020201."""
     reports: list[NightReport] = []
     monkeypatch.setattr(reruns.lineage, "runs_of_night", lambda settings, night: reports)
-    monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: "2022020201")
+    monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: CHAMPION)
     return reports
 
 

@@ -145,3 +145,32 @@ def test_the_request_log_counts_from_the_checkout_like_every_place() -> None:
     assert Settings.from_env(serving_request_log="var/requests.jsonl").serving_request_log == (
         CHECKOUT / "var" / "requests.jsonl"
     )
+
+
+def test_hyperparameters_come_from_a_file_and_those_that_are_named_win(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Settings.from_env().given_hyperparameters == {"HYPERPARAMETERS_FILE": {}, "HYPERPARAMETERS": {}}
+    file = tmp_path / "hyperparameters.json"
+    monkeypatch.setenv("HYPERPARAMETERS_FILE", str(file))
+    monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 2}')
+    # As a person writes it, and as keras-tuner does.
+    for content in ('{"epochs": 9, "dropout": 0.1}', '{"space": [], "values": {"epochs": 9, "dropout": 0.1}}'):
+        file.write_text(content)
+        given = Settings.from_env().given_hyperparameters
+        assert list(given.items()) == [
+            ("HYPERPARAMETERS_FILE", {"epochs": 9, "dropout": 0.1}),
+            ("HYPERPARAMETERS", {"epochs": 2}),
+        ]
+
+
+@pytest.mark.parametrize("content", [None, "[1]", "epochs: 2", "7"])
+def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
+    content: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "hyperparameters.json"
+    if content:
+        file.write_text(content)
+    monkeypatch.setenv("HYPERPARAMETERS_FILE", str(file))
+    with pytest.raises(SettingsError, match=f"HYPERPARAMETERS_FILE={file}: .*correct the file, or unset it"):
+        _ = Settings.from_env().given_hyperparameters

@@ -60,6 +60,14 @@ def test_an_example_is_answered_as_its_title_whatever_else_it_holds(signatures: 
         np.testing.assert_array_equal(of_example, of_title)
 
 
+def test_bulk_inferrer_is_answered_with_probabilities_alone(signatures: Any) -> None:
+    records = tf.constant([serialize(Headline(title)) for title in TITLES])
+    answer = signatures["score_examples"](examples=records)
+    assert list(answer) == ["probabilities"]
+    whole = signatures["serving_default"](examples=records)
+    np.testing.assert_array_equal(answer["probabilities"].numpy(), whole["probabilities"].numpy())
+
+
 def test_odd_titles_are_answered_and_a_batch_is_answered_as_its_titles_alone(signatures: Any) -> None:
     titles = tf.constant([*ODD_TITLES, *TITLES])
     together = signatures["predict_text"](title=titles)["probabilities"].numpy()

@@ -108,6 +108,7 @@ def run_trainer(transformed: Path, folder: Path, seed: int = 7, **hyperparameter
             transform_graph_path=str(transformed / "graph"),
             serving_model_dir=str(folder / "Format-Serving"),
             model_run_dir=str(folder / "run"),
+            hyperparameters=None,
             custom_config={"hyperparameters": {**overrides, **hyperparameters}, "seed": seed, "code_hash": "0"},
         )
     )

@@ -16,6 +16,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 SUCCESS_MARKER = "_SUCCESS"
+# Files of this name hold headlines to be scored, not to be learnt from: `unlabelled*.csv` is no part of a drop.
+UNLABELLED_PREFIX = "unlabelled"
 # How often a caller that waits looks again at files that keep growing.
 _LOOKS_WHILE_GROWING = 6
 _NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -54,13 +56,17 @@ def parse_night(text: str) -> date:
 
 
 def list_nights(drops_dir: Path) -> list[date]:
-    """The nights that have a folder, oldest first; folders with other names are none. No folder is opened.
+    """The nights that have a folder, oldest first; folders with other names, or with unlabelled files alone, are none.
 
     Raises:
       DropError: `drops_dir` is not there or cannot be read.
     """
     try:
-        names = [path.name for path in drops_dir.iterdir() if _NIGHT.fullmatch(path.name)]
+        names = [
+            path.name
+            for path in drops_dir.iterdir()
+            if _NIGHT.fullmatch(path.name) and not _holds_only_unlabelled(path)
+        ]
     except OSError as error:
         raise DropError(
             f"the drops folder {drops_dir} cannot be read ({error.strerror}); create it or correct DROPS_DIR"
@@ -147,6 +153,30 @@ def list_csv_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
+def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tuple[Path, ...]]:
+    """The files `<night>/unlabelled*.csv` of every night that has some, oldest first.
+
+    Args:
+      drops_dir: holds a folder per night.
+      settle_seconds: a night with a file that changed more recently is left out: it may still be growing.
+
+    Raises:
+      DropError: `drops_dir` or a file in it cannot be read.
+    """
+    found: dict[date, list[Path]] = {}
+    try:
+        for path in sorted(drops_dir.glob(f"*/{UNLABELLED_PREFIX}*")):
+            if _NIGHT.fullmatch(path.parent.name) and _is_csv(path):
+                found.setdefault(parse_night(path.parent.name), []).append(path)
+        return {
+            night: tuple(files)
+            for night, files in found.items()
+            if all(abs(time.time() - path.stat().st_mtime) >= settle_seconds for path in files)
+        }
+    except OSError as error:
+        raise DropError(f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
+
+
 def find_earlier_version(drops_dir: Path, version: DropVersion, known_by: datetime | None = None) -> DropVersion | None:
     """The version before a version of the same night, as known then; None when it is the first that has files."""
     if version.number == 1:
@@ -220,10 +250,23 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.endswith("~") or name.casefold().endswith((".tmp", ".part"))
 
 
+def _is_csv(path: Path) -> bool:
+    return path.suffix.casefold() == ".csv" and not is_temporary(path.name)
+
+
+def _holds_only_unlabelled(folder: Path) -> bool:
+    """Whether a night's folder has files to be scored and nothing else; what cannot be looked into is not that."""
+    try:
+        names = [path.name for path in folder.iterdir() if path.name != SUCCESS_MARKER]
+    except OSError:
+        return False
+    return bool(names) and all(name.startswith(UNLABELLED_PREFIX) for name in names)
+
+
 def _look_into(folder: Path, require_success_marker: bool) -> tuple[tuple[Path, ...], str]:
     """The CSV files of one version, by name, and what it lacks to be complete."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    files = tuple(path for path in paths if path.suffix.casefold() == ".csv" and not is_temporary(path.name))
+    files = tuple(path for path in paths if _is_csv(path) and not path.name.startswith(UNLABELLED_PREFIX))
     if not files:
         temporary = [path.name for path in paths if is_temporary(path.name)]
         if temporary:

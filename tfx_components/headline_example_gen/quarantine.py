@@ -131,7 +131,9 @@ def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
         writer.writerow(_neutralise(str(cell)) for cell in cells)
 
 
-def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetAside:
+def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetAside:
+    """The title of a row on one line, or the row set aside because it has none that can be used."""
+
     def refuse(reason: Reason, detail: str) -> SetAside:
         return SetAside(night, version, row, reason, detail)
 
@@ -145,9 +147,16 @@ def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetA
         return refuse(Reason.BLANK_TITLE, "")
     if len(title) > rules.max_title_characters:
         return refuse(Reason.LONG_TITLE, f"{len(title)} characters; at most {rules.max_title_characters}")
+    return title
+
+
+def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetAside:
+    title = judge_title(night, version, row, rules)
+    if isinstance(title, SetAside):
+        return title
     label = _read_label(row.label.strip(), rules)
     if not label:
-        return refuse(Reason.UNKNOWN_LABEL, f"label {row.label!r}")
+        return SetAside(night, version, row, Reason.UNKNOWN_LABEL, f"label {row.label!r}")
     return Headline(night, version, row, title, label, normalise(title))
 
 

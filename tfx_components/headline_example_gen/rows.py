@@ -6,7 +6,7 @@ Standard library only, and no judgement on a single row: `quarantine` judges.
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +60,26 @@ def read_file(path: Path) -> DropFile:
         raise DropError(f"{path} cannot be read: {error.strerror}; let this user read it") from None
     if not data:
         raise DropError(f"{path} is empty (0 bytes); deliver the file again")
-    rows = tuple(_parse(path, _decode(path, data)))
+    rows = tuple(_parse(path, io.StringIO(_decode(path, data), newline=""), (TITLE, LABEL)))
     if not rows:
         raise DropError(f"{path} has a header and no rows; deliver the file again with its headlines")
     return DropFile(path.name, rows, hashlib.sha256(data).hexdigest())
+
+
+def stream_titles(path: Path) -> Iterator[Row]:
+    """The rows of a CSV file whose header names `title`, one after the other, so that its size does not matter.
+
+    As `read_file` otherwise, but that no row's `label` is read and that bytes which are not UTF-8 are never the file's
+    fault: they are left to whoever judges the row.
+
+    Raises:
+      DropError: the file cannot be read as a whole, or not to its end.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            yield from _parse(path, file, (TITLE,))
+    except OSError as error:
+        raise DropError(f"{path} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def _decode(path: Path, data: bytes) -> str:
@@ -96,17 +112,18 @@ def _find_damage(line: bytes) -> UnicodeDecodeError | None:
     return None
 
 
-def _parse(path: Path, text: str) -> Iterator[Row]:
+def _parse(path: Path, text: Iterable[str], wanted: tuple[str, ...]) -> Iterator[Row]:
     taken: list[str] = []
 
     def take_lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
+        for line in text:
             taken.append(line)
             yield line
 
     lines = take_lines()
-    delimiter, columns = _read_header(path, next(lines))
-    title_column, label_column = columns.index(TITLE), columns.index(LABEL)
+    delimiter, columns = _read_header(path, next(lines, ""), wanted)
+    title_column = columns.index(TITLE)
+    label_column = columns.index(LABEL) if LABEL in wanted else None
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     while True:
@@ -129,20 +146,21 @@ def _parse(path: Path, text: str) -> Iterator[Row]:
             line=line,
             raw="".join(taken).rstrip("\r\n"),
             title=cells[title_column] if whole else "",
-            label=cells[label_column] if whole else "",
+            label=cells[label_column] if whole and label_column is not None else "",
             cells=len(cells),
             columns=len(columns),
         )
 
 
-def _read_header(path: Path, line: str) -> tuple[str, list[str]]:
+def _read_header(path: Path, line: str, wanted: tuple[str, ...]) -> tuple[str, list[str]]:
     """The delimiter, and the names of the columns in lower case."""
     for delimiter in _DELIMITERS:
         names = next(csv.reader([line], delimiter=delimiter), [])
         columns = [name.strip().casefold() for name in names]
-        if columns.count(TITLE) == columns.count(LABEL) == 1:
+        if all(columns.count(name) == 1 for name in wanted):
             return delimiter, columns
+    named = f"columns {' and '.join(wanted)}, once each," if len(wanted) > 1 else f"column {wanted[0]}, once,"
     raise DropError(
-        f"{path} line 1: the header must name the columns {TITLE} and {LABEL}, once each, separated by a comma, a "
-        f"semicolon or a tab; it reads {line.strip()[:120]!r}. Correct the first line and deliver the file again"
+        f"{path} line 1: the header must name the {named} separated by a comma, a semicolon or a tab; it reads "
+        f"{line.strip()[:120]!r}. Correct the first line and deliver the file again"
     )

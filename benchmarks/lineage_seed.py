@@ -1,0 +1,290 @@
+"""Years of nights in MLMD without a pipeline's run: written through MLMD's own API, as HeadlineLauncher would have.
+
+What is measured on them is in benchmarks/lineage.py.
+"""
+
+import json
+import math
+from contextlib import closing
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from retraining.pipeline import NAME, create_pipeline
+from retraining.settings import Settings
+from retraining.store import connection_config, initialise
+
+FIRST_NIGHT = date(2020, 1, 1)
+_RUN_SECONDS = 60
+_REFUSED, _RETRIED, _CORRECTED, _FAILED = 5, 20, 50, 40
+_METRICS = ("accuracy", "macro_f1", "log_loss", "negative_f1", "neutral_f1", "positive_f1")
+_TRANSFORM_OUTPUTS = {
+    "transform_graph": "TransformGraph",
+    "transformed_examples": "Examples",
+    "post_transform_schema": "Schema",
+    "post_transform_stats": "ExampleStatistics",
+    "post_transform_anomalies": "ExampleAnomalies",
+    "pre_transform_schema": "Schema",
+    "pre_transform_stats": "ExampleStatistics",
+    "updated_analyzer_cache": "TransformCache",
+}
+# Table -> the columns that are ids, by the table that gives them; in an order in which they can be copied.
+_TABLES = {
+    "context": {"id": "context"},
+    "contextproperty": {"context_id": "context"},
+    "execution": {"id": "execution"},
+    "executionproperty": {"execution_id": "execution"},
+    "artifact": {"id": "artifact"},
+    "artifactproperty": {"artifact_id": "artifact"},
+    "event": {"id": "event", "artifact_id": "artifact", "execution_id": "execution"},
+    "eventpath": {"event_id": "event"},
+    "association": {"id": "association", "context_id": "context", "execution_id": "execution"},
+    "attribution": {"id": "attribution", "context_id": "context", "artifact_id": "artifact"},
+}
+
+
+class Nights:
+    """Writes nights, one run each, in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        pipeline = create_pipeline(settings)
+        initialise(settings, [pipeline])
+        self._store = MetadataStore(connection_config(settings))
+        self._window_nights = settings.window_nights
+        self._classes = {node.id: node.type for node in pipeline.components}
+        self._types = {
+            known.name: known.id
+            for known in (
+                *self._store.get_artifact_types(),
+                *self._store.get_execution_types(),
+                *self._store.get_context_types(),
+            )
+        }
+        self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=NAME)
+        self._pipeline.properties["pipeline_name"].string_value = NAME
+        [self._pipeline.id] = self._store.put_contexts([self._pipeline])
+        self._champion: tuple[int, int, str] | None = None
+        self._executions = 0
+
+    def write(self, number: int) -> None:
+        """Writes the run of the night that is `number` nights after the first."""
+        night = (FIRST_NIGHT + timedelta(number)).isoformat()
+        run = self._context("run", f"{NAME}.scheduled__{night}", run_id=f"scheduled__{night}")
+        version = 2 if number % _CORRECTED == 7 else 1
+        drops = {
+            f"drop:{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
+                {
+                    "version": 2 if earlier % _CORRECTED == 7 else 1,
+                    "sha256": f"{earlier:064x}",
+                    "rows_in": 430,
+                    "rows_used": 420,
+                    "rows_quarantined": 8,
+                    "duplicates_folded": 2,
+                }
+            )
+            for earlier in range(max(0, number + 1 - self._window_nights), number + 1)
+        }
+        figures = {"night": night, "rows_in": 5160, "rows_used": 5040, "fresh_rows": 84, "train_rows": 4032,
+                   "classes": '{"negative": 97, "neutral": 298, "positive": 25}'}  # fmt: skip
+        made = self._node(
+            run, "HeadlineExampleGen", {}, {"examples": "Examples", "quarantine": "Quarantine"},
+            {"examples": drops | figures, "quarantine": {"rows": 8, "reason:empty title": 8}},
+            night=night, fingerprint=f"{number:064x}",
+        )  # fmt: skip
+        examples = made["examples"]
+        statistics = self._node(run, "StatisticsGen", made, {"statistics": "ExampleStatistics"})
+        schema = self._node(run, "ImportSchemaGen", {}, {"schema": "Schema"})
+        anomalies = self._node(
+            run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
+        )  # fmt: skip
+        if number % _FAILED == 11:
+            self._node(run, "DropGate", made | anomalies, {}, failed="too few headlines")
+            return
+        self._node(run, "DropGate", made | anomalies, {})
+        transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
+        inputs = {
+            "examples": transformed["transformed_examples"],
+            "transform_graph": transformed["transform_graph"],
+            "source_examples": examples,
+        }
+        outputs = {"model": "Model", "model_run": "ModelRun"}
+        if number % _RETRIED == 3:
+            self._node(run, "Trainer", inputs, outputs, failed="process 4711 on box died")
+        origin = {"night": night, "code": f"{number // 90:016x}", "settings": f"{number // 60:016x}",
+                  "data": f"{number:016x}", "library:keras": "3.15.0", "library:tensorflow": "2.16.2"}  # fmt: skip
+        attempt = 2 if number % _RETRIED == 3 else 1
+        model = self._node(
+            run, "Trainer", inputs, outputs, {"model": origin}, attempt=attempt, custom_config=f'{{"n": {number}}}'
+        )["model"]
+        champion = dict(zip(("model", "pushed_model"), self._champion or (), strict=False))
+        self._node(run, "ChampionResolver", {}, {}, resolved=champion)
+        blessed = number % _REFUSED != 2
+        scores = {name: 0.8 + 0.02 * math.sin(number / 30) for name in _METRICS}
+        verdict: dict[str, Any] = {
+            **{f"metric:{name}": value for name, value in scores.items()},
+            **{f"champion_metric:{name}": value - 0.01 for name, value in scores.items() if self._champion},
+            **{f"lr_metric:{name}": value - 0.005 for name, value in scores.items()},
+            **{f"fresh_champion_metric:{name}": value - 0.02 for name, value in scores.items()},
+            **{f"check:{name}": '{"value": 0.81, "limit": 0.7, "passed": true}' for name in ("accuracy", "macro_f1")},
+            "blessed": int(blessed), "reason": "blessed" if blessed else "refused: macro_f1",
+            "champion_version": self._champion[2] if self._champion else "",
+        }  # fmt: skip
+        judged = self._node(
+            run, "Evaluator",
+            {"examples": examples, "model": model}
+            | {f"baseline_{key.removesuffix('ed_model')}": value for key, value in champion.items()},
+            {"blessing": "ModelBlessing", "evaluation": "ModelEvaluation"}, {"blessing": verdict},
+        )  # fmt: skip
+        infra = self._node(
+            run, "InfraCheck", {"model": model, "examples": examples}, {"blessing": "InfraBlessing"},
+            {"blessing": {"blessed": 1}},
+        )["blessing"]  # fmt: skip
+        pushed_version = f"{int(night.replace('-', '')) * 100 + version}"
+        push = {"pushed": int(blessed), "night": night, "model_id": model, "reason": "because"} | (
+            {"pushed_version": pushed_version, "pushed_destination": f"/serving/{pushed_version}"} if blessed else {}
+        )
+        pushed = self._node(
+            run, "Pusher", {"model": model, "model_blessing": judged["blessing"], "infra_blessing": infra},
+            {"pushed_model": "PushedModel"}, {"pushed_model": push}, night=night,
+        )["pushed_model"]  # fmt: skip
+        if blessed:
+            self._champion = (model, pushed, pushed_version)
+
+    def _context(self, kind: str, name: str, **properties: str) -> mlmd.Context:
+        context = mlmd.Context(type_id=self._types[kind], name=name)
+        for key, value in ({"pipeline_name": NAME} | properties).items():
+            context.properties[key].string_value = value
+        return context
+
+    def _node(
+        self,
+        run: mlmd.Context,
+        node: str,
+        inputs: dict[str, int],
+        outputs: dict[str, str],
+        properties: dict[str, dict[str, Any]] | None = None,
+        *,
+        attempt: int = 1,
+        failed: str = "",
+        resolved: dict[str, int] | None = None,
+        **exec_properties: str,
+    ) -> dict[str, int]:
+        """One attempt of a node in one call: what it made, by key."""
+        run_id = run.properties["run_id"].string_value
+        self._executions += 1
+        execution = mlmd.Execution(
+            type_id=self._types[self._classes[node]],
+            last_known_state=mlmd.Execution.FAILED if failed else mlmd.Execution.COMPLETE,
+        )
+        for key, text in (
+            {"pipeline_name": NAME, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
+             "state": "failed" if failed else "complete"} | exec_properties
+        ).items():  # fmt: skip
+            execution.properties[key].string_value = text
+        execution.custom_properties["attempt"].int_value = attempt
+        execution.custom_properties["host"].string_value = "box"
+        execution.custom_properties["pid"].int_value = 4711
+        if failed:
+            execution.custom_properties["error"].string_value = failed
+        if failed and node == "Trainer":
+            # The attempt after it gets the next id: the sequence is this process's alone.
+            execution.custom_properties["superseded_by"].int_value = self._executions + 1
+        artifacts, edges = [], []
+        for key, identity in inputs.items():
+            edges.append((0, None, self._event(mlmd.Event.INPUT, key, identity)))
+        for key, identity in (resolved or {}).items():
+            edges.append((0, None, self._event(mlmd.Event.OUTPUT, key, identity)))
+        for index, (key, kind) in enumerate(outputs.items()):
+            artifact = mlmd.Artifact(
+                type_id=self._types[kind],
+                uri=f"/pipelines/{node}/{key}/{self._executions}",
+                name=f"{key}:{NAME}:{self._executions}:0",
+                state=mlmd.Artifact.ABANDONED if failed else mlmd.Artifact.LIVE,
+            )
+            for name, value in (properties or {}).get(key, {}).items():
+                field = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
+                setattr(artifact.custom_properties[name], field, value)
+            artifacts.append(artifact)
+            edges.append((0, index, self._event(mlmd.Event.OUTPUT, key)))
+        suffix = "" if attempt == 1 else f"#{attempt}"
+        place = self._context("component_run", f"{NAME}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node)
+        _, made, contexts = self._store.put_lineage_subgraph(
+            [execution], artifacts, [self._pipeline, run, place], edges, reuse_context_if_already_exist=True
+        )
+        run.id = contexts[1]
+        return dict(zip(outputs, made, strict=True))
+
+    def _event(self, kind: int, key: str, artifact_id: int | None = None) -> mlmd.Event:
+        event = mlmd.Event(type=kind, artifact_id=artifact_id)
+        event.path.steps.add().key = key
+        event.path.steps.add().index = 0
+        return event
+
+
+def multiply(settings: Settings, nights: int, times: int) -> None:
+    """Makes `times` as many nights of the `nights` there are: copied row by row, under new ids, with their dates moved.
+
+    Through MLMD's API ten times three years would take a quarter of an hour.
+    """
+    with closing(_connect(settings)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(_MOVED)
+        newest: dict[str, int] = {}
+        for table, ids in _TABLES.items():
+            if "id" in ids:
+                cursor.execute(f"SELECT max(id) FROM {table}")
+                newest[table] = cursor.fetchall()[0][0]
+        for copy in range(1, times):
+            for table, ids in _TABLES.items():
+                cursor.execute(f"SELECT * FROM {table} LIMIT 0")
+                columns = [column.name for column in cursor.description or ()]
+                values = [_moved(table, column, newest, copy, copy * nights) for column in columns]
+                key = next(iter(ids))
+                cursor.execute(
+                    f"INSERT INTO {table} SELECT {', '.join(values)} FROM {table} WHERE {key} <= {newest[ids[key]]}"
+                    # The pipeline stays one.
+                    + (f" AND {key} <> {_PIPELINE}" if ids[key] == "context" else "")
+                )
+        for table in newest:
+            cursor.execute(f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
+
+
+_PIPELINE = f"(SELECT id FROM context WHERE name = '{NAME}')"
+# A text with the first date, or the version beginning with one, moved by some days.
+_MOVED = r"""
+CREATE FUNCTION pg_temp.moved(text, int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
+    WHEN $1 ~ '\d{4}-\d\d-\d\d' THEN replace($1, substring($1 FROM '\d{4}-\d\d-\d\d'),
+      (substring($1 FROM '\d{4}-\d\d-\d\d')::date + $2)::text)
+    WHEN $1 ~ '(^|/)20\d{8}$' THEN left($1, -10)
+      || to_char(to_date(left(right($1, 10), 8), 'YYYYMMDD') + $2, 'YYYYMMDD') || right($1, 2)
+    ELSE $1 END
+$$"""
+
+
+def _moved(table: str, column: str, newest: dict[str, int], copy: int, days: int) -> str:
+    """What a column of a copied row holds."""
+    owner = _TABLES[table].get(column)
+    if owner == "context" and table != "context":
+        return f"CASE {column} WHEN {_PIPELINE} THEN {column} ELSE {column} + {copy * newest[owner]} END"
+    if owner:
+        return f"{column} + {copy * newest[owner]}"
+    if column == "int_value":
+        return (
+            f"CASE name WHEN 'model_id' THEN int_value + {copy * newest['artifact']} "
+            f"WHEN 'superseded_by' THEN int_value + {copy * newest['execution']} ELSE int_value END"
+        )
+    if (table, column) == ("artifact", "name"):
+        return f"name || ':{copy}'"
+    if column in ("name", "string_value"):
+        return f"pg_temp.moved({column}, {days})"
+    return column
+
+
+def _connect(settings: Settings) -> Any:
+    return psycopg2.connect(
+        host=settings.mlmd_host, port=settings.mlmd_port, dbname=settings.mlmd_database, user=settings.mlmd_user,
+        password=settings.secret("mlmd_password"),
+    )  # fmt: skip

@@ -1,0 +1,222 @@
+"""All nights at a glance, also those that were never run, and what no run answers for.
+
+What a run of a night came to in detail is retraining/lineage/runs.py's.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator
+from datetime import date, timedelta
+from typing import Literal
+
+from retraining.lineage.connection import Reader, Source, open_lineage
+from retraining.lineage.reading import (
+    ABANDONED,
+    CACHED,
+    COMPLETE,
+    ENDED_BADLY,
+    OUTPUT,
+    RESOLVER,
+    read_artifacts,
+    read_executions,
+    read_properties,
+)
+from retraining.lineage.records import ExecutionRecord, Gap, NightState, NightSummary, Orphans
+from retraining.lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_runs, run_state
+
+_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running"]] = {
+    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running")
+}
+
+
+def calendar(
+    source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> tuple[NightSummary, ...]:
+    """One summary for each night, oldest first, from the first that was run to the last, with those in between.
+
+    Args:
+      source: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights that were run at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        runs = find_runs(reader, first, last, newest)
+        if not runs:
+            return ()
+        chosen = {run.night: run for run in runs}
+        counts = Counter(run.night for run in runs)
+        days = list(_days(min(chosen), max(chosen)))
+        told = _tell(reader, chosen.values())
+        used = find_drop_versions(reader, days[0], days[-1])
+        states = _states(reader, [run.context_id for run in chosen.values()])
+        failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
+        attempts = read_executions(reader, failed)
+        return tuple(
+            _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, set()))
+            for night in days
+        )
+
+
+def gaps(
+    source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> tuple[Gap, ...]:
+    """The nights that came to no verdict, oldest first: missing, skipped, failed, blocked by the gate, or running.
+
+    Args:
+      source: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights that were run at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    return tuple(
+        Gap(night.night, _STATE[night.state], night.reason)
+        for night in calendar(source, first, last, newest)
+        if night.state in _STATE
+    )
+
+
+def _days(first: str, last: str) -> Iterator[str]:
+    day = date.fromisoformat(first)
+    while day <= date.fromisoformat(last):
+        yield day.isoformat()
+        day += timedelta(1)
+
+
+def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
+    """Of each run, by context, the few properties that a summary needs, of whatever its attempts made."""
+    rows = reader.rows(
+        "SELECT s.context_id, a.id, a.type_id FROM association s "
+        "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
+        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :told "
+        "JOIN execution e ON e.id = s.execution_id AND NOT e.type_id IN :resolvers "
+        "AND NOT e.last_known_state IN :failed WHERE s.context_id IN :runs ORDER BY ev.id",
+        resolvers=reader.types(RESOLVER),
+        failed=ENDED_BADLY,
+        output=OUTPUT,
+        told=reader.types("Examples", "ModelBlessing", "PushedModel"),
+        runs=[run.context_id for run in runs],
+    )
+    artifacts = [artifact for _, artifact, _ in rows]
+    properties = read_properties(reader, artifacts, ["blessed", "pushed", "pushed_version"])
+    for artifact, name, drop in reader.rows(
+        "SELECT p.artifact_id, p.name, p.string_value FROM artifactproperty n JOIN artifactproperty p "
+        "ON p.artifact_id = n.artifact_id AND p.name = CAST(:prefix AS VARCHAR) || n.string_value "
+        "WHERE n.artifact_id IN :artifacts AND n.name = :night AND n.is_custom_property",
+        prefix=reader.names.drop,
+        night=reader.names.night,
+        artifacts=[artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"],
+    ):
+        properties.setdefault(artifact, {})[name] = drop
+    found: dict[int, dict[str, str]] = {}
+    for context, artifact, _ in rows:
+        found.setdefault(context, {}).update(properties.get(artifact, {}))
+    return found
+
+
+def find_drop_versions(reader: Reader, first: str = "", last: str = NEVER) -> dict[str, set[int]]:
+    """Which versions of each night's drop any run of any night used."""
+    prefix = reader.names.drop
+    rows = reader.rows(
+        "SELECT DISTINCT name, string_value FROM artifactproperty WHERE name BETWEEN :first AND :last "
+        "AND is_custom_property",
+        first=f"{prefix}{first}",
+        last=f"{prefix}{last}",
+    )
+    found: dict[str, set[int]] = {}
+    for name, value in rows:
+        found.setdefault(name.removeprefix(prefix), set()).add(json.loads(value)["version"])
+    return found
+
+
+def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
+    """Of each run, by context, its attempts that are not finished well: their states, by execution."""
+    rows = reader.rows(
+        "SELECT s.context_id, e.id, e.last_known_state FROM association s JOIN execution e ON e.id = s.execution_id "
+        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED}",
+        finished=[COMPLETE, CACHED],
+        runs=runs,
+    )
+    found: dict[int, dict[int, int]] = {}
+    for context, execution, state in rows:
+        found.setdefault(context, {})[execution] = state or 0
+    return found
+
+
+def _summary(
+    reader: Reader,
+    night: str,
+    run: Run | None,
+    runs: int,
+    told: dict[int, dict[str, str]],
+    states: dict[int, dict[int, int]],
+    attempts: dict[int, ExecutionRecord],
+    versions: set[int],
+) -> NightSummary:
+    newest = max(versions, default=None)
+    corrected = newest is not None and newest > 1
+    if run is None:
+        if newest is None:
+            return NightSummary(night, None, 0, "missing", reason="no run, and no later night used a drop of it")
+        reason = "never run; its drop was used by other nights"
+        return NightSummary(night, None, 0, "skipped", drop_version=newest, is_corrected=corrected, reason=reason)
+    own = told.get(run.context_id, {})
+    unfinished = states.get(run.context_id, {})
+    state: NightState = run_state(set(unfinished.values()), own)
+    reason = ""
+    if state == "failed":
+        attempt = next(attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY)
+        state = "blocked" if attempt.node == reader.names.gate else "failed"
+        reason = f"{attempt.node}: {attempt.error or 'it says no reason'}"
+    elif state == "running":
+        reason = "begun, and neither finished nor failed"
+    drop = json.loads(own.get(f"{reader.names.drop}{night}", "{}"))
+    return NightSummary(
+        night,
+        run.run_id,
+        runs,
+        state,
+        own["blessed"] == "1" if "blessed" in own else None,
+        int(own["pushed_version"]) if own.get("pushed") == "1" and "pushed_version" in own else None,
+        newest,
+        corrected,
+        drop.get("rows_in"),
+        drop.get("rows_quarantined"),
+        reason,
+    )
+
+
+def orphans(source: Source) -> Orphans:
+    """Artifacts that nothing made and executions that belong to no run, but for those known to be abandoned.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        artifacts = reader.rows(
+            "SELECT a.id FROM artifact a WHERE (a.state IS NULL OR NOT a.state = :abandoned) AND NOT EXISTS "
+            "(SELECT 1 FROM event ev JOIN execution e ON e.id = ev.execution_id AND NOT e.last_known_state IN :failed "
+            "AND NOT e.type_id IN :resolvers WHERE ev.artifact_id = a.id AND ev.type = :output) ORDER BY a.id",
+            abandoned=ABANDONED,
+            failed=ENDED_BADLY,
+            resolvers=reader.types(RESOLVER),
+            output=OUTPUT,
+        )
+        executions = reader.rows(
+            "SELECT e.id FROM execution e WHERE NOT EXISTS (SELECT 1 FROM association s JOIN context c "
+            "ON c.id = s.context_id AND c.type_id IN :types WHERE s.execution_id = e.id) "
+            "OR (e.last_known_state IN :unfinished AND EXISTS (SELECT 1 FROM executionproperty x "
+            "WHERE x.execution_id = e.id AND x.name = 'superseded_by')) ORDER BY e.id",
+            types=[*reader.run_types, *reader.types("pipeline")],
+            unfinished=[0, 1, 2],
+        )
+        return Orphans(
+            tuple(read_artifacts(reader, [identity for (identity,) in artifacts]).values()),
+            tuple(read_executions(reader, [identity for (identity,) in executions]).values()),
+        )

@@ -1,0 +1,54 @@
+"""What the nodes, properties and inputs that carry meaning are called: the defaults are this project's own.
+
+Configuration of the reader, not of the pipeline: nothing here is read from the environment.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a pipeline calls what the questions ask about; give others to read another AirflowDagRunner's lineage.
+
+    Attributes:
+      pipeline: whose runs, models and pushes are asked about; other pipelines are reached by paths only.
+      example_gen: node that reads drops, and whose artifacts name them.
+      gate: node that stops a run on bad data; None if there is none.
+      trainer: node that makes models.
+      evaluator: node that judges them.
+      pusher: node that publishes them.
+      night: property that names the night of an execution, an artifact or a push.
+      drop: prefix of the properties of Examples that describe the drops in them, as JSON with at least `version`.
+      baseline: input keys through which a model is only compared with another.
+      tuning: artifact types that carry tuned hyperparameters from one pipeline to another.
+      vocabulary: artifact types that carry vocabularies.
+      scores: artifact types that only say something of a model; no path leads through them.
+      domain: artifact types that a graph shows before it is expanded; of Examples only those that were read, not those
+        that were transformed.
+    """
+
+    pipeline: str = "headline_retraining"
+    example_gen: str = "HeadlineExampleGen"
+    gate: str | None = "DropGate"
+    trainer: str = "Trainer"
+    evaluator: str = "Evaluator"
+    pusher: str = "Pusher"
+    night: str = "night"
+    drop: str = "drop:"
+    baseline: tuple[str, ...] = ("baseline_model", "baseline_push")
+    tuning: tuple[str, ...] = ("HyperParameters",)
+    vocabulary: tuple[str, ...] = ("TransformGraph",)
+    scores: tuple[str, ...] = ("ModelEvaluation", "BaselineAnswers", "FreshScore", "TrafficReport")
+    domain: tuple[str, ...] = (
+        "Examples",
+        "HyperParameters",
+        "TransformGraph",
+        "Model",
+        "ModelBlessing",
+        "InfraBlessing",
+        "PushedModel",
+        "Rollback",
+    )
+
+
+OURS = Names()

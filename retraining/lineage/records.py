@@ -1,0 +1,511 @@
+"""What the questions about lineage are answered with: plain, frozen records.
+
+No SQL and no rule here.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
+RunState = Literal["running", "failed", "pushed", "refused"]
+NightState = RunState | Literal["blocked", "skipped", "missing"]
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """An artifact as MLMD has it; every property as text.
+
+    Attributes:
+      id: MLMD's.
+      uri: where it is.
+      properties: declared and custom ones together.
+      type: such as `Model`.
+      state: `live`, `pending`, `abandoned`, ...; `unknown` if MLMD has none.
+      created_at: UTC.
+    """
+
+    id: int
+    uri: str
+    properties: dict[str, str]
+    type: str = ""
+    state: str = "unknown"
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ExecutionRecord:
+    """One attempt of a node in a run.
+
+    Attributes:
+      id: MLMD's.
+      type: class of the node, such as `tfx.components.transform.component.Transform`.
+      pipeline, run_id, node: of which it is an attempt; empty where MLMD does not say.
+      state: `new`, `running`, `complete`, `cached`, `failed` or `canceled`.
+      attempt: from 1.
+      superseded_by: execution id of the attempt that took its place.
+      error: one line.
+      started_at, ended_at: UTC; `ended_at` is None while it runs, and where a later attempt has overwritten it.
+      properties: all of them, as text.
+    """
+
+    id: int
+    type: str
+    pipeline: str
+    run_id: str
+    node: str
+    state: str
+    attempt: int
+    superseded_by: int | None
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    properties: dict[str, str]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it finished and no later attempt took its place."""
+        return self.state in ("complete", "cached") and self.superseded_by is None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None where `ended_at` is."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
+
+
+@dataclass(frozen=True)
+class RunArtifacts:
+    """The artifacts of the attempts that count of a run, by `(component, key)`; of several under one key the last."""
+
+    inputs: dict[tuple[str, str], ArtifactRecord]
+    outputs: dict[tuple[str, str], ArtifactRecord]
+
+
+@dataclass(frozen=True)
+class ExecutionDetail:
+    """An attempt with what it took and made, by input or output key; a resolver's or cached output is not its own."""
+
+    execution: ExecutionRecord
+    inputs: tuple[tuple[str, ArtifactRecord], ...]
+    outputs: tuple[tuple[str, ArtifactRecord], ...]
+
+
+@dataclass(frozen=True)
+class DropFile:
+    """One file of a drop."""
+
+    name: str
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DropUse:
+    """A version of a drop as it went into examples; `files` is empty when the examples' folder is gone."""
+
+    night: str
+    version: int
+    sha256: str = ""
+    rows_in: int | None = None
+    rows_used: int | None = None
+    rows_quarantined: int | None = None
+    duplicates_folded: int | None = None
+    files: tuple[DropFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the quality bar: `value` against `limit`; `low` to `high` is the value's 95 % interval."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """A night as one run of it left it; `None` where the run did not get that far.
+
+    The row counts are of the night's own drop; `window_nights` counts the drops trained on, `drops` names the version
+    of each by its night. `champion_version` is what the candidate was compared with, empty for none.
+    """
+
+    night: str
+    run_id: str
+    state: RunState
+    drop_version: int | None = None
+    rows_in: int | None = None
+    rows_used: int | None = None
+    rows_quarantined: int | None = None
+    duplicates_folded: int | None = None
+    window_nights: int | None = None
+    drops: dict[str, int] = field(default_factory=dict)
+    champion_version: str = ""
+    checks: tuple[Check, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    champion_metrics: dict[str, float] = field(default_factory=dict)
+    blessed: bool | None = None
+    reason: str = ""
+    pushed_version: str | None = None
+    error: str | None = None
+    failed_node: str | None = None
+    model_id: int | None = None
+
+
+@dataclass(frozen=True)
+class NightSummary:
+    """A night in a calendar: its newest run and its drop, with no more than a cell can show.
+
+    Attributes:
+      night: `YYYY-MM-DD`.
+      run_id: newest run; None for a night that was never run (it is then between nights that were).
+      runs: how many there were.
+      state: of the newest run, `blocked` where the gate stopped it, `skipped` where only later nights' windows used the
+        drop, or `missing`.
+      blessed: verdict of the newest run, None without one.
+      pushed_version: by the newest run.
+      drop_version: newest version used by any run of any night.
+      is_corrected: whether that is not the first.
+      rows_in, rows_quarantined: of the newest run's drop.
+      reason: why it came to no verdict, in one line; empty if it did.
+    """
+
+    night: str
+    run_id: str | None
+    runs: int
+    state: NightState
+    blessed: bool | None = None
+    pushed_version: int | None = None
+    drop_version: int | None = None
+    is_corrected: bool = False
+    rows_in: int | None = None
+    rows_quarantined: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model in a list.
+
+    Attributes:
+      id: MLMD's id of the artifact.
+      night: it was trained for; empty for a pipeline that does not say.
+      run_id: that made it.
+      uri: where it is.
+      versions: under which it was pushed, oldest first; more than one is rare.
+    """
+
+    id: int
+    night: str
+    run_id: str
+    uri: str
+    versions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Serving was returned to an earlier version.
+
+    Attributes:
+      id: MLMD's, of the artifact; a later rollback has a greater one.
+      from_version: what served before.
+      to_version: what serves from then on.
+      by: the person.
+      reason: why.
+      at: UTC.
+      night: the first night whose champion follows it.
+      withdrawn: versions that neither serve nor are champion any more, until a later rollback returns to one.
+    """
+
+    id: int
+    from_version: int
+    to_version: int
+    by: str
+    reason: str
+    at: datetime
+    night: str
+    withdrawn: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reign:
+    """A version that served, from a push or a rollback on; `until` is None for what serves now."""
+
+    version: int
+    model_id: int | None
+    night: str
+    since: datetime
+    until: datetime | None
+    rollback: Rollback | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph.
+
+    Attributes:
+      key: `drop:2022-02-01:1`, `artifact:12` or `execution:7`.
+      kind: `drop`, `artifact` or `execution`.
+      type: artifact type, or the node's name (component id).
+      label: for a person, such as `model of night 2022-02-03`.
+      night: of the run that made it; empty if unknown.
+      run_id: that made it, or of which it is an attempt.
+      state: as on the record.
+      is_domain: whether it is shown when the graph is collapsed.
+    """
+
+    key: str
+    kind: Literal["drop", "artifact", "execution"]
+    type: str
+    label: str
+    night: str = ""
+    run_id: str = ""
+    state: str = ""
+    is_domain: bool = True
+
+    @property
+    def id(self) -> int | None:
+        """MLMD's id; None for a drop."""
+        return None if self.kind == "drop" else int(self.key.partition(":")[2])
+
+
+@dataclass(frozen=True)
+class Edge:
+    """`target` was made from, or by, `source` (keys of nodes); `label` is the input or output key, or the way."""
+
+    source: str
+    target: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Lineage as a graph; drops come first, pushes last. Resolver executions are no part of it."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serves now, and where it comes from.
+
+    Attributes:
+      version: of the push.
+      night: it was trained for.
+      since: UTC; when it was pushed, or returned to.
+      model: its model; None if lineage does not know it.
+      destination: folder it was pushed to.
+      reason: the Pusher's sentence.
+      rollback: what made it serve, if a rollback did.
+      before: what served before; None for the first.
+      drops: trained on, oldest first.
+      path: from its drops to its push, collapsed to domain steps.
+    """
+
+    version: int
+    night: str
+    since: datetime
+    model: ModelSummary | None
+    destination: str
+    reason: str
+    rollback: Rollback | None
+    before: Reign | None
+    drops: tuple[DropUse, ...]
+    path: Graph
+
+
+@dataclass(frozen=True)
+class Taint:
+    """A model that a drop touched, and one path for each way it did.
+
+    Attributes:
+      model: touched.
+      ways: to the nodes passed, from the drop to the model, by their keys.
+      drop_versions: that reached it.
+      is_serving: whether it serves now.
+    """
+
+    model: ModelSummary
+    ways: dict[Way, tuple[Node, ...]]
+    drop_versions: tuple[int, ...]
+    is_serving: bool
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Every model that a drop touched.
+
+    A model was judged against the drop when the champion it was compared with was made from it. That is one hop: what
+    was judged against a model that was only judged against the drop is not counted, or each drop would touch all later
+    models.
+
+    Attributes:
+      night: of the drop.
+      version: asked for; None for all.
+      versions: known to lineage.
+      taints: newest night first.
+      serving: what serves now.
+      is_serving: whether what serves now was trained on, tuned on, or has its vocabulary from the drop.
+      last_good_version: the newest pushed version that no such way leads to; None if there is none.
+    """
+
+    night: str
+    version: int | None
+    versions: tuple[int, ...]
+    taints: tuple[Taint, ...]
+    serving: Reign | None
+    is_serving: bool
+    last_good_version: int | None
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """A run with every attempt of every node, in the order in which they began."""
+
+    report: NightReport
+    executions: tuple[ExecutionRecord, ...]
+
+
+@dataclass(frozen=True)
+class NightDetail:
+    """Everything about a night.
+
+    Attributes:
+      night: `YYYY-MM-DD`.
+      drop: its own drop, as its newest run used it; None if none did.
+      drop_versions: all versions that any run of any night used.
+      runs: in the order in which they began; the last is the one that counts.
+      champion_before: version in production as of the night; None for the first.
+      champion_after: version in production as of the next night.
+      models: made by its runs, newest last.
+    """
+
+    night: str
+    drop: DropUse | None
+    drop_versions: tuple[int, ...]
+    runs: tuple[RunDetail, ...]
+    champion_before: int | None
+    champion_after: int | None
+    models: tuple[ModelSummary, ...]
+
+
+@dataclass(frozen=True)
+class ModelDetail:
+    """Everything about a model.
+
+    Attributes:
+      model: which.
+      report: of the run that made it.
+      properties: of its artifact.
+      origin: `code`, `settings`, `data` and one `library:<name>` each, as the Trainer recorded them.
+      champion_before: version as of its night; None for the first.
+      champion_after: version as of the night after.
+      metrics: of the candidate; `champion_metrics`, `lr_metrics`, `majority_metrics`: of the others on the same rows.
+      fresh: scores on the night's fresh rows, by `champion`, `lr`, `majority`.
+      intervals: 95 % interval of a metric, where known.
+      class_mix: headlines per label of the night's drop.
+      drops: trained on, oldest first.
+      artifacts: of its run by `(node, key)`: card, evaluation, statistics, anomalies, quarantine, model_run, ...
+      is_serving: whether it serves now.
+    """
+
+    model: ModelSummary
+    report: NightReport
+    properties: dict[str, str]
+    origin: dict[str, str]
+    champion_before: int | None
+    champion_after: int | None
+    metrics: dict[str, float]
+    champion_metrics: dict[str, float]
+    lr_metrics: dict[str, float]
+    majority_metrics: dict[str, float]
+    fresh: dict[str, dict[str, float]]
+    intervals: dict[str, tuple[float, float]]
+    class_mix: dict[str, int]
+    drops: tuple[DropUse, ...]
+    artifacts: dict[tuple[str, str], ArtifactRecord]
+    is_serving: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that two models do not share; None where one has nothing."""
+
+    name: str
+    a: str | None
+    b: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models side by side.
+
+    Attributes:
+      a, b: the models.
+      data: drops that differ: the name is the night, the values are versions (with the hash where they are equal).
+      settings: that differ: the hash, and each execution property that the two runs' nodes were given.
+      code: hashes that differ.
+      libraries: versions that differ.
+      metrics: every metric that either has, equal or not, with `a`'s and `b`'s value.
+      class_mix: shares of each label in the night's own drop, by label, for `a` and `b`.
+    """
+
+    a: ModelDetail
+    b: ModelDetail
+    data: tuple[Difference, ...]
+    settings: tuple[Difference, ...]
+    code: tuple[Difference, ...]
+    libraries: tuple[Difference, ...]
+    metrics: dict[str, tuple[float | None, float | None]]
+    class_mix: dict[str, tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric on one night, on the held-out rows and on the night's fresh ones; None where it was not measured."""
+
+    night: str
+    run_id: str
+    candidate: float | None
+    champion: float | None
+    lr: float | None
+    majority: float | None
+    fresh_champion: float | None
+    fresh_lr: float | None
+    fresh_majority: float | None
+    fresh_rows: int | None
+    blessed: bool | None
+
+
+@dataclass(frozen=True)
+class History:
+    """A metric over nights, oldest first; each night as its newest judged run left it."""
+
+    metric: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A night that did not come to a verdict, and why, in one line."""
+
+    night: str
+    kind: Literal["missing", "skipped", "failed", "blocked", "running"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What no run answers for.
+
+    Attributes:
+      artifacts: that nothing made, or whose making failed, and that are not marked as abandoned.
+      executions: that belong to no run, or are called running though their run has a later attempt.
+    """
+
+    artifacts: tuple[ArtifactRecord, ...]
+    executions: tuple[ExecutionRecord, ...]

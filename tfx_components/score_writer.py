@@ -1,0 +1,125 @@
+"""ScoreWriter: what BulkInferrer answered, as one CSV file per night where people and programs look for it.
+
+Nothing is scored here; the model's probabilities are written as they are.
+"""
+
+# No `from __future__ import annotations` here: TFX reads the annotations.
+
+import csv
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import tensorflow as tf
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+from tfx.types.standard_artifacts import Examples, Model
+
+from modules.features import LABELS, TITLE
+from tfx_components.unlabelled_example_gen import FILE, LINE
+
+log = logging.getLogger(__name__)
+
+PROBABILITIES = "probabilities"
+SUMMARY_FILE = "scores.json"
+COLUMNS = (TITLE, "label", "confidence", *(f"probability_{label}" for label in LABELS), "model_version", FILE, LINE)
+_BATCH_ROWS = 4096
+_SPEC = {
+    TITLE: tf.io.FixedLenFeature([], tf.string),
+    FILE: tf.io.FixedLenFeature([], tf.string),
+    LINE: tf.io.FixedLenFeature([], tf.int64),
+    PROBABILITIES: tf.io.FixedLenFeature([len(LABELS)], tf.float32),
+}
+
+
+class Scores(Artifact):
+    """What a model said of the unlabelled headlines of some nights.
+
+    `scores.json` tells where the CSV file of each night is, and how many rows of each label it has. Custom properties:
+    `version` (string) of the model, and `rows:<night>` (int).
+    """
+
+    TYPE_NAME = "Scores"
+
+
+@component  # type: ignore[untyped-decorator]
+def ScoreWriter(
+    examples: InputArtifact[Examples],
+    predictions: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    scores: OutputArtifact[Scores],
+    scores_dir: Parameter[str],
+    version: Parameter[str],
+) -> None:
+    """Writes `<scores_dir>/<night>/<version>.csv` for every night, each whole or not at all.
+
+    Args:
+      examples: UnlabelledExampleGen's, which counts the rows of each night.
+      predictions: BulkInferrer's: the same examples, each with `probabilities`.
+      model: what predicted; only its record matters here.
+      scores: see `Scores`.
+      scores_dir: made if missing.
+      version: of the model, as it was pushed.
+
+    Raises:
+      RuntimeError: a night has not as many predictions as headlines; nothing is written for it.
+    """
+    summary = {}
+    for night in artifact_utils.decode_split_names(examples.split_names):
+        folder = Path(artifact_utils.get_split_uri([predictions], night))
+        target = Path(scores_dir) / night / f"{version}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        incoming = target.with_name(f".incoming-{target.name}")
+        try:
+            with incoming.open("w", encoding="utf-8", newline="") as file:
+                labels = write_scores(folder, version, file)
+                file.flush()
+                # Synced before the rename, or a power cut could leave the new name with an empty file.
+                os.fsync(file.fileno())
+            wanted = examples.get_int_custom_property(f"rows:{night}")
+            if labels.total() != wanted:
+                raise RuntimeError(
+                    f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
+                    f"predictions in {folder}; nothing was written for it. Clear BulkInferrer to predict again"
+                )
+            incoming.rename(target)
+        finally:
+            incoming.unlink(missing_ok=True)
+        scores.set_int_custom_property(f"rows:{night}", labels.total())
+        summary[night] = {"file": str(target), "rows": labels.total(), "labels": dict(labels)}
+        log.info("Night %s: %d headlines scored by version %s, in %s", night, labels.total(), version, target)
+    scores.set_string_custom_property("version", version)
+    (Path(scores.uri) / SUMMARY_FILE).write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_scores(predictions: Path, version: str, file: TextIO) -> Counter[str]:
+    """Writes the predictions of a folder as CSV, a batch at a time, and returns how many got which label.
+
+    A title that a spreadsheet would take for a formula is written as it was delivered: who opens the file in one
+    imports the column as text.
+    """
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    labels: Counter[str] = Counter()
+    for batch in _read(predictions):
+        probabilities = batch[PROBABILITIES]
+        best = probabilities.argmax(axis=1)
+        rows = zip(batch[TITLE], probabilities, best, batch[FILE], batch[LINE], strict=True)
+        for title, row, chosen, name, line in rows:
+            label = LABELS[chosen]
+            labels[label] += 1
+            numbers = [f"{value:.6f}" for value in (row[chosen], *row)]
+            writer.writerow((title.decode(), label, *numbers, version, name.decode(), line))
+    return labels
+
+
+def _read(folder: Path) -> Iterator[dict[str, Any]]:
+    files = sorted(str(path) for path in folder.glob("*.gz"))
+    records = tf.data.TFRecordDataset(files, "GZIP").batch(_BATCH_ROWS)
+    yield from records.map(lambda batch: tf.io.parse_example(batch, _SPEC)).prefetch(1).as_numpy_iterator()

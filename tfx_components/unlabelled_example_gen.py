@@ -1,0 +1,116 @@
+"""UnlabelledExampleGen: the headlines of `unlabelled*.csv` files as tf.Examples, a split per night.
+
+Nothing is scored and nothing is held in memory; which nights are read is decided by whoever starts the run.
+"""
+
+# No `from __future__ import annotations` here: TFX reads the annotations.
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import tensorflow as tf
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import Examples
+
+from modules.features import TITLE
+from tfx_components.headline_example_gen.component import Quarantine
+from tfx_components.headline_example_gen.drop import DropError, list_unlabelled, parse_night
+from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE, SetAside, judge_title, write_csv
+from tfx_components.headline_example_gen.rows import stream_titles
+from tfx_components.headline_example_gen.rules import Rules
+
+log = logging.getLogger(__name__)
+
+# Where a headline was delivered, so that a score can be traced to its row.
+FILE = "file"
+LINE = "line"
+_RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"
+_VERSION = 1
+
+
+@component  # type: ignore[untyped-decorator]
+def UnlabelledExampleGen(
+    examples: OutputArtifact[Examples],
+    quarantine: OutputArtifact[Quarantine],
+    drops_dir: Parameter[str],
+    nights: Parameter[str],
+    rules: Parameter[str],
+) -> None:
+    """Reads the unlabelled files of some nights.
+
+    Duplicates are kept: every row that was delivered and has a title is scored. A row without one is in the quarantine.
+
+    Args:
+      examples: has a split per night, each of one gzipped TFRecord file in the order of delivery (title, file, line);
+        the custom properties `rows:<night>` and `quarantined:<night>` (int) count its rows.
+      quarantine: `quarantine.csv`, as HeadlineExampleGen writes it.
+      drops_dir: holds a folder per night.
+      nights: `YYYY-MM-DD`, separated by commas.
+      rules: JSON of the fields of `Rules`.
+
+    Raises:
+      DropError: a night has no unlabelled file, or one cannot be read as a whole.
+    """
+    found = list_unlabelled(Path(drops_dir))
+    chosen = [parse_night(night) for night in nights.split(",")]
+    examples.split_names = artifact_utils.encode_split_names([night.isoformat() for night in chosen])
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    examples_utils.set_file_format(examples, "tfrecords_gzip")
+    reasons: Counter[str] = Counter()
+
+    def read_all() -> Iterator[SetAside]:
+        for night in chosen:
+            if night not in found:
+                raise DropError(f"night {night} has no unlabelled*.csv in {drops_dir}; deliver one to have it scored")
+            folder = Path(artifact_utils.get_split_uri([examples], night.isoformat()))
+            folder.mkdir(parents=True)
+            counts = {"rows": 0, "quarantined": 0}
+            for entry in _write_night(night, found[night], Rules.from_json(rules), folder / _RECORDS_FILE, counts):
+                reasons[entry.reason.value] += 1
+                yield entry
+            for name, count in counts.items():
+                examples.set_int_custom_property(f"{name}:{night}", count)
+            log.info("Night %s: %d headlines to score, %d rows quarantined.", night, *counts.values())
+
+    quarantine_file = Path(quarantine.uri) / QUARANTINE_FILE
+    quarantine_file.parent.mkdir(parents=True, exist_ok=True)
+    with quarantine_file.open("w", encoding="utf-8-sig", newline="") as file:
+        write_csv(read_all(), file)
+    quarantine.set_int_custom_property("rows", reasons.total())
+    for reason, count in reasons.items():
+        quarantine.set_int_custom_property(f"reason:{reason}", count)
+    if reasons:
+        log.warning("%d rows are not scored: %s; see %s", reasons.total(), json.dumps(reasons), quarantine_file)
+
+
+def _write_night(
+    night: date, files: tuple[Path, ...], rules: Rules, target: Path, counts: dict[str, int]
+) -> Iterator[SetAside]:
+    """Writes the titles of a night to `target`, counts them in `counts`, and yields the rows that have none."""
+    with tf.io.TFRecordWriter(str(target), "GZIP") as writer:
+        for path in files:
+            for row in stream_titles(path):
+                title = judge_title(night, _VERSION, row, rules)
+                if isinstance(title, SetAside):
+                    counts["quarantined"] += 1
+                    yield title
+                else:
+                    counts["rows"] += 1
+                    writer.write(_to_example(title, path.name, row.line))
+
+
+def _to_example(title: str, file: str, line: int) -> bytes:
+    features = {
+        TITLE: tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()])),
+        FILE: tf.train.Feature(bytes_list=tf.train.BytesList(value=[file.encode()])),
+        LINE: tf.train.Feature(int64_list=tf.train.Int64List(value=[line])),
+    }
+    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True))
