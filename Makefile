@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock bench bench-ingest bench-lineage bench-scoring bench-serving bench-bar
+.PHONY: help setup demo up down status test test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -50,6 +50,10 @@ bench: ## Measure one night against one process and against stock settings
 bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.ingest
+
+quality: ## Measure the model on DROPS=<folder>: each night from the nights before it, beside LR and the article's model
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.quality --drops $(or $(DROPS),drops)
 
 bench-lineage: ## Measure every question about lineage after 3 and 30 years of nights, beside MLMD's own API
 	@scripts/setup.sh dev

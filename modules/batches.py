@@ -1,91 +1,115 @@
-"""Transformed examples on disk, as batches to train and to measure on.
+"""Transformed examples on disk, as batches to train the Transformer on and as arrays to fit and to measure on.
 
 Nothing here may change what an example says; that is for preprocessing.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 
 from modules.features import (
     LABEL,
     LABELS,
     NGRAMS,
+    TITLE,
     TITLE_BUCKET,
     TOKEN_COUNT,
     TOKENS,
     WEIGHT,
+    WORDS,
     transformed_name,
 )
 
+# What the Transformer reads of a title.
+SEQUENCES = (TOKENS, TOKEN_COUNT, WORDS)
+
 
 class Rows(NamedTuple):
-    """Some transformed examples, as a dataset of serialized records.
+    """Some labelled, transformed examples; a headline takes about 3 kB.
 
     Attributes:
-      records: string scalars, cached in memory.
-      size: how many.
-      mean_weight: mean of their weights.
-      class_shares: float [len(LABELS)], weighted shares of the classes.
+      titles: bytes [n], as they came.
+      sequences: int64 [n, MAX_TOKENS], [n, 1] and [n, MAX_TOKENS] by name.
+      ngrams: float32 [n, NGRAM_BUCKETS].
+      label_ids: int64 [n], indices into LABELS.
+      weights: float32 [n], of mean 1.
+      buckets: int64 [n], the titles' buckets.
     """
 
-    records: tf.data.Dataset
-    size: int
-    mean_weight: float
-    class_shares: np.ndarray
+    titles: np.ndarray
+    sequences: dict[str, np.ndarray]
+    ngrams: scipy.sparse.csr_matrix
+    label_ids: np.ndarray
+    weights: np.ndarray
+    buckets: np.ndarray
+
+    def choose(self, wanted: np.ndarray) -> "Rows":
+        """Those where `wanted`, bool [n], is true; their weights have mean 1 again."""
+        weights = self.weights[wanted]
+        return Rows(
+            self.titles[wanted],
+            {name: value[wanted] for name, value in self.sequences.items()},
+            self.ngrams[wanted],
+            self.label_ids[wanted],
+            weights / max(weights.mean(), 1e-9) if len(weights) else weights,
+            self.buckets[wanted],
+        )
+
+    @property
+    def class_shares(self) -> np.ndarray:
+        """Weighted shares of the classes, float [len(LABELS)], none of them zero."""
+        counts = np.bincount(self.label_ids, weights=self.weights, minlength=len(LABELS))
+        # One imaginary example per class keeps every share above zero.
+        return (counts + 1) / (counts.sum() + len(LABELS))
 
 
-def read_rows(patterns: list[str], keep_bucket: Callable[[tf.Tensor], tf.Tensor]) -> Rows:
-    """Reads the labelled examples whose title bucket is to be kept.
+def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
+    """Reads the labelled examples.
 
     Args:
       patterns: globs of gzipped TFRecords of transformed examples.
-      keep_bucket: title bucket (int64 scalar) -> bool scalar.
+      feature_spec: of the transformed examples.
+
+    Raises:
+      ValueError: there are none.
     """
-    label, weight, bucket = map(transformed_name, (LABEL, WEIGHT, TITLE_BUCKET))
-    spec = {
-        label: tf.io.FixedLenFeature([], tf.int64),
-        weight: tf.io.FixedLenFeature([], tf.float32),
-        bucket: tf.io.FixedLenFeature([], tf.int64),
-    }
-
-    def is_wanted(record: tf.Tensor) -> tf.Tensor:
-        row = tf.io.parse_single_example(record, spec)
-        return keep_bucket(row[bucket]) & (row[label] >= 0)
-
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").filter(is_wanted).cache()
-    class_weights = np.zeros(len(LABELS))
-    size = 0
-    for row in records.batch(1024).map(lambda batch: tf.io.parse_example(batch, spec)).as_numpy_iterator():
-        size += len(row[label])
-        class_weights += np.bincount(row[label], weights=row[weight], minlength=len(LABELS))
-    total = class_weights.sum()
-    # One imaginary example of weight 1 per class keeps every share above zero.
-    return Rows(records, size, total / max(size, 1), (class_weights + 1) / (total + len(LABELS)))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(1024)
+    parsed = records.map(lambda batch: tf.io.parse_example(batch, feature_spec)).prefetch(tf.data.AUTOTUNE)
+    parts = [{name.removesuffix(transformed_name("")): value for name, value in batch.items()} for batch in parsed]
+    if not sum(np.count_nonzero(part[LABEL].numpy() >= 0) for part in parts):
+        raise ValueError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([part[name].numpy() for part in parts])
+
+    ngrams = scipy.sparse.vstack(
+        [
+            scipy.sparse.csr_matrix((cells.values.numpy(), cells.indices.numpy().T), shape=cells.dense_shape.numpy())
+            for cells in (part[NGRAMS] for part in parts)
+        ],
+        format="csr",
+    )
+    label_ids = join(LABEL)[:, 0]
+    sequences = {name: join(name) for name in SEQUENCES}
+    titles, weights, buckets = (join(name)[:, 0] for name in (TITLE, WEIGHT, TITLE_BUCKET))
+    every = Rows(titles, sequences, ngrams, label_ids, weights, buckets)
+    return every.choose(label_ids >= 0)
 
 
-def make_batches(
-    rows: Rows, feature_spec: dict[str, Any], batch_size: int, shuffle_seed: int | None = None
-) -> tf.data.Dataset:
-    """Batches of ({tokens, token_count, ngrams}, one-hot labels [n, len(LABELS)] for each head, weights [n] of mean 1).
+def make_batches(rows: Rows, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Batches of ({tokens, token_count, words}, one-hot labels [n, len(LABELS)], weights [n]).
 
     Args:
       rows: what to batch.
-      feature_spec: of the transformed examples.
       batch_size: rows per batch; the last may be smaller.
       shuffle_seed: shuffle anew in each pass, the same way for the same seed; None keeps the order.
     """
-
-    def parse(batch: tf.Tensor) -> tuple[dict[str, Any], dict[str, tf.Tensor], tf.Tensor]:
-        row = tf.io.parse_example(batch, feature_spec)
-        inputs = {key: row[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, NGRAMS)}
-        one_hot = tf.one_hot(row[transformed_name(LABEL)][:, 0], len(LABELS))
-        return inputs, {"transformer": one_hot, "wide": one_hot}, row[transformed_name(WEIGHT)][:, 0] / rows.mean_weight
-
-    records = rows.records
+    one_hot = np.eye(len(LABELS), dtype=np.float32)[rows.label_ids]
+    # In memory from here on.
+    dataset = tf.data.Dataset.from_tensor_slices((rows.sequences, one_hot, rows.weights)).cache()
     if shuffle_seed is not None:
-        records = records.shuffle(rows.size, seed=shuffle_seed)
-    return records.batch(batch_size).map(parse, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.shuffle(len(rows.label_ids), seed=shuffle_seed)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)

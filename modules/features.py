@@ -11,6 +11,7 @@ WEIGHT = "weight"
 # Derived from the title by Transform.
 TOKENS = "tokens"
 TOKEN_COUNT = "token_count"
+WORDS = "words"
 NGRAMS = "ngrams"
 TITLE_BUCKET = "title_bucket"
 
@@ -22,6 +23,10 @@ UNKNOWN_LABEL_ID = -1
 
 # `TITLE_BUCKET` lies in [0, TITLE_BUCKETS): a percentile of the titles by stable hash.
 TITLE_BUCKETS = 100
+
+
+# Beside an exported model: some training titles with the probabilities that the model gave them before its export.
+REFERENCE_FILE = "reference_answers.json"
 
 
 def transformed_name(key: str) -> str:

@@ -19,7 +19,8 @@ class Hyperparameters:
       blocks: number of Transformer blocks.
       embedding_dropout: share of the embedded title dropped in training.
       dropout: share of units dropped in each block and before the softmax.
-      wide_scale: factor on the wide path's logits: how much faster it learns than the Transformer.
+      inverse_l2: how freely the wide path fits: its sum of losses per unit of squared L2 norm of its weights.
+      vector_scale: length of a title's mean word vector beside that of its n-grams, which is 1.
       transformer_share: what the Transformer's probabilities count beside those of the wide path, from 0 to 1.
       epochs: passes over the training rows.
       min_steps: where so few rows are given that `epochs` makes fewer steps, there are more epochs.
@@ -30,11 +31,12 @@ class Hyperparameters:
       clip_norm: largest global norm of a gradient.
       label_smoothing: share of each label's mass spread over all classes.
       ema_momentum: momentum of the average of weights that is exported; 0 exports the last weights.
-      validation_percent: percent of the training titles, by stable hash, withheld to measure and to calibrate.
-      refit: once measured and calibrated on the withheld titles, train anew on all of them and export that.
-      calibrate: fit a temperature on the withheld titles and divide the logits by it.
-      max_logit_adjustment: largest strength with which log class frequencies are taken off the logits, in favour of
-        rare classes; the strength is tuned for macro-F1 on the withheld titles. 0 adjusts nothing.
+      validation_percent: percent of the training titles, by stable hash, withheld from the Transformer: each epoch is
+        measured on them, and a temperature can be fitted to them.
+      calibrate: divide the logits by that temperature. Off: past titles are harder than tonight's, so it makes the
+        model too unsure (docs/experiments.md).
+      logit_adjustment: how much of the classes' log shares in training is taken off the logits before the label is
+        chosen, in favour of rare classes; 0 chooses the likeliest class, 1 as if all were equally frequent.
     """
 
     embedding_size: int = 32
@@ -43,7 +45,8 @@ class Hyperparameters:
     blocks: int = 1
     embedding_dropout: float = 0.5
     dropout: float = 0.3
-    wide_scale: float = 30.0
+    inverse_l2: float = 4.0
+    vector_scale: float = 0.7
     transformer_share: float = 0.35
     epochs: int = 10
     min_steps: int = 300
@@ -55,20 +58,16 @@ class Hyperparameters:
     label_smoothing: float = 0.05
     ema_momentum: float = 0.98
     validation_percent: int = 10
-    refit: bool = True
-    calibrate: bool = True
-    max_logit_adjustment: float = 0.0
+    calibrate: bool = False
+    logit_adjustment: float = 0.2
 
     def __post_init__(self) -> None:
         if self.embedding_size % self.attention_heads:
             raise ValueError(
                 f"embedding_size={self.embedding_size} is not a multiple of attention_heads={self.attention_heads}"
             )
-        if (self.calibrate or self.max_logit_adjustment) and not self.validation_percent:
-            raise ValueError(
-                "validation_percent=0 leaves nothing to calibrate on; "
-                "raise it, or set calibrate=false and max_logit_adjustment=0"
-            )
+        if self.calibrate and not self.validation_percent:
+            raise ValueError("validation_percent=0 leaves nothing to calibrate on; raise it, or set calibrate=false")
 
     @classmethod
     def from_overrides(cls, overrides: Mapping[str, Any] | None) -> Self:

@@ -1,102 +1,34 @@
-"""The network, its training, and the Trainer's entry point `run_fn`.
+"""Training, and the Trainer's entry point `run_fn`.
 
-No text is touched here, no file is read and no request is answered: see preprocessing, batches and signatures.
+No text is touched here, no layer is defined and no request is answered: see preprocessing, network and signatures.
 """
 
 import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from modules.batches import Rows, make_batches, read_rows
-from modules.calibration import Calibration, fit_offsets, fit_temperature
-from modules.features import LABELS, NGRAMS, TOKEN_COUNT, TOKENS
+from modules.calibration import Calibration, fit_temperature
+from modules.features import LABELS, NGRAMS, REFERENCE_FILE, WORDS
 from modules.hyperparameters import Hyperparameters
-from modules.preprocessing import MAX_TOKENS, NGRAM_BUCKETS, VOCABULARY_NAME
+from modules.network import PretrainedVectors, WidePath, blend, build_transformer
+from modules.preprocessing import VOCABULARY_NAME
 from modules.signatures import export
+from modules.wide import fit_wide
+from modules.word_vectors import read_vectors
 
 log = logging.getLogger(__name__)
 
-
-class PositionedEmbedding(keras.layers.Layer):
-    """The sum of a token's embedding and of its position's, both learnt."""
-
-    def __init__(self, token_ids: int, length: int, size: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.tokens = keras.layers.Embedding(token_ids, size)
-        self.positions = keras.layers.Embedding(length, size)
-        self.length = length
-
-    def call(self, token_ids: Any) -> Any:
-        """Embeds int [n, length] as float [n, length, size]."""
-        return self.tokens(token_ids) + self.positions(keras.ops.arange(self.length))
-
-
-def build_network(token_ids: int, hyperparameters: Hyperparameters, class_shares: np.ndarray) -> keras.Model:
-    """The Transformer and, beside it, the wide path: two heads over the same title, each with logits of its own.
-
-    Trained as one sum, the Transformer, which can learn a small training set by heart, would leave the wide path
-    nothing to learn; so each head has its own loss, and `blend` joins their probabilities.
-
-    Args:
-      token_ids: number of token ids, padding and unknown included.
-      hyperparameters: sizes.
-      class_shares: float [len(LABELS)], positive: what the untrained network answers to everything.
-
-    Returns:
-      A model of {tokens int [n, MAX_TOKENS], token_count int [n, 1], ngrams sparse [n, NGRAM_BUCKETS]} to
-      {transformer, wide} logits float [n, len(LABELS)].
-    """
-    size = hyperparameters.embedding_size
-    tokens = keras.Input((MAX_TOKENS,), dtype="int64", name=TOKENS)
-    token_count = keras.Input((1,), dtype="int64", name=TOKEN_COUNT)
-    ngrams = keras.Input((NGRAM_BUCKETS,), dtype="float32", sparse=True, name=NGRAMS)
-    log_shares = np.log(class_shares)
-
-    is_token = keras.ops.less(keras.ops.arange(MAX_TOKENS, dtype="int64"), token_count)
-    x = PositionedEmbedding(token_ids, MAX_TOKENS, size)(tokens)
-    x = keras.layers.Dropout(hyperparameters.embedding_dropout)(x)
-    for _ in range(hyperparameters.blocks):
-        attended = keras.layers.LayerNormalization()(x)
-        attended = keras.layers.MultiHeadAttention(
-            hyperparameters.attention_heads, size // hyperparameters.attention_heads
-        )(attended, attended, attention_mask=is_token[:, None, :])
-        x = x + keras.layers.Dropout(hyperparameters.dropout)(attended)
-        fed = keras.layers.LayerNormalization()(x)
-        fed = keras.layers.Dense(hyperparameters.feed_forward_size, activation="gelu")(fed)
-        fed = keras.layers.Dense(size)(fed)
-        x = x + keras.layers.Dropout(hyperparameters.dropout)(fed)
-    x = keras.layers.LayerNormalization()(x)
-    # Mean over the words alone; an empty title pools to zeros.
-    mask = keras.ops.cast(is_token, x.dtype)[:, :, None]
-    pooled = keras.ops.sum(x * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
-    pooled = keras.layers.Dropout(hyperparameters.dropout)(pooled)
-    transformer = keras.layers.Dense(len(LABELS), bias_initializer=keras.initializers.Constant(log_shares))(pooled)
-
-    # Starts at zero, so that an n-gram never seen in training says nothing.
-    scale = hyperparameters.wide_scale
-    wide = keras.layers.Dense(
-        len(LABELS), kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(log_shares / scale)
-    )(ngrams)
-    return keras.Model(
-        {TOKENS: tokens, TOKEN_COUNT: token_count, NGRAMS: ngrams},
-        {"transformer": transformer, "wide": scale * wide},
-        name="headlines",
-    )
-
-
-def blend(heads: dict[str, Any], transformer_share: float) -> Any:
-    """Log-probabilities [n, len(LABELS)] of the two heads' weighted mean probability."""
-    transformer, wide = (keras.ops.softmax(heads[name]) for name in ("transformer", "wide"))
-    mean = transformer_share * transformer + (1.0 - transformer_share) * wide
-    return keras.ops.log(keras.ops.maximum(mean, keras.config.epsilon()))
+_ROWS_AT_ONCE = 512
+_REFERENCE_TITLES = 64
 
 
 class _EpochLog(keras.callbacks.Callback):
@@ -114,22 +46,24 @@ class _EpochLog(keras.callbacks.Callback):
 
 def train(
     network: keras.Model,
-    training: tf.data.Dataset,
-    steps_per_epoch: int,
-    validation: tf.data.Dataset | None,
+    training: Rows,
+    validation: Rows | None,
     hyperparameters: Hyperparameters,
+    seed: int,
     tensorboard_dir: str | None = None,
 ) -> None:
     """Trains `network` in place.
 
     Args:
-      network: as `build_network` makes it.
-      training: batches, as `make_batches` makes them.
-      steps_per_epoch: how many there are in one pass.
-      validation: batches to measure after each epoch; never trained on.
+      network: as `build_transformer` makes it.
+      training: what to train on.
+      validation: what to measure on after each epoch; never trained on.
       hyperparameters: of the training.
+      seed: of the order of the rows.
       tensorboard_dir: where TensorBoard finds the curves; None writes none.
     """
+    batches = make_batches(training, hyperparameters.batch_size, shuffle_seed=seed)
+    steps_per_epoch = -(-len(training.label_ids) // hyperparameters.batch_size)
     epochs = max(hyperparameters.epochs, -(-hyperparameters.min_steps // steps_per_epoch))
     steps = steps_per_epoch * epochs
     warmup_steps = round(steps * hyperparameters.warmup_share)
@@ -142,15 +76,11 @@ def train(
         use_ema=hyperparameters.ema_momentum > 0,
         ema_momentum=hyperparameters.ema_momentum,
     )
-    cross_entropy = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=hyperparameters.label_smoothing
-    )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     network.compile(
         optimizer,
-        loss={"transformer": cross_entropy, "wide": cross_entropy},
-        weighted_metrics={"transformer": ["accuracy"], "wide": ["accuracy"]},
-        # XLA makes the wide path's sparse product twelve times slower.
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=hyperparameters.label_smoothing),
+        weighted_metrics=["accuracy"],
         jit_compile=False,
     )
     callbacks: list[keras.callbacks.Callback] = [_EpochLog()]
@@ -159,30 +89,42 @@ def train(
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
     if tensorboard_dir:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard_dir, write_graph=False))
-    network.fit(training, epochs=epochs, validation_data=validation, callbacks=callbacks, verbose=0)
+    measured = make_batches(validation, _ROWS_AT_ONCE) if validation else None
+    network.fit(batches, epochs=epochs, validation_data=measured, callbacks=callbacks, verbose=0)
 
 
-def calibrate(
-    network: keras.Model, validation: tf.data.Dataset, class_shares: np.ndarray, hyperparameters: Hyperparameters
-) -> Calibration:
-    """Fits what `hyperparameters` ask for to rows which `network` was not trained on."""
-    batches = [
-        (blend(network(inputs, training=False), hyperparameters.transformer_share).numpy(), labels["wide"].numpy())
-        for inputs, labels, _ in validation
-    ]
-    logits = np.concatenate([logits for logits, _ in batches])
-    label_ids = np.concatenate([labels for _, labels in batches]).argmax(axis=1)
-    temperature = fit_temperature(logits, label_ids) if hyperparameters.calibrate else 1.0
-    offsets = (0.0,) * len(LABELS)
-    if hyperparameters.max_logit_adjustment:
-        offsets = fit_offsets(logits, label_ids, class_shares, temperature, hyperparameters.max_logit_adjustment)
-    return Calibration(temperature, offsets)
+def fit_wide_path(rows: Rows, vectors: PretrainedVectors, hyperparameters: Hyperparameters) -> WidePath:
+    """Fits the wide path to `rows`."""
+    words, scale = rows.sequences[WORDS], hyperparameters.vector_scale
+    means = [vectors.mean(words[i : i + _ROWS_AT_ONCE]).numpy() for i in range(0, len(words), _ROWS_AT_ONCE)]
+    features = scipy.sparse.hstack([rows.ngrams, scale * np.concatenate(means)], format="csr")
+    kernel, bias = fit_wide(features, rows.label_ids, rows.weights, len(LABELS), hyperparameters.inverse_l2)
+    log.info("Fitted the wide path to %d headlines", len(words))
+    return WidePath(kernel, bias, vectors, scale)
+
+
+def read_titles(
+    network: keras.Model, wide: WidePath, inputs: dict[str, Any], hyperparameters: Hyperparameters
+) -> tf.Tensor:
+    """Logits float [n, len(LABELS)] of both paths together; inputs as `as_inputs` makes them."""
+    sequences = {name: value for name, value in inputs.items() if name != NGRAMS}
+    of_wide = wide(inputs[NGRAMS], inputs[WORDS])
+    return blend(network(sequences, training=False), of_wide, hyperparameters.transformer_share)
+
+
+def as_inputs(rows: Rows) -> dict[str, Any]:
+    """All rows as one batch: {tokens, token_count, words, ngrams}."""
+    cells = rows.ngrams.tocoo()
+    ngrams = tf.SparseTensor(np.stack([cells.row, cells.col], axis=1).astype(np.int64), cells.data, rows.ngrams.shape)
+    return {**{name: tf.constant(value) for name, value in rows.sequences.items()}, NGRAMS: ngrams}
 
 
 def run_fn(fn_args: Any) -> None:
     """TFX Trainer's entry point: trains on the `train` split and exports to `fn_args.serving_model_dir`.
 
-    The `eval` split is not read: what validates and calibrates comes out of the `train` split.
+    The `eval` split is not read: what validates and calibrates comes out of the `train` split. The Transformer is
+    trained once, without the withheld titles; the wide path, which costs a second, is fitted without them to calibrate
+    and with them to be exported.
 
     Args:
       fn_args: tfx FnArgs; custom_config holds `hyperparameters` (given by name) and `seed`, `hyperparameters` are the
@@ -200,47 +142,52 @@ def run_fn(fn_args: Any) -> None:
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/hyperparameters.json", "w") as file:
         json.dump({"values": dataclasses.asdict(hyperparameters), "left_out": misfit}, file, indent=1)
     seed = int(config.get("seed", 0))
+    log.info("Seed %d, %s", seed, hyperparameters)
     tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
 
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-    feature_spec = transform_output.transformed_feature_spec()
     # Padding and unknown words have an id each beside the vocabulary.
     token_ids = transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2
+    rows = read_rows(fn_args.train_files, transform_output.transformed_feature_spec())
+    is_withheld = rows.buckets < hyperparameters.validation_percent
+    if is_withheld.all() or (hyperparameters.validation_percent and not is_withheld.any()):
+        raise ValueError(
+            f"of {len(rows.label_ids)} labelled headlines {is_withheld.sum()} are withheld to validate on; "
+            "give a few hundred at least"
+        )
+    training, validation = rows.choose(~is_withheld), rows.choose(is_withheld) if is_withheld.any() else None
+    log.info("Training on %d headlines, %d withheld", len(training.label_ids), is_withheld.sum())
 
-    def read(keep_bucket: Callable[[tf.Tensor], tf.Tensor]) -> Rows:
-        rows = read_rows(fn_args.train_files, keep_bucket)
-        if not rows.size:
-            raise ValueError(
-                f"no labelled headlines to train or to validate on in {fn_args.train_files}; "
-                "give a few hundred at least"
-            )
-        return rows
+    vectors = PretrainedVectors(read_vectors())
+    network = build_transformer(token_ids, vectors, hyperparameters, training.class_shares)
+    train(network, training, validation, hyperparameters, seed, fn_args.model_run_dir)
 
-    def fit(training: Rows, validation: tf.data.Dataset | None, name: str) -> keras.Model:
-        # Seeded for each network, so that the exported one does not depend on whether another was trained before.
-        keras.utils.set_random_seed(seed)
-        log.info("Training on %d headlines (%s)", training.size, name)
-        network = build_network(token_ids, hyperparameters, training.class_shares)
-        batches = make_batches(training, feature_spec, hyperparameters.batch_size, shuffle_seed=seed)
-        steps_per_epoch = -(-training.size // hyperparameters.batch_size)
-        train(network, batches, steps_per_epoch, validation, hyperparameters, f"{fn_args.model_run_dir}/{name}")
-        return network
+    def answer(wide: WidePath, inputs: dict[str, Any]) -> tf.Tensor:
+        return read_titles(network, wide, inputs, hyperparameters)
 
-    log.info("Seed %d, %s", seed, hyperparameters)
-    calibration = Calibration(1.0, (0.0,) * len(LABELS))
-    withheld_percent = hyperparameters.validation_percent
-    if withheld_percent:
-        training = read(lambda bucket: bucket >= withheld_percent)
-        validation = make_batches(read(lambda bucket: bucket < withheld_percent), feature_spec, 256)
-        network = fit(training, validation, "validated")
-        calibration = calibrate(network, validation, training.class_shares, hyperparameters)
-        log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
-    if hyperparameters.refit or not withheld_percent:
-        network = fit(read(lambda bucket: bucket >= 0), None, "exported")
+    offsets = tuple(float(offset) for offset in hyperparameters.logit_adjustment * np.log(rows.class_shares))
+    calibration = Calibration(1.0, offsets)
+    if hyperparameters.calibrate and validation:
+        logits = answer(fit_wide_path(training, vectors, hyperparameters), as_inputs(validation)).numpy()
+        calibration = Calibration(fit_temperature(logits, validation.label_ids), offsets)
+    log.info("Temperature %.3f, class offsets %s", calibration.temperature, calibration.offsets)
 
-    def answer(inputs: dict[str, Any]) -> tf.Tensor:
-        return blend(network(inputs, training=False), hyperparameters.transformer_share)
-
-    variables = [variable.value for variable in network.variables]
-    export(answer, variables, transform_output, calibration, fn_args.serving_model_dir)
+    wide = fit_wide_path(rows, vectors, hyperparameters)
+    variables = [variable.value for variable in network.variables] + list(wide.variables)
+    export(lambda inputs: answer(wide, inputs), variables, transform_output, calibration, fn_args.serving_model_dir)
+    some = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
+    probabilities = calibration.answer(answer(wide, as_inputs(some))).numpy()
+    _write_reference(some.titles, probabilities, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
+
+
+def _write_reference(titles: np.ndarray, probabilities: np.ndarray, model_dir: str) -> None:
+    """Writes what the model says in training beside `model_dir`, for whoever serves it to compare."""
+    answers = [
+        {"title": title.decode("utf-8", "replace"), "probabilities": [float(value) for value in row]}
+        for title, row in zip(titles, probabilities, strict=True)
+    ]
+    # Not a pathlib.Path: the directory may be an address that only gfile understands.
+    with tf.io.gfile.GFile(f"{model_dir.rstrip('/').rpartition('/')[0]}/{REFERENCE_FILE}", "w") as file:
+        file.write(json.dumps(answers, ensure_ascii=False, indent=0))

@@ -22,8 +22,10 @@ from modules.features import (
     TOKENS,
     UNKNOWN_LABEL_ID,
     WEIGHT,
+    WORDS,
     transformed_name,
 )
+from modules.word_vectors import read_words
 
 # A headline has 11 words at the median and 18 at the 99th percentile.
 MAX_TOKENS = 32
@@ -174,6 +176,27 @@ def _weigh_ngrams(counts: tf.SparseTensor) -> tf.SparseTensor:
     return tf.SparseTensor(counts.indices, values / tf.gather(norms, rows), counts.dense_shape)
 
 
+def look_up_words(words: tf.RaggedTensor, settings: TextSettings) -> tf.RaggedTensor:
+    """The row of each word in the table of word vectors, from 1; 0 for a word that it does not hold.
+
+    Args:
+      words: string [n, ragged], normalised by `settings`.
+      settings: of `words`; the table's own words are spelt as the default settings spell them.
+    """
+
+    def make_table() -> tf.lookup.StaticHashTable:
+        known = read_words()
+        rows = tf.range(1, len(known) + 1, dtype=tf.int64)
+        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(known), rows), 0)
+
+    # Transform copies this graph; only a table made in this way is copied with it.
+    table = tft.make_and_track_object(make_table, name="word_vector_rows")
+    spelt = words.flat_values
+    if settings != TextSettings():
+        spelt = normalize_text(spelt, TextSettings())
+    return words.with_flat_values(table.lookup(spelt))
+
+
 def _first_value(feature: tf.Tensor | tf.SparseTensor, default: Any) -> tf.Tensor:
     """The first value of each example, or `default` where it has none: shape [n], from [n, 0 or more]."""
     if isinstance(feature, tf.SparseTensor):
@@ -194,15 +217,19 @@ def preprocessing_fn(
 
     Returns:
       The transformed features, their names ending in `_xf`:
+      title string [n, 1], as it came, which no path reads;
       tokens int64 [n, MAX_TOKENS], 0 after the last word, the largest id for unknown words;
-      token_count int64 [n, 1]; ngrams float32 sparse [n, NGRAM_BUCKETS];
+      token_count int64 [n, 1]; words int64 [n, MAX_TOKENS], rows of the table of word vectors, 0 for none;
+      ngrams float32 sparse [n, NGRAM_BUCKETS];
       title_bucket int64 [n, 1], a stable hash of the normalised title in [0, TITLE_BUCKETS);
       sentiment int64 [n, 1], an index into LABELS or UNKNOWN_LABEL_ID; weight float32 [n, 1], 1 if missing.
 
     Raises:
       ValueError: a text setting is unknown.
     """
-    text = normalize_text(_first_value(inputs[TITLE], ""), TextSettings.from_config(custom_config))
+    settings = TextSettings.from_config(custom_config)
+    title = _first_value(inputs[TITLE], "")
+    text = normalize_text(title, settings)
     words = tf.strings.split(text)[:, :MAX_TOKENS]
     word_ids = tft.compute_and_apply_vocabulary(
         words,
@@ -217,8 +244,10 @@ def preprocessing_fn(
     is_label = _first_value(inputs[LABEL], "")[:, tf.newaxis] == tf.constant(LABELS)[tf.newaxis, :]
     label_id = tf.where(tf.reduce_any(is_label, axis=1), tf.argmax(is_label, axis=1), UNKNOWN_LABEL_ID)
     outputs = {
+        TITLE: title[:, tf.newaxis],
         TOKENS: (word_ids + 1).to_tensor(default_value=0, shape=[None, MAX_TOKENS]),
         TOKEN_COUNT: words.row_lengths()[:, tf.newaxis],
+        WORDS: look_up_words(words, settings).to_tensor(default_value=0, shape=[None, MAX_TOKENS]),
         NGRAMS: ngrams,
         TITLE_BUCKET: tf.strings.to_hash_bucket_fast(text, TITLE_BUCKETS)[:, tf.newaxis],
         LABEL: label_id[:, tf.newaxis],

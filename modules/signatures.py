@@ -11,7 +11,7 @@ import tensorflow_transform as tft
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from modules.calibration import Calibration
-from modules.features import LABELS, NGRAMS, TITLE, TOKEN_COUNT, TOKENS, transformed_name
+from modules.features import LABELS, NGRAMS, TITLE, TOKEN_COUNT, TOKENS, WORDS, transformed_name
 
 MODEL_NAME = "headlines"
 
@@ -36,7 +36,7 @@ class HeadlineModel(tf.Module):
         """Holds what the signatures need.
 
         Args:
-          network: {tokens, token_count, ngrams} -> logits float32 [n, len(LABELS)].
+          network: {tokens, token_count, words, ngrams} -> logits float32 [n, len(LABELS)].
           variables: those that `network` reads.
           transform_output: of the Transform whose examples `network` was trained on.
           calibration: what turns logits into probabilities.
@@ -55,9 +55,8 @@ class HeadlineModel(tf.Module):
             return self.transform_graph.transform_fn({**features, **missing})
 
         def predict(transformed: dict[str, Any]) -> dict[str, tf.Tensor]:
-            logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, NGRAMS)})
-            scores = logits / calibration.temperature - tf.constant(calibration.offsets, tf.float32)
-            probabilities = tf.nn.softmax(scores)
+            logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, WORDS, NGRAMS)})
+            probabilities = calibration.answer(logits)
             return {
                 "probabilities": probabilities,
                 "label": tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=1)),

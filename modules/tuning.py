@@ -16,12 +16,14 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from modules.batches import Rows, make_batches, read_rows
+from modules.batches import Rows, read_rows
 from modules.calibration import Calibration, fit_temperature, log_loss
 from modules.features import LABELS
 from modules.hyperparameters import Hyperparameters
-from modules.model import blend, build_network, train
+from modules.model import as_inputs, fit_wide_path, read_titles, train
+from modules.network import PretrainedVectors, build_transformer
 from modules.preprocessing import VOCABULARY_NAME
+from modules.word_vectors import read_vectors
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ SEARCHED: dict[str, Declare] = {
     "blocks": _one_of(1, 2),
     "embedding_dropout": _between(0.0, 0.7),
     "dropout": _between(0.0, 0.5),
-    "wide_scale": _between(5.0, 100.0, "log"),
+    "inverse_l2": _between(0.5, 20.0, "log"),
+    "vector_scale": _between(0.3, 2.0),
     "transformer_share": _between(0.0, 1.0),
     "epochs": _whole(4, 16),
     "learning_rate": _between(1e-4, 5e-3, "log"),
@@ -176,11 +179,12 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         )
     tf.config.experimental.enable_op_determinism()
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-    training = read_rows(fn_args.train_files, lambda bucket: bucket >= WITHHELD_PERCENT)
-    withheld = read_rows(fn_args.train_files, lambda bucket: bucket < WITHHELD_PERCENT)
-    if not training.size or not withheld.size:
+    rows = read_rows(fn_args.train_files, transform_output.transformed_feature_spec())
+    is_withheld = rows.buckets < WITHHELD_PERCENT
+    training, withheld = rows.choose(~is_withheld), rows.choose(is_withheld)
+    if is_withheld.all() or not is_withheld.any():
         raise ValueError(f"no labelled headlines to search on in {fn_args.train_files}; give a few hundred at least")
-    log.info("Searching on %d headlines, measuring on %d others", training.size, withheld.size)
+    log.info("Searching on %d headlines, measuring on %d others", len(training.titles), len(withheld.titles))
 
     def measure(values: dict[str, Any]) -> float:
         hyperparameters = Hyperparameters.from_overrides({**given, **values})
@@ -210,17 +214,12 @@ def measure_once(
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
-    feature_spec = transform_output.transformed_feature_spec()
     # Padding and unknown words have an id each beside the vocabulary.
     token_ids = transform_output.vocabulary_size_by_name(VOCABULARY_NAME) + 2
-    network = build_network(token_ids, hyperparameters, training.class_shares)
-    batches = make_batches(training, feature_spec, hyperparameters.batch_size, shuffle_seed=seed)
-    train(network, batches, -(-training.size // hyperparameters.batch_size), None, hyperparameters)
-    answers = [
-        (blend(network(inputs, training=False), hyperparameters.transformer_share).numpy(), labels["wide"].numpy())
-        for inputs, labels, _ in make_batches(withheld, feature_spec, 256)
-    ]
-    logits = np.concatenate([logits for logits, _ in answers])
-    label_ids = np.concatenate([labels for _, labels in answers]).argmax(axis=1)
-    calibration = Calibration(fit_temperature(logits, label_ids), (0.0,) * len(LABELS))
-    return log_loss(calibration.probabilities(logits), label_ids)
+    vectors = PretrainedVectors(read_vectors())
+    network = build_transformer(token_ids, vectors, hyperparameters, training.class_shares)
+    train(network, training, None, hyperparameters, seed)
+    wide = fit_wide_path(training, vectors, hyperparameters)
+    logits = read_titles(network, wide, as_inputs(withheld), hyperparameters).numpy()
+    calibration = Calibration(fit_temperature(logits, withheld.label_ids), (0.0,) * len(LABELS))
+    return log_loss(calibration.answer(logits).numpy(), withheld.label_ids)

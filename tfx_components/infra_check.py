@@ -20,6 +20,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.types.standard_component_specs import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY
 from tfx.utils import path_utils
 
+from modules.features import REFERENCE_FILE
+
 # The names that TFX's InfraValidator writes.
 _FILES = ("INFRA_NOT_BLESSED", "INFRA_BLESSED")
 REPORT_FILE = "report.jsonl"
@@ -38,11 +40,13 @@ class Executor(base_executor.BaseExecutor):
         """Checks the model.
 
         Args:
-          input_dict: `model`, and `examples` with a split `eval` of raw examples.
+          input_dict: `model`, in whose folder lies what it said in training, and `examples` with a split `eval` of
+            raw examples.
           output_dict: `blessing` gains the custom properties `blessed` (1 or 0), `reason`, and if blessed `requests`,
             `latency_ms` (median of one title), `load_seconds` and `peak_memory_mb`; its folder the file InfraValidator
             writes and `report.jsonl`.
-          exec_properties: `timeout_seconds` for everything, `sample_rows` of the newest night to send.
+          exec_properties: `timeout_seconds` for everything, `sample_rows` of the newest night to send,
+            `max_latency_ms` and `max_memory_mb`.
         """
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
@@ -54,8 +58,9 @@ class Executor(base_executor.BaseExecutor):
         findings = ask(
             {
                 "model_path": path_utils.serving_model_path(model.uri),
+                "reference_file": str(Path(model.uri, REFERENCE_FILE)),
                 "example_files": files,
-                "sample_rows": exec_properties["sample_rows"],
+                **{name: exec_properties[name] for name in ("sample_rows", "max_latency_ms", "max_memory_mb")},
                 "report": str(Path(blessing.uri, REPORT_FILE)),
             },
             exec_properties["timeout_seconds"],
@@ -79,6 +84,8 @@ class InfraCheckSpec(ComponentSpec):
     PARAMETERS = {  # noqa: RUF012
         "timeout_seconds": ExecutionParameter(type=int),
         "sample_rows": ExecutionParameter(type=int),
+        "max_latency_ms": ExecutionParameter(type=int),
+        "max_memory_mb": ExecutionParameter(type=int),
     }
     INPUTS = {  # noqa: RUF012
         MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
@@ -99,6 +106,8 @@ class InfraCheck(base_component.BaseComponent):
         examples: types.BaseChannel,
         timeout_seconds: int = 300,
         sample_rows: int = 50,
+        max_latency_ms: int = 250,
+        max_memory_mb: int = 2_048,
     ) -> None:
         """Args.
 
@@ -106,6 +115,9 @@ class InfraCheck(base_component.BaseComponent):
         examples: raw Examples, whose newest night's eval rows are sent too.
         timeout_seconds: a model that has not answered everything by then is not blessed. TensorFlow's import counts.
         sample_rows: how many of these rows.
+        max_latency_ms: most that one title may take, at the median. A title takes a few; a budget near that would
+            refuse good models on a busy machine.
+        max_memory_mb: most that the process which serves may hold, TensorFlow's own half included.
         """
         super().__init__(
             InfraCheckSpec(
@@ -113,6 +125,8 @@ class InfraCheck(base_component.BaseComponent):
                 examples=examples,
                 timeout_seconds=timeout_seconds,
                 sample_rows=sample_rows,
+                max_latency_ms=max_latency_ms,
+                max_memory_mb=max_memory_mb,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )
         )

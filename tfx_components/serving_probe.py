@@ -10,7 +10,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,6 +22,8 @@ from modules.features import LABEL, LABELS, NIGHT, TITLE, transformed_name
 Answer = dict[str, Any]
 
 TOLERANCE = 1e-5
+# A model server batches requests; an answer may not depend on its company.
+BATCH_SIZE = 256
 STOP_WORDS = "a o e de da do que em um para com não uma os no se na por mais as dos como mas ao ele das"
 
 HARD_TITLES = {
@@ -39,13 +41,24 @@ class CheckFailed(Exception):
     """An answer breaks what serving promises; the message says how."""
 
 
-def probe(model_path: str, example_files: list[str], sample_rows: int, report: TextIO) -> None:
+def probe(
+    model_path: str,
+    reference_file: str,
+    example_files: list[str],
+    sample_rows: int,
+    max_latency_ms: int,
+    max_memory_mb: int,
+    report: TextIO,
+) -> None:
     """Checks a model, one request after the other, and stops at the first that fails.
 
     Args:
       model_path: a SavedModel.
+      reference_file: JSON, what the model said in training: `[{"title", "probabilities"}]`.
       example_files: gzipped TFRecords of raw examples.
       sample_rows: how many rows of the newest night in them to send.
+      max_latency_ms: most that one title may take, at the median.
+      max_memory_mb: most that this process may have held, TensorFlow included.
       report: receives `{"request": name}` before each request, `{"reason": ...}` if one failed, and at the end
         `{"requests", "latency_ms", "load_seconds", "peak_memory_mb"}`.
     """
@@ -89,24 +102,36 @@ def probe(model_path: str, example_files: list[str], sample_rows: int, report: T
                 else:
                     _check_answer(answer)
                 singly.append(answer)
-            name = f"{signature}, all {len(batch)} at once"
+            size = max(BATCH_SIZE, len(batch))
+            name = f"{signature}, {size} at once"
             tell(request=name)
-            together = _numpy(call(**{argument: tf.constant(batch)}))
-            for index, answer in enumerate(singly):
-                _check_same(answer, _row(together, index), f"{names[index]} alone", "in the batch")
+            together = _numpy(call(**{argument: tf.constant([batch[row % len(batch)] for row in range(size)])}))
+            for row in range(size):
+                index = row % len(batch)
+                _check_same(singly[index], _row(together, row), f"{names[index]} alone", f"in row {row} of {size}")
             answers[signature] = together
         name = "serving_default and predict_text"
         for index in range(len(titles)):
             example, text = (_row(answers[signature], index) for signature in ("serving_default", "predict_text"))
             _check_same(example, text, f"{names[index]} as an example", "as a text")
+        name = "predict_text, reference"
+        tell(request=name)
+        _check_reference(model.signatures["predict_text"], reference_file)
+        name = "budget"
+        latency_ms = sorted(latencies)[len(latencies) // 2]
+        if latency_ms > max_latency_ms:
+            raise CheckFailed(f"one title takes {latency_ms:.1f} ms at the median, more than {max_latency_ms} ms")
+        peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        if peak_memory_mb > max_memory_mb:
+            raise CheckFailed(f"the process held {peak_memory_mb} MB, more than {max_memory_mb} MB")
     except Exception as error:
         tell(reason=f"{name}: {_name_error(error)}")
         return
     tell(
-        requests=len(latencies) + len(answers),
-        latency_ms=round(sorted(latencies)[len(latencies) // 2], 3),
+        requests=len(latencies) + len(answers) + 1,
+        latency_ms=round(latency_ms, 3),
         load_seconds=round(load_seconds, 3),
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        peak_memory_mb=peak_memory_mb,
     )
 
 
@@ -180,6 +205,21 @@ def _check_same(one: Answer, other: Answer, here: str, there: str) -> None:
         )
         if not same:
             raise CheckFailed(f"{key} is {value.tolist()} for {here}, but {its.tolist()} {there}")
+
+
+def _check_reference(predict_text: Callable[..., dict[str, tf.Tensor]], reference_file: str) -> None:
+    """Checks that titles are answered as they were in training."""
+    with open(reference_file, encoding="utf-8") as file:  # noqa: PTH123
+        reference = json.load(file)
+    if not reference:
+        raise CheckFailed(f"{reference_file} holds no answers to compare with; train the model again")
+    served = predict_text(title=tf.constant([answer["title"] for answer in reference]))["probabilities"].numpy()
+    for answer, here in zip(reference, served, strict=True):
+        if not np.allclose(here, answer["probabilities"], rtol=0, atol=TOLERANCE):
+            raise CheckFailed(
+                f"probabilities are {here.tolist()}, but were {answer['probabilities']} in training, "
+                f"for {answer['title']!r}"
+            )
 
 
 def _name_error(error: Exception) -> str:

@@ -47,7 +47,7 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A space in the path, since a checkout may have one.
-    settings = {"MAX_QUARANTINED_SHARE": "0.5", "HYPERPARAMETERS": '{"refit": false}'}
+    settings = {"MAX_QUARANTINED_SHARE": "0.5"}
     with start_service(tmp_path_factory.mktemp("a service"), 4, **settings) as service:
         yield service
 
@@ -58,7 +58,7 @@ def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
     with start_service(
         tmp_path_factory.mktemp("twelve nights"),
         12,
-        HYPERPARAMETERS='{"epochs": 1, "min_steps": 30, "refit": false}',
+        HYPERPARAMETERS='{"epochs": 1, "min_steps": 30}',
         MIN_ACCURACY="0.1",
         MIN_MACRO_F1="0.05",
         MAX_ACCURACY_DROP="1",

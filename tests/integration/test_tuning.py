@@ -46,7 +46,7 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
     return settings.model_copy(
         update={
             "drops_dir": drops_dir,
-            "hyperparameters": {"epochs": 1, "min_steps": 20, "refit": False},
+            "hyperparameters": {"epochs": 1, "min_steps": 20},
             "min_accuracy": 0.1,
             "min_macro_f1": 0.05,
             "max_accuracy_drop": 1.0,

@@ -3,12 +3,13 @@
 Fixtures only: it knows three words and learns nothing; the real model lives in `modules/`.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tensorflow as tf
 
-from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT, transformed_name
+from modules.features import LABEL, LABELS, NIGHT, REFERENCE_FILE, TITLE, WEIGHT, transformed_name
 
 FLAWS = (
     "none",
@@ -24,6 +25,7 @@ FLAWS = (
     "hangs",
     "no_predict_text",
     "label_shifted",
+    "trained_otherwise",
 )
 
 
@@ -103,7 +105,10 @@ class TinyModel(tf.Module):
 def save_tiny_model(
     model_uri: Path, flaw: str = "none", sure: float = 3.0, always: str = "", shift: float = 0.0
 ) -> Path:
-    """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder."""
+    """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder.
+
+    What it says in training lies beside it; with the flaw `trained_otherwise` it said something else.
+    """
     model = TinyModel(flaw, sure, always, shift)
     names = ("serving_default", "predict_text", "score_examples", "transform_features")
     signatures: dict[str, Callable[..., dict[str, tf.Tensor]]] = {name: getattr(model, name) for name in names}
@@ -111,6 +116,14 @@ def save_tiny_model(
         del signatures["predict_text"]
     path = model_uri / "Format-Serving"
     tf.saved_model.save(model, str(path), signatures=signatures)
+    titles = ["bom", "ruim"]
+    in_training = TinyModel("none", sure + 0.001 * (flaw == "trained_otherwise"), always, shift)
+    said = in_training.predict_text(tf.constant(titles))
+    answers = [
+        {"title": title, "probabilities": [float(value) for value in row]}
+        for title, row in zip(titles, said["probabilities"].numpy(), strict=True)
+    ]
+    (model_uri / REFERENCE_FILE).write_text(json.dumps(answers), encoding="utf-8")
     return path
 
 

@@ -15,4 +15,4 @@ def transformed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_model(transformed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_trainer(transformed_folder, tmp_path_factory.mktemp("trained"), refit=False)
+    return run_trainer(transformed_folder, tmp_path_factory.mktemp("trained"))

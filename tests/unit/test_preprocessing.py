@@ -18,6 +18,7 @@ from modules.preprocessing import (
     count_ngrams,
     normalize_text,
 )
+from modules.word_vectors import read_words
 
 AS_IT_IS = TextSettings(
     lowercase=False, strip_accents=False, strip_special_characters=False, replace_digits=False, remove_stop_words=False
@@ -121,6 +122,17 @@ def test_tokens_are_padded_with_0_and_rare_words_share_the_largest_id(folder: Pa
     assert (tokens[0, : counts[0]] > 0).all() and not tokens[0, counts[0] :].any()
     assert counts[-2] == 0 and not tokens[-2].any()
     assert counts[-3] == MAX_TOKENS
+
+
+def test_words_are_looked_up_as_the_table_spells_them_whatever_the_text_settings_keep(
+    folder: Path, tmp_path: Path
+) -> None:
+    known = ["", *read_words()]
+    transform([Headline("Eleição XYZZYX de")], tmp_path, {"text": {"lowercase": False, "strip_accents": False}})
+    rows = read_transformed(tmp_path)[transformed_name("words")].numpy()[0]
+    assert [known[row] for row in rows[:4]] == ["eleicao", "", "de", ""]
+    rows = read_transformed(folder)[transformed_name("words")].numpy()[0]
+    assert [known[row] for row in rows[:7]] == [*["governo", "anuncia", "crise", "e", "demissoes", "em", "sao"]]
 
 
 def test_ngram_weights_are_sublinear_tf_idf_of_norm_1(folder: Path) -> None:

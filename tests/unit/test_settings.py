@@ -64,9 +64,9 @@ def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.M
 
 
 def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "refit": false, "dropout": 0.5}')
+    monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "calibrate": false, "dropout": 0.5}')
     read = Settings.from_env().hyperparameters
-    assert read == {"epochs": 1, "refit": False, "dropout": 0.5}
+    assert read == {"epochs": 1, "calibrate": False, "dropout": 0.5}
     assert [type(value) for value in read.values()] == [int, bool, float]
     monkeypatch.setenv("HYPERPARAMETERS", "epochs=1")
     with pytest.raises(SettingsError, match=r"HYPERPARAMETERS='epochs=1': it is not JSON"):
@@ -76,7 +76,9 @@ def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: p
 def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")
     chosen = {f"{name}_password": name for name in secrets} | {"airflow_fernet_key": "f", "airflow_secret_key": "s"}
-    settings = Settings.from_env(hyperparameters={"epochs": 1, "refit": False, "dropout": 0.5}, min_recall={}, **chosen)
+    settings = Settings.from_env(
+        hyperparameters={"epochs": 1, "calibrate": False, "dropout": 0.5}, min_recall={}, **chosen
+    )
     for name, value in airflow.environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings.from_env() == settings

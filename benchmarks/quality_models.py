@@ -1,0 +1,162 @@
+"""The contestants of `make quality`: each learns from some nights and answers the titles of the next.
+
+Nothing is scored here.
+"""
+
+import csv
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import apache_beam as beam
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform.beam as tft_beam
+from google.protobuf import text_format
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_union
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform import TFTransformOutput
+from tfx_bsl.coders.example_coder import RecordBatchToExamples
+from tfx_bsl.public import tfxio
+
+from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
+from modules.model import run_fn
+from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
+from retraining.settings import CHECKOUT, Settings
+
+_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_HALF_LIFE_NIGHTS = float(Settings.model_fields["half_life_nights"].default)
+
+
+@dataclass(frozen=True)
+class Headlines:
+    """Titles with their label ids and their nights, numbered from 1."""
+
+    titles: list[str]
+    label_ids: np.ndarray
+    nights: np.ndarray
+
+    def choose(self, wanted: np.ndarray) -> "Headlines":
+        """Those where `wanted`, bool [n], is true."""
+        titles = [title for title, keep in zip(self.titles, wanted, strict=True) if keep]
+        return Headlines(titles, self.label_ids[wanted], self.nights[wanted])
+
+    def weights(self) -> np.ndarray:
+        """1 for the newest night, halved by every half-life of age, as HeadlineExampleGen weighs them."""
+        return 0.5 ** ((self.nights.max() - self.nights) / _HALF_LIFE_NIGHTS)
+
+
+def read_drops(drops_dir: Path) -> Headlines:
+    """Reads `<night>/headlines.csv` of every night, as delivered, with labels by name."""
+    rows = []
+    for night, file in enumerate(sorted(drops_dir.glob("*/headlines.csv")), start=1):
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows += [(row["title"], LABELS.index(row["sentiment"]), night) for row in csv.DictReader(stream)]
+    titles, label_ids, nights = zip(*rows, strict=True) if rows else ([], [], [])
+    return Headlines(list(titles), np.array(label_ids, int), np.array(nights, int))
+
+
+def answer_majority(past: Headlines, titles: list[str]) -> np.ndarray:
+    """The shares of the classes, for every title: float [titles, classes]."""
+    shares = np.bincount(past.label_ids, minlength=len(LABELS)) + 1.0
+    return np.tile(shares / shares.sum(), (len(titles), 1))
+
+
+def answer_regression(past: Headlines, titles: list[str]) -> np.ndarray:
+    """Logistic regression on TF-IDF of words and of characters, the best of the plain ones on nights 2-5."""
+    vectorizer = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode"),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, strip_accents="unicode"),
+    )
+    weights = past.weights()
+    regression = LogisticRegression(C=3.0, max_iter=500)
+    regression.fit(vectorizer.fit_transform(past.titles), past.label_ids, sample_weight=weights / weights.mean())
+    return regression.predict_proba(vectorizer.transform(titles))
+
+
+def answer_article(past: Headlines, titles: list[str], seed: int) -> np.ndarray:
+    """The article's model, rebuilt: the plain Transformer of Keras's text classification example, trained 4 epochs."""
+    keras.utils.set_random_seed(seed)
+    length, size, heads, feed_forward = 32, 32, 2, 32
+    texts = [
+        [text.decode().split() for text in normalize_text(tf.constant(part), TextSettings()).numpy()]
+        for part in (past.titles, titles)
+    ]
+    known = {word: i for i, (word, _) in enumerate(Counter(w for t in texts[0] for w in t).most_common(20_000), 2)}
+    ids = [np.array([([known.get(w, 1) for w in t] + [0] * length)[:length] for t in part]) for part in texts]
+
+    inputs = keras.Input((length,), dtype="int64")
+    embedded = keras.layers.Embedding(len(known) + 2, size)(inputs)
+    x = embedded + keras.layers.Embedding(length, size)(keras.ops.arange(length))
+    attended = keras.layers.Dropout(0.1)(keras.layers.MultiHeadAttention(heads, size)(x, x))
+    x = keras.layers.LayerNormalization(epsilon=1e-6)(x + attended)
+    fed = keras.layers.Dense(size)(keras.layers.Dense(feed_forward, activation="relu")(x))
+    x = keras.layers.LayerNormalization(epsilon=1e-6)(x + keras.layers.Dropout(0.1)(fed))
+    x = keras.layers.Dropout(0.1)(keras.layers.GlobalAveragePooling1D()(x))
+    x = keras.layers.Dropout(0.1)(keras.layers.Dense(20, activation="relu")(x))
+    model = keras.Model(inputs, keras.layers.Dense(len(LABELS), activation="softmax")(x))
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(ids[0], past.label_ids, batch_size=32, epochs=4, verbose=0)
+    return np.asarray(model(ids[1], training=False), np.float64)
+
+
+def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameters: dict[str, Any]) -> np.ndarray:
+    """Transform, Trainer and the exported model's `predict_text`: float [seeds, titles, classes]."""
+    answers = []
+    with tempfile.TemporaryDirectory() as folder:
+        _transform(past, Path(folder))
+        for seed in seeds:
+            model_dir = Path(folder, f"seed-{seed}", "Format-Serving")
+            run_fn(
+                SimpleNamespace(
+                    train_files=[f"{folder}/examples*"],
+                    transform_graph_path=f"{folder}/graph",
+                    serving_model_dir=str(model_dir),
+                    model_run_dir=f"{folder}/run-{seed}",
+                    custom_config={"hyperparameters": hyperparameters, "seed": seed},
+                )
+            )
+            model = tf.saved_model.load(str(model_dir))
+            answers.append(model.signatures["predict_text"](title=tf.constant(titles))["probabilities"].numpy())
+            keras.backend.clear_session()
+    probabilities = np.array(answers, np.float64)
+    return probabilities / probabilities.sum(axis=2, keepdims=True)
+
+
+def _transform(past: Headlines, folder: Path) -> None:
+    """Analyses and transforms headlines as TFX's Transform does: `folder` gets `examples*` and `graph/`."""
+    schema_text = (CHECKOUT / "modules" / "schema.pbtxt").read_text()
+    source = tfxio.TFExampleBeamRecord(
+        physical_format="memory", schema=text_format.Parse(schema_text, schema_pb2.Schema())
+    )
+    rows = zip(past.titles, past.label_ids, past.nights, past.weights(), strict=True)
+    records = [
+        _serialize(title, LABELS[label_id], int(night), float(weight)) for title, label_id, night, weight in rows
+    ]
+    with beam.Pipeline(runner=_RUNNER) as pipeline, tft_beam.Context(temp_dir=str(folder / "temporary")):
+        raw = pipeline | beam.Create(records, reshuffle=False) | source.BeamSource()
+        (transformed, _), transform_fn = (
+            raw,
+            source.TensorAdapterConfig(),
+        ) | tft_beam.AnalyzeAndTransformDataset(preprocessing_fn, output_record_batches=True)
+        examples = transformed | beam.FlatMapTuple(lambda batch, _: RecordBatchToExamples(batch))
+        examples | beam.io.WriteToTFRecord(str(folder / "examples"), file_name_suffix=".gz", num_shards=1)
+        transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
+    raw_metadata = folder / "graph" / TFTransformOutput.RAW_METADATA_DIR
+    raw_metadata.mkdir()
+    (raw_metadata / "schema.pbtxt").write_text(schema_text)
+
+
+def _serialize(title: str, label: str, night: int, weight: float) -> bytes:
+    texts = {TITLE: title, LABEL: label, NIGHT: str(night)}
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for name, text in texts.items()
+    }
+    features[WEIGHT] = tf.train.Feature(float_list=tf.train.FloatList(value=[weight]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
