@@ -76,7 +76,10 @@ def test_hard_titles_and_the_newest_nights_rows_go_through_every_signature(examp
         ("label_not_argmax", "serving_default, empty: the label is 'negative', but the probabilities"),
         ("batch_dependent", "serving_default, 256 at once: confidence is [0.9"),
         ("signatures_disagree", "serving_default and predict_text: probabilities is [["),
-        ("no_predict_text", "predict_text: the model has no such signature, only ['serving_default', 'transform"),
+        (
+            "no_predict_text",
+            "predict_text: the model has no such signature, only ['score_examples', 'serving_default', 'transform",
+        ),
         ("refuses_long", "serving_default, 10 kB: InvalidArgumentError: "),
         ("trained_otherwise", "predict_text, reference: probabilities are [0.0"),
         ("label_shifted", "transform_features, eval row 0: sentiment_xf is [[1]], not [[2]]"),
