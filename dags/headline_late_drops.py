@@ -11,7 +11,8 @@ from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
 from retraining.lineage import OURS
-from retraining.operators import LATE_DROPS, FailureNotifier, LateDropWait
+from retraining.operators.notices import FailureNotifier
+from retraining.operators.waiting import LATE_DROPS, LateDropWait
 from retraining.settings import Settings
 
 settings = Settings.from_env()

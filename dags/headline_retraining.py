@@ -8,7 +8,8 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import SENSOR, AnnouncePush, DropSensor, TrafficNotifier, task_defaults
+from retraining.operators.notices import AnnouncePush, TrafficNotifier, task_defaults
+from retraining.operators.waiting import SENSOR, DropSensor
 from retraining.pipeline import NIGHT, create_pipeline
 from retraining.settings import Settings
 

@@ -8,7 +8,8 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import CHAMPION, FindUnlabelled, task_defaults
+from retraining.operators.choosing import FindUnlabelled
+from retraining.operators.notices import CHAMPION, task_defaults
 from retraining.scoring_pipeline import create_scoring_pipeline
 from retraining.settings import Settings
 

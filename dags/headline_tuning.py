@@ -11,7 +11,8 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators import ChooseNight, task_defaults
+from retraining.operators.choosing import ChooseNight
+from retraining.operators.notices import task_defaults
 from retraining.settings import Settings
 from retraining.tuning_pipeline import create_tuning_pipeline
 

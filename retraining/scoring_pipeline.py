@@ -16,7 +16,7 @@ from tfx_components.score_writer import PROBABILITIES, ScoreWriter
 from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
 
 NAME = "headline_scoring"
-# The task that decides them runs before every node: retraining.operators.FindUnlabelled.
+# The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
 NIGHTS = "{{ ti.xcom_pull(task_ids='find_unlabelled')['nights'] }}"
 VERSION = "{{ ti.xcom_pull(task_ids='find_unlabelled')['version'] }}"
 

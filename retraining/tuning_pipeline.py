@@ -11,7 +11,7 @@ from retraining.settings import Settings
 from tfx_components.tuner import HeadlineTuner
 
 NAME = "headline_tuning"
-# The task that decides it runs before every node: retraining.operators.ChooseNight.
+# The task that decides it runs before every node: retraining.operators.choosing.ChooseNight.
 NIGHT = "{{ ti.xcom_pull(task_ids='choose_night') }}"
 
 

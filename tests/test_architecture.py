@@ -70,8 +70,9 @@ ALLOWED = {
     "retraining/launcher.py": {"retraining.attempts", "retraining.connection", "retraining.store"},
     "retraining/lineage": {"retraining.lineage", "retraining.settings"},
     "retraining/local": {"retraining.local", "retraining.settings", f"{READER}.drop"},
-    "retraining/operators.py": {
+    "retraining/operators": {
         "retraining.lineage",
+        "retraining.operators",
         "retraining.scoring",
         "retraining.settings",
         f"{READER}.drop",

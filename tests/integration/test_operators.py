@@ -18,19 +18,12 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, PushedModel
 
-from retraining import lineage, operators
+from retraining import lineage
 from retraining.lineage import nights
-from retraining.operators import (
-    CHAMPION,
-    AnnouncePush,
-    ChooseNight,
-    DropSensor,
-    DropTrigger,
-    FailureNotifier,
-    LateDropWait,
-    TrafficNotifier,
-    notify,
-)
+from retraining.operators import waiting
+from retraining.operators.choosing import ChooseNight
+from retraining.operators.notices import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier, notify
+from retraining.operators.waiting import DropSensor, DropTrigger, LateDropWait
 from retraining.settings import Settings
 from tfx_components.live_traffic import TrafficReport
 
@@ -59,7 +52,7 @@ def LiveTraffic(report: OutputArtifact[TrafficReport], alarm: Parameter[str]) ->
 def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings that operators read for themselves, and lineage of the tiny pipeline taken for the nightly one."""
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0, "catchup_mode": "each"})
-    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: settings))
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: settings))
     monkeypatch.setattr("launching.NAME", lineage.OURS.pipeline)
     launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
     return settings
@@ -82,7 +75,7 @@ def notices(use: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]
     server = HTTPServer(("127.0.0.1", 0), Webhook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     told = use.model_copy(update={"failure_webhook_url": SecretStr(f"http://127.0.0.1:{server.server_port}/")})
-    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: told))
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: told))
     yield received
     server.shutdown()
     server.server_close()
@@ -141,7 +134,7 @@ def test_a_late_drop_is_waited_for_as_long_as_it_would_be_in_a_window(use: Setti
 def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
     use: Settings, deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
 
     async def first_event(seconds: float) -> dict[str, Any]:
         trigger = DropTrigger(str(use.drops_dir), NIGHT, False, 0.0, datetime.now(UTC) + timedelta(seconds=seconds))
@@ -206,7 +199,7 @@ def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(
     use: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nobody = use.model_copy(update={"failure_webhook_url": SecretStr("http://127.0.0.1:1/")})
-    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: nobody))
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: nobody))
     notify("late drop", "text")
     assert "could not be sent" in caplog.text
     assert "FAILURE_WEBHOOK_URL" in caplog.text
@@ -216,8 +209,8 @@ def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(
 def test_alarms_about_live_traffic_are_told_and_a_quiet_night_is_not(
     alarm: str, use: Settings, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = operators.Settings.from_env().model_copy(update={"serving_request_log": Path("requests.jsonl")})
-    monkeypatch.setattr(operators.Settings, "from_env", classmethod(lambda cls: told))
+    told = Settings.from_env().model_copy(update={"serving_request_log": Path("requests.jsonl")})
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: told))
     launch(use, LiveTraffic(alarm=alarm))
     TrafficNotifier().notify({"dag_run": SimpleNamespace(run_id="run-1")})  # type: ignore[typeddict-item]
     assert notices == ([{"event": "live traffic", "text": alarm}] if alarm else [])

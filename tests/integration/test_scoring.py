@@ -19,7 +19,8 @@ from tfx.orchestration.pipeline import Pipeline
 
 from modules.features import LABELS
 from retraining.launcher import HeadlineLauncher
-from retraining.operators import CHAMPION, FindUnlabelled
+from retraining.operators.choosing import FindUnlabelled
+from retraining.operators.notices import CHAMPION
 from retraining.scoring import find_pending
 from retraining.scoring_pipeline import create_scoring_pipeline
 from retraining.settings import Settings

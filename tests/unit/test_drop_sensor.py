@@ -12,9 +12,9 @@ from airflow.exceptions import AirflowSkipException, TaskDeferred
 from airflow.models import DAG
 from airflow.timetables.base import DataInterval
 
-from retraining import operators
 from retraining.lineage import NightReport
-from retraining.operators import DropSensor
+from retraining.operators import waiting
+from retraining.operators.waiting import DropSensor
 from retraining.settings import Settings
 
 ZONE = "America/Sao_Paulo"
@@ -23,16 +23,16 @@ ZONE = "America/Sao_Paulo"
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
-    monkeypatch.setattr(operators, "notify", lambda event, message, **more: sent.append(message))
+    monkeypatch.setattr(waiting, "notify", lambda event, message, **more: sent.append(message))
     return sent
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     reports: list[NightReport] = []
-    monkeypatch.setattr(operators.lineage, "nights", lambda settings: reports)
+    monkeypatch.setattr(waiting.lineage, "nights", lambda settings: reports)
     monkeypatch.setattr(
-        operators.lineage, "runs_of_night", lambda settings, night: [r for r in reports if r.night == night]
+        waiting.lineage, "runs_of_night", lambda settings, night: [r for r in reports if r.night == night]
     )
     return reports
 
@@ -56,7 +56,7 @@ def run(drops_dir: Path, night: str, *, attempt: int = 1, run_type: str = "sched
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     now = pendulum.parse(moment, tz=ZONE)
-    monkeypatch.setattr(operators.pendulum, "now", lambda zone: now)
+    monkeypatch.setattr(waiting.pendulum, "now", lambda zone: now)
 
 
 @pytest.fixture

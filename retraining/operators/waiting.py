@@ -1,6 +1,6 @@
-"""The plain Airflow parts beside the TFX nodes: waiting for a drop, choosing what to run on, announcing and telling.
+"""Waiting for the drop of a night, without a worker slot, and for one that is late.
 
-No TFX and no rule about data here.
+What a complete drop is, is the drop reader's affair.
 """
 
 import asyncio
@@ -10,27 +10,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pendulum
 from airflow.api.common.trigger_dag import trigger_dag
-from airflow.datasets import Dataset
 from airflow.exceptions import AirflowFailException, AirflowSkipException, DagRunAlreadyExists
 from airflow.models.baseoperator import BaseOperator
 from airflow.models.dagrun import DagRun
-from airflow.notifications.basenotifier import BaseNotifier
 from airflow.sensors.base import BaseSensorOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 from retraining import lineage
-from retraining.scoring import find_pending
+from retraining.operators.notices import notify
 from retraining.settings import Settings
 from tfx_components.headline_example_gen import drop
 
 log = logging.getLogger(__name__)
-# Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
-CHAMPION = Dataset("x-headlines://champion")
 POLL_SECONDS = 30.0
 SENSOR = "wait_for_drop"
 LATE_DROPS = "headline_late_drops"
@@ -241,167 +236,3 @@ class DropTrigger(BaseTrigger):
                 yield TriggerEvent({"complete": problem is None, "cut_off": str(self.cut_off)})
                 return
             await asyncio.sleep(POLL_SECONDS)
-
-
-class AnnouncePush(BaseOperator):
-    """Tells other DAGs, through the Dataset, that a new model serves; is skipped when none was pushed.
-
-    Its log's last line is the run's verdict.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(outlets=[CHAMPION], **kwargs)
-
-    def execute(self, context: Context) -> str:
-        """Returns the pushed version."""
-        report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
-        if report.pushed_version is None:
-            raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
-        context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
-        log.info("Night %s: version %s is pushed; %s", report.night, report.pushed_version, report.reason)
-        return report.pushed_version
-
-
-class ChooseNight(BaseOperator):
-    """Returns the night to search on: the one that was asked for, or the newest with a complete drop when it is due.
-
-    Args:
-      night: `YYYY-MM-DD`, or empty or `None` for the newest; templated.
-    """
-
-    template_fields: Sequence[str] = ("night",)
-
-    def __init__(self, *, night: str, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.night = night
-        self._settings = settings
-
-    def execute(self, context: Context) -> str:
-        """Returns the night."""
-        if self.night not in ("", "None"):
-            return self.night
-        run = context["dag_run"]
-        scheduled = run.run_type == "scheduled"
-        today = pendulum.instance(run.data_interval_end if scheduled else run.logical_date)
-        today = today.in_timezone(self._settings.timezone).date()
-        # Airflow makes up for the last date of the schedule as soon as it is started.
-        if scheduled and str(today) <= self._settings.scheduled_from:
-            raise AirflowSkipException(
-                f"this search was due on {today}, before the day after the service was first started "
-                f"({self._settings.scheduled_from}); to search now: retraining exec airflow dags trigger "
-                f"{context['dag'].dag_id}"
-            )
-        for night in reversed(drop.list_nights(self._settings.drops_dir)):
-            if (
-                night <= today
-                and drop.find_problem(
-                    str(self._settings.drops_dir),
-                    night.isoformat(),
-                    require_success_marker=self._settings.require_success_marker,
-                    settle_seconds=self._settings.drop_settle_seconds,
-                )
-                is None
-            ):
-                log.info("Searching on the window of night %s.", night)
-                return night.isoformat()
-        raise (AirflowSkipException if scheduled else AirflowFailException)(
-            f"no night up to {today} has a complete drop in {self._settings.drops_dir}; deliver one, or name a night"
-        )
-
-
-class FindUnlabelled(BaseOperator):
-    """Returns the `nights` to score and the `version` to score them with; is skipped when there is nothing new.
-
-    The version is that of the push which triggered the run, the greatest of several; of a run by hand, the greatest
-    there is.
-
-    Args:
-      night: `YYYY-MM-DD` of the only night to look at, or empty or `None` for all; templated.
-      force: whether to score again what is scored, templated.
-    """
-
-    template_fields: Sequence[str] = ("night", "force")
-
-    def __init__(self, *, night: str, force: str, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.night = night
-        self.force = force
-        self._settings = settings
-
-    def execute(self, context: Context) -> dict[str, str]:
-        """Returns what to score, and with what."""
-        night = None if self.night in ("", "None") else self.night
-        version = self._find_version(context)
-        nights = find_pending(self._settings, version, night, self.force == "True")
-        if not nights:
-            raise AirflowSkipException(
-                f"nothing new to score with version {version}: {self._settings.drops_dir}/{night or '<night>'}/ holds "
-                f"no unlabelled*.csv that is newer than its scores in {self._settings.scores_dir}. To score a night "
-                "again, trigger this with `night` and `force`"
-            )
-        log.info("Version %s scores %s.", version, ", ".join(nights))
-        return {"nights": ",".join(nights), "version": version}
-
-    def _find_version(self, context: Context) -> str:
-        events = context["triggering_dataset_events"].get(CHAMPION.uri, [])
-        if versions := [str(event.extra["version"]) for event in events if "version" in event.extra]:
-            return max(versions)
-        # By hand.
-        served = Path(str(self._settings.serving_dir))
-        versions = [path.name for path in served.glob("*") if path.name.isdecimal()]
-        if not versions:
-            raise AirflowSkipException(f"nothing is pushed to {served} yet, so there is no model to score with")
-        return max(versions)
-
-
-class FailureNotifier(BaseNotifier):
-    """Tells of a failed task: always in the log, and at `FAILURE_WEBHOOK_URL` when it is set."""
-
-    def notify(self, context: Context) -> None:
-        """Sends what failed, why, and where its log is."""
-        task_instance = context["task_instance"]
-        notify(
-            "task failed",
-            f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}: {context.get('exception')}",
-            log_url=task_instance.log_url,
-        )
-
-
-class TrafficNotifier(BaseNotifier):
-    """Tells of what LiveTraffic found beyond its limits; called when that task has succeeded."""
-
-    def notify(self, context: Context) -> None:
-        """Sends the alarms of the run, if it has any."""
-        settings = Settings.from_env()
-        if settings.serving_request_log is None:
-            return
-        made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
-        report = made.get(("LiveTraffic", "report"))
-        if report is not None and report.properties.get("alarm"):
-            notify("live traffic", report.properties["alarm"])
-
-
-def task_defaults(settings: Settings) -> dict[str, Any]:
-    """What every task of every DAG has unless it says otherwise, as `default_args`."""
-    return {
-        "owner": "headlines",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-        "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
-        "on_failure_callback": FailureNotifier(),
-    }
-
-
-def notify(event: str, message: str, **more: str) -> None:
-    """Posts a JSON notice to `FAILURE_WEBHOOK_URL` when it is set; a notice that cannot be sent never fails a run."""
-    url = Settings.from_env().failure_webhook_url
-    if url is None:
-        return
-    try:
-        httpx.post(
-            url.get_secret_value(), json={"event": event, "text": message, **more}, timeout=10
-        ).raise_for_status()
-    except httpx.HTTPError as error:
-        log.warning("The notice %r could not be sent: %s. Check FAILURE_WEBHOOK_URL.", event, error)

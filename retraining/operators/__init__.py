@@ -1,0 +1,4 @@
+"""The plain Airflow parts beside the TFX nodes: waiting for a drop, choosing what to run on, and telling people.
+
+No TFX and no rule about data here.
+"""

@@ -1,0 +1,94 @@
+"""Telling people and other DAGs: of a push, a failure, a change in the live traffic.
+
+A notice that cannot be sent fails nothing.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from airflow.datasets import Dataset
+from airflow.exceptions import AirflowSkipException
+from airflow.models.baseoperator import BaseOperator
+from airflow.notifications.basenotifier import BaseNotifier
+from airflow.utils.context import Context
+
+from retraining import lineage
+from retraining.settings import Settings
+
+log = logging.getLogger(__name__)
+# Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
+CHAMPION = Dataset("x-headlines://champion")
+
+
+class AnnouncePush(BaseOperator):
+    """Tells other DAGs, through the Dataset, that a new model serves; is skipped when none was pushed.
+
+    Its log's last line is the run's verdict.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(outlets=[CHAMPION], **kwargs)
+
+    def execute(self, context: Context) -> str:
+        """Returns the pushed version."""
+        report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
+        if report.pushed_version is None:
+            raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
+        context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
+        log.info("Night %s: version %s is pushed; %s", report.night, report.pushed_version, report.reason)
+        return report.pushed_version
+
+
+class FailureNotifier(BaseNotifier):
+    """Tells of a failed task: always in the log, and at `FAILURE_WEBHOOK_URL` when it is set."""
+
+    def notify(self, context: Context) -> None:
+        """Sends what failed, why, and where its log is."""
+        task_instance = context["task_instance"]
+        notify(
+            "task failed",
+            f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}: {context.get('exception')}",
+            log_url=task_instance.log_url,
+        )
+
+
+class TrafficNotifier(BaseNotifier):
+    """Tells of what LiveTraffic found beyond its limits; called when that task has succeeded."""
+
+    def notify(self, context: Context) -> None:
+        """Sends the alarms of the run, if it has any."""
+        settings = Settings.from_env()
+        if settings.serving_request_log is None:
+            return
+        made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
+        report = made.get(("LiveTraffic", "report"))
+        if report is not None and report.properties.get("alarm"):
+            notify("live traffic", report.properties["alarm"])
+
+
+def task_defaults(settings: Settings) -> dict[str, Any]:
+    """What every task of every DAG has unless it says otherwise, as `default_args`."""
+    return {
+        "owner": "headlines",
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+        "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
+        "on_failure_callback": FailureNotifier(),
+    }
+
+
+def notify(event: str, message: str, **more: str) -> None:
+    """Posts a JSON notice to `FAILURE_WEBHOOK_URL` when it is set; a notice that cannot be sent never fails a run."""
+    url = Settings.from_env().failure_webhook_url
+    if url is None:
+        return
+    try:
+        httpx.post(
+            url.get_secret_value(), json={"event": event, "text": message, **more}, timeout=10
+        ).raise_for_status()
+    except httpx.HTTPError as error:
+        log.warning("The notice %r could not be sent: %s. Check FAILURE_WEBHOOK_URL.", event, error)
