@@ -23,6 +23,7 @@ DAG = "headline_retraining"
 NODES = {
     "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
     "ChampionResolver", "Evaluator", "InfraCheck", "Pusher", "RelatedIndex", "LiveTraffic",
+    "Baseline", "HyperparametersResolver", "ModelCard",
 }  # fmt: skip
 
 
