@@ -26,6 +26,7 @@ MODULES = (
     "keras",
     "keras_tuner",
     "apache_beam.runners.portability.fn_api_runner",
+    "airflow.api.common.trigger_dag",
     "airflow.notifications.basenotifier",
     "airflow.operators.python",
     "airflow.sensors.base",
@@ -33,6 +34,11 @@ MODULES = (
     # What the check of a DAG's params and the notices need: 0.6 s of every parse.
     "jsonschema",
     "httpx",
+    "sklearn.linear_model",
+    "sklearn.feature_extraction.text",
+    "sklearn.neighbors",
+    "statsmodels.stats.contingency_tables",
+    "statsmodels.stats.proportion",
 )
 log = logging.getLogger(__name__)
 
