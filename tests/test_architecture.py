@@ -34,13 +34,15 @@ ALLOWED = {
         "retraining.in_process",  # inside `run --local`
         "retraining.lineage",
         "retraining.local",
+        "retraining.connection.StoreError",  # inside `rollback`
         "retraining.replay",  # inside `replay`
         "retraining.reruns",
+        "retraining.rollback",  # inside `rollback`
         "retraining.samples",
         "retraining.settings",
         f"{READER}.drop",
     },
-    "retraining/as_of.py": set(),
+    "retraining/as_of.py": {"tfx_components.rollbacks"},
     "retraining/assembly.py": {
         "retraining.launcher",
         "retraining.provenance",
@@ -58,7 +60,7 @@ ALLOWED = {
         "retraining.settings",
         READER,
     },
-    "retraining/connection.py": set(),
+    "retraining/connection.py": {"retraining.settings"},
     "retraining/in_process.py": {
         "retraining.connection",
         "retraining.local.LocalError",
@@ -99,6 +101,7 @@ ALLOWED = {
         f"{READER}.drop",
     },
     "retraining/reruns.py": {"retraining.lineage", "retraining.settings", READER},
+    "retraining/rollback.py": {"retraining.connection", "retraining.settings", "tfx_components.rollbacks"},
     "retraining/samples.py": {"modules.features"},
     "retraining/scoring.py": {"retraining.settings", f"{READER}.drop"},
     "retraining/scoring_pipeline.py": {
@@ -112,6 +115,7 @@ ALLOWED = {
         "retraining.attempts",
         "retraining.connection",
         "retraining.pipeline",  # inside its main: the types of the real pipelines
+        "retraining.rollback",
         "retraining.scoring_pipeline",
         "retraining.settings",
         "retraining.tuning_pipeline",
