@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from retraining.lineage import Edge, Graph, Node
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 44, 64, 16, 12
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 142, 44, 32, 16, 12
 _SWEEPS = 4
 
 
@@ -37,6 +37,8 @@ class Picture:
     lines: tuple[Line, ...]
     width: int
     height: int
+    box_width: int = _WIDTH
+    box_height: int = _HEIGHT
 
 
 def lay_out(graph: Graph) -> Picture:
@@ -63,8 +65,8 @@ def lay_out(graph: Graph) -> Picture:
     tallest = max((len(column) for column in columns.values()), default=0)
     corner = {
         key: (
-            MARGIN + number * (WIDTH + GAP_X),
-            MARGIN + round((index + (tallest - len(column)) / 2) * (HEIGHT + GAP_Y)),
+            _MARGIN + number * (_WIDTH + _GAP_X),
+            _MARGIN + round((index + (tallest - len(column)) / 2) * (_HEIGHT + _GAP_Y)),
         )
         for number, column in columns.items()
         for index, key in enumerate(column)
@@ -72,8 +74,8 @@ def lay_out(graph: Graph) -> Picture:
     return Picture(
         tuple(Box(node, *corner[key]) for key, node in nodes.items()),
         tuple(Line(edge, _curve(corner[edge.source], corner[edge.target])) for edge in graph.edges),
-        2 * MARGIN + max(0, len(columns) * (WIDTH + GAP_X) - GAP_X),
-        2 * MARGIN + max(0, tallest * (HEIGHT + GAP_Y) - GAP_Y),
+        2 * _MARGIN + max(0, len(columns) * (_WIDTH + _GAP_X) - _GAP_X),
+        2 * _MARGIN + max(0, tallest * (_HEIGHT + _GAP_Y) - _GAP_Y),
     )
 
 
@@ -97,7 +99,7 @@ def _mean(places: list[float], otherwise: float) -> float:
 
 
 def _curve(source: tuple[int, int], target: tuple[int, int]) -> str:
-    x1, y1 = source[0] + WIDTH, source[1] + HEIGHT // 2
-    x2, y2 = target[0], target[1] + HEIGHT // 2
-    bend = max(GAP_X // 2, (x2 - x1) // 2)
+    x1, y1 = source[0] + _WIDTH, source[1] + _HEIGHT // 2
+    x2, y2 = target[0], target[1] + _HEIGHT // 2
+    bend = max(_GAP_X // 2, (x2 - x1) // 2)
     return f"M{x1},{y1} C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}"
