@@ -105,7 +105,7 @@ def _fill(month: str, cells: list[Any]) -> list[Any]:
 
 def night(reader: Reader, name: str) -> Page:
     """A night: its drop, every attempt of every run, and what the data of its newest run looked like."""
-    detail = lineage.night_detail(reader, name)
+    detail = _night_detail(reader, name)
     made: dict[tuple[str, str], ArtifactRecord] = {}
     if detail.runs:
         made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs
@@ -119,6 +119,16 @@ def night(reader: Reader, name: str) -> Page:
         "anomalies": documents.anomalies(made.get(("ExampleValidator", "anomalies"))),
         "quarantine": documents.count_reasons(made.get(("HeadlineExampleGen", "quarantine"))),
     }
+
+
+def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
+    """What lineage knows of a night; of one that was never run, who was champion."""
+    try:
+        return lineage.night_detail(reader, name)
+    except UnknownError:
+        before = lineage.champion_as_of(reader, date.fromisoformat(name).isoformat())
+        version = before.version if before else None
+        return lineage.NightDetail(name, None, (), (), version, version, ())
 
 
 def _neighbour(name: str, days: int) -> str:
@@ -147,7 +157,7 @@ def rows(reader: Reader, settings: Settings, name: str, version: int, page: int,
 
 def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:
     """The rows that the newest run of a night put aside, each with its reason."""
-    detail = lineage.night_detail(reader, name)
+    detail = _night_detail(reader, name)
     made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
     found = documents.quarantined_rows(made.get(("HeadlineExampleGen", "quarantine")))
     reasons = sorted({row["reason"] for row in found})

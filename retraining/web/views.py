@@ -21,6 +21,9 @@ from retraining.web import documents, pages
 RESOURCE = "Headlines"
 """What a role needs `can_read` on for the pages, and `can_edit` for a rollback."""
 
+NAMES = lineage.OURS
+"""Of which pipeline the pages tell."""
+
 _API = "/headlines/api"
 
 log = logging.getLogger(__name__)
@@ -187,7 +190,7 @@ class HeadlinesView(BaseView):
 
     def _ask(self, ask: Callable[[Reader], ResponseReturnValue]) -> ResponseReturnValue:
         try:
-            with lineage.open_lineage(read_settings()) as reader:
+            with lineage.open_lineage(read_settings(), NAMES) as reader:
                 return ask(reader)
         except (LineageError, SettingsError) as error:
             return self._tell("Lineage cannot be read", error, 503)
