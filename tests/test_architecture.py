@@ -27,7 +27,7 @@ ALLOWED = {
         "retraining.tuning_pipeline",
     },
     "modules": {"modules"},
-    "plugins": {"retraining.web"},
+    "plugins": {"retraining.lineage", "retraining.settings", "retraining.web"},
     "retraining/__main__.py": {
         "retraining.cli",
         "retraining.delivery",
