@@ -152,7 +152,7 @@ def model(reader: Reader, name: str) -> Page:
 def rows(reader: Reader, settings: Settings, name: str, version: int, page: int, search: str) -> Page:
     """The rows of a version of a drop, as they were delivered."""
     found = documents.drop_rows(settings.drops_dir, name, version)
-    return {"night": name, "version": version, **documents.select(found, page, search)}
+    return {"night": name, "drop_version": version, **documents.select(found, page, search)}
 
 
 def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:

@@ -13,10 +13,11 @@ from playwright.sync_api import Page, sync_playwright
 from retraining.local import airflow
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-component-update "
-    "--disable-sync"
-).split()
+OPTIONS = [
+    f"--{name}"
+    for name in ("no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run",
+                 "disable-component-update", "disable-sync")
+]  # fmt: skip
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium here; on Debian: apt-get install chromium")

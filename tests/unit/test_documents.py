@@ -78,7 +78,7 @@ def test_no_anomalies_is_not_the_same_as_none_looked_for(tmp_path: Path) -> None
 def test_bytes_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:
     drop = tmp_path / "2022-02-01" / "headlines.csv"
     drop.parent.mkdir()
-    drop.write_bytes("title,sentiment\n".encode() + "Eleição,neutral\n".encode() * 20 + b"Elei\xe7\xe3o,neutral\n")
+    drop.write_bytes(b"title,sentiment\n" + "Eleição,neutral\n".encode() * 20 + b"Elei\xe7\xe3o,neutral\n")
     rows = documents.drop_rows(tmp_path, "2022-02-01", 1)
     assert (rows[0]["title"], rows[-1]["line"]) == ("Eleição", 22)
     assert rows[-1]["title"].encode()
