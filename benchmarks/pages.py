@@ -1,6 +1,6 @@
 """`make bench-pages`: every page about headlines after three years of nights, as Airflow's web server would draw it.
 
-Lineage is that of benchmarks/lineage.py. A page is asked for as the admin, in process: permissions, questions, template.
+Lineage is that of benchmarks/lineage.py. Pages are asked for as the admin, in process: permission, questions, template.
 """
 
 import os
