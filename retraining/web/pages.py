@@ -124,9 +124,13 @@ def night(reader: Reader, name: str) -> Page:
 def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
     """What lineage knows of a night; of one that was never run, who was champion."""
     try:
+        date.fromisoformat(name)
+    except ValueError:
+        raise UnknownError(f"{name!r} is not a night; write it as 2022-02-01") from None
+    try:
         return lineage.night_detail(reader, name)
     except UnknownError:
-        before = lineage.champion_as_of(reader, date.fromisoformat(name).isoformat())
+        before = lineage.champion_as_of(reader, name)
         version = before.version if before else None
         return lineage.NightDetail(name, None, (), (), version, version, ())
 

@@ -194,7 +194,7 @@ class HeadlinesView(BaseView):
                 return ask(reader)
         except (LineageError, SettingsError) as error:
             return self._tell("Lineage cannot be read", error, 503)
-        except (UnknownError, ValueError) as error:
+        except UnknownError as error:
             return self._tell("Not known", error, 404)
 
     def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
