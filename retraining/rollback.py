@@ -74,7 +74,9 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
             "by": by,
             "reason": reason.strip(),
         }
-        withdrawn = tuple(version for version in rollbacks.find_versions(serving_dir) if version > target)
+        # Also those that were removed from disk: to lineage they are pushed all the same.
+        known = {*rollbacks.find_versions(serving_dir), *pushes}
+        withdrawn = tuple(sorted(version for version in known if version > target))
         for record in (execution, artifact):
             for name, value in planned.items() | {f"{WITHDRAWN}{version}": 1 for version in withdrawn}.items():
                 setattr(

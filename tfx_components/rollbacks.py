@@ -32,7 +32,7 @@ class Rollback:
       id: of its artifact in MLMD; a later rollback has a greater one.
       to_version: what serves from then on.
       from_version: what served before; 0 if nothing did.
-      withdrawn: every version above `to_version` that was there; none of them is served or a champion any more.
+      withdrawn: every version above `to_version` that there had been; none of them is served or a champion any more.
       night: `YYYY-MM-DD`, the first night whose champion follows it.
       at: the moment, ISO in UTC.
       by: the person.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.www.extensions.init_auth_manager import get_auth_manager
-from flask import Response, abort, flash, jsonify, redirect, request, url_for
+from flask import Response, abort, jsonify, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
 
@@ -148,20 +148,25 @@ class HeadlinesView(BaseView):
 
     @route("/rollback", needs="PUT", method="POST")
     def rollback(self) -> ResponseReturnValue:
-        """Rolls back; Airflow checks the CSRF token of every POST before it comes here."""
+        """Rolls back, and shows what serves then; Airflow checks the CSRF token of every POST before it comes here."""
         # Only here: it brings MLMD's own library, which no page needs.
         from retraining.connection import StoreError
         from retraining.rollback import RollbackError, roll_back
 
-        to = request.form.get("to", type=int)
+        to, reason = request.form.get("to", type=int), request.form.get("reason", "")
         by = get_auth_manager().get_user_name()
         try:
-            done = roll_back(read_settings(), request.form.get("reason", ""), by, to)
+            done = roll_back(read_settings(), reason, by, to)
         except (RollbackError, StoreError, SettingsError) as error:
-            flash(str(error), "danger")
-            return redirect(url_for("HeadlinesView.choose_rollback", to=to))
+            problem = {"problem": str(error), "reason": reason}
+            answer = make_response(
+                self._answer(
+                    "rollback", lambda reader: {**pages.rollback_choices(reader, read_settings(), to), **problem}
+                )
+            )
+            answer.status_code = max(answer.status_code, 409)
+            return answer
         log.warning("%s rolled back from %s to %s: %s", by, done.from_version, done.to_version, done.reason)
-        flash(f"Version {done.to_version} is to serve now instead of {done.from_version}.", "success")
         return redirect(url_for("HeadlinesView.serving"))
 
     def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:

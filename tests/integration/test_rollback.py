@@ -1,5 +1,6 @@
 """Rollback against a real Postgres: what serves, what MLMD remembers, what later and earlier nights make of it."""
 
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -145,6 +146,13 @@ def test_a_rollback_can_be_taken_back(three_nights: Settings) -> None:
     assert (done.from_version, done.to_version, done.withdrawn) == (FIRST, THIRD, ())
     assert find_served(three_nights.serving_dir) == THIRD
     assert champion_as_of(three_nights, "2022-02-04") == str(THIRD)
+
+
+def test_a_newer_version_that_was_removed_from_disk_is_no_champion_either(three_nights: Settings) -> None:
+    shutil.rmtree(three_nights.serving_dir / str(SECOND))
+    roll_back(three_nights, "a bad drop", "ana")
+    assert find_served(three_nights.serving_dir) == FIRST
+    assert champion_as_of(three_nights, "2022-02-04") == str(FIRST)
 
 
 @pytest.mark.parametrize(
