@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -58,6 +58,10 @@ quality: ## Measure the model on DROPS=<folder>: each night from the nights befo
 bench-lineage: ## Measure every question about lineage after 3 and 30 years of nights, beside MLMD's own API
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.lineage
+
+bench-pages: ## Measure every page of the web UI after 3 years of nights
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.pages
 
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev

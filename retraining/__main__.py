@@ -3,6 +3,7 @@
 Nothing heavy is imported here or by what this imports: `--help` and `status` answer at once.
 """
 
+import getpass
 import os
 import signal
 import sys
@@ -206,6 +207,30 @@ def replay(night: Night) -> None:
         if not done.causes:
             console.print("Code, data, settings and libraries are the same: something in the training is not seeded.")
         raise typer.Exit(1)
+
+
+@app.command(epilog=_example("retraining rollback --reason 'the drop of 2 February has swapped labels'"))
+def rollback(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.")],
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="What to serve. Default: the version before.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who decided it. Default: the user of this system.")] = None,
+) -> None:
+    """Serve an earlier pushed version again, until a newer one is pushed; the later nights' champion follows."""
+    from retraining.connection import StoreError
+    from retraining.rollback import RollbackError, roll_back
+
+    try:
+        done = roll_back(Settings.from_env(), reason, by or getpass.getuser(), to)
+    except (RollbackError, StoreError) as error:
+        _fail(str(error))
+    console.print(
+        f"{done.to_version} is to serve now instead of {done.from_version or 'nothing'}; the champion follows from "
+        f"night {done.night} on. What newer model servers had loaded is let go within seconds.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(epilog=_example("retraining doctor"))

@@ -13,11 +13,20 @@ from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
+from tfx_components.rollbacks import WITHDRAWN, Rollback, find_withdrawn
+
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
 HYPERPARAMETERS = "hyperparameters"
+ROLLBACK = "rollback"
 
 Artifacts = dict[str, list[types.Artifact]]
+
+
+class RollbackRecord(types.Artifact):
+    """A rollback, as retraining/rollback.py records it."""
+
+    TYPE_NAME = "Rollback"
 
 
 class ChampionAsOf(ResolverStrategy):
@@ -25,7 +34,8 @@ class ChampionAsOf(ResolverStrategy):
 
     That is the pushed model of the greatest version whose night is earlier than D. A night's own push is left out, so
     that a rerun is compared with what its first run was compared with, and not with itself; so is every later night's,
-    however early it was made. Blessed but never pushed does not count.
+    however early it was made. Blessed but never pushed does not count, nor does what a rollback withdrew that counts
+    for night D.
     """
 
     def __init__(self, night: str) -> None:
@@ -37,17 +47,18 @@ class ChampionAsOf(ResolverStrategy):
 
         Args:
           store: not used; all that decides is on the artifacts.
-          input_dict: every `model` and every `pushed_model` of the pipeline, in any order.
+          input_dict: every `model`, `pushed_model` and `rollback` of the pipeline, in any order.
 
         Returns:
-          One artifact under each key, or none under each: the first night has no champion, and downstream inputs are
-          optional. (None instead would fail the node under LocalDagRunner.)
+          One model and one push, or none of either: the first night has no champion, and downstream inputs are
+          optional. (None instead would fail the node under LocalDagRunner.) Never a rollback: all have been heeded.
 
         Raises:
           ValueError: the night is not a date.
         """
         night = date.fromisoformat(self._night)
         models = {model.id: model for model in input_dict[MODEL] if _is_live(model)}
+        withdrawn = find_withdrawn((_read_rollback(one) for one in input_dict[ROLLBACK] if _is_live(one)), night)
         pushes = [
             push
             for push in input_dict[PUSHED_MODEL]
@@ -55,12 +66,17 @@ class ChampionAsOf(ResolverStrategy):
             and push.get_int_custom_property("pushed") == 1
             and push.get_int_custom_property("model_id") in models
             and date.fromisoformat(push.get_string_custom_property("night")) < night
+            and int(push.get_string_custom_property("pushed_version")) not in withdrawn
         ]
         if not pushes:
-            return {MODEL: [], PUSHED_MODEL: []}
+            return {MODEL: [], PUSHED_MODEL: [], ROLLBACK: []}
         # A rerun that made the same model again has recorded the same version again: the latest record is the one kept.
         champion = max(pushes, key=lambda push: (int(push.get_string_custom_property("pushed_version")), push.id))
-        return {MODEL: [models[champion.get_int_custom_property("model_id")]], PUSHED_MODEL: [champion]}
+        return {
+            MODEL: [models[champion.get_int_custom_property("model_id")]],
+            PUSHED_MODEL: [champion],
+            ROLLBACK: [],
+        }
 
 
 class HyperparametersAsOf(ResolverStrategy):
@@ -165,7 +181,8 @@ class ChampionResolver(_RenderedResolver):
           model: all models of the pipeline.
           pushed_model: all pushes of the pipeline.
         """
-        super().__init__(ChampionAsOf, {"night": night}, model=model, pushed_model=pushed_model)
+        rollback = types.Channel(type=RollbackRecord)
+        super().__init__(ChampionAsOf, {"night": night}, model=model, pushed_model=pushed_model, rollback=rollback)
 
 
 class HyperparametersResolver(_RenderedResolver):
@@ -194,3 +211,14 @@ def _read(store: mlmd.MetadataStore, kind: type[types.Artifact]) -> list[types.A
 
 def _is_live(artifact: types.Artifact) -> bool:
     return bool(artifact.mlmd_artifact.state == metadata_store_pb2.Artifact.LIVE)
+
+
+def _read_rollback(artifact: types.Artifact) -> Rollback:
+    properties = artifact.mlmd_artifact.custom_properties
+    return Rollback(
+        id=artifact.id,
+        to_version=properties["to_version"].int_value,
+        from_version=properties["from_version"].int_value,
+        withdrawn=tuple(int(name.removeprefix(WITHDRAWN)) for name in properties if name.startswith(WITHDRAWN)),
+        **{name: properties[name].string_value for name in ("night", "at", "by", "reason")},
+    )

@@ -1,6 +1,6 @@
 """The connection to MLMD's Postgres: open it, say clearly why it cannot be opened, hold a lock in it.
 
-Knows nothing of pipelines or attempts, and reads no settings: it is given MLMD's own connection config.
+Knows nothing of pipelines or attempts, and needs no tfx.
 """
 
 import contextlib
@@ -13,7 +13,12 @@ from collections.abc import Iterator
 import psycopg2
 from google.protobuf.message import Message
 from ml_metadata import MetadataStore, errors
-from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, PostgreSQLDatabaseConfig
+
+from retraining.settings import Settings
+
+TYPES_LOCK = "mlmd types"
+"""The lock under which types are made: MLMD checks it against no other process, and would make each several times."""
 
 # MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`), and Postgres itself on a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
@@ -45,6 +50,26 @@ class CleanStore(MetadataStore):
     def _call(self, method_name: str, request: Message, *args: object) -> None:
         _clean(request)
         super()._call(method_name, request, *args)
+
+
+def connection_config(settings: Settings) -> ConnectionConfig:
+    """Where MLMD is, in MLMD's own words.
+
+    Raises:
+      SettingsError: MLMD_PASSWORD is not set.
+    """
+    return ConnectionConfig(
+        postgresql=PostgreSQLDatabaseConfig(
+            host=settings.mlmd_host,
+            # A string; without it MLMD aborts the whole process.
+            port=str(settings.mlmd_port),
+            dbname=settings.mlmd_database,
+            user=settings.mlmd_user,
+            password=settings.secret("mlmd_password"),
+            # Otherwise MLMD looks into the database `postgres` first, where its role has no business.
+            skip_db_creation=True,
+        )
+    )
 
 
 def storable(text: str) -> str:

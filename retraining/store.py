@@ -8,43 +8,23 @@ import time
 from collections.abc import Iterable
 
 from ml_metadata import ListOptions
-from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, Execution, PostgreSQLDatabaseConfig
+from ml_metadata.proto.metadata_store_pb2 import Execution
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 
 from retraining.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
-from retraining.connection import StoreError, add_indexes, lock
+from retraining.connection import TYPES_LOCK, StoreError, add_indexes, connection_config, lock
+from retraining.rollback import settle_rollbacks
 from retraining.settings import Settings, SettingsError
 
 __all__ = ["StoreError", "connection_config", "initialise", "register_types", "settle_dead_executions"]
 
-_TYPES_LOCK = "mlmd types"
 _CONTEXT_TYPES = {
     "pipeline": {"pipeline_name": ""},
     "run": {"pipeline_name": "", "run_id": ""},
     "component_run": {"pipeline_name": "", "run_id": "", "component_id": ""},
 }
-
-
-def connection_config(settings: Settings) -> ConnectionConfig:
-    """Where MLMD is, in MLMD's own words.
-
-    Raises:
-      SettingsError: MLMD_PASSWORD is not set.
-    """
-    return ConnectionConfig(
-        postgresql=PostgreSQLDatabaseConfig(
-            host=settings.mlmd_host,
-            # A string; without it MLMD aborts the whole process.
-            port=str(settings.mlmd_port),
-            dbname=settings.mlmd_database,
-            user=settings.mlmd_user,
-            password=settings.secret("mlmd_password"),
-            # Otherwise MLMD looks into the database `postgres` first, where its role has no business.
-            skip_db_creation=True,
-        )
-    )
 
 
 def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
@@ -72,7 +52,7 @@ def register_types(metadata: AttemptMetadata, nodes: Iterable[BaseNode]) -> None
       metadata: the open store.
       nodes: components, resolvers and importers.
     """
-    with lock(metadata.connection_config, _TYPES_LOCK):
+    with lock(metadata.connection_config, TYPES_LOCK):
         for name, properties in _CONTEXT_TYPES.items():
             metadata._prepare_context(name, name, properties)
         for node in nodes:
@@ -136,7 +116,7 @@ def main() -> int:
         settings = Settings.from_env()
         creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
         initialise(settings, [create(settings) for create in creators])
-        for sentence in settle_dead_executions(settings):
+        for sentence in [*settle_rollbacks(settings), *settle_dead_executions(settings)]:
             print(sentence)
     except (SettingsError, StoreError) as error:
         print(error, file=sys.stderr)

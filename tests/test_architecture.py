@@ -27,20 +27,22 @@ ALLOWED = {
         "retraining.tuning_pipeline",
     },
     "modules": {"modules"},
-    "plugins": {"retraining.lineage", "retraining.settings"},
+    "plugins": {"retraining.lineage", "retraining.settings", "retraining.web"},
     "retraining/__main__.py": {
         "retraining.cli",
         "retraining.delivery",
         "retraining.in_process",  # inside `run --local`
         "retraining.lineage",
         "retraining.local",
+        "retraining.connection.StoreError",  # inside `rollback`
         "retraining.replay",  # inside `replay`
         "retraining.reruns",
+        "retraining.rollback",  # inside `rollback`
         "retraining.samples",
         "retraining.settings",
         f"{READER}.drop",
     },
-    "retraining/as_of.py": set(),
+    "retraining/as_of.py": {"tfx_components.rollbacks"},
     "retraining/assembly.py": {
         "retraining.launcher",
         "retraining.provenance",
@@ -58,7 +60,7 @@ ALLOWED = {
         "retraining.settings",
         READER,
     },
-    "retraining/connection.py": set(),
+    "retraining/connection.py": {"retraining.settings"},
     "retraining/in_process.py": {
         "retraining.connection",
         "retraining.local.LocalError",
@@ -99,6 +101,7 @@ ALLOWED = {
         f"{READER}.drop",
     },
     "retraining/reruns.py": {"retraining.lineage", "retraining.settings", READER},
+    "retraining/rollback.py": {"retraining.connection", "retraining.settings", "tfx_components.rollbacks"},
     "retraining/samples.py": {"modules.features"},
     "retraining/scoring.py": {"retraining.settings", f"{READER}.drop"},
     "retraining/scoring_pipeline.py": {
@@ -112,6 +115,7 @@ ALLOWED = {
         "retraining.attempts",
         "retraining.connection",
         "retraining.pipeline",  # inside its main: the types of the real pipelines
+        "retraining.rollback",
         "retraining.scoring_pipeline",
         "retraining.settings",
         "retraining.tuning_pipeline",
@@ -122,6 +126,16 @@ ALLOWED = {
         "retraining.settings",
         "tfx_components",
     },
+    "retraining/web": {
+        "modules.features",
+        "retraining.connection.StoreError",  # inside the rollback
+        "retraining.lineage",
+        "retraining.rollback",  # inside the rollback
+        "retraining.settings",
+        "retraining.web",
+        f"{READER}.drop",
+        f"{READER}.rows",
+    },
     "serving": {"serving"},
     "tfx_components": {"modules.features", "tfx_components"},
 }
@@ -130,6 +144,7 @@ FORBIDDEN = {
     "modules": {"airflow", "tfx"},
     "retraining/lineage": HEAVY,
     "retraining/settings.py": HEAVY,
+    "retraining/web": HEAVY - {"airflow", "tensorflow_metadata"},
     "serving": {"airflow", "apache_beam", "ml_metadata", "tfx"},
     "tfx_components": {"airflow"},
 }

@@ -3,12 +3,9 @@
 Which model deserves it is decided upstream; which version is champion for a night is decided by who reads the record.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,6 +29,7 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
+from tfx_components import rollbacks
 from tfx_components.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
 from tfx_components.related_index import RelatedHeadlines
 
@@ -42,15 +40,22 @@ REVISIONS = 100
 
 # Never a number, so no model server takes it for a version.
 _INCOMING = ".incoming-"
-_LOCK = ".push.lock"
 
 
 class PushError(RuntimeError):
     """A model could not be published; what was served before is untouched."""
 
 
-class ChampionChangedError(PushError):
+class RefusedError(PushError):
+    """The model may not be published after all; the message is the reason that is recorded."""
+
+
+class ChampionChangedError(RefusedError):
     """The model was compared with a champion that is no longer the one as of its night, so its blessing is stale."""
+
+
+class RolledBackError(RefusedError):
+    """It is the same model again that somebody rolled back."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Executor(stock_executor.Executor):
                 describe(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), blessing, night),
                 Path(input_dict[RELATED_INDEX_KEY][0].uri) if input_dict.get(RELATED_INDEX_KEY) else None,
             )
-        except ChampionChangedError as error:
+        except RefusedError as error:
             self._refuse(push, str(error))
             return
         self._MarkPushed(push, str(publication.path), str(publication.version))
@@ -216,7 +221,8 @@ def publish(
     """Makes a model appear, complete, as the night's version in the serving directory.
 
     The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
-    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones.
+    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones. Model
+    servers that a rollback holds at an earlier version move on to this one if it is newer.
 
     Args:
       model_path: a SavedModel.
@@ -230,19 +236,26 @@ def publish(
       The version now holding the model.
 
     Raises:
-      ChampionChangedError: an earlier night has a greater version by now than the one the model was compared with.
+      ChampionChangedError: the champion as of the night is not the version any more that the model was compared with.
+      RolledBackError: the night made a model again that was rolled back.
       PushError: the disk is full, the folder may not be written, or the night has used up its revisions.
     """
     number = int(f"{night:%Y%m%d}")
     try:
         serving_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(serving_dir):
+        with rollbacks.hold(serving_dir):
             for abandoned in serving_dir.glob(f"{_INCOMING}*"):
                 shutil.rmtree(abandoned)
-            served = sorted(int(path.name) for path in serving_dir.iterdir() if path.name.isdecimal())
-            _check_champion(served, number, champion_version, serving_dir)
-            mine = [version for version in served if version // REVISIONS == number]
-            if mine and hash_model(serving_dir / str(mine[-1])) == hash_model(model_path):
+            present = rollbacks.find_versions(serving_dir)
+            served = rollbacks.find_served(serving_dir)
+            history = rollbacks.read(serving_dir)
+            _check_champion(
+                present, number, champion_version, set(rollbacks.find_withdrawn(history, night)), serving_dir
+            )
+            mine = [version for version in present if version // REVISIONS == number]
+            digest = hash_model(model_path)
+            _check_rollbacks(mine, digest, rollbacks.find_withdrawn(history), serving_dir)
+            if mine and hash_model(serving_dir / str(mine[-1])) == digest:
                 version = mine[-1]
                 reason = f"kept {version}: the night was run again and made the same model"
             else:
@@ -256,19 +269,30 @@ def publish(
                     "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
                 _appear(model_path, serving_dir / str(version), noted, related_index)
+            rollbacks.tell_servers(serving_dir)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
-    if served and served[-1] > version:
-        reason += f"; the newer {served[-1]} keeps serving"
+    if served and served > version:
+        reason += f"; the newer {served} keeps serving"
+    elif served and served < present[-1]:
+        reason += f"; it takes over from {served}, which was rolled back to"
     return Publication(version, serving_dir / str(version), reason)
 
 
-def _check_champion(served: list[int], number: int, champion_version: str, serving_dir: Path) -> None:
+def _check_champion(
+    present: list[int], number: int, champion_version: str, withdrawn: set[int], serving_dir: Path
+) -> None:
     """Compares the champion of the verdict with what is published now, while nobody else can publish.
 
-    Only a greater version means that the champion has changed: older ones may have been cleaned up meanwhile.
+    Only a greater version, or a rollback, means that the champion has changed: older ones may have been cleaned up
+    meanwhile.
     """
-    earlier = [version for version in served if version // REVISIONS < number]
+    if int(champion_version or 0) in withdrawn:
+        raise ChampionChangedError(
+            f"refused: the model was compared with champion {champion_version}, which was rolled back since; run the "
+            "night again to compare it with the one as of its night"
+        )
+    earlier = [version for version in present if version // REVISIONS < number and version not in withdrawn]
     if earlier and earlier[-1] > int(champion_version or 0):
         compared = f"champion {champion_version}" if champion_version else "no champion"
         raise ChampionChangedError(
@@ -278,12 +302,15 @@ def _check_champion(served: list[int], number: int, champion_version: str, servi
         )
 
 
-@contextlib.contextmanager
-def _lock(serving_dir: Path) -> Iterator[None]:
-    """One push at a time: two runs must not choose the same number, nor sweep each other's copy away."""
-    with (serving_dir / _LOCK).open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, rollbacks.Rollback], serving_dir: Path) -> None:
+    """Looks whether a model is one of its night's that were rolled back."""
+    for version in mine:
+        if version in withdrawn and hash_model(serving_dir / str(version)) == digest:
+            rollback = withdrawn[version]
+            raise RolledBackError(
+                f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
+                f"{rollback.at} ({rollback.reason}); to serve it after all: retraining rollback --to {version}"
+            )
 
 
 def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:

@@ -113,7 +113,7 @@ def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
             found = _sweep(returned, [*_greatest(reader, count), *back])
         shown = found if limit is None else found[-limit:]
         models = models_of_versions(reader, {version for version, _, _ in shown})
-    ends = [since for _, since, _ in found[1:]] + [None]
+    ends = [*(since for _, since, _ in found[1:]), None][: len(found)]
     return tuple(
         Reign(version, *models.get(version, (None, "")), since, until, rollback)
         for (version, since, rollback), until in list(zip(found, ends, strict=True))[::-1][:limit]

@@ -16,7 +16,7 @@ from tfx.types import Channel, artifact_utils
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
 from tiny_model import save_tiny_model
 
-from retraining.as_of import ChampionAsOf, ChampionResolver
+from retraining.as_of import ChampionAsOf, ChampionResolver, RollbackRecord
 from retraining.settings import Settings
 from retraining.store import connection_config
 from tfx_components.pusher import HeadlinePusher
@@ -85,5 +85,6 @@ def champion_as_of(settings: Settings, night: str) -> str:
             for artifact in store.get_artifacts_by_type(kind.TYPE_NAME)
         ]
 
-    found = ChampionAsOf(night).resolve_artifacts(store, {"model": read(Model), "pushed_model": read(PushedModel)})
+    history = {"model": read(Model), "pushed_model": read(PushedModel), "rollback": read(RollbackRecord)}
+    found = ChampionAsOf(night).resolve_artifacts(store, history)
     return found["pushed_model"][0].get_string_custom_property("pushed_version") if found["pushed_model"] else ""

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -16,9 +17,11 @@ from retraining.as_of import (
     HyperparametersResolver,
     PushedModelResolver,
     PushedVersion,
+    RollbackRecord,
 )
 
 FIRST = date(2022, 2, 1)
+identities = itertools.count(1000)
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,26 @@ def store(history: list[Push]) -> tuple[list[Model], list[PushedModel]]:
     return models, pushes
 
 
-def champion(history: list[Push], night: int) -> int | None:
+def rollback(to: Push, *withdrawn: Push, counts_from: int, live: bool = True) -> RollbackRecord:
+    """A rollback as MLMD holds it; ids in the order in which they are made."""
+    record = RollbackRecord()
+    record.id = next(identities)
+    record.mlmd_artifact.state = state(live)
+    record.set_int_custom_property("to_version", to.version)
+    record.set_string_custom_property("night", name(counts_from))
+    for one in withdrawn:
+        record.set_int_custom_property(f"withdrawn:{one.version}", 1)
+    return record
+
+
+def champion(history: list[Push], night: int, *rollbacks: RollbackRecord) -> int | None:
     """The index in `history` of the champion as of a night."""
     models, pushes = store(history)
-    resolved = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models, "pushed_model": pushes})
-    assert set(resolved) == {"model", "pushed_model"}
+    resolved = ChampionAsOf(name(night)).resolve_artifacts(
+        None, {"model": models, "pushed_model": pushes, "rollback": list(rollbacks)}
+    )
+    assert set(resolved) == {"model", "pushed_model", "rollback"}
+    assert resolved["rollback"] == []
     assert [model.id + 100 for model in resolved["model"]] == [push.id for push in resolved["pushed_model"]]
     return resolved["model"][0].id - 1 if resolved["model"] else None
 
@@ -107,9 +125,42 @@ def test_what_a_failed_attempt_left_behind_is_not_a_champion() -> None:
     assert champion([Push(0), Push(1, model_live=False)], 2) == 0
 
 
+def test_after_a_rollback_the_champion_is_the_version_it_went_back_to() -> None:
+    first, second = Push(0), Push(1)
+    assert champion([first, second], 2, rollback(first, second, counts_from=2)) == 0
+    assert champion([first, second], 5, rollback(first, second, counts_from=2)) == 0
+
+
+def test_a_night_before_the_rollback_counts_keeps_the_champion_it_had() -> None:
+    first, second = Push(0), Push(1)
+    assert champion([first, second], 2, rollback(first, second, counts_from=3)) == 1
+
+
+def test_a_push_after_a_rollback_is_champion_again() -> None:
+    first, second, third = Push(0), Push(1), Push(2)
+    assert champion([first, second, third], 3, rollback(first, second, counts_from=2)) == 2
+
+
+def test_a_corrected_model_of_the_withdrawn_night_is_champion_but_not_the_withdrawn_one() -> None:
+    first, second, corrected = Push(0), Push(1), Push(1, revision=2)
+    assert champion([first, second, corrected], 2, rollback(first, second, counts_from=2)) == 2
+
+
+def test_a_second_rollback_can_go_forward_again() -> None:
+    first, second, third = Push(0), Push(1), Push(2)
+    back = rollback(first, second, third, counts_from=3)
+    forward = rollback(second, third, counts_from=3)
+    assert champion([first, second, third], 3, forward, back) == 1
+
+
+def test_a_rollback_that_was_given_up_changes_nothing() -> None:
+    first, second = Push(0), Push(1)
+    assert champion([first, second], 2, rollback(first, second, counts_from=2, live=False)) == 1
+
+
 def test_a_night_that_was_never_rendered_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\{\{ ds \}\}"):
-        ChampionAsOf("{{ ds }}").resolve_artifacts(None, {"model": [], "pushed_model": []})
+        ChampionAsOf("{{ ds }}").resolve_artifacts(None, {"model": [], "pushed_model": [], "rollback": []})
 
 
 pushes = st.builds(
@@ -145,10 +196,14 @@ def test_later_nights_change_nothing(history: list[Push], night: int) -> None:
 @given(st.lists(pushes, max_size=8), st.integers(0, 7), st.randoms(use_true_random=False))
 def test_the_order_in_which_the_store_lists_artifacts_never_matters(history, night, random) -> None:
     models, records = store(history)
-    ordered = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models[:], "pushed_model": records[:]})
+    ordered = ChampionAsOf(name(night)).resolve_artifacts(
+        None, {"model": models[:], "pushed_model": records[:], "rollback": []}
+    )
     random.shuffle(models)
     random.shuffle(records)
-    shuffled = ChampionAsOf(name(night)).resolve_artifacts(None, {"model": models, "pushed_model": records})
+    shuffled = ChampionAsOf(name(night)).resolve_artifacts(
+        None, {"model": models, "pushed_model": records, "rollback": []}
+    )
     assert ordered == shuffled
 
 

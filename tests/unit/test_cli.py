@@ -15,7 +15,7 @@ from retraining.local import secrets
 from retraining.settings import CHECKOUT, Settings
 
 COMMANDS = (
-    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve"),
+    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve", "rollback"),
     "schema propose",
     *(
         f"lineage {question}"

@@ -107,7 +107,7 @@ class Schedules(RuleBasedStateMachine):
         if killed:
             return multiple()
         champion = ChampionAsOf(str(night)).resolve_artifacts(
-            None, {"model": self.models[:], "pushed_model": self.pushes[:]}
+            None, {"model": self.models[:], "pushed_model": self.pushes[:], "rollback": []}
         )
         version = self.check_champion(night, champion)
         # Whatever the evaluator says: here, about every fourth comparison is lost.

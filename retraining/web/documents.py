@@ -1,0 +1,192 @@
+"""The files that artifacts and drops consist of, as far as pages show them: verdicts, statistics, cards, rows.
+
+Read where they lie, and never taken to be there: a run may have stopped before it wrote them, or they were removed.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+
+from modules.features import LABEL, LABELS
+from retraining.lineage import ArtifactRecord, UnknownError
+from tfx_components.headline_example_gen.drop import DropError, list_csv_files, list_versions
+from tfx_components.headline_example_gen.rows import read_file
+
+Row = Mapping[str, Any]
+
+ROWS_PER_PAGE = 50
+_TOP_VALUES = 8
+
+
+def verdict(evaluation: ArtifactRecord | None) -> dict[str, Any]:
+    """The Evaluator's `verdict.json`; empty without one."""
+    text = text_of(evaluation, "verdict.json")
+    return dict(json.loads(text)) if text else {}
+
+
+def text_of(artifact: ArtifactRecord | None, name: str) -> str | None:
+    """A text file of an artifact; None if it is not there."""
+    path = Path(artifact.uri, name) if artifact else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else None
+
+
+def class_mixes(examples: ArtifactRecord | None, described: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:
+    """The share of each label in the night's drop and in the window it was trained with.
+
+    Args:
+      examples: of the run.
+      described: its statistics, by split, as `statistics` returns them.
+    """
+    mixes = {"drop": json.loads(examples.properties.get("classes", "{}")) if examples else {}}
+    mixes["window"] = next(
+        (dict(feature["bars"]) for feature in described.get("train", ()) if feature["name"] == LABEL), {}
+    )
+    return {
+        name: {label: mix.get(label, 0) / sum(mix.values()) for label in LABELS}
+        for name, mix in mixes.items()
+        if sum(mix.values())
+    }
+
+
+def statistics(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, Any]]]:
+    """TFDV's statistics by split: of each feature its counts, and its values or its histogram as bars."""
+    found = {}
+    for split, data in _splits(artifact, "FeatureStats.pb"):
+        parsed = _parse(data, statistics_pb2.DatasetFeatureStatisticsList())
+        if parsed is not None and parsed.datasets:
+            found[split] = [_describe(feature) for feature in parsed.datasets[0].features]
+    return found
+
+
+def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]] | None:
+    """TFDV's anomalies by split, none if there are none; None if they were not looked for."""
+    if artifact is None:
+        return None
+    found: dict[str, list[dict[str, str]]] = {}
+    for split, data in _splits(artifact, "SchemaDiff.pb"):
+        parsed = _parse(data, anomalies_pb2.Anomalies())
+        if parsed is not None:
+            found[split] = [
+                {"feature": name, "what": info.short_description, "detail": info.description}
+                for name, info in sorted(parsed.anomaly_info.items())
+            ]
+    return found
+
+
+def _splits(artifact: ArtifactRecord | None, name: str) -> Iterable[tuple[str, bytes]]:
+    if artifact is not None:
+        for path in sorted(Path(artifact.uri).glob(f"Split-*/{name}")):
+            yield path.parent.name.removeprefix("Split-"), path.read_bytes()
+
+
+def _parse(data: bytes, message: Message) -> Any:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return None
+    return message
+
+
+def _describe(feature: Any) -> dict[str, Any]:
+    kind = feature.WhichOneof("stats")
+    stats = getattr(feature, kind)
+    common = stats.common_stats
+    described: dict[str, Any] = {
+        "name": feature.name or "/".join(feature.path.step),
+        "type": statistics_pb2.FeatureNameStatistics.Type.Name(feature.type).lower(),
+        "rows": common.num_non_missing,
+        "missing": common.num_missing,
+        "facts": {},
+        "bars": [],
+    }
+    if kind == "string_stats":
+        described["facts"] = {"different": stats.unique, "mean length": round(stats.avg_length, 1)}
+        described["bars"] = [(one.value, one.frequency) for one in stats.top_values[:_TOP_VALUES]]
+    elif kind == "num_stats":
+        described["facts"] = {
+            name: round(value, 4)
+            for name, value in (("min", stats.min), ("median", stats.median), ("mean", stats.mean), ("max", stats.max))
+        }
+        described["bars"] = [
+            (f"{bucket.low_value:.3g} to {bucket.high_value:.3g}", bucket.sample_count)
+            for bucket in next((one.buckets for one in stats.histograms), [])
+        ]
+    return described
+
+
+def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int]:
+    """How many rows are in the quarantine, by reason, most first."""
+    return dict(Counter(row["reason"] for row in quarantined_rows(artifact)).most_common())
+
+
+def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]]:
+    """The rows of a run's quarantine."""
+    path = Path(artifact.uri, "quarantine.csv") if artifact else None
+    if path is None or not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]:
+    """The rows of a version of a drop, as they lie in its files.
+
+    Raises:
+      UnknownError: the version is not in the drops folder (any more), or cannot be read.
+    """
+    try:
+        folder = dict(list_versions(drops_dir, date.fromisoformat(night))).get(version)
+        if folder is None:
+            raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
+        return [
+            {"file": path.name, "line": row.line, "title": _readable(row.title), "label": _readable(row.label)}
+            for path in list_csv_files(folder)
+            for row in read_file(path).rows
+        ]
+    except (DropError, ValueError) as error:
+        raise UnknownError(str(error)) from None
+
+
+def _readable(text: str) -> str:
+    """Without the surrogates that stand for bytes that are not UTF-8: no page can be written with them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
+    """One page of the rows that hold a text, whatever its case."""
+    sought = search.casefold()
+    found = [row for row in rows if not sought or any(sought in str(value).casefold() for value in row.values())]
+    pages = max(1, -(-len(found) // ROWS_PER_PAGE))
+    number = min(max(page, 1), pages)
+    start = (number - 1) * ROWS_PER_PAGE
+    return {
+        "rows": found[start : start + ROWS_PER_PAGE],
+        "all_rows": found,
+        "count": len(found),
+        "page": number,
+        "pages": pages,
+        "search": search,
+    }
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV in which no spreadsheet takes a cell for a formula."""
+    # https://owasp.org/www-community/attacks/CSV_Injection
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _neutralise(str(value)) for name, value in row.items()})
+    return text.getvalue()
+
+
+def _neutralise(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,0 +1,235 @@
+"""The routes of the pages and of their JSON twins: may this person see it, what does lineage say, draw it.
+
+What is shown is decided in pages.py; how it looks in plugins/templates/headlines.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from airflow.www.extensions.init_auth_manager import get_auth_manager
+from flask import Response, abort, jsonify, make_response, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_appbuilder import BaseView, expose
+
+from retraining import lineage
+from retraining.lineage import LineageError, Reader, UnknownError
+from retraining.settings import Settings, SettingsError
+from retraining.web import documents, pages
+
+RESOURCE = "Headlines"
+"""What a role needs `can_read` on for the pages, and `can_edit` for a rollback."""
+
+NAMES = lineage.OURS
+"""Of which pipeline the pages tell."""
+
+_API = "/headlines/api"
+
+log = logging.getLogger(__name__)
+
+View = Callable[..., ResponseReturnValue]
+
+
+def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[[View], View]:
+    """Puts a view at some addresses, for those whom Airflow lets see (or change) what is called Headlines.
+
+    Anyone else is sent to log in, or told no, before a word of lineage is read.
+
+    Args:
+      *addresses: under /headlines.
+      needs: `GET` for `can_read`, `PUT` for `can_edit`.
+      method: of HTTP.
+    """
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+            manager = get_auth_manager()
+            if manager.is_authorized_custom_view(method=needs, resource_name=RESOURCE):
+                return view(*args, **kwargs)
+            if not manager.is_logged_in() and not _is_api():
+                return redirect(manager.get_url_login(next_url=request.url))
+            return abort(403 if manager.is_logged_in() else 401)
+
+        for address in addresses:
+            expose(address, methods=[method])(guarded)
+        return guarded
+
+    return decorate
+
+
+class HeadlinesView(BaseView):
+    """Every page about headlines; each is also at the same address under /headlines/api, as JSON."""
+
+    route_base = "/headlines"
+    default_view = "serving"
+    class_permission_name = RESOURCE
+    base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
+
+    @route("/", "/api/serving")
+    def serving(self) -> ResponseReturnValue:
+        """Now serving."""
+        metric, nights = request.args.get("metric"), request.args.get("nights", 180, type=int)
+        return self._answer("serving", lambda reader: pages.now_serving(reader, metric, max(1, min(nights, 5000))))
+
+    @route("/nights", "/api/nights")
+    def nights(self) -> ResponseReturnValue:
+        """The calendar."""
+        year = request.args.get("year", type=int)
+        return self._answer("nights", lambda reader: pages.nights(reader, year if year and 1 <= year <= 9999 else None))
+
+    @route("/night/<night>", "/api/night/<night>")
+    def night(self, night: str) -> ResponseReturnValue:
+        """One night."""
+        return self._answer("night", lambda reader: pages.night(reader, night))
+
+    @route("/night/<night>/quarantine", "/api/night/<night>/quarantine")
+    def quarantine(self, night: str) -> ResponseReturnValue:
+        """The quarantined rows of a night."""
+        reason = request.args.get("reason", "")
+        return self._answer_rows(
+            "quarantine", lambda reader: pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+        )
+
+    @route("/drop/<night>/<int:version>", "/api/drop/<night>/<int:version>")
+    def drop(self, night: str, version: int) -> ResponseReturnValue:
+        """The rows of a drop."""
+        return self._answer_rows(
+            "drop",
+            lambda reader: pages.rows(reader, read_settings(), night, version, *_page()),
+            f"drop-{night}-v{version}",
+        )
+
+    @route("/model/<name>", "/api/model/<name>")
+    def model(self, name: str) -> ResponseReturnValue:
+        """One model, by version, night or id (`id57`, since `#57` would end an address)."""
+        return self._answer("model", lambda reader: pages.model(reader, _model_name(name)))
+
+    @route("/recall", "/api/recall")
+    def recall(self) -> ResponseReturnValue:
+        """What a drop touched."""
+        night, _, version = request.args.get("drop", "").partition(":")
+        number = int(version) if version.isdecimal() else None
+        return self._answer("recall", lambda reader: pages.recall(reader, night or None, number))
+
+    @route("/compare", "/api/compare")
+    def compare(self) -> ResponseReturnValue:
+        """Two models side by side."""
+        a, b = (_model_name(request.args.get(name, "")) or None for name in "ab")
+        return self._answer("compare", lambda reader: pages.compare(reader, a, b))
+
+    @route("/graph", "/api/graph")
+    def graph(self) -> ResponseReturnValue:
+        """Lineage as a picture."""
+        night, full = request.args.get("night") or None, "full" in request.args
+        return self._answer("graph", lambda reader: pages.graph(reader, night, full))
+
+    @route("/execution/<int:identity>", "/api/execution/<int:identity>")
+    def execution(self, identity: int) -> ResponseReturnValue:
+        """One attempt of a node."""
+        return self._answer("execution", lambda reader: pages.execution(reader, identity))
+
+    @route("/task")
+    def task(self) -> ResponseReturnValue:
+        """From a task of the DAG to the execution of its newest attempt."""
+        run_id, node = request.args.get("run_id", ""), request.args.get("node", "")
+
+        def find(reader: Reader) -> ResponseReturnValue:
+            return redirect(url_for("HeadlinesView.execution", identity=pages.newest_attempt(reader, run_id, node)))
+
+        return self._ask(find)
+
+    @route("/rollback", needs="PUT")
+    def choose_rollback(self) -> ResponseReturnValue:
+        """Asks which version to go back to, and why."""
+        to = request.args.get("to", type=int)
+        return self._answer("rollback", lambda reader: pages.rollback_choices(reader, read_settings(), to))
+
+    @route("/rollback", needs="PUT", method="POST")
+    def rollback(self) -> ResponseReturnValue:
+        """Rolls back, and shows what serves then; Airflow checks the CSRF token of every POST before it comes here."""
+        # Only here: it brings MLMD's own library, which no page needs.
+        from retraining.connection import StoreError
+        from retraining.rollback import RollbackError, roll_back
+
+        to, reason = request.form.get("to", type=int), request.form.get("reason", "")
+        by = get_auth_manager().get_user_name()
+        try:
+            done = roll_back(read_settings(), reason, by, to)
+        except (RollbackError, StoreError, SettingsError) as error:
+            problem = {"problem": str(error), "reason": reason}
+            answer = make_response(
+                self._answer(
+                    "rollback", lambda reader: {**pages.rollback_choices(reader, read_settings(), to), **problem}
+                )
+            )
+            answer.status_code = max(answer.status_code, 409)
+            return answer
+        log.warning("%s rolled back from %s to %s: %s", by, done.from_version, done.to_version, done.reason)
+        return redirect(url_for("HeadlinesView.serving"))
+
+    def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:
+        """One consistent look at lineage, as a page or as JSON."""
+
+        def show(reader: Reader) -> ResponseReturnValue:
+            page = ask(reader)
+            if _is_api():
+                return jsonify(version=lineage.VERSION, **_without_pictures(page))
+            return str(self.render_template(f"headlines/{template}.html", pipeline=reader.names.pipeline, **page))
+
+        return self._ask(show)
+
+    def _answer_rows(self, template: str, ask: Callable[[Reader], pages.Page], name: str) -> ResponseReturnValue:
+        if request.args.get("format") != "csv":
+            return self._answer(template, ask)
+
+        def export(reader: Reader) -> ResponseReturnValue:
+            # With a byte order mark, by which spreadsheets know that it is UTF-8.
+            text = "\ufeff" + documents.to_csv(ask(reader)["all_rows"])
+            return Response(
+                text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
+            )
+
+        return self._ask(export)
+
+    def _ask(self, ask: Callable[[Reader], ResponseReturnValue]) -> ResponseReturnValue:
+        try:
+            with lineage.open_lineage(read_settings(), NAMES) as reader:
+                return ask(reader)
+        except (LineageError, SettingsError) as error:
+            return self._tell("Lineage cannot be read", error, 503)
+        except UnknownError as error:
+            return self._tell("Not known", error, 404)
+
+    def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
+        text = str(error.args[0]) if error.args else title
+        if _is_api():
+            return jsonify(error=text), status
+        return str(self.render_template("headlines/problem.html", title=title, text=text)), status
+
+
+@functools.cache
+def read_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings.from_env()
+
+
+def _is_api() -> bool:
+    return request.path.startswith(f"{_API}/")
+
+
+def _without_pictures(page: pages.Page) -> dict[str, Any]:
+    """Where boxes are drawn is a page's own affair, and so are rows on other pages than the one asked for."""
+    answer: dict[str, Any] = lineage.to_json(
+        {name: v for name, v in page.items() if name not in ("picture", "chart", "all_rows")}
+    )
+    return answer
+
+
+def _page() -> tuple[int, str]:
+    return request.args.get("page", 1, type=int), request.args.get("search", "")
+
+
+def _model_name(name: str) -> str:
+    return f"#{name[2:]}" if name.startswith("id") and name[2:].isdecimal() else name
