@@ -21,10 +21,10 @@ demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> 
 up down status: setup ## The service: `make up`, `make down`, `make status`; all else: .venv/bin/retraining --help
 	@exec $(PYTHON) -m retraining $@
 
-# The twelve nights take as long again as everything else.
-test: ## The test suite, but for the twelve nights
+# The twelve nights take as long again as everything else. The longest files come first, so that both processes end together.
+test: ## The test suite, but for the twelve nights, in two processes
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
 
 test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay
 	@scripts/setup.sh dev
