@@ -14,6 +14,8 @@ from retraining.samples import write_samples
 Deliver = Callable[..., Path]
 
 
+# First, for xdist reads the groups in its own.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps a file's tests in one process, in their order, and with them those on the same service."""
     for item in items:
