@@ -24,7 +24,7 @@ up down status: setup ## The service: `make up`, `make down`, `make status`; all
 # The twelve nights take as long again as everything else. The longest files come first, so that both processes end together.
 test: ## The test suite, but for the twelve nights, in two processes
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
 
 test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay
 	@scripts/setup.sh dev

@@ -1,7 +1,4 @@
-"""Drops for the tests: deliver one's own, or take twelve nights of real headlines (of samples where there are none).
-
-And which tests must run in one process.
-"""
+"""Drops for the tests: deliver one's own, or take twelve nights of real headlines (of samples where there are none)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +9,6 @@ import pytest
 from retraining.samples import write_samples
 
 Deliver = Callable[..., Path]
-
-
-# First, for xdist reads the groups in its own.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one process, in their order, and with them those on the same service."""
-    for item in items:
-        group = "the whole service" if item.path.stem.startswith("test_whole_service") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The pages in a real browser, on lineage of real runs: log in, look at every page, follow the links.
 
-After test_whole_service.py, which leaves the service down, with its nights in it.
+On the service of test_whole_service.py when both run in one process, on one of their own otherwise.
 """
 
 import shutil
