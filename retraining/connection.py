@@ -42,14 +42,19 @@ class NightTakenError(StoreError):
 
 
 class CleanStore(MetadataStore):
-    """A MetadataStore that can be given any string: what Postgres cannot store is replaced by a look-alike.
+    """A MetadataStore on Postgres that takes any string, and gives the paths of events back as they were put.
 
-    Only the request that goes to the database is changed, never the caller's artifacts and executions.
+    What Postgres cannot store is replaced by a look-alike in the request that goes to the database, never in the
+    caller's artifacts and executions. The steps of a path, which MLMD reads without an order, are sorted: Postgres may
+    put the second before the first, and TFX would then miss an output under its key.
     """
 
-    def _call(self, method_name: str, request: Message, *args: object) -> None:
+    def _call(self, method_name: str, request: Message, response: Message, *args: object) -> None:
         _clean(request)
-        super()._call(method_name, request, *args)
+        super()._call(method_name, request, response, *args)
+        for event in getattr(response, "events", ()):
+            # TFX writes two: the key, then the index.
+            event.path.steps.sort(key=lambda step: step.WhichOneof("value") != "key")
 
 
 def connection_config(settings: Settings) -> ConnectionConfig:

@@ -417,6 +417,20 @@ def test_a_process_that_was_given_up_does_not_publish(settings: Settings) -> Non
     assert (Path(model.uri) / "flavour").exists()
 
 
+def test_an_output_is_found_under_its_key_though_postgres_gives_its_path_out_of_order(settings: Settings) -> None:
+    make = Make()
+    launch(settings, make)
+    # What is put in again goes behind the others, as a row may that finds its page full.
+    moved = query(
+        settings,
+        "WITH moved AS (DELETE FROM eventpath WHERE NOT is_index_step RETURNING *) "
+        "INSERT INTO eventpath SELECT * FROM moved RETURNING event_id",
+    )
+    assert moved
+    launch(settings, Use(model=make.outputs["model"]))
+    assert states(settings) == ["COMPLETE", "COMPLETE"]
+
+
 def test_two_runs_do_not_mix(settings: Settings) -> None:
     make = Make()
     use = Use(model=make.outputs["model"])
