@@ -48,7 +48,7 @@ def page(service: Service) -> Iterator[Page]:
 
 def test_from_what_serves_one_click_leads_to_the_rows_of_its_drop(page: Page) -> None:
     page.goto("/home")
-    page.get_by_role("link", name="Headlines").click()
+    page.get_by_role("link", name="Headlines", exact=True).click()
     page.get_by_role("link", name="Now serving").first.click()
     # The chart is drawn: its canvas is not empty.
     page.wait_for_function(
