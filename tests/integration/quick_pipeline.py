@@ -36,7 +36,8 @@ def suffer(name: str) -> None:
 @component
 def QuickTrainer(model: OutputArtifact[Model], custom_config: Parameter[str]) -> None:
     """Its model is a function of the night and of the version of its drop, as the real one's is of the window."""
-    save_tiny_model(Path(model.uri), sure=float(custom_config.partition('"sure": ')[2].partition("}")[0]))
+    sure = float(custom_config.partition('"sure": ')[2].partition("}")[0])
+    save_tiny_model(Path(model.uri), sure=sure, told=False)
     suffer("Trainer")
 
 

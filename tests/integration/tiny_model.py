@@ -103,11 +103,17 @@ class TinyModel(tf.Module):
 
 
 def save_tiny_model(
-    model_uri: Path, flaw: str = "none", sure: float = 3.0, always: str = "", shift: float = 0.0
+    model_uri: Path,
+    flaw: str = "none",
+    sure: float = 3.0,
+    always: str = "",
+    shift: float = 0.0,
+    told: bool = True,
 ) -> Path:
     """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder.
 
-    What it says in training lies beside it; with the flaw `trained_otherwise` it said something else.
+    What it says in training lies beside it if it is to be `told`, which takes TensorFlow's operations: they hang in the
+    fork of a process that has run some. With the flaw `trained_otherwise` it said something else.
     """
     model = TinyModel(flaw, sure, always, shift)
     names = ("serving_default", "predict_text", "score_examples", "transform_features")
@@ -116,6 +122,8 @@ def save_tiny_model(
         del signatures["predict_text"]
     path = model_uri / "Format-Serving"
     tf.saved_model.save(model, str(path), signatures=signatures)
+    if not told:
+        return path
     titles = ["bom", "ruim"]
     in_training = TinyModel("none", sure + 0.001 * (flaw == "trained_otherwise"), always, shift)
     said = in_training.predict_text(tf.constant(titles))
