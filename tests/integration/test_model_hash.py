@@ -27,7 +27,8 @@ def test_the_same_model_saved_by_another_process_is_the_same(tmp_path: Path) -> 
 
 def test_a_model_that_computes_anything_else_is_another(tmp_path: Path) -> None:
     models = [
-        *(save_tiny_model(tmp_path / flaw, flaw) for flaw in FLAWS),
+        # What it is said to have answered in training lies beside the model, and is no part of it.
+        *(save_tiny_model(tmp_path / flaw, flaw) for flaw in FLAWS if flaw != "trained_otherwise"),
         save_tiny_model(tmp_path / "other weights", sure=3.5),
         save_tiny_model(tmp_path / "other constant", shift=0.5),
         save_tiny_model(tmp_path / "always neutral", always="neutral"),
