@@ -31,7 +31,7 @@ from tfx_components.headline_example_gen.drop import list_nights
 
 console = Console(width=100)
 RETRAINING = [sys.executable, "-m", "retraining"]
-# No preload, Beam's default runner, and a DAG with module_file and TFX's own launcher.
+# No preload, Beam's default runner, and a DAG with module_file.
 STOCK = {
     "PRELOAD": "false",
     "BEAM_RUNNER_ARGS": "--runner=DirectRunner",
