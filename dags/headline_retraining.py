@@ -3,12 +3,12 @@
 Schedule, parameters and Airflow's own operators only; what a night does is in retraining/pipeline.py.
 """
 
-import pendulum
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
-from retraining.operators.notices import AnnouncePush, TrafficNotifier, task_defaults
+from retraining.operators.arguments import dag_arguments, night_param
+from retraining.operators.notices import AnnouncePush, TrafficNotifier
 from retraining.operators.waiting import SENSOR, DropSensor
 from retraining.pipeline import NIGHT, create_pipeline
 from retraining.settings import Settings
@@ -18,26 +18,17 @@ settings = Settings.from_env()
 dag = AirflowDagRunner(
     airflow_pipeline_config(
         {
+            **dag_arguments(settings),
             "description": "Retrains the headline model on the night's drop, judges it, and pushes it if it wins.",
             "doc_md": __doc__,
             "schedule": None if settings.schedule == "none" else settings.schedule,
-            "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
             "catchup": settings.catchup_mode == "each",
-            "max_active_runs": 1,
-            "tags": ["headlines", "tfx"],
             "params": {
-                "night": Param(
-                    None,
-                    type=["null", "string"],
-                    format="date",
-                    title="Night",
-                    description="Train for this night instead of the run's own, `YYYY-MM-DD`.",
-                ),
+                "night": night_param("Train for this night instead of the run's own, `YYYY-MM-DD`."),
                 "force": Param(
                     False, type="boolean", title="Force", description="Run although this night was run before."
                 ),
             },
-            "default_args": task_defaults(settings),
         }
     )
 ).run(create_pipeline(settings))

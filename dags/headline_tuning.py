@@ -6,13 +6,11 @@ finds counts from the night after its own.
 
 from datetime import timedelta
 
-import pendulum
-from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from retraining.launcher import airflow_pipeline_config
+from retraining.operators.arguments import dag_arguments, night_param
 from retraining.operators.choosing import ChooseNight
-from retraining.operators.notices import task_defaults
 from retraining.settings import Settings
 from retraining.tuning_pipeline import create_tuning_pipeline
 
@@ -21,24 +19,14 @@ settings = Settings.from_env()
 dag = AirflowDagRunner(
     airflow_pipeline_config(
         {
+            **dag_arguments(settings),
             "description": "Searches for better hyperparameters, which nightly runs then use.",
             "doc_md": __doc__,
             "schedule": None if settings.tuning_schedule == "none" else settings.tuning_schedule,
-            "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
-            "catchup": False,
             "is_paused_upon_creation": False,
-            "max_active_runs": 1,
-            "tags": ["headlines", "tfx"],
             "params": {
-                "night": Param(
-                    None,
-                    type=["null", "string"],
-                    format="date",
-                    title="Night",
-                    description="Search on the window of this night instead of the newest, `YYYY-MM-DD`.",
-                ),
+                "night": night_param("Search on the window of this night instead of the newest, `YYYY-MM-DD`."),
             },
-            "default_args": task_defaults(settings),
         }
     )
 ).run(create_tuning_pipeline(settings))

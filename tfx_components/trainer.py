@@ -49,8 +49,7 @@ class Executor(stock_executor.GenericExecutor):
         model = artifact_utils.get_single_instance(output_dict[MODEL_KEY])
         config = json.loads(exec_properties[CUSTOM_CONFIG_KEY])
         origin = {name: config[name] for name in ("night", "code", "settings")}
-        origin["data"] = hash_drops(artifact_utils.get_single_instance(input_dict[SOURCE_KEY]))
-        origin |= {f"library:{name}": version for name, version in find_versions().items()}
+        origin |= describe_origin(artifact_utils.get_single_instance(input_dict[SOURCE_KEY]))
         origin |= _describe_hyperparameters(input_dict, output_dict, config["hyperparameters"])
         for name, value in origin.items():
             model.set_string_custom_property(name, value)
@@ -151,6 +150,7 @@ def hash_drops(examples: types.Artifact) -> str:
     return hashlib.sha256(json.dumps(drops, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that can change a weight."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+def describe_origin(examples: types.Artifact) -> dict[str, str]:
+    """What is recorded with whatever is learnt from examples: `data`, and `library:<name>` for what can change it."""
+    libraries = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"data": hash_drops(examples)} | {f"library:{name}": version for name, version in libraries.items()}

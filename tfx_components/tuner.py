@@ -15,7 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
-from tfx_components.trainer import SOURCE_KEY, find_versions, hash_drops
+from tfx_components.trainer import SOURCE_KEY, describe_origin
 
 
 class Executor(stock_executor.Executor):
@@ -53,9 +53,8 @@ class Executor(stock_executor.Executor):
             "objective": tuner.oracle.objective.name,
             "hyperparameters": json.dumps(finished[0].hyperparameters.values, ensure_ascii=False, sort_keys=True),
             "code": json.loads(exec_properties[CUSTOM_CONFIG_KEY])["code"],
-            "data": hash_drops(examples),
+            **describe_origin(examples),
         }
-        origin |= {f"library:{name}": version for name, version in find_versions().items()}
         for name, value in origin.items():
             best.set_string_custom_property(name, value)
         best.set_int_custom_property("trials", len(finished))

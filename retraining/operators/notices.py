@@ -4,7 +4,6 @@ A notice that cannot be sent fails nothing.
 """
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -66,19 +65,6 @@ class TrafficNotifier(BaseNotifier):
         report = made.get(("LiveTraffic", "report"))
         if report is not None and report.properties.get("alarm"):
             notify("live traffic", report.properties["alarm"])
-
-
-def task_defaults(settings: Settings) -> dict[str, Any]:
-    """What every task of every DAG has unless it says otherwise, as `default_args`."""
-    return {
-        "owner": "headlines",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-        "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
-        "on_failure_callback": FailureNotifier(),
-    }
 
 
 def notify(event: str, message: str, **more: str) -> None:

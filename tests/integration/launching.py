@@ -58,5 +58,16 @@ def launch(settings: Settings, node: BaseNode, run: str = "run-1", *, cache: boo
     return HeadlineLauncher.create(**arguments).launch()
 
 
+def launch_all(settings: Settings, pipeline: Pipeline, run: str = "run-1") -> None:
+    """Launches every node of a pipeline in its order, as a DAG run does."""
+    for node in pipeline.components:
+        launch(
+            settings,
+            node,
+            pipeline_info=PipelineInfo(pipeline.pipeline_name, str(settings.pipeline_root), run),
+            beam_pipeline_args=pipeline.beam_pipeline_args,
+        )
+
+
 def pipeline(settings: Settings, *nodes: BaseNode, **arguments: Any) -> Pipeline:
     return Pipeline(pipeline_name=NAME, pipeline_root=str(settings.pipeline_root), components=nodes, **arguments)

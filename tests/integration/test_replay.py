@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tfx.orchestration.data_types import DriverArgs, PipelineInfo
-from tfx.orchestration.metadata import Metadata
+from launching import launch_all
 from tiny_model import save_tiny_model, write_examples
 
 from retraining import lineage
 from retraining.connection import hold_night
 from retraining.in_process import TakenError, hold_place, run_locally
-from retraining.launcher import HeadlineLauncher
 from retraining.lineage import ArtifactRecord
-from retraining.pipeline import NAME, create_pipeline
+from retraining.pipeline import create_pipeline
 from retraining.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
 from retraining.settings import Settings
 from retraining.store import connection_config, initialise
@@ -24,17 +22,7 @@ NIGHTS = ("2022-02-01", "2022-02-02")
 
 
 def run_night(settings: Settings, night: str, run: str) -> None:
-    """As Airflow runs it: each node through the launcher, with lineage in Postgres."""
-    pipeline = create_pipeline(settings, night)
-    for node in pipeline.components:
-        HeadlineLauncher.create(
-            component=node,
-            pipeline_info=PipelineInfo(NAME, str(settings.pipeline_root), run),
-            driver_args=DriverArgs(enable_cache=False),
-            metadata_connection=Metadata(connection_config(settings)),
-            beam_pipeline_args=pipeline.beam_pipeline_args,
-            additional_pipeline_args={},
-        ).launch()
+    launch_all(settings, create_pipeline(settings, night), run)
 
 
 @pytest.fixture

@@ -10,15 +10,14 @@ from types import SimpleNamespace
 import pytest
 from airflow.exceptions import AirflowSkipException
 from airflow.models.dag import DAG
+from launching import launch_all
 from ml_metadata import MetadataStore
 from quick_pipeline import nodes as quick_nodes
-from tfx.orchestration.data_types import DriverArgs, PipelineInfo
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
 from modules.features import LABELS
-from retraining.launcher import HeadlineLauncher
 from retraining.operators.choosing import FindUnlabelled
 from retraining.operators.notices import CHAMPION
 from retraining.scoring import find_pending
@@ -28,19 +27,6 @@ from retraining.store import connection_config
 
 NIGHT, VERSION = "2022-02-02", "2022020201"
 HOSTILE = '=HYPERLINK("http://x")'
-
-
-def run(settings: Settings, pipeline: Pipeline, run: str = "run-1") -> None:
-    """As Airflow runs it: each node through the launcher, with lineage in Postgres."""
-    for node in pipeline.components:
-        HeadlineLauncher.create(
-            component=node,
-            pipeline_info=PipelineInfo(pipeline.pipeline_name, str(settings.pipeline_root), run),
-            driver_args=DriverArgs(enable_cache=False),
-            metadata_connection=Metadata(connection_config(settings)),
-            beam_pipeline_args=pipeline.beam_pipeline_args,
-            additional_pipeline_args={},
-        ).launch()
 
 
 def write(settings: Settings, night: str, content: str | bytes, name: str = "unlabelled.csv") -> Path:
@@ -60,7 +46,7 @@ def service(settings: Settings, drops_dir: Path) -> Settings:
     """A service whose night 2022-02-02 pushed a tiny model."""
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0})
     pipeline = Pipeline("headline_retraining", str(settings.pipeline_root), components=quick_nodes(settings, NIGHT))
-    run(settings, pipeline)
+    launch_all(settings, pipeline)
     assert (settings.serving_dir or Path()).joinpath(VERSION).is_dir()
     return settings
 
@@ -69,7 +55,7 @@ def test_every_headline_of_every_night_is_scored_once_in_its_order_and_bad_rows_
     write(service, NIGHT, f'id;title\n1;Foi ruim\n2;"Saiu\no boletim"\n3;{HOSTILE.replace(chr(34), "")}\n4;\n')
     write(service, NIGHT, b"title\nFoi bom\nFoi bom\nn\xe3o se l\xea\n", "unlabelled-2.csv")
     write(service, "2022-02-03", "title,sentiment\nFoi bom,negative\n", "unlabelled_extra.csv")
-    run(service, create_scoring_pipeline(service, f"{NIGHT},2022-02-03", VERSION))
+    launch_all(service, create_scoring_pipeline(service, f"{NIGHT},2022-02-03", VERSION))
 
     rows = scores(service, NIGHT)
     assert [(row["title"], row["label"], row["file"], row["line"]) for row in rows] == [
@@ -110,7 +96,7 @@ def test_every_headline_of_every_night_is_scored_once_in_its_order_and_bad_rows_
 def test_a_version_that_lineage_does_not_know_is_named(service: Settings) -> None:
     write(service, NIGHT, "title\nFoi bom\n")
     with pytest.raises(LookupError, match="no live model that was pushed as version '2022020901'"):
-        run(service, create_scoring_pipeline(service, NIGHT, "2022020901"))
+        launch_all(service, create_scoring_pipeline(service, NIGHT, "2022020901"))
 
 
 def test_it_runs_in_one_process_too(settings: Settings, drops_dir: Path, tmp_path: Path) -> None:

@@ -7,15 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from launching import launch_all
 from ml_metadata import MetadataStore
-from tfx.orchestration.data_types import DriverArgs, PipelineInfo
-from tfx.orchestration.metadata import Metadata
-from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import HyperParameters
 
 from retraining import lineage
 from retraining.as_of import HyperparametersAsOf
-from retraining.launcher import HeadlineLauncher
 from retraining.pipeline import create_pipeline
 from retraining.replay import MODEL, replay
 from retraining.settings import Settings
@@ -23,19 +20,6 @@ from retraining.store import connection_config
 from retraining.tuning_pipeline import create_tuning_pipeline
 
 NIGHTS = ("2022-02-01", "2022-02-02")
-
-
-def run(settings: Settings, pipeline: Pipeline, run: str) -> None:
-    """As Airflow runs it: each node through the launcher, with lineage in Postgres."""
-    for node in pipeline.components:
-        HeadlineLauncher.create(
-            component=node,
-            pipeline_info=PipelineInfo(pipeline.pipeline_name, str(settings.pipeline_root), run),
-            driver_args=DriverArgs(enable_cache=False),
-            metadata_connection=Metadata(connection_config(settings)),
-            beam_pipeline_args=pipeline.beam_pipeline_args,
-            additional_pipeline_args={},
-        ).launch()
 
 
 @pytest.fixture
@@ -61,7 +45,7 @@ def test_what_a_search_found_is_used_by_the_nights_after_its_own_and_by_their_re
     service: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="modules.tuning"):
-        run(service, create_tuning_pipeline(service, NIGHTS[0]), "tuning")
+        launch_all(service, create_tuning_pipeline(service, NIGHTS[0]), "tuning")
     told = [record.message for record in caplog.records if record.name == "modules.tuning"]
     assert [message[:20] for message in told if re.match(r"Trial \d of at most 2: log_loss", message)] == [
         "Trial 1 of at most 2",
@@ -84,7 +68,7 @@ def test_what_a_search_found_is_used_by_the_nights_after_its_own_and_by_their_re
     assert not values.keys() & service.hyperparameters.keys()
     assert HyperparametersAsOf(NIGHTS[0]).resolve_artifacts(store, {}) == {"hyperparameters": []}
 
-    run(service, create_pipeline(service, NIGHTS[1]), f"scheduled__{NIGHTS[1]}")
+    launch_all(service, create_pipeline(service, NIGHTS[1]), f"scheduled__{NIGHTS[1]}")
     artifacts = lineage.artifacts_of_run(service, f"scheduled__{NIGHTS[1]}")
     assert artifacts.inputs["Trainer", "hyperparameters"].id == found.id
     model = artifacts.outputs[MODEL].properties

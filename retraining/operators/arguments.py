@@ -1,0 +1,46 @@
+"""What the DAGs of the TFX pipelines have in common: their arguments, and the parameter that names a night.
+
+What differs between them is in their own files in dags/.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.models.param import Param
+
+from retraining.operators.notices import FailureNotifier
+from retraining.settings import Settings
+
+
+def dag_arguments(settings: Settings) -> dict[str, Any]:
+    """The arguments of a DAG, but for what it is, when it runs and what it asks for."""
+    return {
+        "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["headlines", "tfx"],
+        "default_args": _task_defaults(settings),
+    }
+
+
+def night_param(description: str) -> Param:
+    """The optional night of a run that is triggered by hand.
+
+    Args:
+      description: what the form says of it.
+    """
+    return Param(None, type=["null", "string"], format="date", title="Night", description=description)
+
+
+def _task_defaults(settings: Settings) -> dict[str, Any]:
+    """What every task of every DAG has unless it says otherwise, as `default_args`."""
+    return {
+        "owner": "headlines",
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+        "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
+        "on_failure_callback": FailureNotifier(),
+    }
