@@ -142,6 +142,7 @@ def measure_one_process(environment: dict[str, str], nights: list[str]) -> float
     """Seconds of the last of `nights` under LocalDagRunner in one process, imports left out."""
     script = (
         "import json, sys, time\n"
+        "from retraining.local.airflow import compute_as_the_service; compute_as_the_service()\n"
         "from retraining.in_process import run_locally\n"
         "from retraining.settings import Settings\n"
         "settings = Settings.from_env()\n"

@@ -45,7 +45,8 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
     examples, transform = data.examples, data.transform
     # What the model is about to be taught, so that a surprising answer of it can be traced to the data.
     related_index = RelatedIndex(examples=examples)
-    related_index.add_upstream_node(data.gate)
+    # Beside the Trainer, not beside Transform and Baseline: three are too many for two cores.
+    related_index.add_upstream_node(transform)
     # What the model server was asked, beside what its models are taught.
     live_traffic = LiveTraffic(
         examples=examples,

@@ -142,8 +142,11 @@ def ask(question: dict[str, Any], timeout_seconds: int) -> dict[str, Any]:
     Returns:
       The probe's findings; or `reason` alone, in one line, if a request failed, the child died or took too long.
     """
-    # The child finds the same modules however this process found them.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # The child finds the same modules however this process found them, and computes as the model server does.
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
             child = subprocess.run(

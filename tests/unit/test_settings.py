@@ -13,6 +13,12 @@ def away_from_the_users_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
 
 
+SECRETS = {f"{name}_password": name for name in ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")} | {
+    "airflow_fernet_key": "f",
+    "airflow_secret_key": "s",
+}
+
+
 def write_secret(tmp_path: Path, name: str, value: str) -> None:
     folder = tmp_path / "state" / "secrets"
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,10 +80,8 @@ def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: p
 
 
 def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = ("mlmd", "airflow_db", "airflow_admin", "postgres", "supervisor")
-    chosen = {f"{name}_password": name for name in secrets} | {"airflow_fernet_key": "f", "airflow_secret_key": "s"}
     settings = Settings.from_env(
-        hyperparameters={"epochs": 1, "calibrate": False, "dropout": 0.5}, min_recall={}, **chosen
+        hyperparameters={"epochs": 1, "calibrate": False, "dropout": 0.5}, min_recall={}, **SECRETS
     )
     for name, value in airflow.environment(settings).items():
         monkeypatch.setenv(name, value)
@@ -85,10 +89,12 @@ def test_the_processes_of_the_service_read_the_settings_it_was_started_with(monk
 
 
 def test_a_command_that_trains_computes_as_the_processes_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    # oneDNN adds up in another order: the weights would differ in their last bits.
-    monkeypatch.setattr("os.environ", {"TF_ENABLE_ONEDNN_OPTS": "1"})
+    # In another order of additions the weights would differ in their last bits.
+    inherited = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "8", "OMP_NUM_THREADS": "8"}
+    monkeypatch.setattr("os.environ", dict(inherited))
     airflow.compute_as_the_service()
-    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    for environment in (os.environ, airflow.environment(Settings.from_env(**SECRETS))):
+        assert {name: environment[name] for name in inherited} == dict.fromkeys(inherited, "1")
 
 
 def test_a_wrong_value_is_named_with_its_setting_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
