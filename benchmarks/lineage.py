@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import socket
 import statistics
 import subprocess
@@ -119,7 +120,8 @@ def seeded(nights: int, place: Path) -> Iterator[Settings]:
         tidy(settings)
         yield settings
     finally:
-        server.terminate()
+        # Not SIGTERM, on which a server waits for its clients.
+        server.send_signal(signal.SIGINT)
         server.wait(60)
 
 

@@ -127,14 +127,20 @@ class Nights:
             **{f"metric:{name}": value for name, value in scores.items()},
             **{f"champion_metric:{name}": value - 0.01 for name, value in scores.items() if self._champion},
             **{f"lr_metric:{name}": value - 0.005 for name, value in scores.items()},
-            **{f"fresh_champion_metric:{name}": value - 0.02 for name, value in scores.items()},
             **{f"check:{name}": '{"value": 0.81, "limit": 0.7, "passed": true}' for name in ("accuracy", "macro_f1")},
             "blessed": int(blessed), "reason": "blessed" if blessed else "refused: macro_f1",
             "champion_version": self._champion[2] if self._champion else "",
         }  # fmt: skip
+        fresh = {
+            f"fresh_{who}_metric:{name}": value - 0.02 for who in ("champion", "lr") for name, value in scores.items()
+        }
+        baseline = self._node(
+            run, "Baseline", {"examples": examples} | champion,
+            {"answers": "BaselineAnswers", "fresh_score": "FreshScore"}, {"fresh_score": {"fresh_rows": 84} | fresh},
+        )  # fmt: skip
         judged = self._node(
             run, "Evaluator",
-            {"examples": examples, "model": model}
+            {"examples": examples, "model": model, "baseline_answers": baseline["answers"]}
             | {f"baseline_{key.removesuffix('ed_model')}": value for key, value in champion.items()},
             {"blessing": "ModelBlessing", "evaluation": "ModelEvaluation"}, {"blessing": verdict},
         )  # fmt: skip

@@ -103,15 +103,16 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
         told=reader.types("Examples", "ModelBlessing", "PushedModel"),
         runs=[run.context_id for run in runs],
     )
-    artifacts = [artifact for _, artifact, _ in rows]
-    properties = read_properties(reader, artifacts, ["blessed", "pushed", "pushed_version"])
+    examples = {artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"}
+    verdicts = {artifact for _, artifact, _ in rows} - examples
+    properties = read_properties(reader, verdicts, ["blessed", "pushed", "pushed_version"])
     for artifact, name, drop in reader.rows(
         "SELECT p.artifact_id, p.name, p.string_value FROM artifactproperty n JOIN artifactproperty p "
         "ON p.artifact_id = n.artifact_id AND p.name = CAST(:prefix AS VARCHAR) || n.string_value "
         "WHERE n.artifact_id IN :artifacts AND n.name = :night AND n.is_custom_property",
         prefix=reader.names.drop,
         night=reader.names.night,
-        artifacts=[artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"],
+        artifacts=examples,
     ):
         properties.setdefault(artifact, {})[name] = drop
     found: dict[int, dict[str, str]] = {}

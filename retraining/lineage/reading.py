@@ -168,7 +168,10 @@ def _properties(
 
 def as_text(values: Iterable[Any]) -> str | None:
     """The value that is set of a property's columns."""
-    return next((str(value) for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return str(value)
+    return None
 
 
 def moment(milliseconds: int) -> datetime:

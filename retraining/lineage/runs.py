@@ -67,15 +67,18 @@ def find_runs(
             **chosen,
         )
     )
-    places = reader.rows("SELECT execution_id, context_id FROM association WHERE execution_id IN :ids", ids=list(told))
-    ours = {execution for execution, context in places if context in reader.pipelines}
-    contexts = {context: told[execution] for execution, context in places if execution in ours}
     rows = reader.rows(
-        "SELECT id, name FROM context WHERE id IN :ids AND type_id IN :types ORDER BY id",
-        ids=list(contexts),
+        "SELECT s.execution_id, c.id, c.name FROM association ours "
+        "JOIN association s ON s.execution_id = ours.execution_id "
+        "JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
+        "WHERE ours.execution_id IN :ids AND ours.context_id IN :pipelines",
+        ids=list(told),
         types=reader.run_types,
+        pipelines=reader.pipelines,
     )
-    return [Run(context, name.removeprefix(f"{reader.names.pipeline}."), contexts[context]) for context, name in rows]
+    prefix = f"{reader.names.pipeline}."
+    found = {context: Run(context, name.removeprefix(prefix), told[execution]) for execution, context, name in rows}
+    return [found[context] for context in sorted(found)]
 
 
 def nights(
