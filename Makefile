@@ -43,6 +43,10 @@ lint: ## Style and types
 lock: ## Resolve requirements*.txt anew into the locks
 	@scripts/setup.sh lock
 
+# TensorFlow's banners, and warnings about versions that the pins decide.
+bench% quality: export TF_CPP_MIN_LOG_LEVEL = 3
+bench% quality: export PYTHONWARNINGS = ignore::FutureWarning
+
 bench: ## Measure one night against one process and against stock settings
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.nightly

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID, find_logical_date
+from retraining.local.runs import DAG_ID
 from retraining.samples import write_samples
+from retraining.schedule import find_logical_date
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.headline_example_gen.drop import list_nights
 

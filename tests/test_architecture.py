@@ -71,7 +71,7 @@ ALLOWED = {
     "retraining/delivery.py": {"retraining.settings", READER},
     "retraining/launcher.py": {"retraining.attempts", "retraining.connection", "retraining.store"},
     "retraining/lineage": {"retraining.lineage", "retraining.settings"},
-    "retraining/local": {"retraining.local", "retraining.settings", f"{READER}.drop"},
+    "retraining/local": {"retraining.local", "retraining.schedule", "retraining.settings", f"{READER}.drop"},
     "retraining/operators": {
         "retraining.lineage",
         "retraining.operators",
@@ -103,6 +103,7 @@ ALLOWED = {
     "retraining/reruns.py": {"retraining.lineage", "retraining.settings", READER},
     "retraining/rollback.py": {"retraining.connection", "retraining.settings", "tfx_components.rollbacks"},
     "retraining/samples.py": {"modules.features"},
+    "retraining/schedule.py": {"retraining.settings"},
     "retraining/scoring.py": {"retraining.settings", f"{READER}.drop"},
     "retraining/scoring_pipeline.py": {
         "retraining.as_of",
@@ -131,6 +132,7 @@ ALLOWED = {
         "retraining.connection.StoreError",  # inside the rollback
         "retraining.lineage",
         "retraining.rollback",  # inside the rollback
+        "retraining.schedule",
         "retraining.settings",
         "retraining.web",
         f"{READER}.drop",

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from retraining.lineage.connection import Reader, Source, open_lineage
 from retraining.lineage.reading import (
@@ -51,12 +51,12 @@ def calendar(
         counts = Counter(run.night for run in runs)
         days = list(_days(min(chosen), max(chosen)))
         told = _tell(reader, chosen.values())
-        used = find_drop_versions(reader, days[0], days[-1])
+        used = _find_drops(reader, days[0], days[-1])
         states = _states(reader, [run.context_id for run in chosen.values()])
         failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
         attempts = read_executions(reader, failed)
         return tuple(
-            _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, set()))
+            _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, {}))
             for night in days
         )
 
@@ -123,6 +123,12 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
 
 def find_drop_versions(reader: Reader, first: str = "", last: str = NEVER) -> dict[str, set[int]]:
     """Which versions of each night's drop any run of any night used."""
+    used = _find_drops(reader, first, last)
+    return {night: {drop["version"] for drop in drops.values()} for night, drops in used.items()}
+
+
+def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What is recorded of each night's drop, by night and by the text it is recorded as: one for each version."""
     prefix = reader.names.drop
     rows = reader.rows(
         "SELECT DISTINCT name, string_value FROM artifactproperty WHERE name BETWEEN :first AND :last "
@@ -130,9 +136,9 @@ def find_drop_versions(reader: Reader, first: str = "", last: str = NEVER) -> di
         first=f"{prefix}{first}",
         last=f"{prefix}{last}",
     )
-    found: dict[str, set[int]] = {}
-    for name, value in rows:
-        found.setdefault(name.removeprefix(prefix), set()).add(json.loads(value)["version"])
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, text in rows:
+        found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
     return found
 
 
@@ -158,15 +164,19 @@ def _summary(
     told: dict[int, dict[str, str]],
     states: dict[int, dict[int, int]],
     attempts: dict[int, ExecutionRecord],
-    versions: set[int],
+    drops: dict[str, dict[str, Any]],
 ) -> NightSummary:
-    newest = max(versions, default=None)
+    by_version = {drop["version"]: drop for drop in drops.values()}
+    newest = max(by_version, default=None)
     corrected = newest is not None and newest > 1
+    delivered = by_version[min(by_version)].get("delivered") if by_version else None
     if run is None:
         if newest is None:
             return NightSummary(night, None, 0, "missing", reason="no run, and no later night used a drop of it")
         reason = "never run; its drop was used by other nights"
-        return NightSummary(night, None, 0, "skipped", drop_version=newest, is_corrected=corrected, reason=reason)
+        return NightSummary(
+            night, None, 0, "skipped", None, None, newest, corrected, delivered=delivered, reason=reason
+        )
     own = told.get(run.context_id, {})
     unfinished = states.get(run.context_id, {})
     state: NightState = run_state(set(unfinished.values()), own)
@@ -177,7 +187,7 @@ def _summary(
         reason = f"{attempt.node}: {attempt.error or 'it says no reason'}"
     elif state == "running":
         reason = "begun, and neither finished nor failed"
-    drop = json.loads(own.get(f"{reader.names.drop}{night}", "{}"))
+    drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})
     return NightSummary(
         night,
         run.run_id,
@@ -187,6 +197,7 @@ def _summary(
         int(own["pushed_version"]) if own.get("pushed") == "1" and "pushed_version" in own else None,
         newest,
         corrected,
+        delivered,
         drop.get("rows_in"),
         drop.get("rows_quarantined"),
         reason,

@@ -169,6 +169,7 @@ class NightSummary:
       pushed_version: by the newest run.
       drop_version: newest version used by any run of any night.
       is_corrected: whether that is not the first.
+      delivered: when its first version that was used came, ISO 8601; None where lineage does not say.
       rows_in, rows_quarantined: of the newest run's drop.
       reason: why it came to no verdict, in one line; empty if it did.
     """
@@ -181,6 +182,7 @@ class NightSummary:
     pushed_version: int | None = None
     drop_version: int | None = None
     is_corrected: bool = False
+    delivered: str | None = None
     rows_in: int | None = None
     rows_quarantined: int | None = None
     reason: str = ""

@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
-
-from croniter import croniter
 
 from retraining.local.api import Api, ApiError
 from retraining.local.supervisor import last_lines
+from retraining.schedule import find_logical_date
 from retraining.settings import Settings
 
 DAG_ID = "headline_retraining"
@@ -77,16 +75,6 @@ class Start:
 
     run_id: str
     how: str
-
-
-def find_logical_date(settings: Settings, night: str) -> datetime:
-    """The moment Airflow's schedule gives the night, so that a run by hand and a scheduled one are the same run."""
-    midnight = datetime.combine(date.fromisoformat(night), datetime.min.time(), ZoneInfo(settings.timezone))
-    if settings.schedule == "none":
-        return midnight
-    tick: datetime = croniter(settings.schedule, midnight - timedelta(seconds=1)).get_next(datetime)
-    # A weekly schedule has no tick on most nights.
-    return tick if tick.date() == midnight.date() else midnight
 
 
 def begin(settings: Settings, night: str, force: bool = False) -> Start:

@@ -9,6 +9,7 @@ from typing import Any
 
 from retraining import lineage
 from retraining.lineage import ArtifactRecord, Reader, UnknownError
+from retraining.schedule import find_cut_off
 from retraining.settings import Settings
 from retraining.web import documents
 from retraining.web.layout import lay_out
@@ -72,11 +73,12 @@ def _chart(history: lineage.History) -> Page:
     return {"nights": [point.night for point in history.points], "lines": lines}
 
 
-def nights(reader: Reader, year: int | None = None) -> Page:
-    """A year as months of nights, newest month first, and the nights that came to no verdict.
+def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
+    """A year as months of nights, newest month first, the nights that came to no verdict, and those with a late drop.
 
     Args:
       reader: lineage.
+      settings: how long a night waits for its drop.
       year: None for that of the newest night.
     """
     known = [night for night, _ in lineage.drops(reader)]
@@ -94,7 +96,13 @@ def nights(reader: Reader, year: int | None = None) -> Page:
         "years": sorted({int(night[:4]) for night in known} | {chosen}, reverse=True),
         "months": months[::-1],
         "gaps": lineage.gaps(reader, first, last)[::-1],
+        "late": [cell.night for cell in cells if _is_late(settings, cell)],
     }
+
+
+def _is_late(settings: Settings, cell: lineage.NightSummary) -> bool:
+    cut_off = find_cut_off(settings, cell.night) if cell.delivered else None
+    return cut_off is not None and datetime.fromisoformat(cell.delivered or "") > cut_off
 
 
 def _fill(month: str, cells: list[Any]) -> list[Any]:

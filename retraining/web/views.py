@@ -77,7 +77,8 @@ class HeadlinesView(BaseView):
     def nights(self) -> ResponseReturnValue:
         """The calendar."""
         year = request.args.get("year", type=int)
-        return self._answer("nights", lambda reader: pages.nights(reader, year if year and 1 <= year <= 9999 else None))
+        chosen = year if year and 1 <= year <= 9999 else None
+        return self._answer("nights", lambda reader: pages.nights(reader, read_settings(), chosen))
 
     @route("/night/<night>", "/api/night/<night>")
     def night(self, night: str) -> ResponseReturnValue:

@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from tfx_components.gate import read_figures
 from tfx_components.headline_example_gen import window
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.driver import ChangedDropError, hash_window
+from tfx_components.headline_example_gen.drop import find_delivery
 from tfx_components.headline_example_gen.executor import Executor
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import fingerprint
@@ -185,7 +186,9 @@ def test_the_quarantine_tells_a_person_where_each_bad_row_is(deliver: Deliver, r
     }
 
 
-def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(deliver: Deliver, run: Run) -> None:
+def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(
+    deliver: Deliver, run: Run, drops_dir: Path
+) -> None:
     deliver("2022-02-01", FIRST_NIGHT, 'a "b\\c.csv')
     deliver("2022-02-03", "Lua,bom\n", "v2/eleição.csv")
     outputs = run("2022-02-03")
@@ -196,6 +199,7 @@ def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(deli
         assert recorded == {name: value for name, value in drop.items() if name != "files"}
     first, second = drops.values()
     assert (first["version"], first["rows_in"], first["rows_used"]) == (1, 3, 3)
+    assert datetime.fromisoformat(second["delivered"]) == find_delivery(drops_dir / "2022-02-03" / "v2")
     assert (second["version"], second["rows_in"], second["rows_quarantined"]) == (2, 1, 1)
     [file] = second["files"]
     assert (file["name"], file["rows"], len(file["sha256"]), len(second["sha256"])) == ("eleição.csv", 1, 64, 64)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from lineage_story import NAMES, Story
+from lineage_story import LATE, LATE_DELIVERY, NAMES, Story
 from postgres_server import Server
 
 from retraining import lineage
@@ -74,6 +74,11 @@ def test_the_calendar_holds_the_nights_that_were_never_run(told: Reader) -> None
     assert [cell.state for cell in cells.values()] == [
         "pushed", "pushed", "blocked", "pushed", "pushed", "missing", "pushed", "refused",
     ]  # fmt: skip
+    assert (cells[THIRD].delivered, cells[LATE].delivered, cells[SIXTH].delivered) == (
+        f"{THIRD}T06:00:00+00:00",
+        f"{LATE_DELIVERY}T06:00:00+00:00",
+        None,
+    )
     assert (cells[SECOND].runs, cells[SECOND].drop_version, cells[SECOND].is_corrected) == (2, 2, True)
     assert cells[SEVENTH].pushed_version == 2022020702
     assert (cells[EIGHTH].blessed, cells[EIGHTH].rows_quarantined) == (False, 8)

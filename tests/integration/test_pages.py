@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from lineage_story import Story
+from lineage_story import LATE, Story
 from pages_server import PagesServer, find_token
 from postgres_server import Server
 from pydantic import SecretStr
@@ -184,6 +184,14 @@ def test_a_night_shows_every_attempt_with_its_error(told: PagesServer, clients: 
     assert "the network under DropGate is down" in page
     detail = clients["reader"].get("/headlines/api/night/2022-02-03").json()["night"]
     assert detail["runs"][-1]["report"]["failed_node"] == "DropGate"
+
+
+def test_the_calendar_marks_a_drop_that_came_after_its_nights_cut_off(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    assert clients["reader"].get("/headlines/api/nights").json()["late"] == [LATE]
+    page = clients["reader"].get("/headlines/nights").text
+    assert [f"2022-02-0{day}" for day in range(1, 9) if f"2022-02-0{day}: pushed, drop v1 (late)" in page] == [LATE]
 
 
 def test_recall_tells_whether_what_serves_is_tainted_and_the_commands_to_type(

@@ -10,7 +10,8 @@ from rich.console import Console
 from retraining.cli.progress import show_run
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import Check, NightReport
-from retraining.local.runs import Run, Task, explain_failure, find_logical_date, sort_nodes
+from retraining.local.runs import Run, Task, explain_failure, sort_nodes
+from retraining.schedule import find_cut_off, find_logical_date
 from retraining.settings import Settings
 
 
@@ -33,6 +34,22 @@ def test_a_run_by_hand_has_the_logical_date_of_the_scheduled_one(
 ) -> None:
     settings = settings_of(tmp_path, schedule=schedule, timezone=timezone)
     assert find_logical_date(settings, "2022-02-01").isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("0 2 * * *", "2022-02-02T03:30:00-03:00"),
+        # 2022-02-01 is a Tuesday, the schedule is for Sundays.
+        ("0 2 * * 0", "2022-02-06T03:30:00-03:00"),
+        ("none", "None"),
+    ],
+)
+def test_a_night_waits_for_its_drop_when_it_is_over(tmp_path: Path, schedule: str, expected: str) -> None:
+    settings = settings_of(tmp_path, schedule=schedule, drop_wait_minutes=90, scheduled_from="2022-02-01")
+    cut_off = find_cut_off(settings, "2022-02-01")
+    assert (cut_off.isoformat() if cut_off else "None") == expected
+    assert find_cut_off(settings, "2022-01-31") is None
 
 
 def test_nodes_are_in_the_order_in_which_data_flows() -> None:

@@ -21,7 +21,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
-from tfx_components.headline_example_gen.drop import DropError, parse_night
+from tfx_components.headline_example_gen.drop import DropError, find_delivery, parse_night
 from tfx_components.headline_example_gen.quarantine import (
     DUPLICATES_FILE,
     QUARANTINE_FILE,
@@ -186,6 +186,7 @@ def _describe_files(drop: Drop) -> dict[str, Any]:
 def _describe_drop(drop: Drop) -> dict[str, Any]:
     return {
         "version": drop.version.number,
+        "delivered": delivered.isoformat() if (delivered := find_delivery(drop.version.files[0].parent)) else None,
         "sha256": drop.sha256,
         "rows_in": drop.rows_in,
         "rows_used": drop.rows_used,
