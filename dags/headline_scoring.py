@@ -24,7 +24,7 @@ dag = AirflowDagRunner(
             "schedule": [CHAMPION],
             "is_paused_upon_creation": False,
             "params": {
-                "night": night_param("Score this night alone, `YYYY-MM-DD`, with the newest model there is."),
+                "night": night_param("Score this night alone, `YYYY-MM-DD`, with the model that serves."),
                 "force": Param(
                     False, type="boolean", title="Force", description="Score again what this model has scored."
                 ),

@@ -5,7 +5,6 @@ Nothing is read or computed here: what follows in the DAG does.
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -13,6 +12,7 @@ from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.models.baseoperator import BaseOperator
 from airflow.utils.context import Context
 
+from retraining import lineage
 from retraining.operators.notices import CHAMPION
 from retraining.scoring import find_pending
 from retraining.settings import Settings
@@ -71,8 +71,7 @@ class ChooseNight(BaseOperator):
 class FindUnlabelled(BaseOperator):
     """Returns the `nights` to score and the `version` to score them with; is skipped when there is nothing new.
 
-    The version is that of the push which triggered the run, the greatest of several; of a run by hand, the greatest
-    there is.
+    The version is that of the push which triggered the run, the greatest of several; of a run by hand, what serves.
 
     Args:
       night: `YYYY-MM-DD` of the only night to look at, or empty or `None` for all; templated.
@@ -106,8 +105,7 @@ class FindUnlabelled(BaseOperator):
         if versions := [str(event.extra["version"]) for event in events if "version" in event.extra]:
             return max(versions)
         # By hand.
-        served = Path(str(self._settings.serving_dir))
-        versions = [path.name for path in served.glob("*") if path.name.isdecimal()]
-        if not versions:
-            raise AirflowSkipException(f"nothing is pushed to {served} yet, so there is no model to score with")
-        return max(versions)
+        serving = lineage.serving_version(self._settings)
+        if serving is None:
+            raise AirflowSkipException("nothing is pushed yet, so there is no model to score with")
+        return str(serving.version)

@@ -20,10 +20,11 @@ from tfx.orchestration.pipeline import Pipeline
 from modules.features import LABELS
 from retraining.operators.choosing import FindUnlabelled
 from retraining.operators.notices import CHAMPION
+from retraining.rollback import roll_back
 from retraining.scoring import find_pending
 from retraining.scoring_pipeline import create_scoring_pipeline
 from retraining.settings import Settings
-from retraining.store import connection_config
+from retraining.store import connection_config, initialise
 
 NIGHT, VERSION = "2022-02-02", "2022020201"
 HOSTILE = '=HYPERLINK("http://x")'
@@ -165,11 +166,21 @@ def test_the_greatest_of_the_versions_that_triggered_the_run_scores(service: Set
     assert find(service) == {"nights": "2022-02-09", "version": VERSION}
 
 
+def test_by_hand_a_model_that_was_withdrawn_scores_no_more(service: Settings) -> None:
+    write(service, "2022-02-09", "title\nFoi bom\n")
+    nights = quick_nodes(service, "2022-02-03")
+    launch_all(service, Pipeline("headline_retraining", str(service.pipeline_root), components=nights), "run-2")
+    assert find(service)["version"] == "2022020301"
+    roll_back(service, "it says positive to everything", "ana")
+    assert find(service)["version"] == VERSION
+
+
 def test_with_nothing_new_to_score_or_no_model_the_run_says_so_and_is_skipped(
-    service: Settings, tmp_path: Path
+    settings: Settings, request: pytest.FixtureRequest
 ) -> None:
+    initialise(settings, [create_scoring_pipeline(settings, NIGHT, VERSION)])
+    with pytest.raises(AirflowSkipException, match="nothing is pushed yet"):
+        find(settings)
+    service = request.getfixturevalue("service")
     with pytest.raises(AirflowSkipException, match=f"nothing new to score with version {VERSION}"):
         find(service, VERSION)
-    write(service, NIGHT, "title\nFoi bom\n")
-    with pytest.raises(AirflowSkipException, match="nothing is pushed to"):
-        find(service.model_copy(update={"serving_dir": tmp_path / "none"}))
