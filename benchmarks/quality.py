@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks.quality_scores import SCORES, interval, mean_score
 from modules.features import LABELS
+from retraining.local.airflow import compute_as_the_service
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03
 BASELINE, ARTICLE, OURS = "TF-IDF + LR", "the article's", "ours"
@@ -79,7 +80,8 @@ def show(answers: Answers, label_ids: np.ndarray, title: str) -> bool:
         f"log-loss {gains['log-loss']:+.4f} (at most {MAX_LOG_LOSS_RISE:+})": gains["log-loss"] <= MAX_LOG_LOSS_RISE,
         f"ECE {gains['ECE']:.4f} [{low:.4f}, {high:.4f}] (at most {MAX_ECE})": gains["ECE"] <= MAX_ECE,
     }
-    console.print("; ".join(f"{text}: {'met' if met else 'MISSED'}" for text, met in targets.items()))
+    closing = "; ".join(f"{text}: {'met' if met else 'MISSED'}" for text, met in targets.items())
+    console.print(closing, soft_wrap=True, highlight=False)
     return all(targets.values())
 
 
@@ -99,6 +101,7 @@ def main() -> None:
         sys.exit(
             f"nights {nights[0]}-{nights[-1]} were asked for; {arguments.drops} holds {found}, and night 1 has no past"
         )
+    compute_as_the_service()
     # Forked children of a process that has run TensorFlow hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:

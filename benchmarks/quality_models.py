@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
@@ -22,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform import TFTransformOutput
+from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
@@ -114,7 +114,7 @@ def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameter
         for seed in seeds:
             model_dir = Path(folder, f"seed-{seed}", "Format-Serving")
             run_fn(
-                SimpleNamespace(
+                FnArgs(
                     train_files=[f"{folder}/examples*"],
                     transform_graph_path=f"{folder}/graph",
                     serving_model_dir=str(model_dir),
