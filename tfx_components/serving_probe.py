@@ -84,6 +84,7 @@ def probe(
         for signature, argument, batch in (
             ("serving_default", "examples", serialized),
             ("predict_text", "title", titles),
+            ("score_examples", "examples", serialized),
             ("transform_features", "examples", serialized),
         ):
             name = signature
@@ -99,6 +100,8 @@ def probe(
                 latencies.append(1000 * (time.perf_counter() - started))
                 if signature == "transform_features":
                     _check_features(answer, _text(examples[index], LABEL))
+                elif signature == "score_examples":
+                    _check_probabilities(answer, {"probabilities": (1, len(LABELS))})
                 else:
                     _check_answer(answer)
                 singly.append(answer)
@@ -110,10 +113,11 @@ def probe(
                 index = row % len(batch)
                 _check_same(singly[index], _row(together, row), f"{names[index]} alone", f"in row {row} of {size}")
             answers[signature] = together
-        name = "serving_default and predict_text"
-        for index in range(len(titles)):
-            example, text = (_row(answers[signature], index) for signature in ("serving_default", "predict_text"))
-            _check_same(example, text, f"{names[index]} as an example", "as a text")
+        for signature, how in (("predict_text", "as a text"), ("score_examples", "when scored")):
+            name = f"serving_default and {signature}"
+            for index in range(len(titles)):
+                other, example = (_row(answers[one], index) for one in (signature, "serving_default"))
+                _check_same(other, example, f"{names[index]} {how}", "as an example")
         name = "predict_text, reference"
         tell(request=name)
         _check_reference(model.signatures["predict_text"], reference_file)
@@ -169,15 +173,8 @@ def _row(answer: Answer, index: int) -> Answer:
 
 def _check_answer(answer: Answer) -> None:
     """Checks the answer to one title: `probabilities` [1, 3], `label` [1], `confidence` [1]."""
-    shapes = {key: value.shape for key, value in sorted(answer.items())}
     expected = {"confidence": (1,), "label": (1,), "probabilities": (1, len(LABELS))}
-    if shapes != expected:
-        raise CheckFailed(f"the shapes are {shapes}, not {expected}")
-    probabilities = [float(value) for value in answer["probabilities"][0]]
-    if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
-        raise CheckFailed(f"the probabilities are {probabilities}")
-    if abs(sum(probabilities) - 1) > TOLERANCE:
-        raise CheckFailed(f"the probabilities sum to {sum(probabilities):.6f}")
+    probabilities = _check_probabilities(answer, expected)
     label, best = answer["label"][0].decode(), max(probabilities)
     if label not in LABELS:
         raise CheckFailed(f"the label is {label!r}, not one of {LABELS}")
@@ -185,6 +182,19 @@ def _check_answer(answer: Answer) -> None:
         raise CheckFailed(f"the label is {label!r}, but the probabilities of {LABELS} are {probabilities}")
     if abs(float(answer["confidence"][0]) - best) > TOLERANCE:
         raise CheckFailed(f"the confidence is {float(answer['confidence'][0])}, the greatest probability {best}")
+
+
+def _check_probabilities(answer: Answer, expected: dict[str, tuple[int, ...]]) -> list[float]:
+    """Checks the shapes of an answer to one title, and its probabilities, which are returned."""
+    shapes = {key: value.shape for key, value in sorted(answer.items())}
+    if shapes != expected:
+        raise CheckFailed(f"the shapes are {shapes}, not {expected}")
+    probabilities = [float(value) for value in answer["probabilities"][0]]
+    if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
+        raise CheckFailed(f"the probabilities are {probabilities}")
+    if abs(sum(probabilities) - 1) > TOLERANCE:
+        raise CheckFailed(f"the probabilities sum to {sum(probabilities):.6f}")
+    return probabilities
 
 
 def _check_features(answer: Answer, label: str) -> None:

@@ -49,7 +49,7 @@ def test_a_sound_model_is_blessed_with_what_it_cost(examples: Examples, tmp_path
     save_tiny_model(tmp_path / "model")
     blessing = check(tmp_path / "model", examples, tmp_path)
     assert blessing.get_int_custom_property("blessed") == 1, blessing.get_string_custom_property("reason")
-    assert blessing.get_string_custom_property("reason") == "blessed: 31 requests answered as promised"
+    assert blessing.get_string_custom_property("reason") == "blessed: 41 requests answered as promised"
     assert {path.name for path in Path(blessing.uri).iterdir()} == {"INFRA_BLESSED", "report.jsonl"}
     assert 0 < blessing.get_float_custom_property("latency_ms") < 1000
     assert 0 < blessing.get_float_custom_property("load_seconds") < 60
@@ -59,7 +59,7 @@ def test_a_sound_model_is_blessed_with_what_it_cost(examples: Examples, tmp_path
 def test_hard_titles_and_the_newest_nights_rows_go_through_every_signature(examples: Examples, tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model")
     asked = requests(check(tmp_path / "model", examples, tmp_path))
-    for signature in ("serving_default", "predict_text", "transform_features"):
+    for signature in ("serving_default", "predict_text", "score_examples", "transform_features"):
         of_signature = [name.partition(", ")[2] for name in asked if name.startswith(f"{signature},")]
         assert {"empty", "10 kB", "emoji", "only stop words", "mixed scripts", "256 at once"} < set(of_signature)
         # Two of the three rows are of the newest night.
@@ -76,6 +76,7 @@ def test_hard_titles_and_the_newest_nights_rows_go_through_every_signature(examp
         ("label_not_argmax", "serving_default, empty: the label is 'negative', but the probabilities"),
         ("batch_dependent", "serving_default, 256 at once: confidence is [0.9"),
         ("signatures_disagree", "serving_default and predict_text: probabilities is [["),
+        ("scores_disagree", "serving_default and score_examples: probabilities is [["),
         (
             "no_predict_text",
             "predict_text: the model has no such signature, only ['score_examples', 'serving_default', 'transform",

@@ -19,6 +19,7 @@ FLAWS = (
     "unknown_label",
     "label_not_argmax",
     "signatures_disagree",
+    "scores_disagree",
     "batch_dependent",
     "refuses_long",
     "aborts",
@@ -86,7 +87,8 @@ class TinyModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def score_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": self._answer(self._parse(examples)[TITLE])["probabilities"]}
+        probabilities = self._answer(self._parse(examples)[TITLE])["probabilities"]
+        return {"probabilities": probabilities[:, ::-1] if self._flaw == "scores_disagree" else probabilities}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="title")])
     def predict_text(self, title: tf.Tensor) -> dict[str, tf.Tensor]:
