@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from retraining.local.api import Api, ApiError
 from retraining.local.supervisor import last_lines
@@ -119,9 +120,12 @@ def follow(settings: Settings, run_id: str) -> Iterator[Run]:
         edges = api.edges()
         order = sort_nodes(edges)
         while True:
-            found = {task["task_id"]: task for task in api.get_tasks(run_id)}
-            at_work = any(task["state"] and task["state"] not in _ENDED for task in found.values())
-            state = "running" if at_work else api.get_run(run_id)["state"]
+            found = _find_tasks(api, run_id)
+            state = "running"
+            if not any(task["state"] and task["state"] not in _ENDED for task in found.values()):
+                state = api.get_run(run_id)["state"]
+                # In this order: the tasks of a run that has ended have ended.
+                found = _find_tasks(api, run_id)
             behind = ()
             if state == "queued":
                 behind = tuple(other["dag_run_id"] for other in api.find_active_runs())
@@ -189,6 +193,10 @@ def _wait_for_dag(api: Api) -> None:
                 f"the scheduler has not read the DAG {DAG_ID} within {_DAG_SECONDS} s; see `retraining logs scheduler`"
             )
         time.sleep(_POLL_SECONDS)
+
+
+def _find_tasks(api: Api, run_id: str) -> dict[str, dict[str, Any]]:
+    return {task["task_id"]: task for task in api.get_tasks(run_id)}
 
 
 def _was_skipped(api: Api, run_id: str) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from retraining.cli.progress import show_run
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import Check, NightReport
-from retraining.local.runs import Run, Task, explain_failure, sort_nodes
+from retraining.local.runs import Run, Task, explain_failure, follow, sort_nodes
 from retraining.schedule import find_cut_off, find_logical_date
 from retraining.settings import Settings
 
@@ -50,6 +50,37 @@ def test_a_night_waits_for_its_drop_when_it_is_over(tmp_path: Path, schedule: st
     cut_off = find_cut_off(settings, "2022-02-01")
     assert (cut_off.isoformat() if cut_off else "None") == expected
     assert find_cut_off(settings, "2022-01-31") is None
+
+
+def test_the_last_look_at_a_run_shows_every_task_as_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [{"Trainer": "running"}, {"Trainer": "success"}, {"Trainer": "success", "Pusher": "success"}]
+
+    class Airflow:
+        """Between a look at the tasks and one at the run, the Pusher begins and ends."""
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def edges(self) -> dict[str, list[str]]:
+            return {"Trainer": ["Pusher"], "Pusher": []}
+
+        def get_tasks(self, run_id: str) -> list[dict[str, object]]:
+            states = looks.pop(0)
+            return [
+                {"task_id": name, "state": states.get(name), "try_number": 1, "start_date": None}
+                for name in self.edges()
+            ]
+
+        def get_run(self, run_id: str) -> dict[str, str]:
+            return {"state": "success"}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("retraining.local.runs.Api", Airflow)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    seen = [(run.state, [task.state for task in run.tasks]) for run in follow(settings_of(tmp_path), "run-1")]
+    assert seen == [("running", ["running", ""]), ("success", ["success", "success"])]
 
 
 def test_nodes_are_in_the_order_in_which_data_flows() -> None:
