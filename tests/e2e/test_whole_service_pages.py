@@ -50,6 +50,7 @@ def test_from_what_serves_one_click_leads_to_the_rows_of_its_drop(page: Page) ->
     page.goto("/home")
     page.get_by_role("link", name="Headlines", exact=True).click()
     page.get_by_role("link", name="Now serving").first.click()
+    page.locator("canvas").first.wait_for()
     # The chart is drawn: its canvas is not empty.
     page.wait_for_function(
         "() => [...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 600, 300).data].some(v => v)"
