@@ -7,7 +7,6 @@ import argparse
 import csv
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from tfx_components.peak_memory import peak_memory_mb
 
 FIRST_NIGHT = date(2022, 1, 1)
 MAX_GIGABYTES = 1.5
@@ -140,8 +141,7 @@ def run_one(kind: str, drops_dir: Path, night: str, window_nights: int) -> None:
         run = run_ours if kind == "ours" else run_stock
         clock = Clock()
         headlines = run(drops_dir, night, window_nights, Path(output), clock)
-    # Kibibytes on Linux.
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    gigabytes = peak_memory_mb() * 2**20 / 1e9
     print(json.dumps({"headlines": headlines, **vars(clock), "gigabytes": gigabytes}))
 
 

@@ -8,7 +8,6 @@ CSV file by batches, asks the same model, and writes.
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from rich.table import Table
 from benchmarks.ingest import write_drops
 from benchmarks.serving import find_model
 from retraining.settings import Settings
+from tfx_components.peak_memory import peak_memory_mb
 
 NIGHT, VERSION = "2022-01-01", "2022010101"
 # The nodes keep a record of every headline on disk on its way, which the loop does not; more than this is too much.
@@ -132,8 +132,7 @@ def run_one(kind: str, model_uri: Path, drops_dir: Path) -> None:
         started, cpu_started = time.perf_counter(), time.process_time()
         rows, nodes = (run_nodes if kind == "nodes" else run_loop)(model_uri, drops_dir, Path(output))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    # Kibibytes on Linux.
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    gigabytes = peak_memory_mb() * 2**20 / 1e9
     print(json.dumps(vars(Measured(rows, seconds, cpu_seconds, gigabytes, nodes))))
 
 

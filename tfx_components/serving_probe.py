@@ -7,7 +7,6 @@ it is known: should the process die, the last line says in which request.
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from modules.features import LABEL, LABELS, NIGHT, TITLE, transformed_name
+from tfx_components.peak_memory import peak_memory_mb
 
 # Output name -> array, one row per title.
 Answer = dict[str, Any]
@@ -125,9 +125,9 @@ def probe(
         latency_ms = sorted(latencies)[len(latencies) // 2]
         if latency_ms > max_latency_ms:
             raise CheckFailed(f"one title takes {latency_ms:.1f} ms at the median, more than {max_latency_ms} ms")
-        peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        if peak_memory_mb > max_memory_mb:
-            raise CheckFailed(f"the process held {peak_memory_mb} MB, more than {max_memory_mb} MB")
+        held_mb = peak_memory_mb()
+        if held_mb > max_memory_mb:
+            raise CheckFailed(f"the process held {held_mb} MB, more than {max_memory_mb} MB")
     except Exception as error:
         tell(reason=f"{name}: {_name_error(error)}")
         return
@@ -135,7 +135,7 @@ def probe(
         requests=len(latencies) + len(answers) + 1,
         latency_ms=round(latency_ms, 3),
         load_seconds=round(load_seconds, 3),
-        peak_memory_mb=peak_memory_mb,
+        peak_memory_mb=held_mb,
     )
 
 
