@@ -78,6 +78,7 @@ class Nights:
             f"drop:{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
                 {
                     "version": 2 if earlier % _CORRECTED == 7 else 1,
+                    "delivered": f"{FIRST_NIGHT + timedelta(earlier)}T20:00:00+00:00",
                     "sha256": f"{earlier:064x}",
                     "rows_in": 430,
                     "rows_used": 420,

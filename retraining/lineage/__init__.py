@@ -3,7 +3,7 @@
 psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
 """
 
-from retraining.lineage.calendar import calendar, gaps, orphans
+from retraining.lineage.calendar import calendar, find_gaps, gaps, orphans
 from retraining.lineage.compare import compare
 from retraining.lineage.connection import LineageError, Reader, Source, UnknownError, open_lineage
 from retraining.lineage.graph import graph, to_dot
@@ -91,6 +91,7 @@ __all__ = [
     "drops_of_model",
     "execution_detail",
     "find_execution",
+    "find_gaps",
     "find_model",
     "gaps",
     "graph",

@@ -5,7 +5,7 @@ What a run of a night came to in detail is retraining/lineage/runs.py's.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -75,11 +75,12 @@ def gaps(
     Raises:
       LineageError: lineage cannot be read.
     """
-    return tuple(
-        Gap(night.night, _STATE[night.state], night.reason)
-        for night in calendar(source, first, last, newest)
-        if night.state in _STATE
-    )
+    return find_gaps(calendar(source, first, last, newest))
+
+
+def find_gaps(nights: Iterable[NightSummary]) -> tuple[Gap, ...]:
+    """Those of a calendar's nights that came to no verdict, in its order."""
+    return tuple(Gap(night.night, _STATE[night.state], night.reason) for night in nights if night.state in _STATE)
 
 
 def _days(first: str, last: str) -> Iterator[str]:

@@ -95,14 +95,16 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
         "year": chosen,
         "years": sorted({int(night[:4]) for night in known} | {chosen}, reverse=True),
         "months": months[::-1],
-        "gaps": lineage.gaps(reader, first, last)[::-1],
+        "gaps": lineage.find_gaps(reversed(cells)),
         "late": [cell.night for cell in cells if _is_late(settings, cell)],
     }
 
 
 def _is_late(settings: Settings, cell: lineage.NightSummary) -> bool:
-    cut_off = find_cut_off(settings, cell.night) if cell.delivered else None
-    return cut_off is not None and datetime.fromisoformat(cell.delivered or "") > cut_off
+    if cell.delivered is None:
+        return False
+    cut_off = find_cut_off(settings, cell.night)
+    return cut_off is not None and datetime.fromisoformat(cell.delivered) > cut_off
 
 
 def _fill(month: str, cells: list[Any]) -> list[Any]:
