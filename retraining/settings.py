@@ -112,7 +112,9 @@ class Settings(BaseSettings):
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
     failure_webhook_url: SecretStr | None = Field(
-        None, description="Receives a JSON POST when a run fails, is late or a push happens. Default: only the log."
+        None,
+        description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a model is pushed, or "
+        "the live traffic is beyond its limits. Default: only the log.",
     )
 
     # Drops and the window

@@ -23,8 +23,8 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, HYPERPARAMETER
 SOURCE_KEY = "source_examples"
 # What `run_fn` leaves in the folder of its run: `values` by name, and why tuned ones were `left_out`.
 HYPERPARAMETERS_FILE = "hyperparameters.json"
-# Those whose version can change a weight; one property each, named `library:<name>`.
-LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-transform", "tfx")
+# Those whose version can change a weight or the verdict on it; one property each, named `library:<name>`.
+LIBRARIES = ("keras", "numpy", "scikit-learn", "scipy", "statsmodels", "tensorflow", "tensorflow-transform", "tfx")
 
 
 class Executor(stock_executor.GenericExecutor):

@@ -191,7 +191,7 @@ def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
 
 def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
     try:
-        answer = httpx.get(f"{airflow.web_address(settings)}/health", timeout=5)
+        answer = httpx.get(f"{airflow.web_address(settings)}/health", timeout=5, trust_env=False)
     except httpx.HTTPError:
         return {}
     return dict(answer.json()) if answer.is_success else {}

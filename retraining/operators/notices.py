@@ -22,10 +22,7 @@ CHAMPION = Dataset("x-headlines://champion")
 
 
 class AnnouncePush(BaseOperator):
-    """Tells other DAGs, through the Dataset, that a new model serves; is skipped when none was pushed.
-
-    Its log's last line is the run's verdict.
-    """
+    """Tells people, and through the Dataset other DAGs, that a new model serves; is skipped when none was pushed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(outlets=[CHAMPION], **kwargs)
@@ -36,12 +33,12 @@ class AnnouncePush(BaseOperator):
         if report.pushed_version is None:
             raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
         context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
-        log.info("Night %s: version %s is pushed; %s", report.night, report.pushed_version, report.reason)
+        notify("pushed", f"night {report.night}: version {report.pushed_version} is pushed; {report.reason}")
         return report.pushed_version
 
 
 class FailureNotifier(BaseNotifier):
-    """Tells of a failed task: always in the log, and at `FAILURE_WEBHOOK_URL` when it is set."""
+    """Tells of a failed task."""
 
     def notify(self, context: Context) -> None:
         """Sends what failed, why, and where its log is."""
@@ -68,7 +65,8 @@ class TrafficNotifier(BaseNotifier):
 
 
 def notify(event: str, message: str, **more: str) -> None:
-    """Posts a JSON notice to `FAILURE_WEBHOOK_URL` when it is set; a notice that cannot be sent never fails a run."""
+    """Logs a notice, and posts it as JSON to `FAILURE_WEBHOOK_URL` when it is set; it never fails a run."""
+    log.info("Notice of %s: %s", event, message)
     url = Settings.from_env().failure_webhook_url
     if url is None:
         return

@@ -68,8 +68,8 @@ class DropSensor(BaseSensorOperator):
                 f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
                 f"to run it all the same: retraining run --night {self.night}"
             )
-        # A run that was cleared was asked for.
-        if context["ti"].try_number == 1:
+        # A run that was cleared was asked for. Only a clear gives a task more attempts than its own; a retry does not.
+        if context["ti"].max_tries <= self.retries:
             if scheduled and self._newest_only:
                 self._leave_to_a_newer_night(context)
                 self._tell_of_missed_nights()
@@ -130,7 +130,6 @@ class DropSensor(BaseSensorOperator):
                 f"window of night {self.night} it is trained on them too. To run each: "
                 f"retraining backfill {missed[0]} {missed[-1]}"
             )
-            log.warning("%s", message)
             notify("missed night", message)
 
     def _refuse_to_repeat(self, run_id: str) -> None:

@@ -85,7 +85,7 @@ def sense(settings: Settings, run_type: str = "manual", ended: timedelta = timed
     """Executes the sensor in a run whose night ended that long ago."""
     sensor = DropSensor(task_id="wait_for_drop", settings=settings, **({"night": NIGHT, "force": "False"} | more))
     run = SimpleNamespace(run_id="run-1", run_type=run_type, data_interval_end=datetime.now(UTC) - ended)
-    sensor.execute({"dag_run": run, "ti": SimpleNamespace(try_number=1)})  # type: ignore[typeddict-item]
+    sensor.execute({"dag_run": run, "ti": SimpleNamespace(try_number=1, max_tries=0)})  # type: ignore[typeddict-item]
 
 
 def test_a_complete_drop_lets_the_run_go_on(use: Settings, deliver: Callable[..., Path]) -> None:
@@ -167,7 +167,7 @@ def test_a_night_that_another_run_finished_is_repeated_only_by_force(
     sense(use, force="True")
 
 
-def test_a_push_is_announced_with_its_version(use: Settings) -> None:
+def test_a_push_is_announced_with_its_version(use: Settings, notices: Notices) -> None:
     launch(use, HeadlineExampleGen(night=NIGHT), "run-1")
     launch(use, Pusher(pushed=1), "run-1")
     events = {CHAMPION: SimpleNamespace(extra={})}
@@ -176,6 +176,8 @@ def test_a_push_is_announced_with_its_version(use: Settings) -> None:
     )
     assert version == "2022020201"
     assert events[CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
+    text = "night 2022-02-02: version 2022020201 is pushed; pushed as 2022020201"
+    assert notices == [{"event": "pushed", "text": text}]
 
 
 def test_a_refusal_is_not_announced_and_says_why(use: Settings) -> None:
@@ -193,6 +195,13 @@ def test_a_failed_task_is_told_of(use: Settings, notices: Notices) -> None:
     instance = SimpleNamespace(dag_id="d", run_id="r", task_id="Trainer", log_url="http://127.0.0.1/log")
     FailureNotifier().notify({"task_instance": instance, "exception": ValueError("no headlines")})  # type: ignore[typeddict-item]
     assert notices == [{"event": "task failed", "text": "d r Trainer: no headlines", "log_url": "http://127.0.0.1/log"}]
+
+
+def test_a_notice_is_in_the_log_where_nobody_is_told(use: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    assert Settings.from_env().failure_webhook_url is None
+    with caplog.at_level("INFO"):
+        notify("late drop", "no drop by six")
+    assert "Notice of late drop: no drop by six" in caplog.messages
 
 
 def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(

@@ -41,8 +41,16 @@ def report(night: str, state: str = "pushed") -> NightReport:
     return NightReport(night=night, run_id=f"scheduled__{night}", state=state, reason="better")
 
 
-def run(drops_dir: Path, night: str, *, attempt: int = 1, run_type: str = "scheduled", **changes: Any) -> None:
-    """Executes the sensor of a night's run, with the schedule at 02:00."""
+def run(
+    drops_dir: Path,
+    night: str,
+    *,
+    attempt: int = 1,
+    cleared: bool = False,
+    run_type: str = "scheduled",
+    **changes: Any,
+) -> None:
+    """Executes the sensor of a night's run, with the schedule at 02:00 and two retries."""
     settings = Settings.from_env(drops_dir=drops_dir, state_dir=drops_dir.parent, **changes)
     dag = DAG("d", schedule="0 2 * * *", start_date=pendulum.datetime(2022, 1, 1, tz=ZONE), catchup=False)
     begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
@@ -50,8 +58,10 @@ def run(drops_dir: Path, night: str, *, attempt: int = 1, run_type: str = "sched
     dag_run = SimpleNamespace(
         run_type=run_type, run_id=f"{run_type}__{night}", data_interval=interval, data_interval_end=interval.end
     )
-    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings)
-    sensor.execute({"dag_run": dag_run, "dag": dag, "ti": SimpleNamespace(try_number=attempt)})  # type: ignore[arg-type]
+    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2)
+    # A clear gives a task its retries anew, behind the attempts it has had.
+    task_instance = SimpleNamespace(try_number=attempt, max_tries=attempt - 1 + 2 if cleared else 2)
+    sensor.execute({"dag_run": dag_run, "dag": dag, "ti": task_instance})  # type: ignore[arg-type]
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
@@ -103,7 +113,9 @@ def test_an_ordinary_night_gives_no_notice(
 
 
 @pytest.mark.parametrize(
-    "how", [{"attempt": 2}, {"run_type": "manual"}, {"run_type": "backfill"}, {"catchup_mode": "each"}], ids=repr
+    "how",
+    [{"attempt": 2, "cleared": True}, {"run_type": "manual"}, {"run_type": "backfill"}, {"catchup_mode": "each"}],
+    ids=repr,
 )
 def test_a_night_that_was_asked_for_runs_however_old_it_is(
     how: dict[str, Any],
@@ -126,7 +138,18 @@ def test_a_night_that_another_run_finished_is_not_run_again_but_one_that_failed_
     with pytest.raises(AirflowSkipException, match="night 2022-02-03 was run before, as backfill__2: too weak"):
         run(delivered, "2022-02-03", run_type="manual")
     # Who clears a run asks for it.
-    run(delivered, "2022-02-03", run_type="manual", attempt=2)
+    run(delivered, "2022-02-03", run_type="manual", attempt=2, cleared=True)
+
+
+def test_a_retry_after_a_failed_question_to_lineage_asks_for_nothing(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T09:00:00")
+    with pytest.raises(AirflowSkipException, match="night 2022-02-03 is left to night 2022-02-06"):
+        run(delivered, "2022-02-03", attempt=2)
+    known.append(report("2022-02-03"))
+    with pytest.raises(AirflowSkipException, match="night 2022-02-03 was run before"):
+        run(delivered, "2022-02-03", run_type="manual", attempt=3)
 
 
 def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_notice(
