@@ -4,11 +4,15 @@ The records themselves are kept in retraining/attempts.py; Airflow is imported o
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import shutil
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfx.dsl.components.base.base_node import BaseNode
@@ -31,11 +35,18 @@ if TYPE_CHECKING:
 
 _ERROR_CHARACTERS = 1000
 
+# As the C library, and so every library, says it.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
 logger = logging.getLogger(__name__)
 
 
 class UnsupportedPipelineError(ValueError):
     """The pipeline uses something that AirflowDagRunner would silently ignore; the message names node and feature."""
+
+
+class DiskFullError(RuntimeError):
+    """An attempt found no space left; the message says where there is how much, and what to do."""
 
 
 class HeadlineLauncher(InProcessComponentLauncher):
@@ -61,14 +72,30 @@ class HeadlineLauncher(InProcessComponentLauncher):
         """Runs the component; one that trains a night waits until no other run trains the same night.
 
         Raises:
-          BaseException: what stopped it, after the attempt is recorded as failed.
+          DiskFullError: there was no space left.
+          BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
         """
         try:
             with self._hold_night():
                 return super().launch()
         except BaseException as error:  # Airflow's timeout and SIGTERM are no Exceptions.
-            self._record_failure(error)
+            full = self._explain_full_disk(error)
+            self._record_failure(full or error)
+            if full:
+                raise full from error
             raise
+
+    def _explain_full_disk(self, error: BaseException) -> DiskFullError | None:
+        text = in_one_line(error)
+        if not any(full in text for full in _FULL):
+            return None
+        places = (Path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir()))
+        free = " and ".join(f"{place} has {_free_megabytes(place)} MB" for place in places)
+        return DiskFullError(
+            f"{self._component_info.component_id} found no space left on a disk ({text}); {free} free. Free some, or "
+            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed; "
+            "the champion keeps serving"
+        )
 
     def _hold_night(self) -> contextlib.AbstractContextManager[None]:
         night = find_trained_night(self._exec_properties)
@@ -109,6 +136,11 @@ class HeadlineLauncher(InProcessComponentLauncher):
                 self._component_info.component_id,
                 in_one_line(cause),
             )
+
+
+def _free_megabytes(place: Path) -> int:
+    there = next(path for path in (place, *place.parents) if path.exists())
+    return shutil.disk_usage(there).free >> 20
 
 
 def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 """Retries, clears, crashes and outages: what each leaves in MLMD and on disk."""
 
+import errno
 import logging
 import os
 import random
@@ -11,6 +12,7 @@ from typing import Any
 
 import launching
 import pytest
+import tensorflow as tf
 from launching import Make, Split, Use, launch, pipeline
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
@@ -34,7 +36,7 @@ from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
 from retraining.connection import StoreError
-from retraining.launcher import UnsupportedPipelineError, in_one_line, refuse_what_airflow_ignores
+from retraining.launcher import DiskFullError, UnsupportedPipelineError, in_one_line, refuse_what_airflow_ignores
 from retraining.settings import Settings
 from retraining.store import connection_config, settle_dead_executions
 
@@ -96,6 +98,30 @@ def test_a_failed_attempt_is_recorded_with_its_error_and_takes_its_outputs_back(
     assert model.state == Artifact.ABANDONED
     assert f"/Make/model/{execution.id}" in model.uri
     assert not Path(model.uri).exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "weights"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "weights"),
+        # TensorFlow's own file system has no errno.
+        tf.errors.ResourceExhaustedError(None, None, "weights; No space left on device"),
+    ],
+    ids=["disk", "quota", "tensorflow"],
+)
+def test_a_full_disk_is_told_with_what_to_do(settings: Settings, error: Exception) -> None:
+    def fill(directory: Path) -> None:
+        raise error
+
+    launching.behaviour["make"] = fill
+    with pytest.raises(DiskFullError, match=r"Make found no space left .*weights.* \d+ MB .* clear this task") as told:
+        launch(settings, Make())
+    assert told.value.__cause__ is error
+    assert str(settings.pipeline_root) in str(told.value)
+    [failed] = executions(settings)
+    assert "Make found no space left on a disk" in failed.custom_properties["error"].string_value
+    assert [Path(artifact.uri).exists() for artifact in outputs(settings, failed)] == [False]
 
 
 def test_a_retry_after_a_failure_succeeds_beside_the_failed_record(settings: Settings) -> None:
