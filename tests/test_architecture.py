@@ -140,6 +140,13 @@ ALLOWED = {
     },
     "serving": {"serving"},
     "tfx_components": {"modules.features", "tfx_components"},
+    # A script in a process of its own, which loads a model as it will be served: with the model server's own loader.
+    "tfx_components/serving_probe.py": {
+        "modules.features",
+        "serving.errors",
+        "serving.model",
+        "tfx_components.peak_memory",
+    },
 }
 # Folder or file -> what it must not import from outside.
 FORBIDDEN = {
@@ -173,9 +180,13 @@ def is_within(name: str, prefixes: set[str]) -> bool:
 
 @pytest.mark.parametrize("place", ALLOWED)
 def test_a_place_imports_only_what_the_house_allows(place: str) -> None:
+    # A file with a row of its own goes by that.
+    files = [
+        path for path in find_files(place) if path.relative_to(CHECKOUT).as_posix() not in ALLOWED.keys() - {place}
+    ]
     wrong = {
         f"{path.relative_to(CHECKOUT)} imports {name}"
-        for path in find_files(place)
+        for path in files
         for name in find_imports(path)
         if name.split(".")[0] in OURS and not is_within(name, ALLOWED[place])
     }

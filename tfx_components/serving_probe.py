@@ -1,4 +1,4 @@
-"""Loads a SavedModel in a fresh process, as a server does, and sends requests through every signature.
+"""Loads a SavedModel in a fresh process with the model server's own loader, and sends requests through every signature.
 
 Run by InfraCheck as a script; nothing of TFX may be imported here, so that the model cannot lean on its ops.
 Reads one JSON object from standard input and writes one JSON object a line to the file it names, each line as soon as
@@ -9,13 +9,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
 
 from modules.features import LABEL, LABELS, NIGHT, TITLE, transformed_name
+from serving.errors import ServingError
+from serving.model import LoadError, Model, Signature
 from tfx_components.peak_memory import peak_memory_mb
 
 # Output name -> array, one row per title.
@@ -66,21 +69,22 @@ def probe(
     def tell(**line: object) -> None:
         print(json.dumps(line, ensure_ascii=False), file=report, flush=True)
 
-    tell(request="load")
-    started = time.perf_counter()
-    model = tf.saved_model.load(model_path)
-    load_seconds = time.perf_counter() - started
     examples = [_example(title) for title in HARD_TITLES.values()]
     names = list(HARD_TITLES)
     for row, example in enumerate(_newest_rows(example_files, sample_rows)):
         examples.append(example)
         names.append(f"eval row {row}")
-    titles = [_text(example, TITLE) for example in examples]
+    titles = [_text(example, TITLE).encode() for example in examples]
     serialized = [example.SerializeToString() for example in examples]
     latencies: list[float] = []
     answers: dict[str, Answer] = {}
-    name = "start"
+    name = "load"
+    tell(request=name)
     try:
+        started = time.perf_counter()
+        # Its warm-up requests count: the server refuses a model that fails one.
+        model = Model(Path(model_path), version=0)
+        load_seconds = time.perf_counter() - started
         for signature, argument, batch in (
             ("serving_default", "examples", serialized),
             ("predict_text", "title", titles),
@@ -89,14 +93,15 @@ def probe(
         ):
             name = signature
             if signature not in model.signatures:
-                raise CheckFailed(f"the model has no such signature, only {sorted(model.signatures)}")
-            call = model.signatures[signature]
+                known = [other for other in model.signatures if not other.startswith("__")]
+                raise CheckFailed(f"the model has no such signature, only {known}")
+            served = model.signatures[signature]
             singly = []
             for index, one in enumerate(batch):
                 name = f"{signature}, {names[index]}"
                 tell(request=name)
                 started = time.perf_counter()
-                answer = _numpy(call(**{argument: tf.constant([one])}))
+                answer = served.run({argument: np.array([one], object)})
                 latencies.append(1000 * (time.perf_counter() - started))
                 if signature == "transform_features":
                     _check_features(answer, _text(examples[index], LABEL))
@@ -108,7 +113,8 @@ def probe(
             size = max(BATCH_SIZE, len(batch))
             name = f"{signature}, {size} at once"
             tell(request=name)
-            together = _numpy(call(**{argument: tf.constant([batch[row % len(batch)] for row in range(size)])}))
+            rows = [batch[row % len(batch)] for row in range(size)]
+            together = served.run({argument: np.array(rows, object)})
             for row in range(size):
                 index = row % len(batch)
                 _check_same(singly[index], _row(together, row), f"{names[index]} alone", f"in row {row} of {size}")
@@ -163,10 +169,6 @@ def _text(example: tf.train.Example, key: str) -> str:
     return values[0].decode() if values else ""
 
 
-def _numpy(answer: dict[str, tf.Tensor]) -> Answer:
-    return {key: value.numpy() for key, value in answer.items()}
-
-
 def _row(answer: Answer, index: int) -> Answer:
     return {key: value[index : index + 1] for key, value in answer.items()}
 
@@ -217,13 +219,14 @@ def _check_same(one: Answer, other: Answer, here: str, there: str) -> None:
             raise CheckFailed(f"{key} is {value.tolist()} for {here}, but {its.tolist()} {there}")
 
 
-def _check_reference(predict_text: Callable[..., dict[str, tf.Tensor]], reference_file: str) -> None:
+def _check_reference(predict_text: Signature, reference_file: str) -> None:
     """Checks that titles are answered as they were in training."""
     with open(reference_file, encoding="utf-8") as file:  # noqa: PTH123
         reference = json.load(file)
     if not reference:
         raise CheckFailed(f"{reference_file} holds no answers to compare with; train the model again")
-    served = predict_text(title=tf.constant([answer["title"] for answer in reference]))["probabilities"].numpy()
+    titles = [answer["title"].encode() for answer in reference]
+    served = predict_text.run({TITLE: np.array(titles, object)})["probabilities"]
     for answer, here in zip(reference, served, strict=True):
         if not np.allclose(here, answer["probabilities"], rtol=0, atol=TOLERANCE):
             raise CheckFailed(
@@ -236,6 +239,8 @@ def _name_error(error: Exception) -> str:
     """The error in one line."""
     if isinstance(error, CheckFailed):
         return str(error)
+    if isinstance(error, LoadError | ServingError):
+        return " ".join(f"{error.code}: {error.message}".split())
     # TensorFlow puts a heading and the graph's stack before what happened.
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "\t"))]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tiny_model import save_tiny_model, write_examples
 
@@ -75,13 +76,13 @@ def test_hard_titles_and_the_newest_nights_rows_go_through_every_signature(examp
         ("unknown_label", "serving_default, empty: the label is 'so-so', not one of"),
         ("label_not_argmax", "serving_default, empty: the label is 'negative', but the probabilities"),
         ("batch_dependent", "serving_default, 256 at once: confidence is [0.9"),
-        ("signatures_disagree", "serving_default and predict_text: probabilities is [["),
+        ("signatures_disagree", "serving_default and predict_text: label is [b'negative'] for empty as a text, but"),
         ("scores_disagree", "serving_default and score_examples: probabilities is [["),
         (
             "no_predict_text",
             "predict_text: the model has no such signature, only ['score_examples', 'serving_default', 'transform",
         ),
-        ("refuses_long", "serving_default, 10 kB: InvalidArgumentError: "),
+        ("refuses_long", "serving_default, 10 kB: INVALID_ARGUMENT: "),
         ("trained_otherwise", "predict_text, reference: probabilities are [0.0"),
         ("label_shifted", "transform_features, eval row 0: sentiment_xf is [[1]], not [[2]]"),
     ],
@@ -108,7 +109,7 @@ def assert_refused(blessing: InfraBlessing, reason: str) -> None:
 def test_a_model_that_fails_a_request_is_not_blessed(examples: Examples, tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model", "refuses_long")
     blessing = check(tmp_path / "model", examples, tmp_path)
-    assert_refused(blessing, "refused: serving_default, 10 kB: InvalidArgumentError: ")
+    assert_refused(blessing, "refused: serving_default, 10 kB: INVALID_ARGUMENT: ")
     assert "this title is too long" in blessing.get_string_custom_property("reason")
 
 
@@ -116,7 +117,7 @@ def test_a_model_that_brings_the_process_down_is_not_blessed(examples: Examples,
     save_tiny_model(tmp_path / "model", "aborts")
     assert_refused(
         check(tmp_path / "model", examples, tmp_path),
-        "refused: serving_default, empty: the process was ended by SIGABRT",
+        "refused: load: the process was ended by SIGABRT",
     )
 
 
@@ -130,7 +131,17 @@ def test_a_model_that_never_answers_is_killed_and_not_blessed(examples: Examples
 def test_a_model_that_cannot_be_loaded_is_not_blessed(examples: Examples, tmp_path: Path) -> None:
     path = save_tiny_model(tmp_path / "model")
     (path / "saved_model.pb").write_bytes(b"half a file")
-    assert_refused(check(tmp_path / "model", examples, tmp_path), "refused: load: the process ended with code 1: ")
+    assert_refused(check(tmp_path / "model", examples, tmp_path), "refused: load: ")
+
+
+def test_a_model_that_fails_its_own_warm_up_is_not_blessed_as_no_server_takes_it(
+    examples: Examples, tmp_path: Path
+) -> None:
+    requests = save_tiny_model(tmp_path / "model") / "assets.extra" / "tf_serving_warmup_requests"
+    requests.parent.mkdir()
+    with tf.io.TFRecordWriter(str(requests)) as writer:
+        writer.write(b"no request")
+    assert_refused(check(tmp_path / "model", examples, tmp_path), "refused: load: INTERNAL: DecodeError: ")
 
 
 @pytest.mark.parametrize(
