@@ -28,6 +28,9 @@ def eval_config() -> tfma.EvalConfig:
     metrics.append(
         tfma.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.0]}')
     )
+    options = tfma.Options()
+    # By TFMA's jackknife; its bootstrap takes five times as long.
+    options.compute_confidence_intervals.value = True
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -39,4 +42,5 @@ def eval_config() -> tfma.EvalConfig:
         ],
         slicing_specs=[tfma.SlicingSpec(feature_keys=keys) for keys in SLICES],
         metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        options=options,
     )

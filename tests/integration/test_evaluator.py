@@ -171,7 +171,8 @@ def test_the_metrics_are_those_of_scikit_learn(sound: Path, examples: Examples, 
     assert metrics["confusion"] == verdict["confusion"]["candidate"] == [[20, 0, 0], [0, 40, 0], [0, 10, 10]]
     # TFMA's own evaluation counts the same answers.
     written = tfma.load_eval_result(str(evaluation)).get_metrics_for_slice()
-    assert {name: written[name]["doubleValue"] for name in METRICS} == pytest.approx(
+    told = {name: written[name]["boundedValue"] for name in METRICS}
+    assert {name: bounds["value"] for name, bounds in told.items()} == pytest.approx(
         {name: metrics[name] for name in METRICS}, abs=1e-6
     )
 
@@ -233,8 +234,20 @@ def test_a_limit_holds_for_all_rows_together_and_not_for_a_slice(
     blessing, _, evaluation = evaluate(sound, examples, tmp_path, min_accuracy=0.8)
     assert is_blessed(blessing)
     slices = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
-    assert slices[(("sentiment", "positive"),)]["accuracy"]["doubleValue"] == 0.5
-    assert slices[(("night", "2022-02-01"),)]["accuracy"]["doubleValue"] == 1.0
+    positive = slices[(("sentiment", "positive"),)]["accuracy"]["boundedValue"]
+    assert positive["value"] == 0.5
+    assert positive["lowerBound"] < 0.5 < positive["upperBound"]
+    assert slices[(("night", "2022-02-01"),)]["accuracy"]["boundedValue"]["value"] == 1.0
+
+
+def test_a_slice_too_small_for_an_interval_has_its_value(sound: Path, tmp_path: Path) -> None:
+    examples = Examples()
+    examples.uri = str(write_examples(tmp_path / "few", [*ROWS[:20], ("dia bom", "positive", "2022-02-02")]))
+    examples.split_names = '["train", "eval"]'
+    blessing, _, evaluation = evaluate(sound, examples, tmp_path, min_recall={})
+    assert reason(blessing).startswith("blessed: ")
+    slices = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
+    assert slices[(("sentiment", "positive"),)]["accuracy"] == {"doubleValue": 1.0}
 
 
 def test_a_candidate_without_evaluation_rows_is_refused(sound: Path, tmp_path: Path) -> None:
