@@ -15,6 +15,9 @@ WORDS = "words"
 NGRAMS = "ngrams"
 TITLE_BUCKET = "title_bucket"
 
+# Of the model, in the addresses of the model servers and in their config file.
+MODEL_NAME = "headlines"
+
 # The class order of every probability vector; an example's label id is an index into it.
 LABELS = ("negative", "neutral", "positive")
 

@@ -11,9 +11,7 @@ import tensorflow_transform as tft
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from modules.calibration import Calibration
-from modules.features import LABELS, NGRAMS, TITLE, TOKEN_COUNT, TOKENS, WORDS, transformed_name
-
-MODEL_NAME = "headlines"
+from modules.features import LABELS, MODEL_NAME, NGRAMS, TITLE, TOKEN_COUNT, TOKENS, WORDS, transformed_name
 
 # Sent by a model server to itself before it answers anyone: the first request of each shape is the slow one.
 WARMUP_TITLES = ("", "Governo anuncia novo pacote de 10 medidas para a economia", "Chuva forte " * 30)

@@ -3,7 +3,8 @@
 Which files the model servers read is tfx_components/rollbacks.py's; how the champion follows is as_of.py's.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ TYPE = "Rollback"
 
 
 class RollbackError(RuntimeError):
-    """The version cannot be rolled back to; what serves is untouched. The message says why and what to do."""
+    """The version does not serve, or not yet; the message says why and what to do."""
 
 
 def roll_back(settings: Settings, reason: str, by: str, to_version: int | None = None) -> Rollback:
@@ -41,7 +42,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
       What was done. Later nights' champion is `to_version` until a newer push.
 
     Raises:
-      RollbackError: there is no such version, it serves already, or the files cannot be written.
+      RollbackError: there is no such version, it serves already, or the files cannot be read or written.
       StoreError: MLMD does not answer.
     """
     if not reason.strip():
@@ -55,8 +56,8 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
     with lock(config, TYPES_LOCK):
         execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
         artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
-    with rollbacks.hold(serving_dir):
-        _settle(store, serving_dir)
+    with _hold(serving_dir):
+        settled = _settle(store, serving_dir)
         records = _find_pushes(store)
         # Of several records of one version the latest.
         pushes = {
@@ -65,6 +66,8 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
             if one.custom_properties["pushed"].int_value == 1
         }
         served = rollbacks.find_served(serving_dir) or 0
+        if to_version == served:
+            raise RollbackError("; ".join([f"{served} serves already", *settled]))
         target = _choose(serving_dir, served, to_version, pushes)
         planned: dict[str, Any] = {
             "to_version": target,
@@ -94,12 +97,15 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         done = Rollback(id=artifact.id, withdrawn=withdrawn, **planned)
         try:
             rollbacks.add(serving_dir, done)
-        except OSError as error:
+        except (OSError, rollbacks.ConfigError) as error:
+            problem = _explain(error, serving_dir)
+            if done in rollbacks.read(serving_dir):
+                raise RollbackError(
+                    f"{target} is the champion from now on, but the model servers have not been told: {problem}; then "
+                    f"give the command again with --to {target}"
+                ) from error
             _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
-            raise RollbackError(
-                f"{serving_dir.parent} cannot be written ({error}); free space or correct the permissions there. "
-                f"{served} serves on"
-            ) from error
+            raise RollbackError(f"{problem}. {served} serves on") from error
         _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
     return done
 
@@ -114,6 +120,7 @@ def settle_rollbacks(settings: Settings) -> list[str]:
       One sentence per rollback that was settled.
 
     Raises:
+      RollbackError: one is in force, and the model servers cannot be told.
       StoreError: MLMD does not answer.
     """
     serving_dir = settings.serving_dir
@@ -121,8 +128,24 @@ def settle_rollbacks(settings: Settings) -> list[str]:
     store = open_store(connection_config(settings))
     if not serving_dir.is_dir() or not _unfinished(store):
         return []
-    with rollbacks.hold(serving_dir):
+    with _hold(serving_dir):
         return _settle(store, serving_dir)
+
+
+@contextmanager
+def _hold(serving_dir: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(rollbacks.hold(serving_dir))
+        except OSError as error:
+            raise RollbackError(_explain(error, serving_dir)) from error
+        yield
+
+
+def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
+    if isinstance(error, rollbacks.ConfigError):
+        return str(error)
+    return f"{serving_dir.parent} cannot be written ({error}); free space or correct the permissions there"
 
 
 def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
@@ -134,16 +157,18 @@ def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
         [artifact] = store.get_artifacts_by_id([output.artifact_id])
         to_version = artifact.custom_properties["to_version"].int_value
         if artifact.id in in_force:
-            rollbacks.tell_servers(serving_dir)
+            try:
+                rollbacks.tell_servers(serving_dir)
+            except (OSError, rollbacks.ConfigError) as error:
+                raise RollbackError(
+                    f"the rollback to {to_version} (execution {execution.id}) is in force, but the model servers "
+                    f"cannot be told: {_explain(error, serving_dir)}"
+                ) from error
             _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
-            sentences.append(
-                f"the rollback to {to_version} (execution {execution.id}) is COMPLETE: its process died late"
-            )
+            sentences.append(f"the rollback to {to_version} (execution {execution.id}) is COMPLETE only now")
         else:
             _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
-            sentences.append(
-                f"the rollback to {to_version} (execution {execution.id}) is FAILED: its process died early"
-            )
+            sentences.append(f"the rollback to {to_version} (execution {execution.id}) is FAILED: nothing was changed")
     return sentences
 
 
@@ -178,8 +203,6 @@ def _choose(serving_dir: Path, served: int, to_version: int | None, pushed: Coll
         for version in rollbacks.find_versions(serving_dir)
         if version in pushed and version != served and (serving_dir / str(version) / "saved_model.pb").is_file()
     ]
-    if to_version == served:
-        raise RollbackError(f"{served} serves already")
     if to_version is None:
         withdrawn = rollbacks.find_withdrawn(rollbacks.read(serving_dir))
         earlier = [version for version in usable if version < served and version not in withdrawn]

@@ -15,7 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from retraining.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
 from retraining.connection import TYPES_LOCK, StoreError, add_indexes, connection_config, lock
-from retraining.rollback import settle_rollbacks
+from retraining.rollback import RollbackError, settle_rollbacks
 from retraining.settings import Settings, SettingsError
 
 __all__ = ["StoreError", "connection_config", "initialise", "register_types", "settle_dead_executions"]
@@ -118,7 +118,7 @@ def main() -> int:
         initialise(settings, [create(settings) for create in creators])
         for sentence in [*settle_rollbacks(settings), *settle_dead_executions(settings)]:
             print(sentence)
-    except (SettingsError, StoreError) as error:
+    except (SettingsError, StoreError, RollbackError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -71,7 +71,13 @@ ALLOWED = {
     "retraining/delivery.py": {"retraining.settings", READER},
     "retraining/launcher.py": {"retraining.attempts", "retraining.connection", "retraining.store"},
     "retraining/lineage": {"retraining.lineage", "retraining.settings"},
-    "retraining/local": {"retraining.local", "retraining.schedule", "retraining.settings", f"{READER}.drop"},
+    "retraining/local": {
+        "modules.features",
+        "retraining.local",
+        "retraining.schedule",
+        "retraining.settings",
+        f"{READER}.drop",
+    },
     "retraining/operators": {
         "retraining.lineage",
         "retraining.operators",

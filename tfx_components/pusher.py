@@ -238,7 +238,8 @@ def publish(
     Raises:
       ChampionChangedError: the champion as of the night is not the version any more that the model was compared with.
       RolledBackError: the night made a model again that was rolled back.
-      PushError: the disk is full, the folder may not be written, or the night has used up its revisions.
+      PushError: the disk is full, the folder may not be written, the model servers' config file is none, or the night
+        has used up its revisions.
     """
     number = int(f"{night:%Y%m%d}")
     try:
@@ -272,6 +273,8 @@ def publish(
             rollbacks.tell_servers(serving_dir)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
+    except rollbacks.ConfigError as error:
+        raise PushError(f"{error}, and clear this task") from error
     if served and served > version:
         reason += f"; the newer {served} keeps serving"
     elif served and served < present[-1]:

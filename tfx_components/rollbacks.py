@@ -15,6 +15,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from modules.features import MODEL_NAME
+
 CONFIG = "models.config"
 RECORD = "rollbacks.json"
 # Begins the name of one property per withdrawn version in MLMD, whose strings are too short for a list of any length.
@@ -22,6 +24,10 @@ WITHDRAWN = "withdrawn:"
 # What a model server keeps loaded once no rollback holds any more: the newest, and the one before it.
 _KEPT = 2
 _LOCK = ".push.lock"
+
+
+class ConfigError(ValueError):
+    """The model servers' config file is none; the message names it and what to do."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,13 @@ def read(serving_dir: Path) -> list[Rollback]:
 
 
 def add(serving_dir: Path, rollback: Rollback) -> None:
-    """Puts a rollback into force: from here on it is remembered, and the model servers follow."""
+    """Puts a rollback into force: from here on it is remembered, and the model servers follow.
+
+    Raises:
+      ConfigError: nothing has changed.
+      OSError: a file could not be written; by whether `read` gives the rollback it is in force.
+    """
+    _read_config(serving_dir)
     record = [asdict(one) for one in [*read(serving_dir), rollback]]
     _replace(serving_dir.parent / RECORD, json.dumps(record, indent=1, ensure_ascii=False))
     tell_servers(serving_dir)
@@ -97,17 +109,19 @@ def tell_servers(serving_dir: Path) -> None:
 
     It names the version only as long as a newer one is withdrawn; otherwise the newest ones are loaded. What else the
     file holds is kept, and without any rollback so far there is no file to write.
+
+    Raises:
+      ConfigError, OSError: the file cannot be read or written.
     """
-    path = serving_dir.parent / CONFIG
     served = find_served(serving_dir)
     if served is None or not read(serving_dir):
         return
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    config = text_format.Parse(before, ModelServerConfig())
+    config = _read_config(serving_dir)
+    before = text_format.MessageToString(config)
     models = config.model_config_list.config
-    model = next((model for model in models if model.name == serving_dir.name), None)
+    model = next((model for model in models if model.name == MODEL_NAME), None)
     if model is None:
-        model = models.add(name=serving_dir.name, base_path=f"/models/{serving_dir.name}", model_platform="tensorflow")
+        model = models.add(name=MODEL_NAME, base_path=f"/models/{MODEL_NAME}", model_platform="tensorflow")
     policy = model.model_version_policy
     if served != find_versions(serving_dir)[-1]:
         policy.specific.versions[:] = [served]
@@ -116,7 +130,18 @@ def tell_servers(serving_dir: Path) -> None:
         policy.latest.num_versions = _KEPT
     after = text_format.MessageToString(config)
     if after != before:
-        _replace(path, after)
+        _replace(serving_dir.parent / CONFIG, after)
+
+
+def _read_config(serving_dir: Path) -> ModelServerConfig:
+    path = serving_dir.parent / CONFIG
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        return text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ConfigError(
+            f"{path} is no model config of TensorFlow Serving ({error}); correct it, or remove it to have one made"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ from retraining.lineage.records import (
     Way,
 )
 from retraining.lineage.runs import nights, run_report, runs_of_night
-from retraining.lineage.serving import champion_as_of, reigns, rollbacks, serving_version
+from retraining.lineage.serving import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from retraining.lineage.shape import VERSION, to_json
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "open_lineage",
     "orphans",
     "path_back",
+    "pushed_versions",
     "recall",
     "reigns",
     "rollbacks",

@@ -66,6 +66,18 @@ def find_withdrawn(returned: Iterable[Rollback]) -> set[int]:
     return found
 
 
+def pushed_versions(source: Source) -> dict[int, bool]:
+    """Every version that was ever pushed, the greatest first, each with whether a rollback withdrew it.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        withdrawn = find_withdrawn(rollbacks(reader))
+        versions = {push.version for push in _greatest(reader, None)}
+    return {version: version in withdrawn for version in sorted(versions, reverse=True)}
+
+
 def serving_version(source: Source) -> Reign | None:
     """What serves now and since when, and nothing about where it comes from; None before the first push.
 

@@ -8,6 +8,7 @@ import sys
 
 import httpx
 
+from modules.features import MODEL_NAME
 from retraining.local import airflow, ports
 from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
@@ -21,7 +22,7 @@ POLICY_FILE = "models.config"
 _POLICY = """\
 model_config_list {{
   config {{
-    name: "headlines"
+    name: "{name}"
     base_path: "{path}"
     model_platform: "tensorflow"
     model_version_policy {{ latest {{ num_versions: 2 }} }}
@@ -58,7 +59,7 @@ def write_policy(settings: Settings) -> None:
     assert settings.serving_dir is not None
     policy = settings.serving_dir.parent / POLICY_FILE
     if not policy.exists():
-        policy.write_text(_POLICY.format(path=settings.serving_dir), encoding="utf-8")
+        policy.write_text(_POLICY.format(name=MODEL_NAME, path=settings.serving_dir), encoding="utf-8")
 
 
 def run_here(settings: Settings) -> None:

@@ -222,14 +222,25 @@ def newest_attempt(reader: Reader, run_id: str, node: str) -> int:
 
 
 def rollback_choices(reader: Reader, settings: Settings, to: int | None) -> Page:
-    """What serves, and the pushed versions that one can go back to."""
+    """What serves, and the pushed versions that one can go back to, as the command would choose.
+
+    Args:
+      reader: lineage.
+      settings: where the pushed models are.
+      to: preselected if it is one of them; None for the version before.
+    """
     serving = lineage.serving_version(reader)
     if serving is None:
         raise UnknownError("nothing has been pushed yet, so there is nothing to roll back")
     folder = settings.serving_dir
     assert folder is not None, "the settings fill it in"
-    present = {int(path.name) for path in folder.iterdir() if path.name.isdecimal()} if folder.is_dir() else set()
-    pushed = {version for one in lineage.models(reader, limit=400) for version in one.versions}
-    versions = sorted((present & pushed) - {serving.version}, reverse=True)
-    earlier = next((version for version in versions if version < serving.version), None)
-    return {"serving": serving, "versions": versions, "to": to or earlier}
+    pushed = lineage.pushed_versions(reader)
+    versions = [
+        version
+        for version in pushed
+        if version != serving.version and (folder / str(version) / "saved_model.pb").is_file()
+    ]
+    before = next((version for version in versions if version < serving.version and not pushed[version]), None)
+    chosen = to or before
+    problem = None if chosen is None or chosen in versions else f"there is no pushed model {chosen} to go back to"
+    return {"serving": serving, "versions": versions, "to": None if problem else chosen, "problem": problem}

@@ -157,6 +157,9 @@ class HeadlinesView(BaseView):
         to, reason = request.form.get("to", type=int), request.form.get("reason", "")
         by = get_auth_manager().get_user_name()
         try:
+            if to is None:
+                # The command takes the version before; who fills in a form has seen which one that is.
+                raise RollbackError("choose the version to serve")
             done = roll_back(read_settings(), reason, by, to)
         except (RollbackError, StoreError, SettingsError) as error:
             problem = {"problem": str(error), "reason": reason}

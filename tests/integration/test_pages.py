@@ -270,6 +270,9 @@ def test_a_rollback_needs_the_permission_and_the_token(
     assert own
     assert others.post("/headlines/rollback", data={**form, "csrf_token": own[1]}).status_code == 403
     assert find_served(story.serving_dir) == 2022020702
+    for unchosen in ("", "the one before"):
+        refused = clients["admin"].post("/headlines/rollback", data={**form, "to": unchosen, "csrf_token": token})
+        assert (refused.status_code, "choose the version to serve" in refused.text) == (409, True)
     refused = clients["admin"].post("/headlines/rollback", data={**form, "reason": " ", "csrf_token": token})
     assert refused.status_code == 409
     assert "a rollback needs a reason" in refused.text

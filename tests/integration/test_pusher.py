@@ -19,9 +19,11 @@ from tiny_model import save_tiny_model
 
 from serving.app import ABOUT
 from serving.model import Model as ServedModel
+from tfx_components import rollbacks
 from tfx_components.model_hash import hash_model
 from tfx_components.pusher import Executor, PushError, publish
 from tfx_components.related_index import Headline, RelatedHeadlines, write_index
+from tfx_components.rollbacks import Rollback
 
 NIGHT = date(2022, 2, 5)
 
@@ -260,6 +262,21 @@ def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
     assert "free space" in str(caught.value)
     assert versions(serving_dir) == ["2022020501"]
     assert hash_model(serving_dir / "2022020501") == hash_model(model_path)
+
+
+def test_a_config_file_that_is_none_is_told_and_the_task_can_be_cleared(
+    model_path: Path, other_path: Path, serving_dir: Path
+) -> None:
+    publish(model_path, serving_dir, NIGHT)
+    undone = Rollback(1, 2022020501, 0, (), "2022-02-06", "2022-02-06T08:00:00+00:00", "ana", "to try it")
+    rollbacks.add(serving_dir, undone)
+    config = serving_dir.parent / "models.config"
+    config.write_text("model_config_list { config {")
+    with pytest.raises(PushError, match=r"models\.config is no model config .*, and clear this task"):
+        publish(other_path, serving_dir, date(2022, 2, 6), "2022020501")
+    config.unlink()
+    assert publish(other_path, serving_dir, date(2022, 2, 6), "2022020501").version == 2022020601
+    assert versions(serving_dir) == ["2022020501", "2022020601"]
 
 
 def test_a_serving_dir_that_cannot_be_made_is_told(model_path: Path, tmp_path: Path) -> None:

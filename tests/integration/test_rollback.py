@@ -2,20 +2,25 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from launching import launch
+from launching import NAME, launch
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
 from quick_pipeline import champion_as_of, nodes
 
 from retraining.connection import StoreError
+from retraining.lineage import OURS, open_lineage
 from retraining.rollback import RollbackError, roll_back, settle_rollbacks
 from retraining.settings import Settings
 from retraining.store import connection_config
+from retraining.web import pages
 from serving.policy import read_policy
+from tfx_components import rollbacks
 from tfx_components.rollbacks import find_served, read
 
 FIRST, SECOND, THIRD = 2022020101, 2022020201, 2022020301
@@ -200,6 +205,67 @@ def test_a_folder_that_cannot_be_written_leaves_what_serves_and_a_failed_record(
     [artifact] = store_of(three_nights).get_artifacts_by_type("Rollback")
     assert artifact.state == Artifact.ABANDONED
     assert champion_as_of(three_nights, "2022-02-04") == str(THIRD)
+
+
+def test_a_rollback_that_servers_could_not_be_told_of_says_so_and_is_completed_by_the_same_command(
+    three_nights: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = rollbacks._replace
+
+    def fail(path: Path, text: str) -> None:
+        if path.name == "models.config":
+            raise OSError("No space left on device")
+        write(path, text)
+
+    with monkeypatch.context() as patch, pytest.raises(RollbackError) as told:
+        patch.setattr(rollbacks, "_replace", fail)
+        roll_back(three_nights, "a bad drop", "ana")
+    assert f"{SECOND} is the champion from now on, but the model servers have not been told" in str(told.value)
+    assert f"give the command again with --to {SECOND}" in str(told.value)
+    assert find_served(three_nights.serving_dir) == SECOND
+    with pytest.raises(
+        RollbackError, match=f"{SECOND} serves already; the rollback to {SECOND} .* is COMPLETE only now"
+    ):
+        roll_back(three_nights, "a bad drop", "ana", SECOND)
+    assert pinned(three_nights) == (SECOND,)
+    assert champion_as_of(three_nights, "2022-02-04") == str(SECOND)
+
+
+def test_a_config_file_that_is_none_stops_a_rollback_before_it_changes_anything(three_nights: Settings) -> None:
+    config = three_nights.serving_dir.parent / "models.config"
+    config.write_text("model_config_list { config {")
+    with pytest.raises(RollbackError, match=rf"models\.config is no model config .* {THIRD} serves on"):
+        roll_back(three_nights, "a bad drop", "ana")
+    assert find_served(three_nights.serving_dir) == THIRD
+    assert champion_as_of(three_nights, "2022-02-04") == str(THIRD)
+
+
+def test_a_lock_that_cannot_be_taken_is_told(three_nights: Settings) -> None:
+    lock = three_nights.serving_dir / ".push.lock"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(
+        RollbackError, match=r"cannot be written .*\.push\.lock.*; free space or correct the permissions"
+    ):
+        roll_back(three_nights, "a bad drop", "ana")
+    assert not store_of(three_nights).get_artifacts_by_type("Rollback")
+
+
+def test_the_form_offers_what_the_command_takes_and_preselects_what_it_would_choose(three_nights: Settings) -> None:
+    def offered(to: int | None = None) -> tuple[list[int], int | None, str | None]:
+        with open_lineage(three_nights, replace(OURS, pipeline=NAME)) as reader:
+            page = pages.rollback_choices(reader, three_nights, to)
+        return page["versions"], page["to"], page["problem"]
+
+    assert offered() == ([SECOND, FIRST], SECOND, None)
+    roll_back(three_nights, "a bad drop", "ana", FIRST)
+    run(three_nights, "2022-02-04")
+    # Those that were withdrawn can be chosen, but are not the choice.
+    assert offered() == ([THIRD, SECOND, FIRST], FIRST, None)
+    assert offered(THIRD) == ([THIRD, SECOND, FIRST], THIRD, None)
+    shutil.rmtree(three_nights.serving_dir / str(SECOND))
+    assert offered(SECOND) == ([THIRD, FIRST], None, f"there is no pushed model {SECOND} to go back to")
+    assert roll_back(three_nights, "a bad drop", "ana").to_version == FIRST
 
 
 def die(*args: object) -> None:

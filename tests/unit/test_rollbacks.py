@@ -7,14 +7,15 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.policy import Policy, read_policy
-from tfx_components.rollbacks import Rollback, add, find_served, find_withdrawn, read, tell_servers
+from tfx_components.rollbacks import ConfigError, Rollback, add, find_served, find_withdrawn, read, tell_servers
 
 FIRST, SECOND, THIRD = 2022020101, 2022020201, 2022020301
 
 
 @pytest.fixture
 def serving_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "headlines"
+    # The model's name in the config file is its own, whatever the folder is called.
+    folder = tmp_path / "pushed"
     for version in (FIRST, SECOND, THIRD):
         (folder / str(version)).mkdir(parents=True)
     return folder
@@ -33,7 +34,7 @@ def policy(serving_dir: Path) -> Policy:
 def test_without_a_rollback_the_newest_version_serves_and_servers_are_told_nothing(serving_dir: Path) -> None:
     tell_servers(serving_dir)
     assert find_served(serving_dir) == THIRD
-    assert sorted(path.name for path in serving_dir.parent.iterdir()) == ["headlines"]
+    assert sorted(path.name for path in serving_dir.parent.iterdir()) == ["pushed"]
 
 
 def test_servers_load_the_version_that_was_rolled_back_to_and_no_other(serving_dir: Path) -> None:
@@ -94,6 +95,18 @@ def test_a_policy_of_peoples_own_is_left_alone_when_no_version_is_withdrawn(serv
     shutil.rmtree(serving_dir / str(THIRD))
     tell_servers(serving_dir)
     assert policy(serving_dir) == Policy(newest=0)
+
+
+def test_a_config_file_that_is_none_is_told_before_anything_changes(serving_dir: Path) -> None:
+    add(serving_dir, rollback(SECOND, THIRD))
+    config = serving_dir.parent / "models.config"
+    config.write_text("model_config_list { config {")
+    with pytest.raises(ConfigError, match=r"models\.config is no model config .*; correct it, or remove it"):
+        add(serving_dir, rollback(FIRST, SECOND, THIRD, identity=2))
+    assert find_served(serving_dir) == SECOND
+    config.unlink()
+    add(serving_dir, rollback(FIRST, SECOND, THIRD, identity=2))
+    assert policy(serving_dir).specific == (FIRST,)
 
 
 def test_a_disk_that_takes_nothing_leaves_both_files_as_they_were(
