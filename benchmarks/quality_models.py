@@ -5,6 +5,7 @@ Nothing is scored here.
 
 import csv
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,21 +113,35 @@ def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameter
     with tempfile.TemporaryDirectory() as folder:
         _transform(past, Path(folder))
         for seed in seeds:
-            model_dir = Path(folder, f"seed-{seed}", "Format-Serving")
-            run_fn(
-                FnArgs(
-                    train_files=[f"{folder}/examples*"],
-                    transform_graph_path=f"{folder}/graph",
-                    serving_model_dir=str(model_dir),
-                    model_run_dir=f"{folder}/run-{seed}",
-                    custom_config={"hyperparameters": hyperparameters, "seed": seed},
-                )
-            )
-            model = tf.saved_model.load(str(model_dir))
+            model = tf.saved_model.load(_train(Path(folder), seed, hyperparameters))
             answers.append(model.signatures["predict_text"](title=tf.constant(titles))["probabilities"].numpy())
             keras.backend.clear_session()
     probabilities = np.array(answers, np.float64)
     return probabilities / probabilities.sum(axis=2, keepdims=True)
+
+
+def time_training(headlines: Headlines, hyperparameters: dict[str, Any]) -> float:
+    """The seconds that one training takes, from transformed headlines on disk to the exported model."""
+    with tempfile.TemporaryDirectory() as folder:
+        _transform(headlines, Path(folder))
+        started = time.monotonic()
+        _train(Path(folder), 0, hyperparameters)
+        return time.monotonic() - started
+
+
+def _train(folder: Path, seed: int, hyperparameters: dict[str, Any]) -> str:
+    """Trains on what `_transform` left in `folder`; where the exported model is."""
+    model_dir = folder / f"seed-{seed}" / "Format-Serving"
+    run_fn(
+        FnArgs(
+            train_files=[f"{folder}/examples*"],
+            transform_graph_path=f"{folder}/graph",
+            serving_model_dir=str(model_dir),
+            model_run_dir=f"{folder}/run-{seed}",
+            custom_config={"hyperparameters": hyperparameters, "seed": seed},
+        )
+    )
+    return str(model_dir)
 
 
 def _transform(past: Headlines, folder: Path) -> None:
