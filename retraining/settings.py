@@ -342,11 +342,6 @@ class Settings(BaseSettings):
     def _split_args(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
-    @field_validator("failure_webhook_url", "hyperparameters_file", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
-
     @field_validator("as_known_on")
     @classmethod
     def _end_of_day(cls, value: str, info: ValidationInfo) -> str:
