@@ -13,17 +13,12 @@ from pathlib import Path
 
 from retraining.settings import Settings
 from tfx_components.headline_example_gen.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
-from tfx_components.headline_example_gen.drop import (
-    SUCCESS_MARKER,
-    DropError,
-    DropVersion,
-    list_csv_files,
-    list_versions,
-)
+from tfx_components.headline_example_gen.drop import DropError, DropVersion, list_csv_files, list_versions
 from tfx_components.headline_example_gen.quarantine import SetAside
 from tfx_components.headline_example_gen.rows import read_file
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.statistics import Figures
+from tfx_components.headline_example_gen.version_folder import SUCCESS_MARKER
 from tfx_components.headline_example_gen.window import read_window
 
 
