@@ -3,27 +3,25 @@
 No TFX here and nothing shown: the rules are the reader's own, and `retraining.cli` has the words and tables.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from retraining.settings import Settings
 from tfx_components.headline_example_gen.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
-from tfx_components.headline_example_gen.drop import (
-    SUCCESS_MARKER,
-    DropError,
-    DropVersion,
-    list_csv_files,
-    list_versions,
-)
+from tfx_components.headline_example_gen.drop import DropError, DropVersion, list_csv_files, list_versions
 from tfx_components.headline_example_gen.quarantine import SetAside
 from tfx_components.headline_example_gen.rows import read_file
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.statistics import Figures
+from tfx_components.headline_example_gen.version_folder import SUCCESS_MARKER, is_csv, is_unlabelled
 from tfx_components.headline_example_gen.window import read_window
 
 
@@ -103,7 +101,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
 
 
 def deliver(settings: Settings, version: DropVersion) -> Path:
-    """Copies the file of an inspected version to its place, whole or not at all, and marks the version as whole.
+    """Copies the file of an inspected version to its place, marked as whole; both or nothing is there to be read.
 
     Args:
       settings: where drops are.
@@ -118,16 +116,31 @@ def deliver(settings: Settings, version: DropVersion) -> Path:
     [source] = version.files
     night = settings.drops_dir / version.night.isoformat()
     folder = night if version.number == 1 else night / f"v{version.number}"
-    target = folder / (source.name if source.suffix.casefold() == ".csv" else "headlines.csv")
-    delivered = json.dumps({"delivered": datetime.now(UTC).isoformat(timespec="seconds")})
+    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else "headlines.csv")
+    marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
-        if version.number > 1:
-            folder.mkdir()
-        _write(target, source.read_bytes())
-        _write(folder / SUCCESS_MARKER, delivered.encode())
+        with _hold(night):
+            if _choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
+                raise DropError(
+                    f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"
+                )
+            if version.number > 1:
+                folder.mkdir()
+            delivered = json.dumps({"delivered": datetime.now(UTC).isoformat(timespec="seconds")})
+            with _stage(target, source.read_bytes()) as whole, _stage(marker, delivered.encode()) as whole_marker:
+                # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
+                whole_marker.replace(marker)
+                try:
+                    # Unlike a rename, a link never replaces what is there.
+                    target.hardlink_to(whole)
+                except OSError:
+                    marker.unlink()
+                    raise
+            _sync(folder)
     except FileExistsError as error:
-        raise DropError(f"{error.filename} was delivered meanwhile; nothing was overwritten, run this again") from None
+        place = error.filename2 or error.filename
+        raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
     except OSError as error:
         raise DropError(f"{target} cannot be delivered: {error.strerror}; let this user write there") from None
     return target
@@ -147,27 +160,36 @@ def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> 
     return DropVersion(night, versions[0][0] + 1 if correct else 1, (file,))
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name that the reader ignores, and gives it its own when it is on the disk.
+@contextlib.contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Lets one delivery at a time into the folder of a night."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        # Linux cannot lock a folder on NFS; a delivery by two at once is no reason to take none there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
-    Raises:
-      FileExistsError: there is one of that name.
-    """
+
+@contextlib.contextmanager
+def _stage(path: Path, content: bytes) -> Iterator[Path]:
+    """What a file is to hold, on the disk under a temporary name that the reader ignores, as long as it is needed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link never replaces what is there.
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError as error:
-            raise FileExistsError(error.errno, error.strerror, str(path)) from None
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

@@ -25,7 +25,8 @@ from retraining.local import LocalError
 from retraining.pipeline import NAME
 from retraining.settings import Settings
 from tfx_components.evaluator import VERDICT_FILE
-from tfx_components.headline_example_gen.drop import SUCCESS_MARKER, list_versions
+from tfx_components.headline_example_gen.drop import list_versions
+from tfx_components.headline_example_gen.version_folder import SUCCESS_MARKER
 from tfx_components.model_hash import hash_model
 
 Artifacts = Mapping[tuple[str, str], ArtifactRecord]

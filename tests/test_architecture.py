@@ -105,6 +105,7 @@ ALLOWED = {
         "tfx_components.evaluator",
         "tfx_components.model_hash",
         f"{READER}.drop",
+        f"{READER}.version_folder",
     },
     "retraining/reruns.py": {"retraining.lineage", "retraining.settings", READER},
     "retraining/rollback.py": {"retraining.connection", "retraining.settings", "tfx_components.rollbacks"},

@@ -89,7 +89,7 @@ class DropSensor(BaseSensorOperator):
             raise AirflowFailException(problem)
         cut_off = dag_run.data_interval_end + self._wait
         if pendulum.now("UTC") >= cut_off:
-            self._skip(cut_off, context)
+            self._skip(cut_off, problem, context)
         log.info("%s Waiting for it until %s.", problem, cut_off)
         self.defer(
             trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
@@ -99,7 +99,7 @@ class DropSensor(BaseSensorOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on after the wait."""
         if not event["complete"]:
-            self._skip(event["cut_off"], context)
+            self._skip(event["cut_off"], event["problem"], context)
         log.info("The drop of night %s is complete.", self.night)
 
     def _leave_to_a_newer_night(self, context: Context) -> None:
@@ -140,8 +140,10 @@ class DropSensor(BaseSensorOperator):
                     "clear that run, or trigger this one with `force`"
                 )
 
-    def _skip(self, cut_off: object, context: Context) -> None:
-        message = f"no complete drop for night {self.night} by its cut-off {cut_off}; the champion keeps serving. "
+    def _skip(self, cut_off: object, problem: str, context: Context) -> None:
+        message = (
+            f"no complete drop for night {self.night} by its cut-off {cut_off}: {problem}; the champion keeps serving. "
+        )
         if self._backfills_late:
             self._wait_on(context)
             message += "The night is run when its drop has come (LATE_DROPS=backfill)"
@@ -222,7 +224,7 @@ class DropTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yields one event: `complete` tells whether the drop came in time."""
+        """Yields one event: `complete` tells whether the drop came in time, `problem` why not."""
         while True:
             problem = await asyncio.to_thread(
                 drop.find_problem,
@@ -232,6 +234,6 @@ class DropTrigger(BaseTrigger):
                 settle_seconds=self.settle_seconds,
             )
             if problem is None or pendulum.now("UTC") >= self.cut_off:
-                yield TriggerEvent({"complete": problem is None, "cut_off": str(self.cut_off)})
+                yield TriggerEvent({"complete": problem is None, "problem": problem, "cut_off": str(self.cut_off)})
                 return
             await asyncio.sleep(POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -22,10 +23,10 @@ from tfx.types.standard_artifacts import Examples
 
 from retraining.settings import Settings
 from tfx_components.gate import read_figures
-from tfx_components.headline_example_gen import window
+from tfx_components.headline_example_gen import driver, window
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.driver import ChangedDropError, hash_window
-from tfx_components.headline_example_gen.drop import find_delivery
+from tfx_components.headline_example_gen.drop import DropError, find_delivery
 from tfx_components.headline_example_gen.executor import Executor
 from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import fingerprint
@@ -359,6 +360,52 @@ def test_under_airflow_s_launcher_a_version_that_changed_after_its_use_fails_the
     deliver("2022-02-01", "Lua,1\n", "v2/headlines.csv")
     run("2022-02-01")
     run("2022-02-02")
+
+
+@pytest.mark.parametrize(("before", "after"), [("drops-a", "drops_a"), ("it's", 'it"s')])
+def test_under_airflow_s_launcher_another_folder_of_a_name_alike_has_versions_of_its_own(
+    settings: Settings, tmp_path: Path, deliver: Deliver, drop_rules: dict[str, Any], before: str, after: str
+) -> None:
+    def run(place: str) -> None:
+        node = HeadlineExampleGen(drops_dir=str(tmp_path / place), night="2022-02-01", rules=drop_rules)
+        launch(settings, node, f"run at {time.time_ns()}")
+
+    for place, rows in ((before, FIRST_NIGHT), (after, "Lua,1\n")):
+        folder = tmp_path / place / "2022-02-01"
+        folder.mkdir(parents=True)
+        deliver("2022-02-01", rows).rename(folder / "headlines.csv")
+    for place in (before, before, after, after):
+        run(place)
+    for place in (before, after):
+        (tmp_path / place / "2022-02-01" / "headlines.csv").write_text("title,sentiment\nVento,1\n")
+        with pytest.raises(ChangedDropError, match="version 1 of the drop of night 2022-02-01 was changed"):
+            run(place)
+
+
+def test_under_airflow_s_launcher_a_drop_that_settles_behind_the_check_for_changes_fails_the_run(
+    settings: Settings,
+    drops_dir: Path,
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = drop_rules | {"drop_settle_seconds": 3600}
+    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=rules)
+    file = deliver("2022-02-01", FIRST_NIGHT)
+    os.utime(file, (0, 0))
+    launch(settings, node, "first")
+    deliver("2022-02-01", "Lua,1\n")
+
+    def hash_and_let_settle(properties: dict[str, Any]) -> Any:
+        contents = hash_window(properties)
+        os.utime(file, (0, 0))
+        return contents
+
+    monkeypatch.setattr(driver, "hash_window", hash_and_let_settle)
+    with pytest.raises(DropError, match="changed or arrived while it was read; run the night again"):
+        launch(settings, node, "second")
+    with pytest.raises(ChangedDropError):
+        launch(settings, node, "third")
 
 
 def test_under_airflow_s_launcher_a_cached_run_notices_a_corrected_drop(

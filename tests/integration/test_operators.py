@@ -143,16 +143,17 @@ def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
             return payload
         raise AssertionError("the trigger ended without an event")
 
-    assert asyncio.run(first_event(0.2))["complete"] is False
+    event = asyncio.run(first_event(0.2))
+    assert event["complete"] is False and f"night {NIGHT} has no drop" in event["problem"]
     threading.Timer(0.2, deliver, [NIGHT, "Chuva forte,negative\n"]).start()
     assert asyncio.run(first_event(30))["complete"] is True
 
 
 def test_after_the_wait_the_run_goes_on_or_is_skipped(use: Settings) -> None:
     sensor = DropSensor(task_id="wait_for_drop", night=NIGHT, force="False", settings=use)
-    sensor.resume({}, {"complete": True, "cut_off": "later"})  # type: ignore[typeddict-item]
-    with pytest.raises(AirflowSkipException, match="no complete drop"):
-        sensor.resume({}, {"complete": False, "cut_off": "now"})  # type: ignore[typeddict-item]
+    sensor.resume({}, {"complete": True, "problem": None, "cut_off": "later"})  # type: ignore[typeddict-item]
+    with pytest.raises(AirflowSkipException, match=r"no complete drop .* by its cut-off now: it is half there; "):
+        sensor.resume({}, {"complete": False, "problem": "it is half there", "cut_off": "now"})  # type: ignore[typeddict-item]
 
 
 def test_a_night_that_another_run_finished_is_repeated_only_by_force(

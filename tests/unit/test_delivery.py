@@ -1,13 +1,17 @@
 """`retraining drop`: what it says of a file, and that what it delivers is whole, marked, and replaces nothing."""
 
 import csv
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -144,14 +148,147 @@ def test_what_was_delivered_meanwhile_is_not_replaced(
     settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path]
 ) -> None:
     first = delivery.inspect(settings, write(GOOD), NIGHT, correct=False)
-    deliver("2022-02-01", "Outro,neutral\n", "export.csv")
-    with pytest.raises(DropError, match=r"export\.csv was delivered meanwhile; nothing was overwritten"):
+    there = deliver("2022-02-01", "Outro,neutral\n", "export.csv")
+    before = there.read_bytes()
+    with pytest.raises(DropError, match=r"has version 1 of its drop already, and a drop never changes in place"):
         delivery.deliver(settings, first.version)
+    assert there.read_bytes() == before
     correction = delivery.inspect(settings, write(GOOD), NIGHT, correct=True)
     deliver("2022-02-01", "Outro,neutral\n", "v2/other.csv")
-    with pytest.raises(DropError, match="v2 was delivered meanwhile"):
+    with pytest.raises(DropError, match="v2 or a newer version was delivered meanwhile"):
         delivery.deliver(settings, correction.version)
+    # Below a newer version it would never be read.
+    hidden = delivery.inspect(settings, write(GOOD), NIGHT, correct=True)
+    deliver("2022-02-01", "Outro,neutral\n", "v7/other.csv")
+    with pytest.raises(DropError, match="v3 or a newer version was delivered meanwhile"):
+        delivery.deliver(settings, hidden.version)
+    assert find_version(drops_dir, NIGHT).number == 7
     assert not list(drops_dir.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_of_two_deliveries_inspected_together_one_is_the_drop_and_the_other_is_told(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path], correct: bool
+) -> None:
+    if correct:
+        deliver("2022-02-01", "Outro,neutral\n")
+    one, two = (
+        delivery.inspect(settings, write(GOOD, name), NIGHT, correct).version for name in ("one.csv", "two.csv")
+    )
+    delivered = delivery.deliver(settings, one)
+    with pytest.raises(
+        DropError, match="v2 or a newer version was delivered meanwhile" if correct else "has version 1 of its drop"
+    ):
+        delivery.deliver(settings, two)
+    assert find_version(drops_dir, NIGHT).files == (delivered,)
+    assert not list(drops_dir.rglob("two.csv"))
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_a_delivery_waits_for_the_end_of_another_to_the_same_night(
+    settings: Settings,
+    drops_dir: Path,
+    write: Callable[..., Path],
+    deliver: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    correct: bool,
+) -> None:
+    if correct:
+        deliver("2022-02-01", "Outro,neutral\n")
+    one, two = (
+        delivery.inspect(settings, write(GOOD, name), NIGHT, correct).version for name in ("one.csv", "two.csv")
+    )
+    stage, ends = delivery._stage, []
+
+    def deliver_two() -> None:
+        with pytest.raises(DropError):
+            delivery.deliver(settings, two)
+        ends.append("refused")
+
+    other = threading.Thread(target=deliver_two)
+
+    def stage_beside_another(path: Path, content: bytes) -> Any:
+        if path.name == "one.csv":
+            other.start()
+            other.join(0.5)
+            assert other.is_alive()
+        return stage(path, content)
+
+    monkeypatch.setattr(delivery, "_stage", stage_beside_another)
+    delivered = delivery.deliver(settings, one)
+    other.join()
+    assert ends == ["refused"]
+    assert find_version(drops_dir, NIGHT).files == (delivered,)
+
+
+def test_where_a_folder_cannot_be_locked_a_drop_is_delivered_all_the_same(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(delivery.fcntl, "flock", refuse)
+    assert drop(write(GOOD), "--night", NIGHT)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["export.txt", ".export.csv", "unlabelled.csv"])
+def test_a_file_whose_name_no_reader_takes_for_a_drop_is_delivered_under_another(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], name: str
+) -> None:
+    assert drop(write(GOOD, name), "--night", NIGHT)[0] == 0
+    assert find_version(drops_dir, NIGHT).files == (drops_dir / "2022-02-01" / "headlines.csv",)
+
+
+def test_a_marker_that_marked_no_labelled_file_is_replaced(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path]
+) -> None:
+    deliver("2022-02-01", b"title\nChuva\n", "unlabelled.csv")
+    deliver("2022-02-01", b'{"delivered": "2022-02-01T00:00:00+00:00"}', "_SUCCESS")
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0, told
+    folder = drops_dir / "2022-02-01"
+    assert find_version(drops_dir, NIGHT, require_success_marker=True).files == (folder / "export.csv",)
+    moment = find_delivery(folder)
+    assert moment and abs((datetime.now(UTC) - moment).total_seconds()) < 60
+
+
+def test_a_delivery_that_fails_leaves_nothing_to_be_read_and_marks_nothing(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    taken = drops_dir / "2022-02-01" / "export.csv"
+    taken.mkdir(parents=True)
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 1 and f"{taken} was delivered meanwhile; nothing was overwritten" in told
+    assert list(taken.parent.iterdir()) == [taken]
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_a_delivery_that_is_killed_halfway_leaves_nothing_to_be_read_and_can_be_repeated(
+    settings: Settings,
+    drops_dir: Path,
+    write: Callable[..., Path],
+    deliver: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    correct: bool,
+) -> None:
+    before = (deliver("2022-02-01", "Outro,neutral\n"),) if correct else None
+    version = delivery.inspect(settings, write(GOOD), NIGHT, correct).version
+    for step in ("replace", "hardlink_to"):
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(Path, step, lambda *arguments: os._exit(9))
+            try:
+                delivery.deliver(settings, version)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        if before:
+            assert find_version(drops_dir, NIGHT).files == before
+        else:
+            assert find_problem(str(drops_dir), "2022-02-01") is not None
+        version = delivery.inspect(settings, write(GOOD), NIGHT, correct).version
+    delivered = delivery.deliver(settings, version)
+    assert find_version(drops_dir, NIGHT, require_success_marker=True).files == (delivered,)
 
 
 def test_nothing_heavy_is_loaded_to_check_a_file(settings: Settings, write: Callable[..., Path]) -> None:

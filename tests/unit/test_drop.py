@@ -47,6 +47,54 @@ def test_temporary_files_are_not_read(drops_dir: Path, deliver: Deliver, name: s
     assert problem is not None
     assert f"{temporary.parent} holds only temporary files ({name})" in problem
     whole = deliver("2022-02-01", ROW)
+    deliver("2022-02-01", b"", "_SUCCESS")
+    assert find_version(drops_dir, NIGHT).files == (whole,)
+
+
+@pytest.mark.parametrize(
+    "name", ["b.csv.part", ".b.csv.Xa12zQ", "B.CSV.tmp", ".b.csv", "b.csv.filepart", "b.csv.1a2b3c4d.partial"]
+)
+def test_half_a_delivery_of_several_files_waits_however_old_it_is(drops_dir: Path, deliver: Deliver, name: str) -> None:
+    """An upload may stall for longer than any time to settle, and a version that was used never changes."""
+    first = deliver("2022-02-01", ROW, "a.csv")
+    under_way = deliver("2022-02-01", ROW, name)
+    for path in (first, under_way):
+        age(path, 86_400)
+    problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
+    assert problem is not None and f"{first.parent} holds what may be files still under way ({name})" in problem
+    for way_out in ("rename them to *.csv", "delete them", f"create {first.parent}/_SUCCESS"):
+        assert way_out in problem
+    assert find_problem(str(drops_dir), "2022-02-01") == problem
+    second = under_way.rename(first.with_name("b.csv"))
+    assert find_version(drops_dir, NIGHT, settle_seconds=10).files == (first, second)
+
+
+def test_half_a_correction_does_not_replace_the_version_before_it(drops_dir: Path, deliver: Deliver) -> None:
+    deliver("2022-02-01", ROW)
+    deliver("2022-02-01", ROW, "v2/a.csv")
+    left = deliver("2022-02-01", ROW, "v2/b.csv.part")
+    assert find_version(drops_dir, NIGHT).number == 1
+    left.unlink()
+    assert find_version(drops_dir, NIGHT).number == 2
+
+
+def test_half_a_delivery_that_is_marked_as_whole_is_whole(drops_dir: Path, deliver: Deliver) -> None:
+    whole = deliver("2022-02-01", ROW, "a.csv")
+    deliver("2022-02-01", ROW, "b.csv.part")
+    deliver("2022-02-01", b"", "_SUCCESS")
+    assert find_version(drops_dir, NIGHT, require_success_marker=True, settle_seconds=10).files == (whole,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".a.csv.swp", ".a.csv.swo", "a.csv~", ".a.csv.un~", ".~lock.a.csv#", ".#a.csv", "._a.csv", ".DS_Store"),
+        *("notes.txt.part", "unlabelled.csv.part", ".unlabelled-2.csv.Xa12zQ", "a.csv.md5"),
+    ],
+)
+def test_what_is_no_csv_file_under_way_holds_nobody_up(drops_dir: Path, deliver: Deliver, name: str) -> None:
+    whole = deliver("2022-02-01", ROW, "a.csv")
+    deliver("2022-02-01", ROW, name)
     assert find_version(drops_dir, NIGHT).files == (whole,)
 
 
@@ -269,6 +317,7 @@ def test_unlabelled_files_are_no_part_of_a_drop_and_a_folder_of_nothing_else_is_
     before = find_version(drops_dir, NIGHT)
     deliver("2022-02-01", b"title\nChuva\n", "unlabelled.csv")
     deliver("2022-02-02", b"title\nChuva\n", "unlabelled-2.CSV")
+    deliver("2022-02-02", b"title\nChu", ".unlabelled-3.csv.Xa12zQ")
     deliver("2022-02-02", b"", "_SUCCESS")
     assert find_version(drops_dir, NIGHT) == before
     assert before.files == (labelled,)

@@ -162,3 +162,19 @@ def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_not
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
     assert "retraining run --night 2022-02-06" in notices[-1]
+
+
+def test_half_a_drop_is_waited_for_and_the_notice_at_the_cut_off_names_what_is_under_way(
+    delivered: Path,
+    deliver: Any,
+    known: list[NightReport],
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    os.utime(deliver("2022-02-06", "bom,positive\n", "more.csv.part"), (0, 0))
+    at(monkeypatch, "2022-02-07T02:00:01")
+    with pytest.raises(TaskDeferred):
+        run(delivered, "2022-02-06")
+    with pytest.raises(AirflowSkipException, match=r"under way \(more\.csv\.part\)"):
+        run(delivered, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
+    assert "more.csv.part" in notices[-1] and "delete them" in notices[-1]

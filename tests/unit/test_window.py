@@ -179,7 +179,7 @@ def test_over_all_twelve_nights_no_title_is_in_two_splits_and_no_row_is_lost(twe
 
 
 @pytest.mark.parametrize("corrected", [(), (3, 5, 11)], ids=["as delivered", "with corrections"])
-def test_over_all_twelve_nights_fresh_rows_are_rows_that_no_earlier_model_has_seen(
+def test_over_all_twelve_nights_in_one_window_fresh_rows_are_rows_that_no_earlier_model_has_seen(
     corrected: tuple[int, ...], twelve_nights: Path, tmp_path: Path
 ) -> None:
     """Every night is run as it comes, then corrected, then run again, as are those after it."""
@@ -212,6 +212,17 @@ def test_over_all_twelve_nights_fresh_rows_are_rows_that_no_earlier_model_has_se
         moved = drops / day(number + 1).isoformat() / "moved.csv"
         moved.write_bytes(b"".join([lines[0], *lines[len(lines) // 2 :]]))
         assert all(run(later) > 0 for later in range(number, 13))
+
+
+def test_a_title_older_than_the_window_is_fresh_again_and_still_trains_nobody(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    for number, title in enumerate(("Chove", "Sol", "Ouro", "Mar"), 1):
+        deliver(day(number).isoformat(), f"{title},neutral\n")
+    deliver(day(4).isoformat(), "Chove,neutral\n")
+    window = read_window(drops_dir, day(4), RULES)
+    assert [headline.key for headline in window.fresh] == ["chove"]
+    assert not read_window(drops_dir, day(4), replace(RULES, window_nights=4)).fresh
 
 
 # Few words, so that duplicates, conflicts and every fault are common.

@@ -50,7 +50,7 @@ class HeadlineExampleGen(BaseComponent):
     when a drop of the window cannot be read as a whole, and when a row is unaccounted for.
 
     Outputs: `examples` with the splits `train` and `eval` of gzipped tf.Examples (title, sentiment, night, weight), and
-    `fresh`, the part of `eval` that no earlier night had in any version; and `quarantine`.
+    `fresh`, the part of `eval` that no earlier night of the window had in any version; and `quarantine`.
     """
 
     SPEC_CLASS = HeadlineExampleGenSpec

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_metadata import ListOptions, OrderByField
+from ml_metadata.proto.metadata_store_pb2 import Artifact
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.portable import base_driver as portable_driver
@@ -22,8 +23,8 @@ from tfx_components.headline_example_gen.rules import Rules
 from tfx_components.headline_example_gen.window import find_versions, fingerprint
 
 DROPS_DIR_PROPERTY = "drops_dir"
-# Quotes do not survive MLMD's translation to SQL: `_` stands for any one character.
-_UNSAFE_IN_QUERY = re.compile(r"[^A-Za-z0-9/.,:{} -]")
+# Quotes do not survive MLMD's translation to SQL.
+_UNSAFE_IN_QUERY = re.compile(r"[^A-Za-z0-9_/.,:{} -]")
 
 Contents = list[tuple[DropVersion, str]]
 
@@ -55,7 +56,8 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
         contents = hash_window(exec_properties)
         with self._metadata_handle as metadata:
             refuse_changed_drops(metadata, exec_properties["drops_dir"], contents)
-        return fingerprint(contents) if contents else ""
+        # Of nothing too: a window that can be read by the time the executor reads it was never checked.
+        return fingerprint(contents)
 
 
 def hash_window(exec_properties: dict[str, Any]) -> Contents:
@@ -83,21 +85,9 @@ def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[
     problems = []
     for version, sha256 in contents:
         name = f"drop:{version.night}"
-        as_recorded = json.dumps({"version": version.number}).removesuffix("}") + ","
-        used = metadata.store.get_artifacts(
-            list_options=ListOptions(
-                filter_query=(
-                    f"type = 'Examples' AND custom_properties.`{name}`.string_value "
-                    f"LIKE '{_pattern(as_recorded)}%' "
-                    f"AND custom_properties.{DROPS_DIR_PROPERTY}.string_value LIKE '{_pattern(drops_dir)}'"
-                ),
-                order_by=OrderByField.ID,
-                is_asc=True,
-                limit=1,
-            )
-        )
-        if used and (before := json.loads(used[0].custom_properties[name].string_value)["sha256"]) != sha256:
-            night = used[0].custom_properties["night"].string_value
+        used = _find_first_use(metadata, drops_dir, name, version.number)
+        if used and (before := json.loads(used.custom_properties[name].string_value)["sha256"]) != sha256:
+            night = used.custom_properties["night"].string_value
             problems.append(
                 f"version {version.number} of the drop of night {version.night} was changed after the run of night "
                 f"{night} had used it: its SHA-256 was {before} and is {sha256} now. A version never changes: put its "
@@ -108,5 +98,34 @@ def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[
         raise ChangedDropError("; ".join(problems))
 
 
+def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int) -> Artifact | None:
+    """The first examples that were made from a version of a drop as it lay in this drops folder."""
+    as_recorded = json.dumps({"version": number}).removesuffix("}") + ","
+    last_id = 0
+    while True:
+        used = metadata.store.get_artifacts(
+            list_options=ListOptions(
+                filter_query=(
+                    f"type = 'Examples' AND id > {last_id} "
+                    f"AND custom_properties.`{name}`.string_value LIKE '{_pattern(as_recorded)}%' "
+                    f"AND custom_properties.{DROPS_DIR_PROPERTY}.string_value {_equals(drops_dir)}"
+                ),
+                order_by=OrderByField.ID,
+                is_asc=True,
+                limit=1,
+            )
+        )
+        # A store that takes no backslash holds another character in its place.
+        if not used or "\\" in drops_dir or used[0].custom_properties[DROPS_DIR_PROPERTY].string_value == drops_dir:
+            return used[0] if used else None
+        last_id = used[0].id
+
+
+def _equals(text: str) -> str:
+    """The condition of a query that is met by a text, and by others like it when it has what no query may have."""
+    return f"LIKE '{_pattern(text)}'" if _UNSAFE_IN_QUERY.search(text) else f"= '{text}'"
+
+
 def _pattern(text: str) -> str:
+    """`_` stands for any one character."""
     return _UNSAFE_IN_QUERY.sub("_", text)

@@ -1,6 +1,6 @@
-"""The contract of a drop: where a night's files lie, which version of them counts, and when they are complete.
+"""The contract of a drop: where a night's files lie, and which version of them counts.
 
-Standard library only, and no look inside a CSV file: `rows` reads them.
+Standard library only, and no look inside a CSV file: `rows` reads them. `version_folder` tells which are complete.
 """
 
 import hashlib
@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from tfx_components.headline_example_gen.version_folder import (
+    SUCCESS_MARKER,
+    UNLABELLED_PREFIX,
+    VersionFolder,
+    is_csv,
+    is_unlabelled,
+)
+
 log = logging.getLogger(__name__)
 
-SUCCESS_MARKER = "_SUCCESS"
-# Files of this name hold headlines to be scored, not to be learnt from: `unlabelled*.csv` is no part of a drop.
-UNLABELLED_PREFIX = "unlabelled"
 # How often a caller that waits looks again at files that keep growing.
 _LOOKS_WHILE_GROWING = 6
 _NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -107,8 +112,8 @@ def find_version(
 ) -> DropVersion:
     """The newest complete version of a night's drop.
 
-    A correction that is still being delivered (no CSV file yet, or no marker, or a file that changed a moment ago) does
-    not hide the version before it.
+    A correction that is still being delivered (no CSV file yet, or no marker, or a file under a temporary name, or one
+    that changed a moment ago) does not hide the version before it.
 
     Args:
       drops_dir: holds a folder per night.
@@ -128,17 +133,14 @@ def find_version(
             if known_by and (delivered := find_delivery(folder)) and delivered > known_by:
                 problems.append(f"version {number} was delivered at {delivered:%Y-%m-%d %H:%M %Z} only")
                 continue
-            files, problem = _look_into(folder, require_success_marker)
-            if not problem and (age := _find_growing(folder, files, settle_seconds)) is not None:
-                problem = (
-                    f"{folder} changed {max(age, 0):.0f} s ago and may still be growing; it is read when it has been "
-                    f"left alone for {settle_seconds:g} s, or at once when it holds a {SUCCESS_MARKER} file"
-                )
+            found = VersionFolder.look_into(folder)
+            problem = found.find_lack(require_success_marker)
+            if not problem and (problem := found.find_growth(settle_seconds)):
                 growing = True
             if not problem:
                 if problems:
                     log.warning("Night %s: version %d counts, since %s.", night, number, "; ".join(problems))
-                return DropVersion(night, number, files)
+                return DropVersion(night, number, found.csv_files)
             problems.append(problem)
     except OSError as error:
         raise _unreadable(night, error) from None
@@ -149,8 +151,7 @@ def find_version(
 
 def list_csv_files(folder: Path) -> tuple[Path, ...]:
     """The CSV files in the folder of one version, by name, whether it is complete or not."""
-    files, _ = _look_into(folder, require_success_marker=False)
-    return files
+    return VersionFolder.look_into(folder).csv_files
 
 
 def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tuple[Path, ...]]:
@@ -166,7 +167,7 @@ def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tu
     found: dict[date, list[Path]] = {}
     try:
         for path in sorted(drops_dir.glob(f"*/{UNLABELLED_PREFIX}*")):
-            if _NIGHT.fullmatch(path.parent.name) and _is_csv(path):
+            if _NIGHT.fullmatch(path.parent.name) and is_csv(path):
                 found.setdefault(parse_night(path.parent.name), []).append(path)
         return {
             night: tuple(files)
@@ -245,51 +246,13 @@ def hash_files(files: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(f"{name}\0{sha256}\n" for name, sha256 in files).encode()).hexdigest()
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file name is one that writers use while a delivery is under way."""
-    return name.startswith(".") or name.endswith("~") or name.casefold().endswith((".tmp", ".part"))
-
-
-def _is_csv(path: Path) -> bool:
-    return path.suffix.casefold() == ".csv" and not is_temporary(path.name)
-
-
 def _holds_only_unlabelled(folder: Path) -> bool:
     """Whether a night's folder has files to be scored and nothing else; what cannot be looked into is not that."""
     try:
         names = [path.name for path in folder.iterdir() if path.name != SUCCESS_MARKER]
     except OSError:
         return False
-    return bool(names) and all(name.startswith(UNLABELLED_PREFIX) for name in names)
-
-
-def _look_into(folder: Path, require_success_marker: bool) -> tuple[tuple[Path, ...], str]:
-    """The CSV files of one version, by name, and what it lacks to be complete."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    files = tuple(path for path in paths if _is_csv(path) and not path.name.startswith(UNLABELLED_PREFIX))
-    if not files:
-        temporary = [path.name for path in paths if is_temporary(path.name)]
-        if temporary:
-            return (), (
-                f"{folder} holds only temporary files ({', '.join(temporary[:3])}); "
-                "wait for the delivery to end, or rename them to *.csv if it has"
-            )
-        return (), f"{folder} holds no CSV file; deliver {folder}/headlines.csv"
-    if require_success_marker and not (folder / SUCCESS_MARKER).is_file():
-        return (), (
-            f"{folder} has no {SUCCESS_MARKER} file; create it when the delivery is whole, "
-            "or set REQUIRE_SUCCESS_MARKER=false"
-        )
-    return files, ""
-
-
-def _find_growing(folder: Path, files: tuple[Path, ...], settle_seconds: float) -> float | None:
-    """The age in seconds of the newest file when that is too young to be believed; None when all is settled."""
-    if not settle_seconds or (folder / SUCCESS_MARKER).is_file():
-        return None
-    age = min((time.time() - path.stat().st_mtime for path in files), key=abs)
-    # A clock that is ahead by more than this, on another machine, is no reason to wait for it.
-    return age if abs(age) < settle_seconds else None
+    return bool(names) and all(map(is_unlabelled, names))
 
 
 def _unreadable(night: date, error: OSError) -> DropError:

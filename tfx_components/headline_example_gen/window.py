@@ -28,7 +28,7 @@ from tfx_components.headline_example_gen.statistics import Figures, compare
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "eval")
-# A part of `eval` once more: what no earlier model has seen, neither in training nor in its own evaluation.
+# A part of `eval` once more, so that no model was ever trained on it: what no earlier night of the window had.
 FRESH_SPLIT = "fresh"
 # Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
 _MIN_WEIGHT = 1e-6
@@ -60,7 +60,7 @@ class Window:
     """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
 
     `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
-    and no earlier night of the window, in no version of its drop.
+    and no earlier night of the window, in no version of its drop; nights before the window are not looked into.
     """
 
     night: date
