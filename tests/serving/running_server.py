@@ -40,6 +40,11 @@ class RunningServer:
     def predict(self, **document: Any) -> httpx.Response:
         return self.post("/v1/models/headlines:predict", document)
 
+    def state(self, version: int) -> str:
+        """The state of a version, as the status shows it."""
+        status = self.get(f"/v1/models/headlines/versions/{version}").json()
+        return str(status["model_version_status"][0]["state"]) if "model_version_status" in status else ""
+
     def stop(self) -> None:
         self.client.close()
         self._uvicorn.should_exit = True

@@ -102,6 +102,7 @@ def test_a_version_in_use_is_unloading_until_it_is_let_go(tmp_path: Path, make: 
     versions.update()
     assert states(versions) == {2: "AVAILABLE", 1: "UNLOADING"}
     del held
+    versions.update()
     assert states(versions) == {2: "AVAILABLE", 1: "END"}
 
 
