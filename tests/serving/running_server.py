@@ -51,6 +51,25 @@ class RunningServer:
         self._thread.join()
 
 
+class Gate:
+    """Holds the calls of a function until it is opened."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._reached, self._opened = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._reached.set()
+        assert self._opened.wait(60), "nobody opened the gate"
+        return self._function(*arguments)
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(60), "nobody came to the gate"
+
+    def open(self) -> None:
+        self._opened.set()
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Returns once the condition holds."""
     deadline = time.monotonic() + seconds

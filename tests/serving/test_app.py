@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-from running_server import RunningServer
+from running_server import Gate, RunningServer, wait_until
 from served_models import write_about, write_related
 
 from serving import app as serving_app
@@ -178,23 +179,27 @@ def test_a_hundred_thousand_rows_are_answered_and_others_are_not_held_up(
     assert labels == ["positive", "negative"] * 50_000
 
 
-def test_too_many_large_requests_are_refused(start: Callable[..., RunningServer], push: Callable[[int], Path]) -> None:
+def test_too_many_large_requests_are_refused(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     push(1)
     running = start(max_large_waiting=1)
     running.wait_until_ready()
-    document = {"signature_name": "predict_text", "instances": ["bom"] * 50_000}
-    url = f"{running.url}/v1/models/headlines:predict"
-    answers: list[httpx.Response] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(httpx.post(url, json=document, timeout=60))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {answer.status_code for answer in answers} == {200, 503}
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert refused.json() == {"error": "The batch scheduling queue to which this task was submitted is full"}
+    batcher = running.app.state.server.batcher
+    gate = Gate(batcher._run_in_pieces)
+    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
+    document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+    with ThreadPoolExecutor(1) as client:
+        first = client.submit(running.predict, **document)
+        gate.wait_until_reached()
+        refused = running.predict(**document)
+        gate.open()
+        assert first.result().status_code == 200
+    assert (refused.status_code, refused.json()) == (
+        503,
+        {"error": "The batch scheduling queue to which this task was submitted is full"},
+    )
+    assert running.predict(**document).status_code == 200
 
 
 def test_a_client_that_stops_in_the_middle_is_given_up(
@@ -347,8 +352,6 @@ def test_the_files_beside_a_model_are_those_of_its_version(
     write_about(incoming, code="new")
     write_related(incoming, [("uma casa", "neutral", "2022-02-01")])
     incoming.rename(tmp_path / "headlines" / "300")
-    deadline = time.monotonic() + 30
-    while running.get("/version").json()["version"] != "300":
-        assert time.monotonic() < deadline
+    wait_until(lambda: running.get("/version").json()["version"] == "300")
     assert running.get("/version").json()["code"] == "new"
     assert running.post("/related", {"title": "casa"}).json()["version"] == "300"

@@ -5,14 +5,11 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from running_server import RunningServer, wait_until
+from running_server import Gate, RunningServer, wait_until
 from served_models import save_model, write_warmup
-
-from serving.batching import Batcher
 
 
 def test_a_swap_under_load_fails_no_request(
@@ -74,24 +71,18 @@ def test_the_series_of_a_version_end_with_its_last_request(
     push(1)
     running = start(keep_versions=1)
     running.wait_until_ready()
-    reached, go_on = threading.Event(), threading.Event()
-    run_in_pieces = Batcher._run_in_pieces
-
-    def wait_and_run(batcher: Batcher, job: Any) -> Any:
-        reached.set()
-        assert go_on.wait(60)
-        return run_in_pieces(batcher, job)
-
-    monkeypatch.setattr(Batcher, "_run_in_pieces", wait_and_run)
+    batcher = running.app.state.server.batcher
+    gate = Gate(batcher._run_in_pieces)
+    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
     document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
     with ThreadPoolExecutor(1) as client:
         answer = client.submit(running.predict, **document)
-        assert reached.wait(60)
+        gate.wait_until_reached()
         push(2)
         wait_until(lambda: running.state(2) == "AVAILABLE")
         wait_until(lambda: 'serving_loaded_version{version="1"}' not in running.get("/metrics").text)
         assert running.state(1) == "UNLOADING"
-        go_on.set()
+        gate.open()
         assert answer.result().status_code == 200
     wait_until(lambda: running.state(1) == "END")
     wait_until(lambda: 'version="1"' not in running.get("/metrics").text)
