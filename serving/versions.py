@@ -216,11 +216,12 @@ class Versions:
         try:
             model = self._load(path, version)
         except LoadError as error:
-            self._refused[version] = stamp
-            self._set(VersionState(version, "END", error.code, error.message))
-            log.error("version %d cannot be served, others serve on: %s", version, error.message)
-            if self._observer:
-                self._observer.refused(version)
+            self._refuse(version, stamp, error)
+            return
+        except Exception as error:
+            # Left to go on, it would end this look, and every later one, before a sound version is tried.
+            log.exception("loading version %d failed", version)
+            self._refuse(version, stamp, LoadError("INTERNAL", f"{type(error).__name__}: {error}"))
             return
         self._refused.pop(version, None)
         if self._observer:
@@ -229,6 +230,13 @@ class Versions:
         # Last: whoever sees it may ask the model and find it counted.
         self._set(VersionState(version, "AVAILABLE"))
         log.info("version %d is available", version)
+
+    def _refuse(self, version: int, stamp: object, error: LoadError) -> None:
+        self._refused[version] = stamp
+        self._set(VersionState(version, "END", error.code, error.message))
+        log.error("version %d cannot be served, others serve on: %s", version, error.message)
+        if self._observer:
+            self._observer.refused(version)
 
     def _drop(self, version: int) -> None:
         self._set(VersionState(version, "UNLOADING"))
