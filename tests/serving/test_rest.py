@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from running_server import RunningServer
 
+from serving.document import quote
+
 MODEL = "/v1/models/headlines"
 NEW, OLD = 2022020201, 2022020101
 
@@ -312,6 +314,11 @@ def test_a_broken_document_is_refused_as_tensorflow_serving_does(
             f"{ELEMENT}0 of 'instances' list. JSON object: {{\n    \"whole\": 1\n}} keys must be equal to: pair,whole",
         ),
         (
+            {"signature_name": "two_texts", "instances": [{"b64": "YQ=="}]},
+            "input size does not match signature: 1!=2 len({left}) != len({left,right}). "
+            "Sent extra: {}. Missing but required: {right}.",
+        ),
+        (
             {"signature_name": "halve", "inputs": [2**24]},
             "Cannot convert JSON value: 16777216 to float without loss of precision.",
         ),
@@ -386,3 +393,5 @@ def test_a_long_value_is_cut_in_the_message(server: RunningServer) -> None:
     error = server.predict(instances="x" * 100_000).json()["error"]
     assert len(error) < 1200
     assert error.endswith("… Excepting 'instances' to be an list/array")
+    # object() is no JSON, but what is cut off is not looked at.
+    assert quote([*range(1000), object()])[-1] == "…"
