@@ -1,20 +1,21 @@
 """What is asked beside TensorFlow Serving's API, who may ask, and how much."""
 
+import gzip
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
-import httpx
 import pytest
 from running_server import Gate, RunningServer, wait_until
 from served_models import write_about, write_related
 
 from serving import app as serving_app
+from serving import body, rest
 from serving.settings import Settings, SettingsError
 
 
@@ -47,8 +48,8 @@ def test_a_wrong_question_says_what_is_wrong(
 
 
 def test_a_title_that_is_no_utf_8_is_refused(server: RunningServer) -> None:
-    for body in (b'{"title": "a\xff"}', b'{"title": "\\ud800"}'):
-        response = server.post("/predict", content=body)
+    for content in (b'{"title": "a\xff"}', b'{"title": "\\ud800"}'):
+        response = server.post("/predict", content=content)
         assert response.status_code == 400, response.text
 
 
@@ -147,8 +148,6 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(serv
 
 
 def test_a_packed_bomb_and_a_broken_pack_are_refused(server: RunningServer) -> None:
-    import gzip
-
     headers = {"content-encoding": "gzip"}
     bomb = server.post("/predict", content=gzip.compress(b" " * (50 << 20)), headers=headers)
     assert bomb.status_code == 413
@@ -156,27 +155,67 @@ def test_a_packed_bomb_and_a_broken_pack_are_refused(server: RunningServer) -> N
         assert server.post("/predict", content=content, headers=headers).status_code == 400
 
 
-def test_a_hundred_thousand_rows_are_answered_and_others_are_not_held_up(
-    start: Callable[..., RunningServer], push: Callable[[int], Path]
+def test_a_hundred_thousand_rows_are_answered(server: RunningServer) -> None:
+    answer = server.predict(signature_name="predict_text", instances=["bom", "ruim"] * 50_000)
+    labels = [row["label"] for row in answer.json()["predictions"]]
+    assert labels == ["positive", "negative"] * 50_000
+
+
+LARGE_ROWS = {"signature_name": "predict_text", "instances": ["bom"] * 20_000}
+LARGE_EXAMPLES = {"signature_name": "classify_examples", "examples": [{"title": "bom"}] * 5_000}
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "module", "step"),
+    [
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "parse_json"),
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "read_inputs"),
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "write_outputs"),
+        ("/v1/models/headlines:classify", LARGE_EXAMPLES, rest, "read_examples"),
+        ("/v1/models/headlines:classify", LARGE_EXAMPLES, rest, "write_classes"),
+        ("/predict", {"title": "bom", "more": "x" * 100_000}, serving_app, "parse_json"),
+    ],
+)
+def test_a_small_request_is_answered_amid_every_step_of_a_large_one(
+    start: Callable[..., RunningServer],
+    push: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    document: dict[str, object],
+    module: ModuleType,
+    step: str,
 ) -> None:
     push(1)
     running = start()
     running.wait_until_ready()
-    document = {"signature_name": "predict_text", "instances": ["bom", "ruim"] * 50_000}
-    answers = []
-    large = threading.Thread(
-        target=lambda: answers.append(
-            httpx.post(f"{running.url}/v1/models/headlines:predict", json=document, timeout=60)
-        )
-    )
-    large.start()
-    small = 0
-    while large.is_alive():
-        assert running.post("/predict", {"title": "bom"}).json()["label"] == "positive"
-        small += 1
-    assert small > 5
-    labels = [row["label"] for row in answers[0].json()["predictions"]]
-    assert labels == ["positive", "negative"] * 50_000
+    gate = Gate(getattr(module, step))
+    monkeypatch.setattr(module, step, gate)
+    with ThreadPoolExecutor(1) as client:
+        large = client.submit(running.post, path, document)
+        gate.wait_until_reached()
+        assert running.get("/version").json()["version"] == "1"
+        gate.open()
+        assert large.result().status_code == 200
+
+
+def test_a_small_request_is_answered_amid_the_run_and_the_unpacking_of_a_large_one(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    content = gzip.compress(json.dumps(LARGE_ROWS).encode(), compresslevel=0)
+    run, unpack = Gate(running.app.state.server.batcher._run_in_pieces), Gate(body._unpack)
+    monkeypatch.setattr(running.app.state.server.batcher, "_run_in_pieces", run)
+    monkeypatch.setattr(body, "_unpack", unpack)
+    url, headers = "/v1/models/headlines:predict", {"content-encoding": "gzip"}
+    with ThreadPoolExecutor(1) as client:
+        large = client.submit(running.post, url, content=content, headers=headers)
+        for gate in (unpack, run):
+            gate.wait_until_reached()
+            assert running.post("/predict", {"title": "bom"}).json()["label"] == "positive"
+            gate.open()
+        assert large.result().status_code == 200
 
 
 def test_too_many_large_requests_are_refused(
