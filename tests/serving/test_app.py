@@ -3,8 +3,6 @@
 import gzip
 import json
 import re
-import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -239,22 +237,6 @@ def test_too_many_large_requests_are_refused(
         {"error": "The batch scheduling queue to which this task was submitted is full"},
     )
     assert running.predict(**document).status_code == 200
-
-
-def test_a_client_that_stops_in_the_middle_is_given_up(
-    start: Callable[..., RunningServer], push: Callable[[int], Path]
-) -> None:
-    push(1)
-    running = start(timeout_seconds=0.3)
-    running.wait_until_ready()
-    with socket.create_connection(("127.0.0.1", running.port)) as slow:
-        slow.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
-        slow.settimeout(10)
-        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
-    with socket.create_connection(("127.0.0.1", running.port)) as leaver:
-        leaver.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
-    time.sleep(0.5)
-    assert running.post("/predict", {"title": "bom"}).status_code == 200
 
 
 def test_a_token_is_asked_of_all_but_the_page_and_the_probes(
