@@ -248,7 +248,8 @@ def create_app(settings: Settings) -> Starlette:
     server = Server(settings)
     app = Starlette(
         routes=[
-            Route("/v1/{path:path}", _Endpoint(server.tensorflow_api)),
+            # TensorFlow Serving takes an address in any case; what follows is matched by RestApi.
+            *(Route(f"/{root}/{{path:path}}", _Endpoint(server.tensorflow_api)) for root in ("v1", "V1")),
             Route("/predict", server.predict, methods=["POST"]),
             Route("/related", server.related, methods=["POST"]),
             Route("/version", server.version),
