@@ -3,6 +3,7 @@
 Only start-up belongs here.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -24,21 +25,16 @@ def main() -> int:
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
     import uvicorn
+    from uvicorn.server import STARTUP_FAILURE
 
     from serving.app import create_app
+    from serving.connections import configure
 
     tf.get_logger().setLevel(logging.ERROR)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        limit_concurrency=settings.max_connections,
-        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
-    )
-    return 0
+    server = uvicorn.Server(configure(create_app(settings), settings))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
 
 
 if __name__ == "__main__":

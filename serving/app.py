@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serving.batching import Batcher
-from serving.body import read_body
+from serving.body import read_body, work_on
 from serving.document import encode, parse_json, shorten_float, to_body
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
@@ -215,7 +215,7 @@ class Server:
         return await read_body(request, self.settings.max_body_bytes, self.settings.timeout_seconds)
 
     async def _read_object(self, request: Request) -> dict[str, Any]:
-        return parse_json(await self._read(request))
+        return await work_on(await self._read(request), parse_json)
 
     def _read_title(self, document: dict[str, Any]) -> str:
         title = document.get("title")
@@ -248,7 +248,8 @@ def create_app(settings: Settings) -> Starlette:
     server = Server(settings)
     app = Starlette(
         routes=[
-            Route("/v1/{path:path}", _Endpoint(server.tensorflow_api)),
+            # TensorFlow Serving takes an address in any case; what follows is matched by RestApi.
+            *(Route(f"/{root}/{{path:path}}", _Endpoint(server.tensorflow_api)) for root in ("v1", "V1")),
             Route("/predict", server.predict, methods=["POST"]),
             Route("/related", server.related, methods=["POST"]),
             Route("/version", server.version),

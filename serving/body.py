@@ -1,14 +1,26 @@
-"""A request's body, read whole: not too large, not too slowly, unpacked.
+"""A request's body, read whole: not too large, not too slowly, unpacked, and without holding up other requests.
 
 What it says is not known here.
 """
 
 import asyncio
 import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 
 from serving.errors import ServingError, invalid
+
+# Work on a larger body takes some milliseconds and more; on a smaller one, handing it to a thread would cost as much.
+_LARGE_BYTES = 64 << 10
+Result = TypeVar("Result")
+
+
+async def work_on(body: bytes, work: Callable[[bytes], Result]) -> Result:
+    """What `work` makes of a body: on the event loop, or beside it if the body is large, so that others go on."""
+    return work(body) if len(body) <= _LARGE_BYTES else await asyncio.to_thread(work, body)
 
 
 async def read_body(request: Request, limit: int, timeout_seconds: float) -> bytes:
@@ -37,10 +49,12 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
     except TimeoutError:
         raise ServingError("REQUEST_TIMEOUT", "the request's body did not come in time") from None
     body = b"".join(chunks)
-    return _unpack(body, limit, too_large) if request.headers.get("content-encoding", "").lower() == "gzip" else body
+    if request.headers.get("content-encoding", "").lower() == "gzip":
+        return await work_on(body, partial(_unpack, limit, too_large))
+    return body
 
 
-def _unpack(packed: bytes, limit: int, too_large: ServingError) -> bytes:
+def _unpack(limit: int, too_large: ServingError, packed: bytes) -> bytes:
     broken = invalid("the request's body is not the gzip that its header says")
     unpacker = zlib.decompressobj(wbits=31)
     try:

@@ -97,8 +97,13 @@ def shorten_float(value: float) -> float:
 
 def quote(value: object) -> str:
     """A JSON value inside a message, cut when long."""
-    text = json.dumps(value, indent=4, ensure_ascii=False)
-    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"
+    text = ""
+    # Piece by piece: the rest of a large or deeply nested value is not even looked at.
+    for piece in _QUOTER.iterencode(value):
+        text += piece
+        if len(text) > _MAX_QUOTED:
+            return text[:_MAX_QUOTED] + "…"
+    return text
 
 
 def type_name(value: object) -> str:
@@ -154,4 +159,5 @@ def _parse_float(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_float=_parse_float)
+_QUOTER = json.JSONEncoder(ensure_ascii=False, indent=4)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

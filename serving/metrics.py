@@ -50,8 +50,12 @@ class Metrics:
         self.versions.labels(str(version)).set(1)
 
     def unloaded(self, version: int) -> None:
-        """A version is available no longer; its series end, or they would grow by one a night."""
-        for series in (self.versions, self.seconds, self.predictions):
+        """A version is available no longer; requests that it still answers count as before."""
+        self.versions.remove(str(version))
+
+    def ended(self, version: int) -> None:
+        """A version has answered its last request; its series end, or they would grow by one a night."""
+        for series in (self.seconds, self.predictions):
             series.remove_by_labels({"version": str(version)})
 
     def refused(self, version: int) -> None:

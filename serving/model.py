@@ -262,7 +262,7 @@ def _read_about(path: Path) -> dict[str, Any]:
         return about if isinstance(about, dict) else {}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("%s cannot be read, so /version says less: %s", path, error)
         return {}
 

@@ -78,7 +78,10 @@ class RelatedIndex:
             if matrix.shape != (len(columns[0]), len(index["terms"])) or len({len(column) for column in columns}) != 1:
                 raise RelatedIndexError(f"{folder} is damaged: its files do not fit each other")
             neighbours = NearestNeighbors(metric="cosine").fit(matrix)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except RelatedIndexError:
+            raise
+        except Exception as error:
+            # Damage shows as whatever zipfile, zlib, NumPy, SciPy or scikit-learn makes of it.
             raise RelatedIndexError(f"{folder} cannot be read: {type(error).__name__}: {error}") from error
         return cls(Pipeline([("tfidf", vectorizer), ("neighbours", neighbours)]), *columns)
 

@@ -5,12 +5,13 @@ After tensorflow_serving/model_servers/http_rest_api_handler.cc. No HTTP server 
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
-import numpy as np
-
 from serving.batching import Batcher
+from serving.body import work_on
 from serving.document import parse_json, read_signature_name, to_body
 from serving.errors import ServingError, invalid
 from serving.examples import CLASSIFY, REGRESS, read_examples, write_classes, write_regressions
@@ -27,6 +28,8 @@ _STATUS = re.compile(
 _MAX_VERSION = 2**63 - 1
 # Longer ones are written by another thread, so that the event loop stays free.
 _MANY_ROWS = 512
+# What an address says: the model's name, and a version or a label.
+Spec = tuple[str, int | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +89,27 @@ class RestApi:
         states = [state.to_json() for state in self._versions.states(*spec)]
         return Answer(to_body({"model_version_status": states}))
 
-    async def _predict(self, spec: tuple[str, int | None, str | None], body: bytes) -> Answer:
+    async def _predict(self, spec: Spec, body: bytes) -> Answer:
+        model, signature, inputs, as_rows = await work_on(body, partial(self._read_predict, spec))
+        outputs = await self._batcher.run(model, signature, inputs)
+        written = await _write(outputs, partial(write_outputs, as_rows=as_rows))
+        return Answer(written, model, signature, inputs, outputs)
+
+    def _read_predict(self, spec: Spec, body: bytes) -> tuple[Model, Signature, Tensors, bool]:
         document = parse_json(body)
         name = read_signature_name(document)
         model = self._versions.find(*spec)
         signature = model.find_signature(name)
-        inputs, as_rows = read_inputs(document, signature.inputs, name)
+        return model, signature, *read_inputs(document, signature.inputs, name)
+
+    async def _infer(self, spec: Spec, verb: str, body: bytes) -> Answer:
+        model, signature, inputs = await work_on(body, partial(self._read_examples, spec, verb))
         outputs = await self._batcher.run(model, signature, inputs)
-        if any(tensor.size > _MANY_ROWS for tensor in outputs.values()):
-            written = await asyncio.to_thread(write_outputs, outputs, as_rows)
-        else:
-            written = write_outputs(outputs, as_rows)
+        write = write_classes if verb == "classify" else write_regressions
+        written = await _write(outputs, partial(write, rows=len(inputs["inputs"])))
         return Answer(written, model, signature, inputs, outputs)
 
-    async def _infer(self, spec: tuple[str, int | None, str | None], verb: str, body: bytes) -> Answer:
+    def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)
         name = read_signature_name(document) or DEFAULT_SIGNATURE
         examples = read_examples(document)
@@ -119,10 +129,13 @@ class RestApi:
                 f"Expected {kind} signature outputs to contain at least one of {sorted(allowed)}. "
                 f"Signature was: {name} with {list(signature.outputs)}",
             )
-        inputs = {"inputs": np.asarray(examples, object)}
-        outputs = await self._batcher.run(model, signature, inputs)
-        write = write_classes if method == CLASSIFY else write_regressions
-        return Answer(write(outputs, len(examples)), model, signature, inputs, outputs)
+        return model, signature, {"inputs": examples}
+
+
+async def _write(outputs: Tensors, write: Callable[[Tensors], bytes]) -> bytes:
+    if any(tensor.size > _MANY_ROWS for tensor in outputs.values()):
+        return await asyncio.to_thread(write, outputs)
+    return write(outputs)
 
 
 def _parse_version(text: str | None) -> int | None:

@@ -226,6 +226,12 @@ def _read_rows(document: Mapping[str, Any], inputs: Inputs) -> Tensors:
                 f"Failed to process element: {number} of 'instances' list. JSON object: {quote(row)}"
                 f" keys must be equal to: {','.join(sorted(inputs))}"
             )
+    if missing := sorted(inputs.keys() - shapes.keys()):
+        # A `{"b64": ...}` is a value, though an object, and so is taken for that of one input.
+        raise invalid(
+            f"input size does not match signature: {len(shapes)}!={len(inputs)} len({{{only}}}) != "
+            f"len({{{','.join(sorted(inputs))}}}). Sent extra: {{}}. Missing but required: {{{','.join(missing)}}}."
+        )
     return {name: _tensor(name, flat[name], (len(rows), *shapes[name]), dtype) for name, dtype in inputs.items()}
 
 

@@ -54,7 +54,10 @@ class Observer(Protocol):
         """A version is available."""
 
     def unloaded(self, version: int) -> None:
-        """A version is available no longer."""
+        """A version is available no longer; requests may still hold it."""
+
+    def ended(self, version: int) -> None:
+        """A version is held by no request any more."""
 
     def refused(self, version: int) -> None:
         """A version could not be loaded."""
@@ -83,6 +86,7 @@ class Versions:
         self._policy = self._default_policy
         self._config_stamp: object = None
         self._models: dict[int, Model] = {}
+        self._dropped: list[tuple[int, weakref.ref[Model]]] = []
         self._states: dict[int, VersionState] = {}
         self._refused: dict[int, object] = {}
         self._stop = threading.Event()
@@ -105,7 +109,7 @@ class Versions:
     @property
     def loaded(self) -> list[int]:
         """The available versions, the newest first."""
-        return sorted(self._models, reverse=True)
+        return sorted((state.version for state in self._states.values() if state.state == "AVAILABLE"), reverse=True)
 
     @property
     def labels(self) -> Mapping[str, int]:
@@ -165,6 +169,8 @@ class Versions:
         if wanted:
             for version in self._models.keys() - set(wanted):
                 self._drop(version)
+        if self._dropped:
+            self._end_dropped()
 
     def _version_of(self, name: str, label: str) -> int:
         if name != self._name or label not in self._policy.labels:
@@ -210,33 +216,50 @@ class Versions:
         try:
             model = self._load(path, version)
         except LoadError as error:
-            self._refused[version] = stamp
-            self._set(VersionState(version, "END", error.code, error.message))
-            log.error("version %d cannot be served, others serve on: %s", version, error.message)
-            if self._observer:
-                self._observer.refused(version)
+            self._refuse(version, stamp, error)
+            return
+        except Exception as error:
+            # Left to go on, it would end this look, and every later one, before a sound version is tried.
+            log.exception("loading version %d failed", version)
+            self._refuse(version, stamp, LoadError("INTERNAL", f"{type(error).__name__}: {error}"))
             return
         self._refused.pop(version, None)
-        self._models = {**self._models, version: model}
-        self._set(VersionState(version, "AVAILABLE"))
-        log.info("version %d is available", version)
         if self._observer:
             self._observer.loaded(version)
+        self._models = {**self._models, version: model}
+        # Last: whoever sees it may ask the model and find it counted.
+        self._set(VersionState(version, "AVAILABLE"))
+        log.info("version %d is available", version)
+
+    def _refuse(self, version: int, stamp: object, error: LoadError) -> None:
+        self._refused[version] = stamp
+        self._set(VersionState(version, "END", error.code, error.message))
+        log.error("version %d cannot be served, others serve on: %s", version, error.message)
+        if self._observer:
+            self._observer.refused(version)
 
     def _drop(self, version: int) -> None:
         self._set(VersionState(version, "UNLOADING"))
-        # Requests that hold the model keep it until they are answered; the last one to let go ends it.
-        weakref.finalize(self._models[version], self._end, version).atexit = False
+        self._dropped.append((version, weakref.ref(self._models[version])))
         self._models = {number: model for number, model in self._models.items() if number != version}
         log.info("version %d takes no more requests", version)
         if self._observer:
             self._observer.unloaded(version)
-        # A graph is full of cycles; what was there at start is frozen, so this is quick.
-        gc.collect()
 
-    def _end(self, version: int) -> None:
-        if self._states[version].state == "UNLOADING":
-            self._set(VersionState(version, "END"))
+    def _end_dropped(self) -> None:
+        """Ends the dropped versions whose last request is answered: until then it holds the model.
+
+        Looked at by this thread: a callback of the weak reference would run amid whatever lets go of the model.
+        """
+        self._dropped = [(version, model) for version, model in self._dropped if model()]
+        held = {version for version, _ in self._dropped}
+        for version, state in self._states.items():
+            if state.state == "UNLOADING" and version not in held:
+                self._set(VersionState(version, "END"))
+                if self._observer:
+                    self._observer.ended(version)
+        # A graph is full of cycles, and a failed request may be one; what was there at start is frozen: this is quick.
+        gc.collect()
 
     def _set(self, state: VersionState) -> None:
         states = {**self._states, state.version: state}

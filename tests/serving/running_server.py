@@ -9,6 +9,7 @@ import httpx
 import uvicorn
 
 from serving.app import create_app
+from serving.connections import configure
 from serving.settings import Settings
 
 
@@ -18,9 +19,9 @@ class RunningServer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.app = create_app(settings)
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(self.app, host="127.0.0.1", port=0, access_log=False, log_config=None)
-        )
+        config = configure(self.app, settings)
+        config.port = 0
+        self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
         self._thread.start()
         wait_until(lambda: self._uvicorn.started or not self._thread.is_alive())
@@ -40,10 +41,52 @@ class RunningServer:
     def predict(self, **document: Any) -> httpx.Response:
         return self.post("/v1/models/headlines:predict", document)
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._uvicorn.server_state.connections)
+
+    @property
+    def only_connection(self) -> Any:
+        (connection,) = self._uvicorn.server_state.connections
+        return connection
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls a function on the event loop."""
+        done = threading.Event()
+        loop = self.only_connection.loop
+        loop.call_soon_threadsafe(lambda: (function(), done.set()))
+        assert done.wait(60)
+
+    def state(self, version: int) -> str:
+        """The state of a version, as the status shows it."""
+        status = self.get(f"/v1/models/headlines/versions/{version}").json()
+        return str(status["model_version_status"][0]["state"]) if "model_version_status" in status else ""
+
     def stop(self) -> None:
         self.client.close()
         self._uvicorn.should_exit = True
         self._thread.join()
+
+
+class Gate:
+    """Holds the calls of a function until it is opened."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._reached, self._opened = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self._reached.set()
+        # Less than a client waits: a server that stands still meanwhile says so.
+        assert self._opened.wait(30), "nobody opened the gate"
+        return self._function(*arguments, **options)
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(60), "nobody came to the gate"
+
+    def open(self) -> None:
+        self._opened.set()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

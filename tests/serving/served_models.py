@@ -70,6 +70,12 @@ class ServedModel(tf.Module):
     def two_inputs(self, pair: tf.Tensor, whole: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"sum": tf.reduce_sum(pair, axis=1) + tf.cast(whole, tf.float32), "whole": whole}
 
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="left"), tf.TensorSpec([None], tf.string, name="right")]
+    )
+    def two_texts(self, left: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"text": tf.strings.join([left, right])}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def halve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x / 2.0}
@@ -90,8 +96,8 @@ class ServedModel(tf.Module):
 
 
 SIGNATURES = (
-    "serving_default", "predict_text", "classify_examples", "regress_examples", "two_inputs", "halve", "echo",
-    "refuse_bad", "mean",
+    "serving_default", "predict_text", "classify_examples", "regress_examples", "two_inputs", "two_texts",
+    "halve", "echo", "refuse_bad", "mean",
 )  # fmt: skip
 METHODS = {"classify_examples": "classify", "regress_examples": "regress"}
 

@@ -1,19 +1,19 @@
 """What is asked beside TensorFlow Serving's API, who may ask, and how much."""
 
+import gzip
 import json
 import re
-import socket
-import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
-import httpx
 import pytest
-from running_server import RunningServer
+from running_server import Gate, RunningServer, wait_until
 from served_models import write_about, write_related
 
 from serving import app as serving_app
+from serving import body, rest
 from serving.settings import Settings, SettingsError
 
 
@@ -46,8 +46,8 @@ def test_a_wrong_question_says_what_is_wrong(
 
 
 def test_a_title_that_is_no_utf_8_is_refused(server: RunningServer) -> None:
-    for body in (b'{"title": "a\xff"}', b'{"title": "\\ud800"}'):
-        response = server.post("/predict", content=body)
+    for content in (b'{"title": "a\xff"}', b'{"title": "\\ud800"}'):
+        response = server.post("/predict", content=content)
         assert response.status_code == 400, response.text
 
 
@@ -146,8 +146,6 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(serv
 
 
 def test_a_packed_bomb_and_a_broken_pack_are_refused(server: RunningServer) -> None:
-    import gzip
-
     headers = {"content-encoding": "gzip"}
     bomb = server.post("/predict", content=gzip.compress(b" " * (50 << 20)), headers=headers)
     assert bomb.status_code == 413
@@ -155,62 +153,90 @@ def test_a_packed_bomb_and_a_broken_pack_are_refused(server: RunningServer) -> N
         assert server.post("/predict", content=content, headers=headers).status_code == 400
 
 
-def test_a_hundred_thousand_rows_are_answered_and_others_are_not_held_up(
-    start: Callable[..., RunningServer], push: Callable[[int], Path]
+def test_a_hundred_thousand_rows_are_answered(server: RunningServer) -> None:
+    answer = server.predict(signature_name="predict_text", instances=["bom", "ruim"] * 50_000)
+    labels = [row["label"] for row in answer.json()["predictions"]]
+    assert labels == ["positive", "negative"] * 50_000
+
+
+LARGE_ROWS = {"signature_name": "predict_text", "instances": ["bom"] * 20_000}
+LARGE_EXAMPLES = {"signature_name": "classify_examples", "examples": [{"title": "bom"}] * 5_000}
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "module", "step"),
+    [
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "parse_json"),
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "read_inputs"),
+        ("/v1/models/headlines:predict", LARGE_ROWS, rest, "write_outputs"),
+        ("/v1/models/headlines:classify", LARGE_EXAMPLES, rest, "read_examples"),
+        ("/v1/models/headlines:classify", LARGE_EXAMPLES, rest, "write_classes"),
+        ("/predict", {"title": "bom", "more": "x" * 100_000}, serving_app, "parse_json"),
+    ],
+)
+def test_a_small_request_is_answered_amid_every_step_of_a_large_one(
+    start: Callable[..., RunningServer],
+    push: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    document: dict[str, object],
+    module: ModuleType,
+    step: str,
 ) -> None:
     push(1)
     running = start()
     running.wait_until_ready()
-    document = {"signature_name": "predict_text", "instances": ["bom", "ruim"] * 50_000}
-    answers = []
-    large = threading.Thread(
-        target=lambda: answers.append(
-            httpx.post(f"{running.url}/v1/models/headlines:predict", json=document, timeout=60)
-        )
-    )
-    large.start()
-    small = 0
-    while large.is_alive():
-        assert running.post("/predict", {"title": "bom"}).json()["label"] == "positive"
-        small += 1
-    assert small > 5
-    labels = [row["label"] for row in answers[0].json()["predictions"]]
-    assert labels == ["positive", "negative"] * 50_000
+    gate = Gate(getattr(module, step))
+    monkeypatch.setattr(module, step, gate)
+    with ThreadPoolExecutor(1) as client:
+        large = client.submit(running.post, path, document)
+        gate.wait_until_reached()
+        assert running.get("/version").json()["version"] == "1"
+        gate.open()
+        assert large.result().status_code == 200
 
 
-def test_too_many_large_requests_are_refused(start: Callable[..., RunningServer], push: Callable[[int], Path]) -> None:
+def test_a_small_request_is_answered_amid_the_run_and_the_unpacking_of_a_large_one(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    content = gzip.compress(json.dumps(LARGE_ROWS).encode(), compresslevel=0)
+    run, unpack = Gate(running.app.state.server.batcher._run_in_pieces), Gate(body._unpack)
+    monkeypatch.setattr(running.app.state.server.batcher, "_run_in_pieces", run)
+    monkeypatch.setattr(body, "_unpack", unpack)
+    url, headers = "/v1/models/headlines:predict", {"content-encoding": "gzip"}
+    with ThreadPoolExecutor(1) as client:
+        large = client.submit(running.post, url, content=content, headers=headers)
+        for gate in (unpack, run):
+            gate.wait_until_reached()
+            assert running.post("/predict", {"title": "bom"}).json()["label"] == "positive"
+            gate.open()
+        assert large.result().status_code == 200
+
+
+def test_too_many_large_requests_are_refused(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     push(1)
     running = start(max_large_waiting=1)
     running.wait_until_ready()
-    document = {"signature_name": "predict_text", "instances": ["bom"] * 50_000}
-    url = f"{running.url}/v1/models/headlines:predict"
-    answers: list[httpx.Response] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(httpx.post(url, json=document, timeout=60))) for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {answer.status_code for answer in answers} == {200, 503}
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert refused.json() == {"error": "The batch scheduling queue to which this task was submitted is full"}
-
-
-def test_a_client_that_stops_in_the_middle_is_given_up(
-    start: Callable[..., RunningServer], push: Callable[[int], Path]
-) -> None:
-    push(1)
-    running = start(timeout_seconds=0.3)
-    running.wait_until_ready()
-    with socket.create_connection(("127.0.0.1", running.port)) as slow:
-        slow.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
-        slow.settimeout(10)
-        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
-    with socket.create_connection(("127.0.0.1", running.port)) as leaver:
-        leaver.sendall(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"title"')
-    time.sleep(0.5)
-    assert running.post("/predict", {"title": "bom"}).status_code == 200
+    batcher = running.app.state.server.batcher
+    gate = Gate(batcher._run_in_pieces)
+    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
+    document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+    with ThreadPoolExecutor(1) as client:
+        first = client.submit(running.predict, **document)
+        gate.wait_until_reached()
+        refused = running.predict(**document)
+        gate.open()
+        assert first.result().status_code == 200
+    assert (refused.status_code, refused.json()) == (
+        503,
+        {"error": "The batch scheduling queue to which this task was submitted is full"},
+    )
+    assert running.predict(**document).status_code == 200
 
 
 def test_a_token_is_asked_of_all_but_the_page_and_the_probes(
@@ -259,7 +285,7 @@ def test_the_page_stands_alone(server: RunningServer) -> None:
 
 def test_the_openapi_document_knows_every_path(server: RunningServer) -> None:
     document = server.get("/openapi.json").json()
-    routes = {route.path for route in server.app.routes} - {"/", "/openapi.json", "/v1/{path:path}"}
+    routes = {route.path for route in server.app.routes} - {"/", "/openapi.json", "/v1/{path:path}", "/V1/{path:path}"}
     assert routes == {path for path in document["paths"] if not path.startswith("/v1/")}
 
 
@@ -347,8 +373,6 @@ def test_the_files_beside_a_model_are_those_of_its_version(
     write_about(incoming, code="new")
     write_related(incoming, [("uma casa", "neutral", "2022-02-01")])
     incoming.rename(tmp_path / "headlines" / "300")
-    deadline = time.monotonic() + 30
-    while running.get("/version").json()["version"] != "300":
-        assert time.monotonic() < deadline
+    wait_until(lambda: running.get("/version").json()["version"] == "300")
     assert running.get("/version").json()["code"] == "new"
     assert running.post("/related", {"title": "casa"}).json()["version"] == "300"

@@ -1,6 +1,7 @@
 """Whatever comes in, what goes out is what the OpenAPI document says, and the server lives on."""
 
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -14,8 +15,11 @@ ROUNDS = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 MODEL = "/v1/models/headlines"
-SIGNATURES = ("serving_default", "predict_text", "two_inputs", "halve", "echo", "classify_examples", "mean", "nope", "")
-NAMES = ("title", "examples", "text", "x", "pair", "whole", "inputs", "b64", "nope")
+SIGNATURES = (
+    "serving_default", "predict_text", "two_inputs", "two_texts", "halve", "echo", "classify_examples", "mean", "nope",
+    "",
+)  # fmt: skip
+NAMES = ("title", "examples", "text", "x", "pair", "whole", "left", "right", "inputs", "b64", "nope")
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), st.sampled_from(NAMES)
@@ -120,3 +124,30 @@ def test_a_deeply_nested_value_is_answered(server: RunningServer, depth: int, ke
     response = server.post(f"{MODEL}:predict", content=body.encode())
     assert response.status_code == 400
     assert server.get("/healthz").status_code == 200
+
+
+# A parser that is written in C goes a little deeper than Python code that looks at what it gives.
+@pytest.mark.parametrize(
+    ("verb", "document"),
+    [
+        ("predict", '{"signature_name": "echo", "instances": NESTED}'),
+        ("predict", '{"signature_name": "echo", "instances": {"a": NESTED}}'),
+        ("predict", '{"signature_name": "echo", "inputs": NESTED}'),
+        ("predict", '{"instances": NESTED, "inputs": 1}'),
+        ("predict", '{"signature_name": NESTED}'),
+        ("predict", "NESTED"),
+        ("classify", '{"examples": {"a": NESTED}}'),
+        ("classify", '{"examples": [{"a": NESTED}]}'),
+        ("classify", '{"context": NESTED, "examples": [{}]}'),
+        ("classify", '{"nope": NESTED}'),
+    ],
+)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_value_nested_as_deeply_as_can_be_parsed_is_refused(
+    server: RunningServer, verb: str, document: str, opening: str, closing: str
+) -> None:
+    limit = sys.getrecursionlimit()
+    for depth in range(limit - 120, limit + 5):
+        body = document.replace("NESTED", opening * depth + "1" + closing * depth)
+        response = server.post(f"{MODEL}:{verb}", content=body.encode())
+        assert response.status_code == 400, (depth, response.text)

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from running_server import RunningServer
 
+from serving.document import quote
+
 MODEL = "/v1/models/headlines"
 NEW, OLD = 2022020201, 2022020101
 
@@ -30,6 +32,7 @@ def test_status_lists_every_version_the_newest_first(server: RunningServer) -> N
 
 def test_status_of_one_version_and_of_a_label(server: RunningServer) -> None:
     assert server.get(f"{MODEL}/versions/{NEW}").json() == {"model_version_status": [state(NEW)]}
+    # TensorFlow Serving does not look at the label and shows every version.
     assert server.get(f"{MODEL}/labels/stable").json() == {"model_version_status": [state(OLD)]}
 
 
@@ -164,16 +167,10 @@ ELEMENT = "Failed to process element: "
             400,
             f"Malformed request: POST {MODEL}/versions/1/labels/x:predict",
         ),
-        (
-            "GET",
-            f"{MODEL}/versions/18446744073709551615",
-            400,
-            "Failed to convert version: 18446744073709551615 to numeric.",
-        ),
         ("GET", "/v1/models/nope", 404, "Could not find any versions of model nope"),
         ("GET", f"{MODEL}/versions/7", 404, "Could not find version 7 of model headlines"),
-        ("GET", f"{MODEL}/labels/nope", 400, "Unrecognized servable version label: nope"),
-        ("GET", f"{MODEL}/labels/n%20o", 400, "Unrecognized servable version label: n o"),
+        ("GET", f"{MODEL}/labels/nope/metadata", 400, "Unrecognized servable version label: nope"),
+        ("GET", f"{MODEL}/labels/n%20o/metadata", 400, "Unrecognized servable version label: n o"),
         ("GET", f"{MODEL}/versions/7/metadata", 404, "Servable not found for request: Specific(headlines, 7)"),
         ("GET", "/v1/models/nope/metadata", 404, "Servable not found for request: Latest(nope)"),
     ],
@@ -183,6 +180,41 @@ def test_a_wrong_address_is_refused_as_tensorflow_serving_does(
 ) -> None:
     response = server.client.request(method, path)
     assert (response.status_code, response.json()) == (status, {"error": message})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        (
+            "GET",
+            f"{MODEL}/versions/18446744073709551615",
+            "Failed to convert version: 18446744073709551615 to numeric.",
+        ),
+        (
+            "POST",
+            f"{MODEL}/versions/18446744073709551615:predict",
+            "Failed to convert version: 18446744073709551615 to numeric.",
+        ),
+        ("GET", f"{MODEL}/labels/nope", "Unrecognized servable version label: nope"),
+    ],
+)
+def test_a_wrong_address_is_explained_where_tensorflow_serving_does_not(
+    server: RunningServer, method: str, path: str, message: str
+) -> None:
+    response = server.client.request(method, path)
+    assert (response.status_code, response.json()) == (400, {"error": message})
+
+
+def test_the_case_of_an_address_matters_where_it_does_to_tensorflow_serving(server: RunningServer) -> None:
+    status = server.get(MODEL).json()
+    assert server.get("/V1/MODELS/headlines").json() == status
+    assert server.get("/V1/Models/headlines/Versions/2022020201/METADATA").json() == {
+        "model_version_status": [state(NEW)]
+    }
+    rows = {"signature_name": "halve", "instances": [1]}
+    assert server.post("/V1/models/headlines/Labels/stable:predict", rows).json() == {"predictions": [0.5]}
+    assert server.post("/v1/models/headlines:PREDICT", rows).status_code == 400
+    assert server.get("/v1/models/Headlines").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -312,6 +344,11 @@ def test_a_broken_document_is_refused_as_tensorflow_serving_does(
             f"{ELEMENT}0 of 'instances' list. JSON object: {{\n    \"whole\": 1\n}} keys must be equal to: pair,whole",
         ),
         (
+            {"signature_name": "two_texts", "instances": [{"b64": "YQ=="}]},
+            "input size does not match signature: 1!=2 len({left}) != len({left,right}). "
+            "Sent extra: {}. Missing but required: {right}.",
+        ),
+        (
             {"signature_name": "halve", "inputs": [2**24]},
             "Cannot convert JSON value: 16777216 to float without loss of precision.",
         ),
@@ -386,3 +423,5 @@ def test_a_long_value_is_cut_in_the_message(server: RunningServer) -> None:
     error = server.predict(instances="x" * 100_000).json()["error"]
     assert len(error) < 1200
     assert error.endswith("… Excepting 'instances' to be an list/array")
+    # object() is no JSON, but what is cut off is not looked at.
+    assert quote([*range(1000), object()])[-1] == "…"

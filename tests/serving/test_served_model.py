@@ -82,18 +82,37 @@ def test_the_night_comes_from_the_push_or_else_from_the_version(push: Callable[[
     assert Model(push(7), 7).night is None
 
 
-def test_a_model_serves_without_what_cannot_be_read_beside_it(push: Callable[[int], Path]) -> None:
+def cut(share: float) -> Callable[[bytes], bytes]:
+    return lambda content: content[: int(share * len(content))]
+
+
+def flip(content: bytes) -> bytes:
+    """Spoils what is packed in the middle of the first member; the directory at the end stays."""
+    return content[:60] + bytes(byte ^ 0xFF for byte in content[60:100]) + content[100:]
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"PK", cut(0.02), cut(0.5), cut(0.98), flip])
+def test_a_model_serves_without_what_cannot_be_read_beside_it(
+    push: Callable[[int], Path], damage: Callable[[bytes], bytes]
+) -> None:
     path = push(1)
     write_related(path, [("uma casa", "neutral", "2022-02-01")])
-    (path / "assets.extra" / "model.json").write_text("{")
-    (path / "assets.extra" / "related" / "matrix.npz").write_bytes(b"PK")
+    matrix = path / "assets.extra" / "related" / "matrix.npz"
+    matrix.write_bytes(damage(matrix.read_bytes()))
     model = Model(path, 1)
-    assert model.about == {}
     assert model.related is None
-    assert "matrix.npz" in model.related_problem or "cannot be read" in model.related_problem
+    assert "cannot be read" in model.related_problem
     assert model.signatures["predict_text"].run({"title": np.array([b"bom"], object)})["label"].tolist() == [
         b"positive"
     ]
+
+
+@pytest.mark.parametrize("about", ["{", "[" * 100_000, b"\xff", "[1]"])
+def test_a_model_serves_without_notes_that_cannot_be_read(push: Callable[[int], Path], about: str | bytes) -> None:
+    path = push(1)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "model.json").write_bytes(about if isinstance(about, bytes) else about.encode())
+    assert Model(path, 1).about == {}
 
 
 def test_an_index_is_never_unpickled(push: Callable[[int], Path], tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """A new version under load: no request fails, each is answered by one version, and memory comes back."""
 
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-from running_server import RunningServer, wait_until
+import pytest
+from running_server import Gate, RunningServer, wait_until
 from served_models import save_model, write_warmup
 
 
@@ -32,25 +35,23 @@ def test_a_swap_under_load_fails_no_request(
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: "1" in seen)
     # Each version answers with a confidence of its own, so an answer shows which model gave it.
     for version, sure in ((2, 4.0), (3, 5.0)):
         incoming = tmp_path / f"made-{version}"
         write_warmup(save_model(incoming, sure), [("predict_text", "title", ["dia bom"])])
         incoming.rename(tmp_path / "headlines" / str(version))
-        wait_until(lambda version=version: running.get("/version").json()["version"] == str(version))
+        wait_until(lambda version=version: str(version) in seen)
     stop.set()
     for thread in threads:
         thread.join()
     assert failed == []
     assert seen.keys() == {"1", "2", "3"}
     assert [len(confidences) for confidences in seen.values()] == [1, 1, 1]
-    assert running.get("/v1/models/headlines/versions/1").json()["model_version_status"][0]["state"] == "END"
+    wait_until(lambda: running.state(1) == "END")
 
 
 def test_a_dropped_model_leaves_memory(start: Callable[..., RunningServer], push: Callable[[int], Path]) -> None:
-    import gc
-    import weakref
-
     push(1)
     running = start(keep_versions=1)
     running.wait_until_ready()
@@ -59,10 +60,32 @@ def test_a_dropped_model_leaves_memory(start: Callable[..., RunningServer], push
     assert running.predict(instances=["this fails"]).status_code == 400
     running.predict(signature_name="predict_text", instances=["bom"] * 100)
     push(2)
-    wait_until(lambda: server.versions.loaded == [2])
-    gc.collect()
-    assert model() is None
-    assert 'version="1"' not in running.get("/metrics").text
+    wait_until(lambda: running.state(1) == "END")
+    wait_until(lambda: model() is None)
+    wait_until(lambda: 'version="1"' not in running.get("/metrics").text)
+
+
+def test_the_series_of_a_version_end_with_its_last_request(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(1)
+    running = start(keep_versions=1)
+    running.wait_until_ready()
+    batcher = running.app.state.server.batcher
+    gate = Gate(batcher._run_in_pieces)
+    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
+    document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(running.predict, **document)
+        gate.wait_until_reached()
+        push(2)
+        wait_until(lambda: running.state(2) == "AVAILABLE")
+        wait_until(lambda: 'serving_loaded_version{version="1"}' not in running.get("/metrics").text)
+        assert running.state(1) == "UNLOADING"
+        gate.open()
+        assert answer.result().status_code == 200
+    wait_until(lambda: running.state(1) == "END")
+    wait_until(lambda: 'version="1"' not in running.get("/metrics").text)
 
 
 def test_a_rollback_by_the_config_file_is_honoured_at_once(
@@ -75,6 +98,8 @@ def test_a_rollback_by_the_config_file_is_honoured_at_once(
     (tmp_path / "models.config").write_text(
         'model_config_list { config { name: "headlines" model_version_policy { specific { versions: 1 } } } }'
     )
-    wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "1", seconds=2)
+    wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "1")
+    # At once: it was kept loaded.
+    assert 'serving_loads_total{result="loaded"} 2.0' in running.get("/metrics").text
     (tmp_path / "models.config").unlink()
     wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "2")

@@ -102,6 +102,7 @@ def test_a_version_in_use_is_unloading_until_it_is_let_go(tmp_path: Path, make: 
     versions.update()
     assert states(versions) == {2: "AVAILABLE", 1: "UNLOADING"}
     del held
+    versions.update()
     assert states(versions) == {2: "AVAILABLE", 1: "END"}
 
 
@@ -155,6 +156,29 @@ def test_a_server_that_starts_on_a_broken_newest_version_serves_the_one_before(
     versions = make()
     versions.update()
     assert versions.find("headlines").version == 1
+
+
+def test_a_version_whose_load_fails_unforeseen_is_refused_as_well(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+
+    def fail(version: int) -> None:
+        if version == 2:
+            raise ZeroDivisionError("by zero")
+
+    loader.while_loading = fail
+    versions = make()
+    for _ in range(3):
+        versions.update()
+    assert versions.find("headlines").version == 1
+    assert loader.asked == [2, 1]
+    assert versions.states("headlines", 2)[0].to_json() == {
+        "version": "2",
+        "state": "END",
+        "status": {"error_code": "INTERNAL", "error_message": "ZeroDivisionError: by zero"},
+    }
 
 
 def test_a_refused_version_is_tried_again_once_it_changes(
