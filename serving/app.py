@@ -32,7 +32,7 @@ from serving.metrics import Metrics
 from serving.model import Model
 from serving.request_log import TITLE, RequestLog
 from serving.rest import Answer, RestApi
-from serving.settings import Settings
+from serving.settings import MODEL_NAME, Settings
 from serving.versions import Versions
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Server:
         self.metrics = Metrics()
         self.versions = Versions(
             settings.dir,
-            settings.model_name,
+            MODEL_NAME,
             settings.keep_versions,
             settings.models_config_file,
             settings.poll_seconds,
@@ -126,7 +126,7 @@ class Server:
         """GET /readyz: whether a model is loaded."""
         if loaded := self.versions.loaded:
             return _json({"status": "ok", "versions": [str(version) for version in loaded]})
-        return _error(ServingError("UNAVAILABLE", f"no version of {self.settings.model_name} is loaded"))
+        return _error(ServingError("UNAVAILABLE", f"no version of {MODEL_NAME} is loaded"))
 
     async def _answered(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
@@ -163,7 +163,7 @@ class Server:
     async def _predict(self, request: Request) -> Response:
         started = time.perf_counter()
         title = self._read_title(await self._read_object(request))
-        model = self.versions.find(self.settings.model_name)
+        model = self.versions.find(MODEL_NAME)
         signature = model.find_signature(TEXT_SIGNATURE)
         inputs = {TITLE: np.array([title.encode()], object)}
         outputs = await self.batcher.run(model, signature, inputs)
@@ -184,7 +184,7 @@ class Server:
         count = document.get("n", 5)
         if type(count) is not int or not 1 <= count <= MAX_RELATED:
             raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
-        model = self.versions.find(self.settings.model_name)
+        model = self.versions.find(MODEL_NAME)
         if model.related is None:
             raise ServingError(
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
@@ -193,8 +193,8 @@ class Server:
         return _json({"related": [asdict(headline) for headline in found], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
-        model = self.versions.find(self.settings.model_name)
-        return _json(describe(model, self.settings.model_name, self.versions.loaded))
+        model = self.versions.find(MODEL_NAME)
+        return _json(describe(model, MODEL_NAME, self.versions.loaded))
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self.metrics.write(), media_type="text/plain; version=0.0.4; charset=utf-8")

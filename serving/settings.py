@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SERVING_"
+MODEL_NAME = "headlines"
+"""Of the model, in the addresses and in the config file: rollbacks name it so."""
 
 
 class SettingsError(ValueError):
@@ -26,12 +28,8 @@ class Settings(BaseSettings):
 
     # What is served
     dir: Path = Field(description="Where pushed models are, a folder per version. Must be set.")
-    model_name: str = Field("headlines", pattern="^[^/:]+$", description="The model's name in the address.")
-    keep_versions: int = Field(2, ge=1, description="How many of the newest versions stay loaded.")
-    models_config: Path | None = Field(
-        None,
-        description="TensorFlow Serving's model config file; its version policy and labels for the model win over "
-        "`SERVING_KEEP_VERSIONS`. Default: `models.config` beside `SERVING_DIR`, if it is there.",
+    keep_versions: int = Field(
+        2, ge=1, description="How many of the newest versions stay loaded, unless `models.config` says otherwise."
     )
     poll_seconds: float = Field(1.0, gt=0, description="How often the folder and the config file are looked at.")
 
@@ -60,15 +58,15 @@ class Settings(BaseSettings):
     request_log_bytes: int = Field(10 << 20, ge=1024, description="Size at which the log starts a new file.")
     request_log_files: int = Field(5, ge=1, description="Older files of the log that are kept.")
 
-    @field_validator("dir", "models_config", "request_log")
+    @field_validator("dir", "request_log")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else None
 
     @property
     def models_config_file(self) -> Path:
-        """Where the version policy is looked for."""
-        return self.models_config or self.dir.parent / "models.config"
+        """TensorFlow Serving's model config file; a rollback writes it just there."""
+        return self.dir.parent / "models.config"
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:

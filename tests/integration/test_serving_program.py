@@ -17,6 +17,7 @@ from tiny_model import save_tiny_model
 from retraining.local import LocalError, airflow, model_server, ports, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.pusher import publish
+from tfx_components.rollbacks import Rollback, add
 
 PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
 NIGHT = date(2022, 2, 5)
@@ -32,9 +33,11 @@ def free_port() -> int:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
-    (tmp_path / ".env").write_text("SERVING_MODEL_NAME=manchetes\nSERVING_TOKEN=secret\n")
+    (tmp_path / ".env").write_text("SERVING_TOKEN=secret\n")
     chosen = {name.lower(): free_port() for name in PORTS}
-    made = secrets.make_missing(Settings.from_env(state_dir=tmp_path / "a state", **chosen))
+    # The model keeps its name, whatever the folder is called.
+    place = {"state_dir": tmp_path / "a state", "serving_dir": tmp_path / "a state" / "pushed"}
+    made = secrets.make_missing(Settings.from_env(**place, **chosen))
     made.state_dir.joinpath("logs").mkdir(parents=True, exist_ok=True)
     yield made
     service.down(made)
@@ -70,8 +73,12 @@ def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
         pushed = push(settings, tmp_path, sure)
         wait_until(lambda version=pushed: ask(settings, "/version").json().get("version") == version, "it is served")  # type: ignore[misc]
     # What only `.env` says reaches it, and so does what the service's own settings say.
-    assert ask(settings, "/v1/models/manchetes").json()["model_version_status"][0]["state"] == "AVAILABLE"
+    assert ask(settings, "/v1/models/headlines").json()["model_version_status"][0]["state"] == "AVAILABLE"
     assert ask(settings, "/version", token="wrong").status_code == 401
+    assert settings.serving_dir is not None
+    back = Rollback(1, int(pushed) - 1, int(pushed), (int(pushed),), str(NIGHT), "2022-02-06T08:00+00:00", "ana", "bad")
+    add(settings.serving_dir, back)
+    wait_until(lambda: ask(settings, "/version").json()["version"] == str(back.to_version), "the rollback is followed")
     # Another process at its place is told apart from it.
     os.kill(supervisor.states(settings)["serving"]["pid"], signal.SIGKILL)
     wait_until(lambda: service.health(settings).programs["serving"] != "healthy", "its death is seen")
@@ -80,7 +87,8 @@ def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
 
 def test_in_the_foreground_it_needs_no_service_and_a_taken_port_is_told(settings: Settings, tmp_path: Path) -> None:
     pushed = push(settings, tmp_path, sure=2.0)
-    environment = {**os.environ, "STATE_DIR": str(settings.state_dir), "SERVING_PORT": str(settings.serving_port)}
+    names = ("state_dir", "serving_dir", "serving_port")
+    environment = os.environ | {name.upper(): str(getattr(settings, name)) for name in names}
     command = [sys.executable, "-m", "retraining", "serve"]
     process = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     try:
