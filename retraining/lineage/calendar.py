@@ -139,7 +139,9 @@ def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, di
     )
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, text in rows:
-        found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+        # A database that sorts as a language does has others between them.
+        if name.startswith(prefix):
+            found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
     return found
 
 

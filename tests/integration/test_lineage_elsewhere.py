@@ -1,6 +1,10 @@
 """The same questions of other lineage: SQLite files of LocalDagRunner, stock pipelines, rollbacks, broken databases."""
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -15,7 +19,7 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 
 from retraining import lineage
-from retraining.lineage import LineageError, Names, open_lineage
+from retraining.lineage import LineageError, Names, Reader, open_lineage
 from retraining.settings import Settings
 from retraining.store import connection_config, initialise
 
@@ -67,6 +71,49 @@ def test_an_sqlite_file_of_local_dag_runner_answers_the_same_questions(tmp_path:
         assert lineage.graph(told).nodes
         with pytest.raises(LineageError, match="readonly"):
             told.rows("DELETE FROM artifact RETURNING id")
+
+
+def signs_before_digits_before_letters(text: str) -> Any:
+    return [(one.isalpha(), one.isdigit(), one.casefold()) for one in text], text
+
+
+def signs_only_to_break_ties(text: str) -> Any:
+    return [one.casefold() for one in text if one.isalnum()], text
+
+
+@pytest.mark.parametrize("order", [signs_before_digits_before_letters, signs_only_to_break_ties])
+def test_answers_are_the_same_where_the_database_sorts_text_as_a_language_does(
+    order: Callable[[str], Any], tmp_path: Path
+) -> None:
+    run_locally(tmp_path, FIRST, {FIRST: 1})
+    file = run_locally(tmp_path, SECOND, {FIRST: 1, SECOND: 1})
+
+    def ask(told: Reader) -> tuple[object, ...]:
+        return (
+            lineage.metrics(told), lineage.metric_history(told, "accuracy", FIRST, SECOND), lineage.drops(told),
+            lineage.calendar(told, FIRST, SECOND), lineage.night_detail(told, FIRST), lineage.reigns(told),
+            lineage.champion_as_of(told, SECOND), lineage.serving_now(told), lineage.recall(told, FIRST),
+        )  # fmt: skip
+
+    with open_lineage(file, NAMES) as told:
+        answers = ask(told)
+    assert answers[0] == ("accuracy",)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.create_collation("people", lambda a, b: (order(a) > order(b)) - (order(a) < order(b)))
+        for table in ("artifactproperty", "executionproperty"):
+            columns = [f"{name} {kind} COLLATE people" for _, name, kind, *_ in
+                       connection.execute(f"PRAGMA table_info({table})")]  # fmt: skip
+            connection.execute(f"CREATE TABLE sorted ({', '.join(columns)})")
+            connection.execute(f"INSERT INTO sorted SELECT * FROM {table}")
+            connection.execute(f"DROP TABLE {table}")
+            connection.execute(f"ALTER TABLE sorted RENAME TO {table}")
+        for name in ("Metric:fame", f"Drop:{FIRST}"):
+            connection.execute(
+                "INSERT INTO artifactproperty (artifact_id, name, is_custom_property, string_value) "
+                "VALUES (1, ?, 1, 'of another pipeline')",
+                [name],
+            )
+        assert ask(Reader(connection.cursor(), str(file), NAMES)) == answers
 
 
 def test_a_file_that_is_none_of_mlmd_s_says_so(tmp_path: Path) -> None:
