@@ -88,7 +88,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     first, last = f"{chosen:04}-01-01", f"{chosen:04}-12-31"
     cells = lineage.calendar(reader, first, last)
     months = [
-        {"month": month, "offset": date.fromisoformat(f"{month}-01").weekday(), "nights": _fill(month, list(group))}
+        {"month": month, "offset": date.fromisoformat(f"{month}-01").weekday(), "nights": _fill(list(group))}
         for month, group in groupby(cells, key=lambda cell: cell.night[:7])
     ]
     return {
@@ -107,7 +107,7 @@ def _is_late(settings: Settings, cell: lineage.NightSummary) -> bool:
     return cut_off is not None and datetime.fromisoformat(cell.delivered) > cut_off
 
 
-def _fill(month: str, cells: list[Any]) -> list[Any]:
+def _fill(cells: list[Any]) -> list[Any]:
     """Every day of a month up to its last known night; None before the first."""
     by_day = {int(cell.night[8:]): cell for cell in cells}
     return [by_day.get(day) for day in range(1, max(by_day) + 1)]

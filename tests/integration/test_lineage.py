@@ -85,6 +85,19 @@ def test_the_calendar_holds_the_nights_that_were_never_run(told: Reader) -> None
     assert [(gap.night, gap.kind) for gap in lineage.gaps(told)] == [(THIRD, "blocked"), (SIXTH, "missing")]
 
 
+def test_a_range_holds_the_nights_at_its_edges_that_were_never_run(told: Reader) -> None:
+    def ask(*limits: str | None, newest: int | None = None) -> list[str]:
+        return [cell.night for cell in lineage.calendar(told, *limits, newest=newest)]
+
+    assert ask(SIXTH) == [SIXTH, SEVENTH, EIGHTH]
+    assert ask(FIFTH, SIXTH) == [FIFTH, SIXTH]
+    assert [(gap.night, gap.kind) for gap in lineage.gaps(told, SIXTH, SIXTH)] == [(SIXTH, "missing")]
+    # Before the first night that was run, and after the last, nothing is missing.
+    assert ask("2022-01-01", FIRST) == [FIRST]
+    assert ask("2022-01-01", "2022-01-31") == ask("2022-02-09") == []
+    assert ask(newest=2) == [SEVENTH, EIGHTH]
+
+
 def test_the_greatest_version_serves_whatever_was_backfilled_after_it(told: Reader) -> None:
     serving = lineage.serving_now(told)
     assert serving is not None

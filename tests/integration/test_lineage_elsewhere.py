@@ -22,6 +22,7 @@ from retraining import lineage
 from retraining.lineage import LineageError, Names, Reader, open_lineage
 from retraining.settings import Settings
 from retraining.store import connection_config, initialise
+from retraining.web import pages
 
 FIRST, SECOND, THIRD = "2022-02-01", "2022-02-02", "2022-02-03"
 
@@ -180,6 +181,19 @@ def test_the_index_for_lineage_is_made_once_and_kept(settings: Settings) -> None
     with open_lineage(settings) as told:
         rows = told.rows("SELECT indexname FROM pg_indexes WHERE indexname LIKE :ours", ours="retraining%")
     assert rows == [("retraining_association_execution",)]
+
+
+def test_the_nights_missing_over_new_year_are_in_the_page_of_their_year(settings: Settings) -> None:
+    story = Story(settings)
+    for night in ("2021-12-28", "2022-01-06"):
+        story.run(night, {night: 1})
+    with open_lineage(settings, NAMES) as told:
+        shown = {year: pages.nights(told, settings, year) for year in (2021, 2022)}
+    [december], [january] = shown[2021]["months"], shown[2022]["months"]
+    assert [night and night.state for night in december["nights"]] == [None] * 27 + ["pushed"] + ["missing"] * 3
+    assert [night and night.state for night in january["nights"]] == ["missing"] * 5 + ["pushed"]
+    assert [gap.night[5:] for gap in shown[2021]["gaps"]] == ["12-31", "12-30", "12-29"]
+    assert [gap.night[5:] for gap in shown[2022]["gaps"]] == ["01-05", "01-04", "01-03", "01-02", "01-01"]
 
 
 def test_a_rollback_returns_serving_and_the_champion_until_a_newer_push(settings: Settings) -> None:
