@@ -3,6 +3,7 @@
 What is shown is decided in pages.py; how it looks in plugins/templates/headlines.
 """
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
 
 from retraining import lineage
-from retraining.lineage import LineageError, Reader, UnknownError
+from retraining.lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import documents, pages
 
@@ -133,13 +134,13 @@ class HeadlinesView(BaseView):
 
     @route("/task")
     def task(self) -> ResponseReturnValue:
-        """From a task of the DAG to the execution of its newest attempt."""
-        run_id, node = request.args.get("run_id", ""), request.args.get("node", "")
+        """From a task of any DAG to the execution of its newest attempt."""
+        dag_id, run_id, node = (request.args.get(name, "") for name in ("dag_id", "run_id", "node"))
 
         def find(reader: Reader) -> ResponseReturnValue:
             return redirect(url_for("HeadlinesView.execution", identity=pages.newest_attempt(reader, run_id, node)))
 
-        return self._ask(find)
+        return self._ask(find, dataclasses.replace(NAMES, pipeline=dag_id))
 
     @route("/rollback", needs="PUT")
     def choose_rollback(self) -> ResponseReturnValue:
@@ -194,9 +195,9 @@ class HeadlinesView(BaseView):
 
         return self._ask(export)
 
-    def _ask(self, ask: Callable[[Reader], ResponseReturnValue]) -> ResponseReturnValue:
+    def _ask(self, ask: Callable[[Reader], ResponseReturnValue], names: Names | None = None) -> ResponseReturnValue:
         try:
-            with lineage.open_lineage(read_settings(), NAMES) as reader:
+            with lineage.open_lineage(read_settings(), names or NAMES) as reader:
                 return ask(reader)
         except (LineageError, SettingsError) as error:
             return self._tell("Lineage cannot be read", error, 503)

@@ -126,7 +126,7 @@ def test_a_page_and_its_json_twin_answer_whoever_may_read(
         assert answer.json()["version"] == 1 or "rows" in answer.json()
 
 
-@pytest.mark.parametrize("page", [*PAGES, "/headlines/task?run_id=x&node=y", "/headlines/rollback"])
+@pytest.mark.parametrize("page", [*PAGES, "/headlines/task?dag_id=story&run_id=x&node=y", "/headlines/rollback"])
 def test_without_the_permission_nothing_is_shown(
     page: str, told: PagesServer, clients: dict[str, httpx.Client]
 ) -> None:
@@ -204,14 +204,30 @@ def test_recall_tells_whether_what_serves_is_tainted_and_the_commands_to_type(
     assert "What serves now is clean of it:" in clients["admin"].get("/headlines/recall?drop=2022-02-04:1").text
 
 
-def test_a_task_leads_to_what_its_newest_attempt_recorded(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
-    found = clients["reader"].get("/headlines/task", params={"run_id": "scheduled__2022-02-02", "node": "Trainer"})
+@pytest.mark.parametrize(
+    ("dag", "run", "node"),
+    [("story", "scheduled__2022-02-02", "Trainer"), ("story_tuning", "manual__2022-02-06", "Tuner")],
+)
+def test_a_task_leads_to_what_its_newest_attempt_recorded(
+    dag: str, run: str, node: str, told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    found = clients["reader"].get("/headlines/task", params={"dag_id": dag, "run_id": run, "node": node})
     assert found.status_code == 302
     page = clients["reader"].get(found.headers["location"]).text
-    assert "Trainer" in page
-    assert "scheduled__2022-02-02" in page
-    nothing = clients["reader"].get("/headlines/task", params={"run_id": "no such run", "node": "Trainer"})
-    assert nothing.status_code == 404
+    assert node in page
+    assert run in page
+
+
+def test_a_task_never_leads_to_another_pipeline_s_run_of_the_same_id(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    for dag, run in (
+        ("story", "no such run"),
+        ("story_tuning", "scheduled__2022-02-02"),
+        ("", "scheduled__2022-02-02"),
+    ):
+        task = {"dag_id": dag, "run_id": run, "node": "Trainer"}
+        assert clients["reader"].get("/headlines/task", params=task).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["night/1999-99-99", "model/1999010101", "execution/999999", "drop/2022-02-01/7"])
