@@ -90,17 +90,19 @@ class HeadlinesView(BaseView):
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""
         reason = request.args.get("reason", "")
-        return self._answer_rows(
-            "quarantine", lambda reader: pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+        return self._ask(
+            lambda reader: self._show_rows(
+                "quarantine", pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+            )
         )
 
     @route("/drop/<night>/<int:version>", "/api/drop/<night>/<int:version>")
     def drop(self, night: str, version: int) -> ResponseReturnValue:
-        """The rows of a drop."""
-        return self._answer_rows(
-            "drop",
-            lambda reader: pages.rows(reader, read_settings(), night, version, *_page()),
-            f"drop-{night}-v{version}",
+        """The rows of a drop, which are files: this page needs no database."""
+        return self._try(
+            lambda: self._show_rows(
+                "drop", pages.rows(read_settings(), night, version, *_page()), f"drop-{night}-v{version}"
+            )
         )
 
     @route("/model/<name>", "/api/model/<name>")
@@ -173,36 +175,36 @@ class HeadlinesView(BaseView):
 
     def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:
         """One consistent look at lineage, as a page or as JSON."""
-
-        def show(reader: Reader) -> ResponseReturnValue:
-            page = ask(reader)
-            if _is_api():
-                return jsonify(version=lineage.VERSION, **_without_pictures(page))
-            return str(self.render_template(f"headlines/{template}.html", pipeline=reader.names.pipeline, **page))
-
-        return self._ask(show)
-
-    def _answer_rows(self, template: str, ask: Callable[[Reader], pages.Page], name: str) -> ResponseReturnValue:
-        if request.args.get("format") != "csv":
-            return self._answer(template, ask)
-
-        def export(reader: Reader) -> ResponseReturnValue:
-            # With a byte order mark, by which spreadsheets know that it is UTF-8.
-            text = "\ufeff" + documents.to_csv(ask(reader)["all_rows"])
-            return Response(
-                text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
-            )
-
-        return self._ask(export)
+        return self._ask(lambda reader: self._show(template, ask(reader)))
 
     def _ask(self, ask: Callable[[Reader], ResponseReturnValue], names: Names | None = None) -> ResponseReturnValue:
-        try:
+        def look() -> ResponseReturnValue:
             with lineage.open_lineage(read_settings(), names or NAMES) as reader:
                 return ask(reader)
+
+        return self._try(look)
+
+    def _try(self, answer: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
+        try:
+            return answer()
         except (LineageError, SettingsError) as error:
             return self._tell("Lineage cannot be read", error, 503)
         except UnknownError as error:
             return self._tell("Not known", error, 404)
+
+    def _show(self, template: str, page: pages.Page) -> ResponseReturnValue:
+        if _is_api():
+            return jsonify(version=lineage.VERSION, **_without_pictures(page))
+        return str(self.render_template(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page))
+
+    def _show_rows(self, template: str, page: pages.Page, name: str) -> ResponseReturnValue:
+        if request.args.get("format") != "csv":
+            return self._show(template, page)
+        # With a byte order mark, by which spreadsheets know that it is UTF-8.
+        text = "\ufeff" + documents.to_csv(page["all_rows"])
+        return Response(
+            text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        )
 
     def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
         text = str(error.args[0]) if error.args else title
