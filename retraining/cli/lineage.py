@@ -37,7 +37,7 @@ def _night(value: str) -> str:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead; docs/lineage.md tells its shape.")]
 Night = Annotated[str, typer.Argument(parser=_night, metavar="NIGHT", help="YYYY-MM-DD.")]
-Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or #<id in MLMD>.")]
+Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or '#<id in MLMD>', quoted.")]
 First = Annotated[str | None, typer.Option("--from", parser=_night, metavar="NIGHT", help="Earliest night.")]
 Last = Annotated[str | None, typer.Option("--to", parser=_night, metavar="NIGHT", help="Latest night.")]
 _source: dict[str, Path] = {}
@@ -68,13 +68,14 @@ def _opened() -> Iterator[Reader]:
             raise lineage.LineageError(str(error)) from error
 
 
-def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Callable[[Any], RenderableType]) -> None:
+def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Callable[[Any], RenderableType]) -> Any:
     with _opened() as reader:
         answer = ask(reader)
     if as_json:
         _print_json(question, answer)
     else:
         console.print(show(answer))
+    return answer
 
 
 def _print_json(question: str, answer: Any) -> None:
@@ -107,12 +108,9 @@ def recall(
     as_json: AsJson = False,
 ) -> None:
     """Every model that a bad drop touched, how, and whether one of them serves. Exits with 3 when one does."""
-    with _opened() as reader:
-        answer = lineage.recall(reader, night, drop_version)
-    if as_json:
-        _print_json("recall", answer)
-    else:
-        console.print(tables.render_recall(answer))
+    answer = _answer(
+        "recall", as_json, lambda reader: lineage.recall(reader, night, drop_version), tables.render_recall
+    )
     if answer.is_serving:
         raise typer.Exit(3)
 
