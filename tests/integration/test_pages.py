@@ -212,6 +212,7 @@ def test_recall_tells_whether_what_serves_is_tainted_and_the_commands_to_type(
     tainted = clients["admin"].get("/headlines/recall?drop=2022-02-05:1").text
     assert "What serves now is tainted:" in tainted
     assert "retraining rollback --to " in tainted
+    assert 'href="/headlines/rollback?to=' in tainted
     assert "retraining drop corrected.csv --night 2022-02-05 --correct" in tainted
     assert "What serves now is clean of it:" in clients["admin"].get("/headlines/recall?drop=2022-02-04:1").text
 
