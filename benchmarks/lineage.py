@@ -73,6 +73,7 @@ QUESTIONS: dict[str, Asked] = {
     "nights, newest 30": Asked(lambda reader: lineage.nights(reader, newest=30)),
     "calendar of a year": Asked(lambda reader: lineage.calendar(reader, newest=_YEAR)),
     "gaps of a year": Asked(lambda reader: lineage.gaps(reader, newest=_YEAR)),
+    "metrics": Asked(lineage.metrics),
     "metric_history of a year": Asked(lambda reader: lineage.metric_history(reader, "accuracy", newest=_YEAR)),
     "graph of 5 nights": Asked(lineage.graph),
     "metric_history, all nights": Asked(

@@ -1,6 +1,7 @@
 """`make bench-pages`: every page about headlines after three years of nights, as Airflow's web server would draw it.
 
 Lineage is that of benchmarks/lineage.py. Pages are asked for as the admin, in process: permission, questions, template.
+Its artifacts have no files, so that statistics, cards and quarantined rows are looked for and not drawn; one drop has.
 """
 
 import os
@@ -18,11 +19,14 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 NIGHTS = 1100
 MAX_MILLISECONDS = 300.0
 _TIMES = 7
+_ROWS = 430
 PAGES = {
     "Now serving": "/headlines/",
     "Now serving, three years drawn": "/headlines/?nights=1100",
     "Nights": "/headlines/nights",
     "Night": "/headlines/night/2021-05-05",
+    "Quarantine": "/headlines/night/2021-05-05/quarantine",
+    "Drop": "/headlines/drop/2021-05-05/1",
     "Model": "/headlines/model/2021-05-05",
     "Recall of the oldest drop": "/headlines/recall?drop=2020-01-01:1",
     "Compare": "/headlines/compare?a=2020-05-05&b=2021-05-05",
@@ -46,6 +50,10 @@ def main() -> int:
         place = Path(folder)
         place.chmod(0o755)
         (place / "postgres").mkdir()
+        drop = place / "drops" / "2021-05-05" / "headlines.csv"
+        drop.parent.mkdir(parents=True)
+        rows = "".join(f"Bolsa sobe no dia {number} e dólar recua,neutral\n" for number in range(_ROWS))
+        drop.write_text(f"title,sentiment\n{rows}", encoding="utf-8")
         with seeded(NIGHTS, place / "postgres") as settings:
             environment = {
                 **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
@@ -53,6 +61,7 @@ def main() -> int:
                 "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "STATE_DIR": str(place / "state"),
+                "DROPS_DIR": str(place / "drops"),
                 # Each night has a cut-off, which its drop is held against.
                 "SCHEDULED_FROM": str(FIRST_NIGHT),
                 "MLMD_PORT": str(settings.mlmd_port),

@@ -35,7 +35,7 @@ class LineageLink(BaseOperatorLink):
 
         if operator.task_type != _NODE:
             return ""
-        return url_for("HeadlinesView.task", run_id=ti_key.run_id, node=ti_key.task_id)
+        return url_for("HeadlinesView.task", dag_id=ti_key.dag_id, run_id=ti_key.run_id, node=ti_key.task_id)
 
 
 class LineagePlugin(AirflowPlugin):

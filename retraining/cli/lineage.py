@@ -27,11 +27,19 @@ app = typer.Typer(
 )
 console = Console(width=None if sys.stdout.isatty() else WIDTH)
 
+
+def _night(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a night; write it as 2022-02-01") from None
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead; docs/lineage.md tells its shape.")]
-Night = Annotated[str, typer.Argument(metavar="NIGHT", help="YYYY-MM-DD.")]
-Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or #<id in MLMD>.")]
-First = Annotated[str | None, typer.Option("--from", metavar="NIGHT", help="Earliest night.")]
-Last = Annotated[str | None, typer.Option("--to", metavar="NIGHT", help="Latest night.")]
+Night = Annotated[str, typer.Argument(parser=_night, metavar="NIGHT", help="YYYY-MM-DD.")]
+Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or '#<id in MLMD>', quoted.")]
+First = Annotated[str | None, typer.Option("--from", parser=_night, metavar="NIGHT", help="Earliest night.")]
+Last = Annotated[str | None, typer.Option("--to", parser=_night, metavar="NIGHT", help="Latest night.")]
 _source: dict[str, Path] = {}
 
 
@@ -60,25 +68,19 @@ def _opened() -> Iterator[Reader]:
             raise lineage.LineageError(str(error)) from error
 
 
-def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Callable[[Any], RenderableType]) -> None:
+def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Callable[[Any], RenderableType]) -> Any:
     with _opened() as reader:
         answer = ask(reader)
     if as_json:
         _print_json(question, answer)
     else:
         console.print(show(answer))
+    return answer
 
 
 def _print_json(question: str, answer: Any) -> None:
     told = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
     print(json.dumps(told, ensure_ascii=False, indent=2))
-
-
-def _night(value: str) -> str:
-    try:
-        return date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a night; write it as 2022-02-01") from None
 
 
 @app.command(epilog=_example("serving"))
@@ -96,7 +98,7 @@ def model(name: Model, as_json: AsJson = False) -> None:
 @app.command(epilog=_example("drop 2022-02-02"))
 def drop(night: Night, as_json: AsJson = False) -> None:
     """A drop: its versions, and the models that were trained on it."""
-    _answer("drop", as_json, lambda reader: lineage.recall(reader, _night(night)), tables.render_drop)
+    _answer("drop", as_json, lambda reader: lineage.recall(reader, night), tables.render_drop)
 
 
 @app.command(epilog=_example("recall 2022-02-02 --drop-version 1"))
@@ -106,12 +108,9 @@ def recall(
     as_json: AsJson = False,
 ) -> None:
     """Every model that a bad drop touched, how, and whether one of them serves. Exits with 3 when one does."""
-    with _opened() as reader:
-        answer = lineage.recall(reader, _night(night), drop_version)
-    if as_json:
-        _print_json("recall", answer)
-    else:
-        console.print(tables.render_recall(answer))
+    answer = _answer(
+        "recall", as_json, lambda reader: lineage.recall(reader, night, drop_version), tables.render_recall
+    )
     if answer.is_serving:
         raise typer.Exit(3)
 
@@ -119,7 +118,7 @@ def recall(
 @app.command(epilog=_example("night 2022-02-02"))
 def night(night: Night, as_json: AsJson = False) -> None:
     """A night: every attempt of every node of every run, its drop, the champions before and after."""
-    _answer("night", as_json, lambda reader: lineage.night_detail(reader, _night(night)), tables.render_night)
+    _answer("night", as_json, lambda reader: lineage.night_detail(reader, night), tables.render_night)
 
 
 @app.command(epilog=_example("compare 2022-02-01 2022-02-02"))
@@ -153,7 +152,7 @@ def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> Non
 
 @app.command(epilog=_example("graph --model 2022-02-02 --dot | dot -Tsvg > lineage.svg"))
 def graph(
-    night: Annotated[str | None, typer.Option(metavar="NIGHT", help="Of this night's runs.")] = None,
+    night: Annotated[str | None, typer.Option(parser=_night, metavar="NIGHT", help="Of this night's runs.")] = None,
     model: Annotated[str | None, typer.Option(help="Back from this model to its drops.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every execution and artifact, not domain steps only.")] = False,
     limit: Annotated[int, typer.Option("--nights", min=1, help="How many of the newest nights otherwise.")] = 5,
@@ -165,7 +164,7 @@ def graph(
         if model is not None:
             answer = lineage.path_back(reader, model, full)
         else:
-            answer = lineage.graph(reader, _night(night) if night else None, full, limit)
+            answer = lineage.graph(reader, night, full, limit)
     if dot:
         print(lineage.to_dot(answer), end="")
     elif as_json:

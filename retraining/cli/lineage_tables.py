@@ -20,12 +20,12 @@ from retraining.lineage import (
     Graph,
     History,
     ModelDetail,
-    ModelSummary,
     NightDetail,
     Node,
     Orphans,
     Recall,
     Serving,
+    name_model,
 )
 
 _COLOURS = {"pushed": "green", "complete": "green", "refused": "yellow", "failed": "red", "blocked": "red"}
@@ -48,7 +48,9 @@ def render_serving(answer: Serving | None) -> RenderableType:
 def render_model(answer: ModelDetail) -> RenderableType:
     """A model's verdict, metrics and origin."""
     report = answer.report
-    head = [f"{_name(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, {answer.model.uri}"]
+    head = [
+        f"{name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, {answer.model.uri}"
+    ]
     head.append(("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state))
     head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
@@ -78,7 +80,7 @@ def render_drop(answer: Recall) -> RenderableType:
     for taint in answer.taints:
         if "trained-on" in taint.ways:
             versions = ", ".join(f"v{version}" for version in taint.drop_versions)
-            table.add_row(taint.model.night, _name(taint.model), versions, "yes" if taint.is_serving else "")
+            table.add_row(taint.model.night, name_model(taint.model), versions, "yes" if taint.is_serving else "")
     versions = ", ".join(f"v{version}" for version in answer.versions)
     return Group(Text(f"Drop of night {answer.night}: {versions}. Trained on it:"), table)
 
@@ -89,7 +91,9 @@ def render_recall(answer: Recall) -> RenderableType:
     for taint in answer.taints:
         for index, (way, path) in enumerate(taint.ways.items()):
             first = (
-                (taint.model.night, _name(taint.model), "yes" if taint.is_serving else "") if not index else ("",) * 3
+                (taint.model.night, name_model(taint.model), "yes" if taint.is_serving else "")
+                if not index
+                else ("",) * 3
             )
             table.add_row(*first, way, " > ".join(node.label for node in path[:-1]))
     serving = answer.serving
@@ -132,7 +136,7 @@ def render_night(answer: NightDetail) -> RenderableType:
 
 def render_comparison(answer: Comparison) -> RenderableType:
     """Two models side by side."""
-    a, b = _name(answer.a.model), _name(answer.b.model)
+    a, b = name_model(answer.a.model), name_model(answer.b.model)
     parts: list[RenderableType] = []
     if answer.metrics:
         table = _table("metric", a, "95 % interval", b, "95 % interval", "difference")
@@ -230,10 +234,6 @@ def _table(*columns: str) -> Table:
         # Names must stay whole to be copied; what explains may wrap.
         table.add_column(title, no_wrap=number == 0, overflow="fold")
     return table
-
-
-def _name(model: ModelSummary) -> str:
-    return str(model.versions[-1]) if model.versions else f"#{model.id}"
 
 
 def _number(value: float | None) -> str:

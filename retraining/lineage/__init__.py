@@ -8,7 +8,15 @@ from retraining.lineage.compare import compare
 from retraining.lineage.connection import LineageError, Reader, Source, UnknownError, open_lineage
 from retraining.lineage.graph import graph, to_dot
 from retraining.lineage.history import metric_history, metrics
-from retraining.lineage.models import drops_of_model, find_model, model_detail, models, path_back, serving_now
+from retraining.lineage.models import (
+    drops_of_model,
+    find_model,
+    model_detail,
+    models,
+    name_model,
+    path_back,
+    serving_now,
+)
 from retraining.lineage.names import OURS, Names
 from retraining.lineage.nights import night_detail
 from retraining.lineage.reading import artifacts_of_run, execution_detail, find_execution
@@ -99,6 +107,7 @@ __all__ = [
     "metrics",
     "model_detail",
     "models",
+    "name_model",
     "night_detail",
     "nights",
     "open_lineage",

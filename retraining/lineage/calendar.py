@@ -5,7 +5,7 @@ What a run of a night came to in detail is retraining/lineage/runs.py's.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from retraining.lineage.reading import (
     read_properties,
 )
 from retraining.lineage.records import ExecutionRecord, Gap, NightState, NightSummary, Orphans
-from retraining.lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_runs, run_state
+from retraining.lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, run_state
 
 _STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running"]] = {
     kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running")
@@ -32,7 +32,7 @@ _STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running"]]
 def calendar(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> tuple[NightSummary, ...]:
-    """One summary for each night, oldest first, from the first that was run to the last, with those in between.
+    """One summary for each night, oldest first, from the first that was ever run to the last, with those in between.
 
     Args:
       source: lineage.
@@ -45,11 +45,11 @@ def calendar(
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, first, last, newest)
-        if not runs:
-            return ()
         chosen = {run.night: run for run in runs}
         counts = Counter(run.night for run in runs)
-        days = list(_days(min(chosen), max(chosen)))
+        days = _find_days(reader, first if newest is None else min(chosen, default=NEVER), last)
+        if not days:
+            return ()
         told = _tell(reader, chosen.values())
         used = _find_drops(reader, days[0], days[-1])
         states = _states(reader, [run.context_id for run in chosen.values()])
@@ -83,11 +83,13 @@ def find_gaps(nights: Iterable[NightSummary]) -> tuple[Gap, ...]:
     return tuple(Gap(night.night, _STATE[night.state], night.reason) for night in nights if night.state in _STATE)
 
 
-def _days(first: str, last: str) -> Iterator[str]:
-    day = date.fromisoformat(first)
-    while day <= date.fromisoformat(last):
-        yield day.isoformat()
-        day += timedelta(1)
+def _find_days(reader: Reader, first: str | None, last: str | None) -> list[str]:
+    """The nights of a range from the first to the last of all history; those at its edges need not have been run."""
+    ends = find_ends(reader)
+    if ends is None:
+        return []
+    begin, end = (date.fromisoformat(night) for night in (max(ends[0], first or ""), min(ends[1], last or NEVER)))
+    return [(begin + timedelta(number)).isoformat() for number in range((end - begin).days + 1)]
 
 
 def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
@@ -139,7 +141,9 @@ def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, di
     )
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, text in rows:
-        found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+        # A database that sorts as a language does has others between them.
+        if name.startswith(prefix):
+            found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
     return found
 
 

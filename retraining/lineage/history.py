@@ -17,6 +17,8 @@ _LINES = {
     "fresh_lr": "fresh_lr_metric:",
     "fresh_majority": "fresh_majority_metric:",
 }
+# Where databases sort what begins with `metric:`, by bytes or as a language does: they agree on letters, not on signs.
+_AFTER, _BEFORE = "metric", "metrid"
 
 
 def metrics(source: Source) -> tuple[str, ...]:
@@ -33,13 +35,13 @@ def _names(reader: Reader) -> tuple[str, ...]:
     """Skips from name to name in the index: there are few names, and a row for each night."""
     prefix = _LINES["candidate"]
     rows = reader.rows(
-        "WITH RECURSIVE known (name) AS (SELECT min(name) FROM artifactproperty WHERE name BETWEEN :first AND :last "
-        "UNION ALL SELECT (SELECT min(p.name) FROM artifactproperty p WHERE p.name > known.name AND p.name <= :last) "
+        "WITH RECURSIVE known (name) AS (SELECT min(name) FROM artifactproperty WHERE name > :after AND name < :before "
+        "UNION ALL SELECT (SELECT min(p.name) FROM artifactproperty p WHERE p.name > known.name AND p.name < :before) "
         "FROM known WHERE known.name IS NOT NULL) SELECT name FROM known WHERE name IS NOT NULL",
-        first=prefix,
-        last=f"{prefix}~",
+        after=_AFTER,
+        before=_BEFORE,
     )
-    return tuple(name.removeprefix(prefix) for (name,) in rows)
+    return tuple(sorted(name.removeprefix(prefix) for (name,) in rows if name.startswith(prefix)))
 
 
 def metric_history(

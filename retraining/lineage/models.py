@@ -121,7 +121,7 @@ def find_model(source: Source, name: str) -> ModelSummary:
             known = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
             raise UnknownError(
                 f"lineage knows no model {name!r} of {reader.names.pipeline}; a model is named by its version, its "
-                "night (2022-02-02) or #<id in MLMD>; "
+                "night (2022-02-02) or '#<id in MLMD>'; "
                 + (f"the newest are {', '.join(known)}" if known else "there is none yet: run a night first")
             )
         return found[identity or 0]

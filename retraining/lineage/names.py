@@ -47,7 +47,6 @@ class Names:
         "ModelBlessing",
         "InfraBlessing",
         "PushedModel",
-        "Rollback",
     )
 
 

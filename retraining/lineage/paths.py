@@ -173,8 +173,12 @@ def drop_nodes(reader: Reader, artifact: ArtifactRecord) -> Iterable[Node]:
     """The drops in examples, as nodes of a graph, oldest first."""
     for name, value in sorted(artifact.properties.items()):
         if name.startswith(reader.names.drop):
-            night, version = name.removeprefix(reader.names.drop), json.loads(value)["version"]
-            yield Node(f"drop:{night}:{version}", "drop", "drop", f"drop of {night}, version {version}", night)
+            yield drop_node(name.removeprefix(reader.names.drop), json.loads(value)["version"])
+
+
+def drop_node(night: str, version: int) -> Node:
+    """A version of a drop as a node of a graph."""
+    return Node(f"drop:{night}:{version}", "drop", "drop", f"drop of {night}, version {version}", night)
 
 
 def collapse(graph: Graph) -> Graph:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from retraining.lineage.calendar import find_drop_versions
 from retraining.lineage.connection import Reader, Source, UnknownError, open_lineage
 from retraining.lineage.models import summarise
-from retraining.lineage.paths import artifact_node, find_downstream, find_makers
+from retraining.lineage.paths import artifact_node, drop_node, find_downstream, find_makers
 from retraining.lineage.reading import COMPLETE, INPUT, RESOLVER, read_artifacts, read_executions, read_links
 from retraining.lineage.records import ModelSummary, Node, Recall, Taint, Way
 from retraining.lineage.serving import find_withdrawn, newest_push, rollbacks, serving_version
@@ -68,8 +68,8 @@ def recall(source: Source, night: str, version: int | None = None) -> Recall:
         others = summarise(reader, [candidate for candidate in judged if candidate not in models])
         for candidate, champion in judged.items():
             if candidate in models or candidate in others:
-                [shortest, *_] = paths[champion].values()
-                paths.setdefault(candidate, {})["judged-against"] = (*shortest, candidate)
+                [first, *_] = paths[champion].values()
+                paths.setdefault(candidate, {})["judged-against"] = (*first, candidate)
         touched = models | others
         nodes = _nodes(
             reader, {artifact for own in paths.values() for path in own.values() for artifact in path}, touched
@@ -85,7 +85,7 @@ def recall(source: Source, night: str, version: int | None = None) -> Recall:
                 Taint(
                     model,
                     {
-                        way: (_drop_node(night, chosen[path[0]]), *(nodes[artifact] for artifact in path))
+                        way: (drop_node(night, chosen[path[0]]), *(nodes[artifact] for artifact in path))
                         for way, path in paths[model.id].items()
                     },
                     tuple(sorted({chosen[path[0]] for path in paths[model.id].values()})),
@@ -168,7 +168,3 @@ def _nodes(reader: Reader, artifacts: Collection[int], models: Mapping[int, Mode
         identity: artifact_node(reader, artifact, made_by.get(identity), nights)
         for identity, artifact in read_artifacts(reader, artifacts).items()
     }
-
-
-def _drop_node(night: str, version: int) -> Node:
-    return Node(f"drop:{night}:{version}", "drop", "drop", f"drop of {night}, version {version}", night)

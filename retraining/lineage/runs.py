@@ -81,6 +81,28 @@ def find_runs(
     return [found[context] for context in sorted(found)]
 
 
+def find_ends(reader: Reader) -> tuple[str, str] | None:
+    """The first and the last night that was ever run; None before the first run."""
+    # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
+    first, last = (
+        [
+            night
+            for is_custom in (False, True)
+            for (night,) in reader.rows(
+                "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
+                "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
+                "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
+                f"ORDER BY n.string_value {order} LIMIT 1",
+                name=reader.names.night,
+                custom=is_custom,
+                pipelines=reader.pipelines,
+            )
+        ]
+        for order in ("ASC", "DESC")
+    )
+    return (min(first), max(last)) if first else None
+
+
 def nights(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> list[NightReport]:

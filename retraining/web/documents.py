@@ -8,7 +8,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from modules.features import LABEL, LABELS
 from retraining.lineage import ArtifactRecord, UnknownError
-from tfx_components.headline_example_gen.drop import DropError, list_csv_files, list_versions
+from tfx_components.headline_example_gen.drop import DropError, list_csv_files, list_versions, parse_night
 from tfx_components.headline_example_gen.rows import read_file
 
 Row = Mapping[str, Any]
@@ -67,9 +66,7 @@ def statistics(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, Any]
 
 
 def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]] | None:
-    """TFDV's anomalies by split, none if there are none; None if they were not looked for."""
-    if artifact is None:
-        return None
+    """TFDV's anomalies by split, as far as files can be read; None if none can, or they were not looked for."""
     found: dict[str, list[dict[str, str]]] = {}
     for split, data in _splits(artifact, "SchemaDiff.pb"):
         parsed = _parse(data, anomalies_pb2.Anomalies())
@@ -78,7 +75,7 @@ def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]
                 {"feature": name, "what": info.short_description, "detail": info.description}
                 for name, info in sorted(parsed.anomaly_info.items())
             ]
-    return found
+    return found or None
 
 
 def _splits(artifact: ArtifactRecord | None, name: str) -> Iterable[tuple[str, bytes]]:
@@ -122,16 +119,20 @@ def _describe(feature: Any) -> dict[str, Any]:
     return described
 
 
-def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int]:
-    """How many rows are in the quarantine, by reason, most first."""
-    return dict(Counter(row["reason"] for row in quarantined_rows(artifact)).most_common())
+def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int] | None:
+    """How many rows are on record as quarantined, by reason, most first; None if the run did not get as far."""
+    if artifact is None:
+        return None
+    prefix = "reason:"
+    told = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
+    return dict(Counter(told).most_common())
 
 
-def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]]:
-    """The rows of a run's quarantine."""
+def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:
+    """The rows of a run's quarantine; None if there is no such file (any more)."""
     path = Path(artifact.uri, "quarantine.csv") if artifact else None
     if path is None or not path.is_file():
-        return []
+        return None
     with path.open(encoding="utf-8-sig", newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -143,7 +144,7 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
       UnknownError: the version is not in the drops folder (any more), or cannot be read.
     """
     try:
-        folder = dict(list_versions(drops_dir, date.fromisoformat(night))).get(version)
+        folder = dict(list_versions(drops_dir, parse_night(night))).get(version)
         if folder is None:
             raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
         return [
@@ -151,7 +152,7 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
             for path in list_csv_files(folder)
             for row in read_file(path).rows
         ]
-    except (DropError, ValueError) as error:
+    except DropError as error:
         raise UnknownError(str(error)) from None
 
 

@@ -13,6 +13,7 @@ from retraining.schedule import find_cut_off
 from retraining.settings import Settings
 from retraining.web import documents
 from retraining.web.layout import lay_out
+from tfx_components.headline_example_gen.drop import DropError, parse_night
 
 Page = dict[str, Any]
 
@@ -88,7 +89,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     first, last = f"{chosen:04}-01-01", f"{chosen:04}-12-31"
     cells = lineage.calendar(reader, first, last)
     months = [
-        {"month": month, "offset": date.fromisoformat(f"{month}-01").weekday(), "nights": _fill(month, list(group))}
+        {"month": month, "offset": date.fromisoformat(f"{month}-01").weekday(), "nights": _fill(list(group))}
         for month, group in groupby(cells, key=lambda cell: cell.night[:7])
     ]
     return {
@@ -107,7 +108,7 @@ def _is_late(settings: Settings, cell: lineage.NightSummary) -> bool:
     return cut_off is not None and datetime.fromisoformat(cell.delivered) > cut_off
 
 
-def _fill(month: str, cells: list[Any]) -> list[Any]:
+def _fill(cells: list[Any]) -> list[Any]:
     """Every day of a month up to its last known night; None before the first."""
     by_day = {int(cell.night[8:]): cell for cell in cells}
     return [by_day.get(day) for day in range(1, max(by_day) + 1)]
@@ -134,9 +135,9 @@ def night(reader: Reader, name: str) -> Page:
 def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
     """What lineage knows of a night; of one that was never run, who was champion."""
     try:
-        date.fromisoformat(name)
-    except ValueError:
-        raise UnknownError(f"{name!r} is not a night; write it as 2022-02-01") from None
+        parse_night(name)
+    except DropError as error:
+        raise UnknownError(str(error)) from None
     try:
         return lineage.night_detail(reader, name)
     except UnknownError:
@@ -145,8 +146,12 @@ def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
         return lineage.NightDetail(name, None, (), (), version, version, ())
 
 
-def _neighbour(name: str, days: int) -> str:
-    return (date.fromisoformat(name) + timedelta(days=days)).isoformat()
+def _neighbour(name: str, days: int) -> str | None:
+    """The night so many days away; None beyond the first and the last day that can be written."""
+    try:
+        return (date.fromisoformat(name) + timedelta(days=days)).isoformat()
+    except OverflowError:
+        return None
 
 
 def model(reader: Reader, name: str) -> Page:
@@ -163,7 +168,7 @@ def model(reader: Reader, name: str) -> Page:
     }
 
 
-def rows(reader: Reader, settings: Settings, name: str, version: int, page: int, search: str) -> Page:
+def rows(settings: Settings, name: str, version: int, page: int, search: str) -> Page:
     """The rows of a version of a drop, as they were delivered."""
     found = documents.drop_rows(settings.drops_dir, name, version)
     return {"night": name, "drop_version": version, **documents.select(found, page, search)}
@@ -173,11 +178,15 @@ def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -
     """The rows that the newest run of a night put aside, each with its reason."""
     detail = _night_detail(reader, name)
     made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
-    found = documents.quarantined_rows(made.get(("HeadlineExampleGen", "quarantine")))
-    reasons = sorted({row["reason"] for row in found})
-    if reason:
-        found = [row for row in found if row["reason"] == reason]
-    return {"night": name, "reasons": reasons, "reason": reason, **documents.select(found, page, search)}
+    known = documents.quarantined_rows(made.get(("HeadlineExampleGen", "quarantine")))
+    found = [row for row in known or () if row["reason"] == reason or not reason]
+    return {
+        "night": name,
+        "is_known": known is not None,
+        "reasons": sorted({row["reason"] for row in known or ()}),
+        "reason": reason,
+        **documents.select(found, page, search),
+    }
 
 
 def recall(reader: Reader, name: str | None = None, version: int | None = None) -> Page:

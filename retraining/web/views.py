@@ -3,6 +3,7 @@
 What is shown is decided in pages.py; how it looks in plugins/templates/headlines.
 """
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
 
 from retraining import lineage
-from retraining.lineage import LineageError, Reader, UnknownError
+from retraining.lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import documents, pages
 
@@ -89,17 +90,19 @@ class HeadlinesView(BaseView):
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""
         reason = request.args.get("reason", "")
-        return self._answer_rows(
-            "quarantine", lambda reader: pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+        return self._ask(
+            lambda reader: self._show_rows(
+                "quarantine", pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+            )
         )
 
     @route("/drop/<night>/<int:version>", "/api/drop/<night>/<int:version>")
     def drop(self, night: str, version: int) -> ResponseReturnValue:
-        """The rows of a drop."""
-        return self._answer_rows(
-            "drop",
-            lambda reader: pages.rows(reader, read_settings(), night, version, *_page()),
-            f"drop-{night}-v{version}",
+        """The rows of a drop, which are files: this page needs no database."""
+        return self._try(
+            lambda: self._show_rows(
+                "drop", pages.rows(read_settings(), night, version, *_page()), f"drop-{night}-v{version}"
+            )
         )
 
     @route("/model/<name>", "/api/model/<name>")
@@ -133,13 +136,13 @@ class HeadlinesView(BaseView):
 
     @route("/task")
     def task(self) -> ResponseReturnValue:
-        """From a task of the DAG to the execution of its newest attempt."""
-        run_id, node = request.args.get("run_id", ""), request.args.get("node", "")
+        """From a task of any DAG to the execution of its newest attempt."""
+        dag_id, run_id, node = (request.args.get(name, "") for name in ("dag_id", "run_id", "node"))
 
         def find(reader: Reader) -> ResponseReturnValue:
             return redirect(url_for("HeadlinesView.execution", identity=pages.newest_attempt(reader, run_id, node)))
 
-        return self._ask(find)
+        return self._ask(find, dataclasses.replace(NAMES, pipeline=dag_id))
 
     @route("/rollback", needs="PUT")
     def choose_rollback(self) -> ResponseReturnValue:
@@ -175,36 +178,36 @@ class HeadlinesView(BaseView):
 
     def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:
         """One consistent look at lineage, as a page or as JSON."""
+        return self._ask(lambda reader: self._show(template, ask(reader)))
 
-        def show(reader: Reader) -> ResponseReturnValue:
-            page = ask(reader)
-            if _is_api():
-                return jsonify(version=lineage.VERSION, **_without_pictures(page))
-            return str(self.render_template(f"headlines/{template}.html", pipeline=reader.names.pipeline, **page))
-
-        return self._ask(show)
-
-    def _answer_rows(self, template: str, ask: Callable[[Reader], pages.Page], name: str) -> ResponseReturnValue:
-        if request.args.get("format") != "csv":
-            return self._answer(template, ask)
-
-        def export(reader: Reader) -> ResponseReturnValue:
-            # With a byte order mark, by which spreadsheets know that it is UTF-8.
-            text = "\ufeff" + documents.to_csv(ask(reader)["all_rows"])
-            return Response(
-                text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
-            )
-
-        return self._ask(export)
-
-    def _ask(self, ask: Callable[[Reader], ResponseReturnValue]) -> ResponseReturnValue:
-        try:
-            with lineage.open_lineage(read_settings(), NAMES) as reader:
+    def _ask(self, ask: Callable[[Reader], ResponseReturnValue], names: Names | None = None) -> ResponseReturnValue:
+        def look() -> ResponseReturnValue:
+            with lineage.open_lineage(read_settings(), names or NAMES) as reader:
                 return ask(reader)
+
+        return self._try(look)
+
+    def _try(self, answer: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
+        try:
+            return answer()
         except (LineageError, SettingsError) as error:
             return self._tell("Lineage cannot be read", error, 503)
         except UnknownError as error:
             return self._tell("Not known", error, 404)
+
+    def _show(self, template: str, page: pages.Page) -> ResponseReturnValue:
+        if _is_api():
+            return jsonify(version=lineage.VERSION, **_without_pictures(page))
+        return str(self.render_template(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page))
+
+    def _show_rows(self, template: str, page: pages.Page, name: str) -> ResponseReturnValue:
+        if request.args.get("format") != "csv":
+            return self._show(template, page)
+        # With a byte order mark, by which spreadsheets know that it is UTF-8.
+        text = "\ufeff" + documents.to_csv(page["all_rows"])
+        return Response(
+            text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        )
 
     def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
         text = str(error.args[0]) if error.args else title

@@ -82,12 +82,17 @@ def test_a_box_of_the_graph_is_a_link_that_the_keyboard_reaches(page: Page) -> N
     assert "It took" in page.locator(".hl").inner_text()
 
 
-def test_recall_of_the_newest_drop_ends_at_the_form_for_the_rollback(page: Page) -> None:
+def test_recall_of_the_newest_drop_tells_whether_what_serves_is_tainted(page: Page) -> None:
     page.goto("/headlines/recall")
     page.get_by_label("Drop").select_option(index=1)
     page.get_by_role("button", name="Trace").click()
     assert "What serves now is" in page.get_by_role("status").inner_text()
-    page.goto("/headlines/rollback")
+
+
+def test_from_what_serves_one_click_leads_to_the_form_for_the_rollback(page: Page) -> None:
+    page.goto("/headlines/")
+    page.get_by_role("link", name="Roll back").click()
+    page.wait_for_url("**/headlines/rollback")
     assert "serves now" in page.locator(".hl").inner_text()
 
 

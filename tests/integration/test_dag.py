@@ -18,11 +18,18 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = """
 import json, sys
 from airflow.models.dagbag import DagBag
+from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.serialization.serialized_objects import SerializedDAG
+from flask import Flask
+sys.path.append("plugins")
+from lineage_plugin import LineageLink
 bag = DagBag("dags", include_examples=False)
+pages = Flask("pages")
+pages.add_url_rule("/headlines/task", "HeadlinesView.task")
+pages.test_request_context().push()
 dags = {}
 for dag in bag.dags.values():
-    SerializedDAG.to_dict(dag)
+    stored = SerializedDAG.from_dict(SerializedDAG.to_dict(dag))
     tasks = {task.task_id: {
         "downstream": sorted(task.downstream_task_ids),
         "retries": task.retries,
@@ -32,6 +39,9 @@ for dag in bag.dags.values():
         "outlets": [outlet.uri for outlet in task.outlets],
         "launcher": task.python_callable.keywords["component_launcher_class"].__name__
             if hasattr(task, "python_callable") else None,
+        "link": LineageLink().get_link(
+            stored.get_task(task.task_id), ti_key=TaskInstanceKey(dag.dag_id, task.task_id, "a run")
+        ),
     } for task in dag.tasks}
     dags[dag.dag_id] = {"tasks": tasks, "schedule": dag.schedule_interval, "timezone": str(dag.timezone),
         "catchup": dag.catchup, "max_active_runs": dag.max_active_runs, "tags": sorted(dag.tags), "doc": dag.doc_md,
@@ -152,6 +162,14 @@ def test_every_tfx_node_is_launched_by_our_launcher(loaded: dict[str, Any]) -> N
     tasks = {name: task for dag in loaded["dags"].values() for name, task in dag["tasks"].items()}
     assert {name for name, task in tasks.items() if task["launcher"] is None} == PLAIN_TASKS
     assert {task["launcher"] for name, task in tasks.items() if name not in PLAIN_TASKS} == {"HeadlineLauncher"}
+
+
+def test_every_node_of_every_dag_has_a_link_to_what_it_recorded_in_its_own_pipeline(loaded: dict[str, Any]) -> None:
+    for name, dag in loaded["dags"].items():
+        assert {node: task["link"] for node, task in dag["tasks"].items()} == {
+            node: "" if node in PLAIN_TASKS else f"/headlines/task?dag_id={name}&run_id=a+run&node={node}"
+            for node in dag["tasks"]
+        }
 
 
 def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(loaded: dict[str, Any]) -> None:

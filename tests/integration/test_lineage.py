@@ -85,6 +85,19 @@ def test_the_calendar_holds_the_nights_that_were_never_run(told: Reader) -> None
     assert [(gap.night, gap.kind) for gap in lineage.gaps(told)] == [(THIRD, "blocked"), (SIXTH, "missing")]
 
 
+def test_a_range_holds_the_nights_at_its_edges_that_were_never_run(told: Reader) -> None:
+    def ask(*limits: str | None, newest: int | None = None) -> list[str]:
+        return [cell.night for cell in lineage.calendar(told, *limits, newest=newest)]
+
+    assert ask(SIXTH) == [SIXTH, SEVENTH, EIGHTH]
+    assert ask(FIFTH, SIXTH) == [FIFTH, SIXTH]
+    assert [(gap.night, gap.kind) for gap in lineage.gaps(told, SIXTH, SIXTH)] == [(SIXTH, "missing")]
+    # Before the first night that was run, and after the last, nothing is missing.
+    assert ask("2022-01-01", FIRST) == [FIRST]
+    assert ask("2022-01-01", "2022-01-31") == ask("2022-02-09") == []
+    assert ask(newest=2) == [SEVENTH, EIGHTH]
+
+
 def test_the_greatest_version_serves_whatever_was_backfilled_after_it(told: Reader) -> None:
     serving = lineage.serving_now(told)
     assert serving is not None
@@ -277,7 +290,7 @@ def test_an_execution_shows_what_it_took_and_made(told: Reader) -> None:
 
 def test_what_lineage_does_not_know_is_told_with_what_it_knows(told: Reader) -> None:
     for ask, known in (
-        (lambda: lineage.model_detail(told, "2021-01-01"), "2022020702 of night 2022-02-07"),
+        (lambda: lineage.model_detail(told, "2021-01-01"), "or '#<id in MLMD>'; the newest are .*2022020702 of night"),
         (lambda: lineage.recall(told, "2021-01-01"), "7 drops, 2022-02-01 to 2022-02-08"),
         (lambda: lineage.recall(told, SECOND, 7), r"versions \(1, 2\)"),
         (lambda: lineage.night_detail(told, SIXTH), "7 nights were, 2022-02-01 to 2022-02-08"),

@@ -77,7 +77,8 @@ def test_what_is_not_there_is_an_error_that_names_what_is(ask: Callable[..., Res
         error = ask(*words).exception
         assert isinstance(error, LineageError)
         assert known in str(error)
-    assert "write it as 2022-02-01" in " ".join(ask("night", "yesterday", exit_code=2).output.split())
+    for words in (["night", "yesterday"], ["gaps", "--from", "yesterday"], ["graph", "--night", "2022-2-1"]):
+        assert "write it as 2022-02-01" in " ".join(ask(*words, exit_code=2).output.replace("│", "").split())
 
 
 def test_an_sqlite_file_is_read_instead(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """The same questions of other lineage: SQLite files of LocalDagRunner, stock pipelines, rollbacks, broken databases."""
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -15,9 +19,10 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 
 from retraining import lineage
-from retraining.lineage import LineageError, Names, open_lineage
+from retraining.lineage import LineageError, Names, Reader, open_lineage
 from retraining.settings import Settings
 from retraining.store import connection_config, initialise
+from retraining.web import pages
 
 FIRST, SECOND, THIRD = "2022-02-01", "2022-02-02", "2022-02-03"
 
@@ -67,6 +72,49 @@ def test_an_sqlite_file_of_local_dag_runner_answers_the_same_questions(tmp_path:
         assert lineage.graph(told).nodes
         with pytest.raises(LineageError, match="readonly"):
             told.rows("DELETE FROM artifact RETURNING id")
+
+
+def signs_before_digits_before_letters(text: str) -> Any:
+    return [(one.isalpha(), one.isdigit(), one.casefold()) for one in text], text
+
+
+def signs_only_to_break_ties(text: str) -> Any:
+    return [one.casefold() for one in text if one.isalnum()], text
+
+
+@pytest.mark.parametrize("order", [signs_before_digits_before_letters, signs_only_to_break_ties])
+def test_answers_are_the_same_where_the_database_sorts_text_as_a_language_does(
+    order: Callable[[str], Any], tmp_path: Path
+) -> None:
+    run_locally(tmp_path, FIRST, {FIRST: 1})
+    file = run_locally(tmp_path, SECOND, {FIRST: 1, SECOND: 1})
+
+    def ask(told: Reader) -> tuple[object, ...]:
+        return (
+            lineage.metrics(told), lineage.metric_history(told, "accuracy", FIRST, SECOND), lineage.drops(told),
+            lineage.calendar(told, FIRST, SECOND), lineage.night_detail(told, FIRST), lineage.reigns(told),
+            lineage.champion_as_of(told, SECOND), lineage.serving_now(told), lineage.recall(told, FIRST),
+        )  # fmt: skip
+
+    with open_lineage(file, NAMES) as told:
+        answers = ask(told)
+    assert answers[0] == ("accuracy",)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.create_collation("people", lambda a, b: (order(a) > order(b)) - (order(a) < order(b)))
+        for table in ("artifactproperty", "executionproperty"):
+            columns = [f"{name} {kind} COLLATE people" for _, name, kind, *_ in
+                       connection.execute(f"PRAGMA table_info({table})")]  # fmt: skip
+            connection.execute(f"CREATE TABLE sorted ({', '.join(columns)})")
+            connection.execute(f"INSERT INTO sorted SELECT * FROM {table}")
+            connection.execute(f"DROP TABLE {table}")
+            connection.execute(f"ALTER TABLE sorted RENAME TO {table}")
+        for name in ("Metric:fame", f"Drop:{FIRST}"):
+            connection.execute(
+                "INSERT INTO artifactproperty (artifact_id, name, is_custom_property, string_value) "
+                "VALUES (1, ?, 1, 'of another pipeline')",
+                [name],
+            )
+        assert ask(Reader(connection.cursor(), str(file), NAMES)) == answers
 
 
 def test_a_file_that_is_none_of_mlmd_s_says_so(tmp_path: Path) -> None:
@@ -133,6 +181,19 @@ def test_the_index_for_lineage_is_made_once_and_kept(settings: Settings) -> None
     with open_lineage(settings) as told:
         rows = told.rows("SELECT indexname FROM pg_indexes WHERE indexname LIKE :ours", ours="retraining%")
     assert rows == [("retraining_association_execution",)]
+
+
+def test_the_nights_missing_over_new_year_are_in_the_page_of_their_year(settings: Settings) -> None:
+    story = Story(settings)
+    for night in ("2021-12-28", "2022-01-06"):
+        story.run(night, {night: 1})
+    with open_lineage(settings, NAMES) as told:
+        shown = {year: pages.nights(told, settings, year) for year in (2021, 2022)}
+    [december], [january] = shown[2021]["months"], shown[2022]["months"]
+    assert [night and night.state for night in december["nights"]] == [None] * 27 + ["pushed"] + ["missing"] * 3
+    assert [night and night.state for night in january["nights"]] == ["missing"] * 5 + ["pushed"]
+    assert [gap.night[5:] for gap in shown[2021]["gaps"]] == ["12-31", "12-30", "12-29"]
+    assert [gap.night[5:] for gap in shown[2022]["gaps"]] == ["01-05", "01-04", "01-03", "01-02", "01-01"]
 
 
 def test_a_rollback_returns_serving_and_the_champion_until_a_newer_push(settings: Settings) -> None:

@@ -26,6 +26,8 @@ PAGES = (
     "/headlines/night/2022-02-02",
     "/headlines/night/2022-02-03",
     "/headlines/night/2022-02-06",
+    "/headlines/night/0001-01-01",
+    "/headlines/night/9999-12-31",
     "/headlines/night/2022-02-02/quarantine",
     "/headlines/drop/2022-02-01/1",
     "/headlines/model/2022020702",
@@ -126,7 +128,7 @@ def test_a_page_and_its_json_twin_answer_whoever_may_read(
         assert answer.json()["version"] == 1 or "rows" in answer.json()
 
 
-@pytest.mark.parametrize("page", [*PAGES, "/headlines/task?run_id=x&node=y", "/headlines/rollback"])
+@pytest.mark.parametrize("page", [*PAGES, "/headlines/task?dag_id=story&run_id=x&node=y", "/headlines/rollback"])
 def test_without_the_permission_nothing_is_shown(
     page: str, told: PagesServer, clients: dict[str, httpx.Client]
 ) -> None:
@@ -186,6 +188,16 @@ def test_a_night_shows_every_attempt_with_its_error(told: PagesServer, clients: 
     assert detail["runs"][-1]["report"]["failed_node"] == "DropGate"
 
 
+def test_what_a_run_did_not_leave_behind_is_not_told_as_clean(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/night/2022-02-02").text
+    assert page.count("Not known: the run stopped before") == 2
+    assert "No rows are in quarantine" not in page
+    assert "None against the reviewed schema" not in page
+    assert "its files are gone" in clients["reader"].get("/headlines/night/2022-02-02/quarantine").text
+
+
 def test_the_calendar_marks_a_drop_that_came_after_its_nights_cut_off(
     told: PagesServer, clients: dict[str, httpx.Client]
 ) -> None:
@@ -200,21 +212,49 @@ def test_recall_tells_whether_what_serves_is_tainted_and_the_commands_to_type(
     tainted = clients["admin"].get("/headlines/recall?drop=2022-02-05:1").text
     assert "What serves now is tainted:" in tainted
     assert "retraining rollback --to " in tainted
+    assert 'href="/headlines/rollback?to=' in tainted
     assert "retraining drop corrected.csv --night 2022-02-05 --correct" in tainted
     assert "What serves now is clean of it:" in clients["admin"].get("/headlines/recall?drop=2022-02-04:1").text
 
 
-def test_a_task_leads_to_what_its_newest_attempt_recorded(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
-    found = clients["reader"].get("/headlines/task", params={"run_id": "scheduled__2022-02-02", "node": "Trainer"})
+@pytest.mark.parametrize(
+    ("dag", "run", "node"),
+    [("story", "scheduled__2022-02-02", "Trainer"), ("story_tuning", "manual__2022-02-06", "Tuner")],
+)
+def test_a_task_leads_to_what_its_newest_attempt_recorded(
+    dag: str, run: str, node: str, told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    found = clients["reader"].get("/headlines/task", params={"dag_id": dag, "run_id": run, "node": node})
     assert found.status_code == 302
     page = clients["reader"].get(found.headers["location"]).text
-    assert "Trainer" in page
-    assert "scheduled__2022-02-02" in page
-    nothing = clients["reader"].get("/headlines/task", params={"run_id": "no such run", "node": "Trainer"})
-    assert nothing.status_code == 404
+    assert node in page
+    assert run in page
 
 
-@pytest.mark.parametrize("path", ["night/1999-99-99", "model/1999010101", "execution/999999", "drop/2022-02-01/7"])
+def test_a_task_never_leads_to_another_pipeline_s_run_of_the_same_id(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    for dag, run in (
+        ("story", "no such run"),
+        ("story_tuning", "scheduled__2022-02-02"),
+        ("", "scheduled__2022-02-02"),
+    ):
+        task = {"dag_id": dag, "run_id": run, "node": "Trainer"}
+        assert clients["reader"].get("/headlines/task", params=task).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "night/1999-99-99",
+        "night/20220202",
+        "night/20220202/quarantine",
+        "drop/20220201/1",
+        "drop/2022-02-01/7",
+        "model/1999010101",
+        "execution/999999",
+    ],
+)
 def test_what_is_not_known_is_told_as_such(path: str, told: PagesServer, clients: dict[str, httpx.Client]) -> None:
     assert clients["reader"].get(f"/headlines/{path}").status_code == 404
     answer = clients["reader"].get(f"/headlines/api/{path}")
@@ -245,6 +285,9 @@ def test_a_database_that_is_down_is_told_with_what_to_do(
         show(server, story.model_copy(update={"mlmd_port": unused.getsockname()[1]}))
         for page in PAGES:
             shown = clients["reader"].get(page)
+            if "/drop/" in page:
+                assert shown.status_code == 200, "the rows of a drop are in files"
+                continue
             assert shown.status_code == 503
             assert "Lineage cannot be read" in shown.text
             assert "MLMD_PORT" in shown.text

@@ -54,7 +54,8 @@ def test_a_run_that_stopped_early_or_whose_files_are_gone_has_no_statistics(tmp_
     assert documents.statistics(artifact(tmp_path / "gone")) == {}
     assert documents.class_mixes(None, {}) == {}
     assert documents.verdict(artifact(tmp_path)) == {}
-    assert documents.count_reasons(None) == {}
+    assert documents.count_reasons(None) is None
+    assert documents.quarantined_rows(artifact(tmp_path)) is None
     damaged = tmp_path / "Split-eval" / "FeatureStats.pb"
     damaged.parent.mkdir()
     damaged.write_bytes(b"\xff\xff\xff")
@@ -73,6 +74,17 @@ def test_no_anomalies_is_not_the_same_as_none_looked_for(tmp_path: Path) -> None
     assert documents.anomalies(artifact(tmp_path)) == {
         "train": [{"feature": "sentiment", "what": "Unexpected string values", "detail": ""}]
     }
+    path.write_bytes(b"\xff\xff\xff")
+    assert documents.anomalies(artifact(tmp_path)) is None
+    assert documents.anomalies(artifact(tmp_path / "gone")) is None
+
+
+def test_quarantined_rows_are_counted_also_when_their_file_is_gone(tmp_path: Path) -> None:
+    quarantine = artifact(tmp_path / "gone", rows="8", **{"reason:empty title": "3", "reason:unknown label": "5"})
+    counted = documents.count_reasons(quarantine)
+    assert counted is not None
+    assert list(counted.items()) == [("unknown label", 5), ("empty title", 3)]
+    assert documents.count_reasons(artifact(tmp_path, rows="0")) == {}
 
 
 def test_bytes_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:
