@@ -8,10 +8,22 @@ set -eu
 CDPATH= cd -- "$(dirname -- "$0")/.."
 umask 022
 # Bytecode compiled now halves every start; another environment's variables must not lead astray.
-unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
+unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV UV_PYTHON UV_SYSTEM_PYTHON
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
+
+# What takes long, in the background: whatever ends this script is heard at once, and ends that too.
+growth='' worker=''
+trap 'kill $growth $worker 2>/dev/null || :; wait' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+work() {
+    "$@" &
+    worker=$!
+    wait "$worker" && worker=''
+}
 
 stamp_of() {
     printf '%s %s %s\n' "$1" "$(cat "requirements$2.lock" pyproject.toml | sha256sum | cut -d ' ' -f 1)" "$PWD"
@@ -30,14 +42,15 @@ find_uv() {
     "$uv" --version >/dev/null 2>&1 && return
     say 'fetching uv, which installs the packages'
     rm -rf .venv.uv
-    { python3 -m venv .venv.uv && .venv.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5,<1'; } ||
+    { work python3 -m venv .venv.uv &&
+        work .venv.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5,<1'; } ||
         fail 'uv could not be fetched. Install it (https://docs.astral.sh/uv), or install python3-venv, and try again'
 }
 
-# Packages by the thousand files: shows that something happens.
+# Packages by the thousand files: shows that something happens. Its last sleep must not hold up who reads our output.
 show_growth() {
     seconds=0
-    while sleep 1 && kill -0 "$1" 2>/dev/null; do
+    while sleep 1 >/dev/null 2>&1 && kill -0 "$1" 2>/dev/null; do
         seconds=$((seconds + 1))
         [ $((seconds % 5)) -ne 0 ] || say "  $(du -sm .venv | cut -f 1) MB after $seconds s"
     done
@@ -64,16 +77,16 @@ export UV_PYTHON_INSTALL_DIR="$PWD/.venv.python"
 
 if [ "$kind" = lock ]; then
     compile='pip compile --quiet --generate-hashes --no-header --python-version 3.11'
-    "$uv" $compile requirements.txt --output-file requirements.lock
-    "$uv" $compile requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+    work "$uv" $compile requirements.txt --output-file requirements.lock
+    work "$uv" $compile requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
     exit 0
 fi
 
 # An environment without a stamp was left half made, and one of another place points there.
-if ! { [ -f .venv/stamp ] && grep -qF " $PWD" .venv/stamp && .venv/bin/python -c '' 2>/dev/null; }; then
+if ! { [ -f .venv/stamp ] && [ "$(cut -d ' ' -f 3- .venv/stamp)" = "$PWD" ] && .venv/bin/python -c '' 2>/dev/null; }; then
     say 'making .venv'
     rm -rf .venv
-    "$uv" venv --quiet --python 3.11 .venv ||
+    work "$uv" venv --quiet --python 3.11 .venv ||
         fail 'no Python 3.11 was found or could be fetched. Install python3.11 and try again'
 elif [ "$kind" = run ] && grep -q '^dev ' .venv/stamp; then
     kind=dev suffix=-dev
@@ -83,9 +96,8 @@ rm -f .venv/stamp
 say "installing the packages of requirements$suffix.lock (3.6 GB; minutes the first time)"
 show_growth $$ 9>&- &
 growth=$!
-trap 'kill "$growth" 2>/dev/null' EXIT
 export VIRTUAL_ENV="$PWD/.venv"
-"$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock"
-"$uv" pip install --quiet --no-deps --no-build-isolation --editable .
+work "$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock"
+work "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
 stamp_of "$kind" "$suffix" >.venv/stamp
 say 'done'

@@ -1,16 +1,14 @@
 """Whole services of their own: state, ports, drops; each started once, stopped whatever happens."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driving import REAL_DROPS, Service, free_port
+from driving import REAL_DROPS, Service, make_environment
 
 from retraining.samples import write_samples
-from retraining.settings import Settings
 
 
 @contextmanager
@@ -22,21 +20,7 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
             shutil.copytree(night, drops / night.name)
     else:
         write_samples(drops, nights=nights)
-    ports = {
-        name.upper(): str(free_port())
-        for name in Settings.model_fields
-        if name in ("postgres_port", "webserver_port", "supervisor_port", "serving_port")
-    }
-    service = Service(
-        {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-            **ports,
-            "STATE_DIR": str(place / "state"),
-            "DROPS_DIR": str(drops),
-            "RETRY_DELAY_SECONDS": "1",
-            **settings,
-        }
-    )
+    service = Service(make_environment(place / "state", drops, **settings))
     try:
         service("up")
         yield service
@@ -44,7 +28,7 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
         service("down", check=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A space in the path, since a checkout may have one.
     settings = {"MAX_QUARANTINED_SHARE": "0.5"}

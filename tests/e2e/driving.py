@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from retraining import lineage
 from retraining.local import airflow
 from retraining.settings import Settings
 
@@ -23,16 +26,30 @@ def free_port() -> int:
         return port
 
 
+def make_environment(state_dir: Path, drops_dir: Path, **settings: str) -> dict[str, str]:
+    """The variables of a service apart from every other; `settings` by the names of their variables."""
+    ports = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+        **{name: str(free_port()) for name in ports},
+        "STATE_DIR": str(state_dir),
+        "DROPS_DIR": str(drops_dir),
+        "RETRY_DELAY_SECONDS": "1",
+        **settings,
+    }
+
+
 @dataclass
 class Service:
     """The `retraining` command against one service, and what it left behind."""
 
     environment: dict[str, str]
+    checkout: Path = CHECKOUT
 
     def __call__(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [sys.executable, "-m", "retraining", *arguments],
-            cwd=CHECKOUT,
+            cwd=self.checkout,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -55,6 +72,18 @@ class Service:
     def airflow(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs Airflow's own command in the service's environment, as its people do."""
         return self("exec", "airflow", *arguments)
+
+    def find_processes(self) -> list[psutil.Process]:
+        """What runs of it, but for this process."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                is_ours = process.environ().get("STATE_DIR") == self.environment["STATE_DIR"]
+            except psutil.Error:
+                continue
+            if is_ours and process.pid != os.getpid():
+                found.append(process)
+        return found
 
     def versions(self) -> list[str]:
         """The pushed versions that a model server would see, oldest first."""
@@ -83,6 +112,12 @@ class Service:
         )
         newest = max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
         return newest.read_text().splitlines()
+
+
+def query(service: Service, statement: str) -> list[tuple[Any, ...]]:
+    """Asks lineage in SQL."""
+    with lineage.open_lineage(service.settings) as reader:
+        return reader.rows(statement)
 
 
 def predict(model: Path, titles: list[str]) -> dict[str, Any]:

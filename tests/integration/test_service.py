@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from signals import hear_signals
 
 from retraining.local import LocalError, airflow, lock, postgres, preparation, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
@@ -63,12 +64,6 @@ def start(environment: dict[str, str]) -> "subprocess.Popen[str]":
         text=True,
         preexec_fn=hear_signals,
     )
-
-
-def hear_signals() -> None:
-    """Undoes what a suite run in the background, or under nohup, hands down: signals that are ignored."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
