@@ -31,7 +31,9 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # A space in the path, since a checkout may have one.
-    settings = {"MAX_QUARANTINED_SHARE": "0.5"}
+    # Nobody listens where the proxy should be: what runs on one machine is reached past it.
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    settings = {"MAX_QUARANTINED_SHARE": "0.5", **proxy, **{name.lower(): value for name, value in proxy.items()}}
     with start_service(tmp_path_factory.mktemp("a service"), 4, **settings) as service:
         yield service
 
