@@ -30,10 +30,10 @@ from rich.table import Table
 
 from benchmarks.lineage_seed import Nights, multiply
 from retraining import lineage
+from retraining.connection import connection_config
 from retraining.lineage import Reader, open_lineage
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
-from retraining.store import connection_config
 
 MAX_MILLISECONDS = 50.0
 MAX_RECALL_MILLISECONDS = 200.0

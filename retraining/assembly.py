@@ -11,10 +11,10 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
+from retraining.connection import connection_config
 from retraining.launcher import refuse_what_airflow_ignores
 from retraining.provenance import hash_code
 from retraining.settings import CHECKOUT, Settings
-from retraining.store import connection_config
 from tfx_components.gate import DropGate
 from tfx_components.headline_example_gen.component import HeadlineExampleGen
 

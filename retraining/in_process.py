@@ -13,11 +13,10 @@ from pathlib import Path
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx import v1 as tfx
 
-from retraining.connection import NightTakenError, StoreError, hold_night
+from retraining.connection import NightTakenError, StoreError, connection_config, hold_night
 from retraining.local import LocalError
 from retraining.pipeline import create_pipeline
 from retraining.settings import Settings, SettingsError
-from retraining.store import connection_config
 
 LOCK = ".lock"
 

@@ -18,8 +18,6 @@ from retraining.connection import TYPES_LOCK, StoreError, add_indexes, connectio
 from retraining.rollback import RollbackError, settle_rollbacks
 from retraining.settings import Settings, SettingsError
 
-__all__ = ["StoreError", "connection_config", "initialise", "register_types", "settle_dead_executions"]
-
 _CONTEXT_TYPES = {
     "pipeline": {"pipeline_name": ""},
     "run": {"pipeline_name": "", "run_id": ""},

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retraining.delivery import Inspection
+from tfx_components.headline_example_gen.display import show_bytes
 
 _ROWS_SHOWN = 20
 
@@ -33,7 +34,7 @@ def render_inspection(inspection: Inspection) -> RenderableType:
         table.add_column("detail", width=26)
         table.add_column("row", width=36, no_wrap=True, overflow="ellipsis")
         for entry in inspection.quarantined[:_ROWS_SHOWN]:
-            raw = entry.row.raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raw = show_bytes(entry.row.raw)
             table.add_row(str(entry.row.line), entry.reason.value, Text(entry.detail), Text(" ".join(raw.split())))
         parts.append(table)
         more = len(inspection.quarantined) - _ROWS_SHOWN

@@ -16,6 +16,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from modules.features import LABEL, LABELS
 from retraining.lineage import ArtifactRecord, UnknownError
+from tfx_components.headline_example_gen.display import neutralise, show_bytes
 from tfx_components.headline_example_gen.drop import DropError, list_csv_files, list_versions, parse_night
 from tfx_components.headline_example_gen.rows import read_file
 
@@ -148,17 +149,12 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
         if folder is None:
             raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
         return [
-            {"file": path.name, "line": row.line, "title": _readable(row.title), "label": _readable(row.label)}
+            {"file": path.name, "line": row.line, "title": show_bytes(row.title), "label": show_bytes(row.label)}
             for path in list_csv_files(folder)
             for row in read_file(path).rows
         ]
     except DropError as error:
         raise UnknownError(str(error)) from None
-
-
-def _readable(text: str) -> str:
-    """Without the surrogates that stand for bytes that are not UTF-8: no page can be written with them."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
@@ -180,14 +176,9 @@ def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV in which no spreadsheet takes a cell for a formula."""
-    # https://owasp.org/www-community/attacks/CSV_Injection
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _neutralise(str(value)) for name, value in row.items()})
+        writer.writerow({name: neutralise(str(value)) for name, value in row.items()})
     return text.getvalue()
-
-
-def _neutralise(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -15,9 +15,9 @@ from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import Examples, Model, PushedModel
 
+from retraining.connection import connection_config
 from retraining.launcher import HeadlineLauncher
 from retraining.settings import Settings
-from retraining.store import connection_config
 
 NAME = "tiny"
 

@@ -17,8 +17,8 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Pu
 from tiny_model import save_tiny_model
 
 from retraining.as_of import ChampionAsOf, ChampionResolver, RollbackRecord
+from retraining.connection import connection_config
 from retraining.settings import Settings
-from retraining.store import connection_config
 from tfx_components.pusher import HeadlinePusher
 
 accidents: list[str] = []

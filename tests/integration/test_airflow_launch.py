@@ -9,8 +9,8 @@ from launching import NAME
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
+from retraining.connection import connection_config
 from retraining.settings import CHECKOUT, Settings
-from retraining.store import connection_config
 
 DAG = """
 import pendulum
@@ -19,7 +19,7 @@ from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 import launching
 from retraining.launcher import airflow_pipeline_config, refuse_what_airflow_ignores
 from retraining.settings import Settings
-from retraining.store import connection_config
+from retraining.connection import connection_config
 
 settings = Settings.from_env()
 make = launching.Make(flavour="{{ ds }}")

@@ -15,8 +15,8 @@ from ml_metadata.proto.metadata_store_pb2 import Execution
 from quick_pipeline import accidents, champion_as_of, nodes
 
 from retraining import lineage
+from retraining.connection import connection_config
 from retraining.settings import Settings
-from retraining.store import connection_config
 from tfx_components.model_hash import hash_model
 
 NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03")

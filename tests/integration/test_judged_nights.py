@@ -16,9 +16,9 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from tfx.orchestration.pipeline import Pipeline
 from tiny_pipeline import nodes
 
+from retraining.connection import connection_config
 from retraining.launcher import HeadlineLauncher
 from retraining.settings import Settings
-from retraining.store import connection_config
 
 NAME = "judged"
 KINDS = ("ModelBlessing", "PushedModel")

@@ -35,10 +35,10 @@ from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
-from retraining.connection import StoreError
+from retraining.connection import StoreError, connection_config
 from retraining.launcher import DiskFullError, UnsupportedPipelineError, in_one_line, refuse_what_airflow_ignores
 from retraining.settings import Settings
-from retraining.store import connection_config, settle_dead_executions
+from retraining.store import settle_dead_executions
 
 
 @pytest.fixture(autouse=True)

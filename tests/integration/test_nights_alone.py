@@ -16,10 +16,9 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model
 
-from retraining.connection import NightTakenError, hold_night
+from retraining.connection import NightTakenError, connection_config, hold_night
 from retraining.launcher import find_trained_night
 from retraining.settings import Settings
-from retraining.store import connection_config
 
 NIGHT = "2022-02-03"
 

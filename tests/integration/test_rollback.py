@@ -13,11 +13,10 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
 from quick_pipeline import champion_as_of, nodes
 
-from retraining.connection import StoreError
+from retraining.connection import StoreError, connection_config
 from retraining.lineage import OURS, open_lineage
 from retraining.rollback import RollbackError, roll_back, settle_rollbacks
 from retraining.settings import Settings
-from retraining.store import connection_config
 from retraining.web import pages
 from serving.policy import read_policy
 from tfx_components import rollbacks

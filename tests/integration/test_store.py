@@ -15,9 +15,9 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, Schema
 
-from retraining.connection import lock
+from retraining.connection import StoreError, connection_config, lock
 from retraining.settings import Settings
-from retraining.store import StoreError, connection_config, initialise, main, settle_dead_executions
+from retraining.store import initialise, main, settle_dead_executions
 
 
 def initialise_tiny(settings: Settings) -> None:

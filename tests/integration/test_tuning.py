@@ -13,10 +13,10 @@ from tfx.types.standard_artifacts import HyperParameters
 
 from retraining import lineage
 from retraining.as_of import HyperparametersAsOf
+from retraining.connection import connection_config
 from retraining.pipeline import create_pipeline
 from retraining.replay import MODEL, replay
 from retraining.settings import Settings
-from retraining.store import connection_config
 from retraining.tuning_pipeline import create_tuning_pipeline
 
 NIGHTS = ("2022-02-01", "2022-02-02")

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from modules.features import LABELS
+from tfx_components.headline_example_gen.display import neutralise, show_bytes
 from tfx_components.headline_example_gen.rows import Row
 from tfx_components.headline_example_gen.rules import Rules
 
@@ -126,9 +127,9 @@ def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
             entry.row.line,
             entry.reason.value,
             entry.detail,
-            _show_bytes(entry.row.raw),
+            show_bytes(entry.row.raw),
         )
-        writer.writerow(_neutralise(str(cell)) for cell in cells)
+        writer.writerow(neutralise(str(cell)) for cell in cells)
 
 
 def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetAside:
@@ -187,13 +188,3 @@ def _find_conflicts(headlines: list[Headline]) -> dict[str, str]:
 
 def _locate(headline: Headline) -> str:
     return f"{headline.night} {headline.row.file} line {headline.row.line}"
-
-
-def _show_bytes(text: str) -> str:
-    """Bytes that are not UTF-8 as `\\xe7`, the rest as it is."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _neutralise(cell: str) -> str:
-    # https://owasp.org/www-community/attacks/CSV_Injection
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
