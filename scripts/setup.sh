@@ -15,7 +15,8 @@ fail() { say "$*" >&2; exit 1; }
 
 # What takes long, in the background: whatever ends this script is heard at once, and ends that too.
 growth='' worker=''
-trap 'kill $growth $worker 2>/dev/null || :; wait' EXIT
+# A shell that was forked just now may miss a milder signal, and would then show growth for ever.
+trap 'kill -KILL $growth 2>/dev/null || :; kill $worker 2>/dev/null || :; wait' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
