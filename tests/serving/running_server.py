@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from serving.app import create_app
@@ -87,6 +88,18 @@ class Gate:
 
     def open(self) -> None:
         self._opened.set()
+
+
+MANY_ROWS = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+"""A request that is not run on the event loop."""
+
+
+def hold_large_runs(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Holds the runs of requests of many rows."""
+    batcher = running.app.state.server.batcher
+    gate = Gate(batcher._run_in_pieces)
+    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
+    return gate
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

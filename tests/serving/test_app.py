@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from running_server import Gate, RunningServer, wait_until
+from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs, wait_until
 from served_models import write_about, write_related
 
 from serving import app as serving_app
@@ -203,8 +203,7 @@ def test_a_small_request_is_answered_amid_the_run_and_the_unpacking_of_a_large_o
     running = start()
     running.wait_until_ready()
     content = gzip.compress(json.dumps(LARGE_ROWS).encode(), compresslevel=0)
-    run, unpack = Gate(running.app.state.server.batcher._run_in_pieces), Gate(body._unpack)
-    monkeypatch.setattr(running.app.state.server.batcher, "_run_in_pieces", run)
+    run, unpack = hold_large_runs(running, monkeypatch), Gate(body._unpack)
     monkeypatch.setattr(body, "_unpack", unpack)
     url, headers = "/v1/models/headlines:predict", {"content-encoding": "gzip"}
     with ThreadPoolExecutor(1) as client:
@@ -222,21 +221,18 @@ def test_too_many_large_requests_are_refused(
     push(1)
     running = start(max_large_waiting=1)
     running.wait_until_ready()
-    batcher = running.app.state.server.batcher
-    gate = Gate(batcher._run_in_pieces)
-    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
-    document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+    gate = hold_large_runs(running, monkeypatch)
     with ThreadPoolExecutor(1) as client:
-        first = client.submit(running.predict, **document)
+        first = client.submit(running.predict, **MANY_ROWS)
         gate.wait_until_reached()
-        refused = running.predict(**document)
+        refused = running.predict(**MANY_ROWS)
         gate.open()
         assert first.result().status_code == 200
     assert (refused.status_code, refused.json()) == (
         503,
         {"error": "The batch scheduling queue to which this task was submitted is full"},
     )
-    assert running.predict(**document).status_code == 200
+    assert running.predict(**MANY_ROWS).status_code == 200
 
 
 def test_a_token_is_asked_of_all_but_the_page_and_the_probes(

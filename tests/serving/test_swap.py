@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_server import Gate, RunningServer, wait_until
+from running_server import MANY_ROWS, RunningServer, hold_large_runs, wait_until
 from served_models import save_model, write_warmup
 
 
@@ -71,12 +71,9 @@ def test_the_series_of_a_version_end_with_its_last_request(
     push(1)
     running = start(keep_versions=1)
     running.wait_until_ready()
-    batcher = running.app.state.server.batcher
-    gate = Gate(batcher._run_in_pieces)
-    monkeypatch.setattr(batcher, "_run_in_pieces", gate)
-    document = {"signature_name": "predict_text", "instances": ["bom"] * 100}
+    gate = hold_large_runs(running, monkeypatch)
     with ThreadPoolExecutor(1) as client:
-        answer = client.submit(running.predict, **document)
+        answer = client.submit(running.predict, **MANY_ROWS)
         gate.wait_until_reached()
         push(2)
         wait_until(lambda: running.state(2) == "AVAILABLE")

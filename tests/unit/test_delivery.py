@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from retraining import delivery
 from retraining.__main__ import app, main
 from retraining.settings import CHECKOUT, Settings
-from tfx_components.headline_example_gen.drop import DropError, find_delivery, find_problem, find_version
+from tfx_components.headline_example_gen.drop import DropError, DropVersion, find_delivery, find_problem, find_version
 
 NIGHT = date(2022, 2, 1)
 GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))
@@ -166,15 +166,18 @@ def test_what_was_delivered_meanwhile_is_not_replaced(
     assert not list(drops_dir.rglob("*.tmp"))
 
 
+def inspect_two(settings: Settings, write: Callable[..., Path], correct: bool) -> list[DropVersion]:
+    """Two deliveries of one night, both inspected before either is made."""
+    return [delivery.inspect(settings, write(GOOD, name), NIGHT, correct).version for name in ("one.csv", "two.csv")]
+
+
 @pytest.mark.parametrize("correct", [False, True])
 def test_of_two_deliveries_inspected_together_one_is_the_drop_and_the_other_is_told(
     settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path], correct: bool
 ) -> None:
     if correct:
         deliver("2022-02-01", "Outro,neutral\n")
-    one, two = (
-        delivery.inspect(settings, write(GOOD, name), NIGHT, correct).version for name in ("one.csv", "two.csv")
-    )
+    one, two = inspect_two(settings, write, correct)
     delivered = delivery.deliver(settings, one)
     with pytest.raises(
         DropError, match="v2 or a newer version was delivered meanwhile" if correct else "has version 1 of its drop"
@@ -195,9 +198,7 @@ def test_a_delivery_waits_for_the_end_of_another_to_the_same_night(
 ) -> None:
     if correct:
         deliver("2022-02-01", "Outro,neutral\n")
-    one, two = (
-        delivery.inspect(settings, write(GOOD, name), NIGHT, correct).version for name in ("one.csv", "two.csv")
-    )
+    one, two = inspect_two(settings, write, correct)
     stage, ends = delivery._stage, []
 
     def deliver_two() -> None:
