@@ -104,7 +104,7 @@ class DropSensor(BaseSensorOperator):
 
     def _leave_to_a_newer_night(self, context: Context) -> None:
         """Skips the run when, after an outage or behind a long run, the schedule is a night further on already."""
-        interval, newest = context["dag_run"].data_interval, None
+        interval, newest = context["dag"].get_run_data_interval(context["dag_run"]), None
         while (following := context["dag"].next_dagrun_info(interval, restricted=False)) and (
             following.run_after <= pendulum.now("UTC")
         ):

@@ -10,6 +10,7 @@ import pendulum
 import pytest
 from airflow.exceptions import AirflowSkipException, TaskDeferred
 from airflow.models import DAG
+from airflow.models.dagrun import DagRun
 from airflow.timetables.base import DataInterval
 
 from retraining.lineage import NightReport
@@ -55,8 +56,12 @@ def run(
     dag = DAG("d", schedule="0 2 * * *", start_date=pendulum.datetime(2022, 1, 1, tz=ZONE), catchup=False)
     begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
     interval = DataInterval(begin, begin.add(days=1))
-    dag_run = SimpleNamespace(
-        run_type=run_type, run_id=f"{run_type}__{night}", data_interval=interval, data_interval_end=interval.end
+    dag_run = DagRun(
+        dag_id=dag.dag_id,
+        run_type=run_type,
+        run_id=f"{run_type}__{night}",
+        execution_date=interval.start,
+        data_interval=interval,
     )
     sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2)
     # A clear gives a task its retries anew, behind the attempts it has had.
