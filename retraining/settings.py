@@ -113,8 +113,19 @@ class Settings(BaseSettings):
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
     failure_webhook_url: SecretStr | None = Field(
         None,
-        description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a model is pushed, or "
-        "the live traffic is beyond its limits. Default: only the log.",
+        description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
+        "no longer so, a model is pushed, or the live traffic is beyond its limits. Default: only the log.",
+    )
+    night_due_minutes: int = Field(
+        420,
+        ge=1,
+        description="A night without a verdict is overdue this long after its scheduled start: a notice says why, "
+        "`retraining status` exits with 1. The default is nine in the morning.",
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        description="Asked for (GET) after each night that came to a verdict, by what waits outside to be asked. "
+        "Default: nothing is.",
     )
 
     # Drops and the window

@@ -20,6 +20,7 @@ ALLOWED = {
     "dags": {
         "retraining.launcher",
         "retraining.lineage",
+        "retraining.notices",
         "retraining.operators",
         "retraining.pipeline",
         "retraining.scoring_pipeline",
@@ -35,11 +36,13 @@ ALLOWED = {
         "retraining.lineage",
         "retraining.local",
         "retraining.connection.StoreError",  # inside `rollback`
+        "retraining.rehearsal",  # inside `rehearse`
         "retraining.replay",  # inside `replay`
         "retraining.reruns",
         "retraining.rollback",  # inside `rollback`
         "retraining.samples",
         "retraining.settings",
+        "retraining.watch",
         f"{READER}.drop",
     },
     "retraining/as_of.py": {"tfx_components.rollbacks"},
@@ -58,6 +61,7 @@ ALLOWED = {
         "retraining.lineage",
         "retraining.local",
         "retraining.settings",
+        "retraining.watch",
         READER,
     },
     "retraining/connection.py": {"retraining.settings"},
@@ -69,16 +73,19 @@ ALLOWED = {
     },
     "retraining/delivery.py": {"retraining.settings", READER},
     "retraining/launcher.py": {"retraining.attempts", "retraining.connection", "retraining.store"},
-    "retraining/lineage": {"retraining.lineage", "retraining.settings"},
+    "retraining/lineage": {"retraining.lineage", "retraining.schedule", "retraining.settings"},
     "retraining/local": {
         "modules.features",
         "retraining.local",
         "retraining.schedule",
         "retraining.settings",
+        "retraining.watch",
         f"{READER}.drop",
     },
+    "retraining/notices.py": {"retraining.settings"},
     "retraining/operators": {
         "retraining.lineage",
+        "retraining.notices",
         "retraining.operators",
         "retraining.scoring",
         "retraining.settings",
@@ -95,6 +102,13 @@ ALLOWED = {
     },
     "retraining/provenance.py": {"retraining.settings"},
     "retraining/quality_bar.py": {"modules.features", "tfx_components.tally"},
+    "retraining/rehearsal.py": {
+        "retraining.lineage",
+        "retraining.local",
+        "retraining.samples",
+        "retraining.schedule",
+        "retraining.settings",
+    },
     "retraining/replay.py": {
         "retraining.in_process",
         "retraining.lineage",
@@ -132,6 +146,12 @@ ALLOWED = {
         "retraining.provenance",
         "retraining.settings",
         "tfx_components",
+    },
+    "retraining/watch.py": {
+        "retraining.lineage",
+        "retraining.notices",
+        "retraining.schedule",
+        "retraining.settings",
     },
     "retraining/web": {
         "modules.features",

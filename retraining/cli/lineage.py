@@ -142,12 +142,14 @@ def history(
 
 @app.command(epilog=_example("gaps"))
 def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> None:
-    """Nights missing, skipped, failed or blocked; artifacts and executions that no run answers for."""
+    """Nights without a verdict, and why; artifacts and executions that no run answers for."""
 
     def ask(reader: Reader) -> dict[str, Any]:
-        return {"nights": lineage.gaps(reader, first, last), "orphans": lineage.orphans(reader)}
+        asked = reader.scheduling is not None
+        nights = lineage.gaps(reader, first, last)
+        return {"nights": nights, "orphans": lineage.orphans(reader), "airflow_asked": asked}
 
-    _answer("gaps", as_json, ask, lambda answer: tables.render_gaps(answer["nights"], answer["orphans"]))
+    _answer("gaps", as_json, ask, lambda answer: tables.render_gaps(*answer.values()))
 
 
 @app.command(epilog=_example("graph --model 2022-02-02 --dot | dot -Tsvg > lineage.svg"))

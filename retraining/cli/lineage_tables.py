@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from retraining.cli.summary import STATE_COLOURS
 from retraining.lineage import (
     Comparison,
     Difference,
@@ -28,7 +29,7 @@ from retraining.lineage import (
     name_model,
 )
 
-_COLOURS = {"pushed": "green", "complete": "green", "refused": "yellow", "failed": "red", "blocked": "red"}
+_COLOURS = {**STATE_COLOURS, "complete": "green"}
 
 
 def render_serving(answer: Serving | None) -> RenderableType:
@@ -121,6 +122,17 @@ def render_night(answer: NightDetail) -> RenderableType:
                      f"{drop.rows_quarantined} quarantined")  # fmt: skip
     lines.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
+    if answer.summary and answer.summary.reason:
+        kind = answer.summary.state
+        parts.append(Text.assemble((kind, _COLOURS.get(kind, "")), ": ", answer.summary.reason))
+    if answer.scheduled:
+        table = _table("run in Airflow", "state", "task", "state", "attempt", "")
+        for scheduled in answer.scheduled:
+            for number, task in enumerate(scheduled.tasks or (None,)):
+                head = ("", "") if number else (scheduled.run_id, scheduled.state)
+                told = (task.name, task.state, str(task.attempt), task.reason) if task else ("", "", "", "")
+                table.add_row(*head, *told)
+        parts += [Text(), table]
     for run in answer.runs:
         report = run.report
         parts += [Text(), Text(f"{report.run_id}: {report.state}; {report.error or report.reason}".rstrip("; "))]
@@ -172,7 +184,7 @@ def render_history(answer: History) -> RenderableType:
     return Group(Text(answer.metric), table)
 
 
-def render_gaps(nights: Iterable[Gap], orphans: Orphans) -> RenderableType:
+def render_gaps(nights: Iterable[Gap], orphans: Orphans, airflow_asked: bool) -> RenderableType:
     """Nights without a verdict, and what no run answers for."""
     table = _table("night", "", "why")
     for gap in nights:
@@ -180,7 +192,10 @@ def render_gaps(nights: Iterable[Gap], orphans: Orphans) -> RenderableType:
     told = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
     told += [f"execution {one.id} ({one.node or one.type}) belongs to no run" for one in orphans.executions]
     found = table if table.row_count else Text("Every night from the first to the last came to a verdict.")
-    return Group(found, Text("\n".join(told) or "No orphaned artifacts or executions.", style="dim"))
+    told = told or ["No orphaned artifacts or executions."]
+    if not airflow_asked:
+        told.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
+    return Group(found, Text("\n".join(told), style="dim"))
 
 
 def render_graph(answer: Graph) -> RenderableType:

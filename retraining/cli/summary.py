@@ -13,6 +13,12 @@ from rich.text import Text
 from retraining.lineage import Check, NightReport
 
 WIDTH = 100
+STATE_COLOURS = {
+    "pushed": "green",
+    "refused": "yellow",
+    "skipped": "yellow",
+    **dict.fromkeys(("failed", "blocked", "stuck", "missing"), "red"),
+}
 _METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
@@ -58,11 +64,9 @@ def _against_bar(report: NightReport, metric: str) -> Text:
 
 
 def _verdict(report: NightReport) -> Text:
-    if report.error is not None or report.state == "failed":
-        return Text("failed", style="red")
-    if report.blessed is None:
-        return Text(report.state)
-    return Text("blessed", style="green") if report.blessed else Text("refused", style="yellow")
+    if report.state == "pushed":
+        return Text("blessed", style="green")
+    return Text(report.state, style=STATE_COLOURS.get(report.state, ""))
 
 
 def _note(report: NightReport) -> Text:

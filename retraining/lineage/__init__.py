@@ -3,9 +3,11 @@
 psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
 """
 
-from retraining.lineage.calendar import calendar, find_gaps, gaps, orphans
+from retraining.lineage.airflow_runs import REASON
+from retraining.lineage.calendar import calendar, find_gaps, gaps, latest, orphans
 from retraining.lineage.compare import compare
-from retraining.lineage.connection import LineageError, Reader, Source, UnknownError, open_lineage
+from retraining.lineage.connection import Reader, Source, UnknownError, open_lineage
+from retraining.lineage.database import LineageError
 from retraining.lineage.graph import graph, to_dot
 from retraining.lineage.history import metric_history, metrics
 from retraining.lineage.models import (
@@ -26,6 +28,7 @@ from retraining.lineage.records import (
     Check,
     Comparison,
     Difference,
+    Dispatch,
     DropFile,
     DropUse,
     Edge,
@@ -47,6 +50,8 @@ from retraining.lineage.records import (
     Rollback,
     RunArtifacts,
     RunDetail,
+    ScheduledRun,
+    ScheduledTask,
     Serving,
     Taint,
     Way,
@@ -54,14 +59,18 @@ from retraining.lineage.records import (
 from retraining.lineage.runs import nights, run_report, runs_of_night
 from retraining.lineage.serving import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from retraining.lineage.shape import VERSION, to_json
+from retraining.lineage.standing import VERDICTS
 
 __all__ = [
     "OURS",
+    "REASON",
+    "VERDICTS",
     "VERSION",
     "ArtifactRecord",
     "Check",
     "Comparison",
     "Difference",
+    "Dispatch",
     "DropFile",
     "DropUse",
     "Edge",
@@ -86,6 +95,8 @@ __all__ = [
     "Rollback",
     "RunArtifacts",
     "RunDetail",
+    "ScheduledRun",
+    "ScheduledTask",
     "Serving",
     "Source",
     "Taint",
@@ -103,6 +114,7 @@ __all__ = [
     "find_model",
     "gaps",
     "graph",
+    "latest",
     "metric_history",
     "metrics",
     "model_detail",

@@ -3,6 +3,7 @@
 What a run of a night came to in detail is retraining/lineage/runs.py's.
 """
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -10,6 +11,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 from retraining.lineage.connection import Reader, Source, open_lineage
+from retraining.lineage.names import Names
 from retraining.lineage.reading import (
     ABANDONED,
     CACHED,
@@ -21,11 +23,12 @@ from retraining.lineage.reading import (
     read_executions,
     read_properties,
 )
-from retraining.lineage.records import ExecutionRecord, Gap, NightState, NightSummary, Orphans
-from retraining.lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, run_state
+from retraining.lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary, Orphans
+from retraining.lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, nights, run_state
+from retraining.lineage.standing import Timetable, stand
 
-_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running"]] = {
-    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running")
+_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]] = {
+    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck")
 }
 
 
@@ -33,6 +36,9 @@ def calendar(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> tuple[NightSummary, ...]:
     """One summary for each night, oldest first, from the first that was ever run to the last, with those in between.
+
+    Where Airflow's database is a second source, the nights that its schedule has asked for by now are there too, and
+    those whose runs died, wait or were skipped before MLMD heard of them.
 
     Args:
       source: lineage.
@@ -47,7 +53,12 @@ def calendar(
         runs = find_runs(reader, first, last, newest)
         chosen = {run.night: run for run in runs}
         counts = Counter(run.night for run in runs)
-        days = _find_days(reader, first if newest is None else min(chosen, default=NEVER), last)
+        if newest is not None and (chosen or reader.scheduling is None):
+            first = min(chosen, default=NEVER)
+        timetable = reader.scheduling.timetable(first, last) if reader.scheduling else None
+        days = _find_days(reader, first, last)
+        if timetable:
+            days = sorted({*days, *timetable.runs, *timetable.due})
         if not days:
             return ()
         told = _tell(reader, chosen.values())
@@ -55,10 +66,42 @@ def calendar(
         states = _states(reader, [run.context_id for run in chosen.values()])
         failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
         attempts = read_executions(reader, failed)
-        return tuple(
+        summaries = (
             _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, {}))
             for night in days
         )
+        return tuple(_stand(reader.names, timetable, one) if timetable else one for one in summaries)
+
+
+def latest(source: Source, newest: int | None = None) -> list[NightReport]:
+    """The nights that were run or should have been, oldest first, as their newest runs left them.
+
+    Beside `nights` these are also those that MLMD has never heard of, where Airflow's database is a second source.
+
+    Args:
+      source: lineage.
+      newest: how many nights at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
+        chosen = asked_for[-newest:] if newest else asked_for
+        reports = {report.night: report for report in nights(reader, newest=newest)}
+        return [_report(one, reports.get(one.night)) for one in chosen]
+
+
+def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
+    if report is None:
+        return NightReport(
+            summary.night, summary.run_id or "", summary.state, summary.drop_version, reason=summary.reason
+        )
+    if summary.state == report.state:
+        return report
+    # What the newest attempt came to counts, be it only in Airflow.
+    error = report.error if summary.run_id == report.run_id and summary.state == "blocked" else None
+    return dataclasses.replace(report, state=summary.state, error=error, reason=summary.reason)
 
 
 def gaps(
@@ -206,6 +249,26 @@ def _summary(
         drop.get("rows_in"),
         drop.get("rows_quarantined"),
         reason,
+    )
+
+
+def _stand(names: Names, timetable: Timetable, summary: NightSummary) -> NightSummary:
+    """A summary by both sources."""
+    told = (summary.state, summary.reason) if summary.run_id else None
+    summary = dataclasses.replace(summary, is_due=summary.night in timetable.due)
+    standing = stand(names, timetable, summary.night, told, summary.run_id)
+    runs = timetable.runs.get(summary.night, ())
+    if standing is None or standing == told:
+        return summary
+    state, reason = standing
+    if summary.state == "skipped" and not runs:
+        state, reason = "skipped", f"{summary.reason}; {reason}"
+    return dataclasses.replace(
+        summary,
+        state=state,
+        reason=reason,
+        run_id=runs[-1].run_id if runs else summary.run_id,
+        runs=max(summary.runs, len(runs)),
     )
 
 

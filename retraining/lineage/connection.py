@@ -3,81 +3,55 @@
 Nothing here knows what is asked; no statement here reads more than MLMD's own bookkeeping.
 """
 
-import json
-import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import psycopg2
-from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
+from retraining.lineage.airflow_runs import Scheduling, open_scheduling
+from retraining.lineage.database import Database, LineageError, connect
 from retraining.lineage.names import OURS, Names
 from retraining.settings import Settings
 
 SCHEMA_VERSION = 10
-
-_LIST = re.compile(r"\bIN :(\w+)")
-_VALUE = re.compile(r"(?<!:):(\w+)")
-
-
-class LineageError(RuntimeError):
-    """Lineage cannot be read; the message says why and what to do."""
 
 
 class UnknownError(LookupError):
     """Lineage does not know what was asked for; the message says what there is instead."""
 
 
-class _Cursor(Protocol):
-    def execute(self, statement: str, parameters: Any, /) -> Any: ...
-
-    def fetchall(self) -> list[Any]: ...
-
-
-class Reader:
-    """One transaction on an MLMD database: what it sees does not change while it is open.
+class Reader(Database):
+    """One transaction on an MLMD database, and one on Airflow's beside it when a question needs that.
 
     Attributes:
-      place: which database, for messages.
       names: how the pipeline that is asked about calls its parts.
     """
 
-    def __init__(self, cursor: _Cursor, place: str, names: Names) -> None:
+    def __init__(
+        self,
+        cursor: sqlite3.Cursor | psycopg2.extensions.cursor,
+        place: str,
+        names: Names,
+        stack: ExitStack,
+        settings: Settings | None = None,
+    ) -> None:
         """Use `open_lineage`."""
-        self._cursor = cursor
-        self._is_sqlite = isinstance(cursor, sqlite3.Cursor)
-        self.place = place
+        super().__init__(cursor, place)
         self.names = names
+        self._stack = stack
+        self._settings = settings
 
-    def rows(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement in the SQL that Postgres and SQLite share.
-
-        Args:
-          statement: a parameter is `:name`; a list may only be used as `x IN :name`.
-          **parameters: by name; a sequence that is no string is a list.
+    @cached_property
+    def scheduling(self) -> Scheduling | None:
+        """The second source: Airflow's database; None where no settings say where it is, or it has no tables yet.
 
         Raises:
-          LineageError: the database went away or took too long.
+          LineageError: Airflow's database does not answer.
         """
-        values = {
-            name: list(value) if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str) else value
-            for name, value in parameters.items()
-        }
-        try:
-            if self._is_sqlite:
-                lists = {name: json.dumps(value) for name, value in values.items() if isinstance(value, list)}
-                self._cursor.execute(_LIST.sub(r"IN (SELECT value FROM json_each(:\1))", statement), values | lists)
-            else:
-                arrays = {name: _as_array(value) for name, value in values.items() if isinstance(value, list)}
-                self._cursor.execute(_VALUE.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", statement)), values | arrays)
-            return self._cursor.fetchall()
-        except (psycopg2.Error, sqlite3.Error) as error:
-            answer = " ".join(str(error).split())
-            raise LineageError(f"the MLMD database {self.place} could not answer: {answer}") from error
+        return open_scheduling(self._stack, self._settings, self.names) if self._settings else None
 
     def types(self, *names: str) -> list[int]:
         """The ids of the types so called, of any kind; MLMD may hold a type more than once."""
@@ -120,7 +94,8 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
     """Opens a read-only transaction on lineage, for one question or several about the same moment.
 
     Args:
-      source: the settings that say where MLMD's Postgres is, the path of an SQLite file, or what is open already.
+      source: the settings that say where MLMD's Postgres is, and Airflow's; the path of an SQLite file; or what is open
+        already.
       names: how the pipeline calls its parts; not used for what is open already.
 
     Yields:
@@ -131,40 +106,30 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
     """
     if isinstance(source, Reader):
         yield source
-    elif isinstance(source, Path):
-        with closing(_open_file(source)) as file:
-            yield _checked(
-                Reader(file.cursor(), str(source), names), "SELECT 1 FROM sqlite_master WHERE name = 'MLMDEnv'"
-            )
-    else:
-        place = f"{source.mlmd_host}:{source.mlmd_port}/{source.mlmd_database}"
-        with closing(_connect(source, place)) as connection, connection.cursor() as cursor:
-            yield _checked(Reader(cursor, place, names), "SELECT 1 FROM pg_tables WHERE tablename = 'mlmdenv'")
+        return
+    with ExitStack() as stack:
+        if isinstance(source, Path):
+            file = stack.enter_context(closing(_open_file(source)))
+            reader = Reader(file.cursor(), str(source), names, stack)
+            find_tables = "SELECT 1 FROM sqlite_master WHERE name = 'MLMDEnv'"
+        else:
+            place = f"{source.mlmd_host}:{source.mlmd_port}/{source.mlmd_database}"
+            connection = stack.enter_context(closing(_connect(source)))
+            reader = Reader(stack.enter_context(connection.cursor()), place, names, stack, source)
+            find_tables = "SELECT 1 FROM pg_tables WHERE tablename = 'mlmdenv'"
+        yield _checked(reader, find_tables)
 
 
-def _connect(settings: Settings, place: str) -> psycopg2.extensions.connection:
-    try:
-        connection = psycopg2.connect(
-            host=settings.mlmd_host,
-            port=settings.mlmd_port,
-            dbname=settings.mlmd_database,
-            user=settings.mlmd_user,
-            password=settings.secret("mlmd_password"),
-            connect_timeout=5,
-            application_name="retraining lineage",
-            # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a plan
-            # takes longer than running any of these; tables are joined in the order in which they are written, for what
-            # a property's name and value leave of a table is nothing that the planner's statistics tell.
-            options="-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
-        )
-    except psycopg2.OperationalError as error:
-        raise LineageError(
-            f"the MLMD database {place} does not let user {settings.mlmd_user} in: {str(error).strip()}; "
-            "is it running (`retraining status`; `retraining up` starts it), and are MLMD_HOST, MLMD_PORT and "
-            "MLMD_PASSWORD right?"
-        ) from None
-    connection.set_session(readonly=True, isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
-    return connection
+def _connect(settings: Settings) -> psycopg2.extensions.connection:
+    return connect(
+        "the MLMD",
+        "MLMD",
+        host=settings.mlmd_host,
+        port=settings.mlmd_port,
+        dbname=settings.mlmd_database,
+        user=settings.mlmd_user,
+        password=settings.secret("mlmd_password"),
+    )
 
 
 def _open_file(path: Path) -> sqlite3.Connection:
@@ -186,8 +151,3 @@ def _checked(reader: Reader, find_tables: str) -> Reader:
             f"reader knows {SCHEMA_VERSION}; use the ml-metadata version that requirements.txt pins"
         )
     return reader
-
-
-def _as_array(values: list[Any]) -> list[Any] | str:
-    """Numbers as one literal, since Postgres plans an array of a thousand expressions in milliseconds."""
-    return "{" + ",".join(map(str, values)) + "}" if all(isinstance(value, int) for value in values) else values

@@ -12,6 +12,7 @@ class Names:
 
     Attributes:
       pipeline: whose runs, models and pushes are asked about; other pipelines are reached by paths only.
+      sensor: task that waits for a night's drop; no node, so MLMD does not know it. None if there is none.
       example_gen: node that reads drops, and whose artifacts name them.
       gate: node that stops a run on bad data; None if there is none.
       trainer: node that makes models.
@@ -28,6 +29,7 @@ class Names:
     """
 
     pipeline: str = "headline_retraining"
+    sensor: str | None = "wait_for_drop"
     example_gen: str = "HeadlineExampleGen"
     gate: str | None = "DropGate"
     trainer: str = "Trainer"

@@ -3,7 +3,7 @@
 The short form of a night is retraining/lineage/runs.py's.
 """
 
-from retraining.lineage.calendar import find_drop_versions
+from retraining.lineage.calendar import calendar, find_drop_versions
 from retraining.lineage.connection import Reader, Source, UnknownError, open_lineage
 from retraining.lineage.models import next_night, read_drops, summarise
 from retraining.lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
@@ -25,7 +25,9 @@ def night_detail(source: Source, night: str) -> NightDetail:
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night)
-        if not runs:
+        scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
+        summary = next(iter(calendar(reader, night, night)), None)
+        if not (runs or scheduled or (summary and summary.is_due)):
             known = sorted({run.night for run in find_runs(reader)})
             raise UnknownError(
                 f"night {night} was never run; "
@@ -35,12 +37,14 @@ def night_detail(source: Source, night: str) -> NightDetail:
         before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
         return NightDetail(
             night,
-            _find_drop(reader, runs[-1].run_id, night),
+            _find_drop(reader, runs[-1].run_id, night) if runs else None,
             tuple(sorted(find_drop_versions(reader, night, night).get(night, ()))),
             tuple(map(RunDetail, report_runs(reader, runs), attempts)),
             before.version if before else None,
             after.version if after else None,
             _models_of(reader, attempts),
+            tuple(scheduled),
+            summary,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
 RunState = Literal["running", "failed", "pushed", "refused"]
-NightState = RunState | Literal["blocked", "skipped", "missing"]
+NightState = RunState | Literal["waiting", "stuck", "blocked", "skipped", "missing"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,79 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ScheduledTask:
+    """A task of a run as Airflow's database has it.
+
+    Attributes:
+      name: the task's id.
+      state: Airflow's word for it, `none` before its turn.
+      attempt: from 1; 0 before the first.
+      since: when it came to be so, as far as Airflow records it.
+      pool: from which it takes its slots.
+      reason: what this attempt said of itself when it failed, was skipped or began to wait; empty if it said nothing.
+    """
+
+    name: str
+    state: str
+    attempt: int
+    since: datetime | None
+    pool: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScheduledRun:
+    """A run as Airflow's database has it, also one that MLMD never heard of.
+
+    Attributes:
+      night: `YYYY-MM-DD`.
+      run_id: Airflow's.
+      run_type: `scheduled`, `manual`, `backfill` or `dataset_triggered`.
+      state: `queued`, `running`, `success` or `failed`.
+      begun_at: UTC; None while it is queued.
+      ended_at: UTC; None before its end.
+      tasks: those that failed, are at work, or wait; and the sensor.
+    """
+
+    night: str
+    run_id: str
+    run_type: str
+    state: str
+    begun_at: datetime | None
+    ended_at: datetime | None
+    tasks: tuple[ScheduledTask, ...]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """What decides whether Airflow begins runs of the DAG and goes on with them.
+
+    Attributes:
+      is_known: whether Airflow has read the DAG, and its file is still there.
+      is_paused: whether a person has paused it, or never unpaused it.
+      import_error: file and last line, when its file cannot be read.
+      max_active_runs: how many runs may be at work.
+      active: the runs that have not ended, oldest first.
+      scheduler_seen, triggerer_seen: when the newest of them was last heard of.
+      pools: of each pool that has no free slot, how many it has.
+    """
+
+    is_known: bool
+    is_paused: bool
+    import_error: str | None
+    max_active_runs: int
+    active: tuple[ScheduledRun, ...]
+    scheduler_seen: datetime | None
+    triggerer_seen: datetime | None
+    pools: dict[str, int]
+
+
+@dataclass(frozen=True)
 class NightReport:
     """A night as one run of it left it; `None` where the run did not get that far.
 
@@ -135,7 +208,7 @@ class NightReport:
 
     night: str
     run_id: str
-    state: RunState
+    state: NightState
     drop_version: int | None = None
     rows_in: int | None = None
     rows_used: int | None = None
@@ -161,10 +234,11 @@ class NightSummary:
 
     Attributes:
       night: `YYYY-MM-DD`.
-      run_id: newest run; None for a night that was never run (it is then between nights that were).
+      run_id: newest run, by MLMD or by Airflow; None for a night that was never run.
       runs: how many there were.
-      state: of the newest run, `blocked` where the gate stopped it, `skipped` where only later nights' windows used the
-        drop, or `missing`.
+      state: of the newest run; `blocked` where the gate stopped it; `waiting` for its drop, its turn or a retry;
+        `stuck` where nothing goes on until a person mends something; `skipped` where its run was, or where only later
+        nights' windows used the drop; or `missing`, where there should have been a run.
       blessed: verdict of the newest run, None without one.
       pushed_version: by the newest run.
       drop_version: newest version used by any run of any night.
@@ -172,6 +246,7 @@ class NightSummary:
       delivered: when its first version that was used came, ISO 8601; None where lineage does not say.
       rows_in, rows_quarantined: of the newest run's drop.
       reason: why it came to no verdict, in one line; empty if it did.
+      is_due: whether the schedule has asked for it by now; False where Airflow is not asked.
     """
 
     night: str
@@ -186,6 +261,7 @@ class NightSummary:
     rows_in: int | None = None
     rows_quarantined: int | None = None
     reason: str = ""
+    is_due: bool = False
 
 
 @dataclass(frozen=True)
@@ -384,6 +460,8 @@ class NightDetail:
       champion_before: version in production as of the night; None for the first.
       champion_after: version in production as of the next night.
       models: made by its runs, newest last.
+      scheduled: its runs as Airflow has them, in the order in which they were made; empty where Airflow is not asked.
+      summary: the night in one word and one line, by both; None where it is no night of the calendar.
     """
 
     night: str
@@ -393,6 +471,8 @@ class NightDetail:
     champion_before: int | None
     champion_after: int | None
     models: tuple[ModelSummary, ...]
+    scheduled: tuple[ScheduledRun, ...] = ()
+    summary: NightSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -496,7 +576,7 @@ class Gap:
     """A night that did not come to a verdict, and why, in one line."""
 
     night: str
-    kind: Literal["missing", "skipped", "failed", "blocked", "running"]
+    kind: Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]
     reason: str
 
 

@@ -1,12 +1,10 @@
 """Telling people and other DAGs: of a push, a failure, a change in the live traffic.
 
-A notice that cannot be sent fails nothing.
+How a notice is sent is in retraining/notices.py.
 """
 
-import logging
 from typing import Any
 
-import httpx
 from airflow.datasets import Dataset
 from airflow.exceptions import AirflowSkipException
 from airflow.models.baseoperator import BaseOperator
@@ -14,9 +12,9 @@ from airflow.notifications.basenotifier import BaseNotifier
 from airflow.utils.context import Context
 
 from retraining import lineage
+from retraining.notices import notify
 from retraining.settings import Settings
 
-log = logging.getLogger(__name__)
 # Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
 CHAMPION = Dataset("x-headlines://champion")
 
@@ -62,17 +60,3 @@ class TrafficNotifier(BaseNotifier):
         report = made.get(("LiveTraffic", "report"))
         if report is not None and report.properties.get("alarm"):
             notify("live traffic", report.properties["alarm"])
-
-
-def notify(event: str, message: str, **more: str) -> None:
-    """Logs a notice, and posts it as JSON to `FAILURE_WEBHOOK_URL` when it is set; it never fails a run."""
-    log.info("Notice of %s: %s", event, message)
-    url = Settings.from_env().failure_webhook_url
-    if url is None:
-        return
-    try:
-        httpx.post(
-            url.get_secret_value(), json={"event": event, "text": message, **more}, timeout=10
-        ).raise_for_status()
-    except httpx.HTTPError as error:
-        log.warning("The notice %r could not be sent: %s. Check FAILURE_WEBHOOK_URL.", event, error)

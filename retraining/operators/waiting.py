@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pendulum
 from airflow.api.common.trigger_dag import trigger_dag
@@ -21,7 +21,8 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 from retraining import lineage
-from retraining.operators.notices import notify
+from retraining.notices import notify
+from retraining.operators.reasons import record
 from retraining.settings import Settings
 from tfx_components.headline_example_gen import drop
 
@@ -64,9 +65,10 @@ class DropSensor(BaseSensorOperator):
         dag_run = context["dag_run"]
         scheduled = dag_run.run_type == "scheduled"
         if scheduled and self.night < self._scheduled_from:
-            raise AirflowSkipException(
+            _skip(
+                context,
                 f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
-                f"to run it all the same: retraining run --night {self.night}"
+                f"to run it all the same: retraining run --night {self.night}",
             )
         # A run that was cleared was asked for. Only a clear gives a task more attempts than its own; a retry does not.
         if context["ti"].max_tries <= self.retries:
@@ -74,7 +76,7 @@ class DropSensor(BaseSensorOperator):
                 self._leave_to_a_newer_night(context)
                 self._tell_of_missed_nights()
             if self.force != "True":
-                self._refuse_to_repeat(dag_run.run_id)
+                self._refuse_to_repeat(context)
         problem = drop.find_problem(
             self._drops_dir,
             self.night,
@@ -89,8 +91,9 @@ class DropSensor(BaseSensorOperator):
             raise AirflowFailException(problem)
         cut_off = dag_run.data_interval_end + self._wait
         if pendulum.now("UTC") >= cut_off:
-            self._skip(cut_off, problem, context)
+            self._give_up(cut_off, problem, context)
         log.info("%s Waiting for it until %s.", problem, cut_off)
+        record(context, f"{problem}; it is waited for until {cut_off}")
         self.defer(
             trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
             method_name="resume",
@@ -99,7 +102,7 @@ class DropSensor(BaseSensorOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on after the wait."""
         if not event["complete"]:
-            self._skip(event["cut_off"], event["problem"], context)
+            self._give_up(event["cut_off"], event["problem"], context)
         log.info("The drop of night %s is complete.", self.night)
 
     def _leave_to_a_newer_night(self, context: Context) -> None:
@@ -117,7 +120,7 @@ class DropSensor(BaseSensorOperator):
             f"(CATCHUP_MODE=newest); to run it all the same: retraining run --night {self.night}"
         )
         notify("missed night", message)
-        raise AirflowSkipException(message)
+        _skip(context, message)
 
     def _tell_of_missed_nights(self) -> None:
         """Names the nights between the last one that was run and this one that were delivered and never run."""
@@ -132,15 +135,16 @@ class DropSensor(BaseSensorOperator):
             )
             notify("missed night", message)
 
-    def _refuse_to_repeat(self, run_id: str) -> None:
+    def _refuse_to_repeat(self, context: Context) -> None:
         for report in lineage.runs_of_night(Settings.from_env(), self.night):
-            if report.run_id != run_id and report.state in ("pushed", "refused"):
-                raise AirflowSkipException(
+            if report.run_id != context["dag_run"].run_id and report.state in lineage.VERDICTS:
+                _skip(
+                    context,
                     f"night {self.night} was run before, as {report.run_id}: {report.reason}. To run it again, "
-                    "clear that run, or trigger this one with `force`"
+                    "clear that run, or trigger this one with `force`",
                 )
 
-    def _skip(self, cut_off: object, problem: str, context: Context) -> None:
+    def _give_up(self, cut_off: object, problem: str, context: Context) -> NoReturn:
         message = (
             f"no complete drop for night {self.night} by its cut-off {cut_off}: {problem}; the champion keeps serving. "
         )
@@ -150,7 +154,7 @@ class DropSensor(BaseSensorOperator):
         else:
             message += f"When the drop has come: retraining run --night {self.night}"
         notify("late drop", message)
-        raise AirflowSkipException(message)
+        _skip(context, message)
 
     def _wait_on(self, context: Context) -> None:
         try:
@@ -237,3 +241,9 @@ class DropTrigger(BaseTrigger):
                 yield TriggerEvent({"complete": problem is None, "problem": problem, "cut_off": str(self.cut_off)})
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _skip(context: Context, reason: str) -> NoReturn:
+    """Ends a task that has nothing to do, and what follows it, and keeps the reason where people look."""
+    record(context, reason)
+    raise AirflowSkipException(reason)

@@ -1,0 +1,111 @@
+"""A database that is only read: in Postgres or an SQLite file, one statement at a time.
+
+Nothing here knows any table.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
+
+_LIST = re.compile(r"\bIN :(\w+)")
+_VALUE = re.compile(r"(?<!:):(\w+)")
+
+
+class LineageError(RuntimeError):
+    """Lineage cannot be read; the message says why and what to do."""
+
+
+class _Cursor(Protocol):
+    def execute(self, statement: str, parameters: Any, /) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Database:
+    """One transaction on a database: what it sees does not change while it is open.
+
+    Attributes:
+      place: which database, for messages.
+    """
+
+    def __init__(self, cursor: _Cursor, place: str) -> None:
+        self._cursor = cursor
+        self._is_sqlite = isinstance(cursor, sqlite3.Cursor)
+        self.place = place
+
+    def rows(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement in the SQL that Postgres and SQLite share.
+
+        Args:
+          statement: a parameter is `:name`; a list may only be used as `x IN :name`.
+          **parameters: by name; a sequence that is no string is a list.
+
+        Raises:
+          LineageError: the database went away or took too long.
+        """
+        values = {
+            name: list(value) if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str) else value
+            for name, value in parameters.items()
+        }
+        try:
+            if self._is_sqlite:
+                lists = {name: json.dumps(value) for name, value in values.items() if isinstance(value, list)}
+                self._cursor.execute(_LIST.sub(r"IN (SELECT value FROM json_each(:\1))", statement), values | lists)
+            else:
+                arrays = {name: _as_array(value) for name, value in values.items() if isinstance(value, list)}
+                self._cursor.execute(_VALUE.sub(r"%(\1)s", _LIST.sub(r"= ANY(:\1)", statement)), values | arrays)
+            return self._cursor.fetchall()
+        except (psycopg2.Error, sqlite3.Error) as error:
+            answer = " ".join(str(error).split())
+            raise LineageError(f"the database {self.place} could not answer: {answer}") from error
+
+
+def connect(
+    what: str, prefix: str, *, host: str, port: int | None, dbname: str, user: str, password: str
+) -> psycopg2.extensions.connection:
+    """Connects to a Postgres to read it.
+
+    Args:
+      what: whose database, for messages.
+      prefix: how the names of the settings begin that say where it is.
+      host: its server's.
+      port: its server's.
+      dbname: its name.
+      user: whom the server lets in.
+      password: of that user.
+
+    Raises:
+      LineageError: the server does not let the user in; it says what to do.
+    """
+    try:
+        connection = psycopg2.connect(
+            host=host,
+            port=port,
+            dbname=dbname,
+            user=user,
+            password=password,
+            connect_timeout=5,
+            application_name="retraining lineage",
+            # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a plan
+            # takes longer than running any of these; tables are joined in the order in which they are written, for what
+            # a property's name and value leave of a table is nothing that the planner's statistics tell.
+            options="-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
+        )
+    except psycopg2.OperationalError as error:
+        raise LineageError(
+            f"{what} database {host}:{port}/{dbname} does not let user {user} in: {str(error).strip()}; "
+            f"is it running (`retraining status`; `retraining up` starts it), and are {prefix}_HOST, {prefix}_PORT and "
+            f"{prefix}_PASSWORD right?"
+        ) from None
+    connection.set_session(readonly=True, isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
+    return connection
+
+
+def _as_array(values: list[Any]) -> list[Any] | str:
+    """Numbers as one literal, since Postgres plans an array of a thousand expressions in milliseconds."""
+    return "{" + ",".join(map(str, values)) + "}" if all(isinstance(value, int) for value in values) else values

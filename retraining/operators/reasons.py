@@ -1,0 +1,21 @@
+"""What an attempt says of itself when it is skipped or begins to wait, kept in Airflow's audit log beside the task.
+
+Why an attempt failed is kept there by plugins/reason_listener.py, which hears of every failure, and of no skip.
+"""
+
+from airflow.models.log import Log
+from airflow.utils.context import Context
+from airflow.utils.session import create_session
+
+from retraining import lineage
+
+
+def record(context: Context, reason: str) -> None:
+    """Keeps a reason: `status`, lineage and the pages show it, and so does the task's audit log in the web UI.
+
+    Args:
+      context: of the attempt.
+      reason: what happened and what to do.
+    """
+    with create_session() as session:
+        session.add(Log(lineage.REASON, context["ti"], extra=reason))
