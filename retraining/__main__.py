@@ -4,10 +4,11 @@ Nothing heavy is imported here or by what this imports: `--help` and `status` an
 """
 
 import getpass
+import logging
 import os
 import signal
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,10 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from retraining import watch
 from retraining.cli import lineage as lineage_commands
 from retraining.cli.progress import show_run, show_steps
 from retraining.cli.summary import WIDTH, render_nights
-from retraining.lineage import LineageError, nights
+from retraining.lineage import LineageError, latest
 from retraining.local import LocalError, airflow, lock, model_server, preparation, runs, service, supervisor
 from retraining.reruns import find_changes
 from retraining.settings import Settings, SettingsError
@@ -108,9 +110,23 @@ def serve() -> None:
     model_server.run_here(settings)
 
 
+@app.command("watch", epilog=_example("retraining watch"))
+def keep_watch() -> None:
+    """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
+
+    `retraining up` starts the same program.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    watch.run(Settings.from_env())
+
+
 @app.command(epilog=_example("retraining status"))
 def status() -> None:
-    """Show what runs, where it is, and what became of the last nights. Exits with 1 unless everything is healthy."""
+    """Show what runs, where it is, and what became of the last nights.
+
+    Exits with 1 unless everything is healthy, and when the newest night that is due has come to no verdict.
+    """
     settings = Settings.from_env()
     health = service.health(settings)
     if not health.programs:
@@ -125,13 +141,15 @@ def status() -> None:
     console.print(table)
     _print_addresses(settings)
     try:
-        reports = nights(settings, newest=5)
+        reports, overdue = latest(settings, newest=5), watch.find_overdue(settings, datetime.now(UTC))
     except LineageError as error:
-        console.print(escape(str(error)))
-    else:
-        if reports:
-            console.print(render_nights(reports))
-    if not health.is_up:
+        console.print(escape(str(error)), style="red", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if reports:
+        console.print(render_nights(reports))
+    if overdue:
+        console.print(f"Overdue: {escape(str(overdue))}", style="red", highlight=False, soft_wrap=True)
+    if overdue or not health.is_up:
         raise typer.Exit(1)
 
 
@@ -181,6 +199,25 @@ def backfill(
     _print_nights(settings, chosen)
     if failed:
         _fail(f"failed: {', '.join(failed)}; see why above, then run it again")
+
+
+@app.command("rehearse", epilog=_example("retraining rehearse"))
+def rehearse_night() -> None:
+    """Show on a scratch service, in two minutes or so, that the clock starts a night here and that its model is pushed.
+
+    It has ports, databases and folders of its own, and leaves nothing behind unless it fails; the service may be up.
+    """
+    from retraining.rehearsal import rehearse
+
+    with show_steps(console) as report:
+        done = rehearse(Settings.from_env(), report, lambda night, looks: show_run(console, night, looks))
+    console.print(
+        f"The clock started night {done.night} as {done.run_id}, {done.late_seconds:.0f} s after the minute. "
+        f"Version {done.version} was pushed and served; {len(done.heard.events)} notices "
+        f"({', '.join(done.heard.events)}) and a sign of life came.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(epilog=_example("retraining replay --night 2022-02-05"))
@@ -391,7 +428,7 @@ def _provide_drops(settings: Settings) -> None:
 
 
 def _print_nights(settings: Settings, chosen: list[str]) -> None:
-    reports = [report for report in nights(settings) if report.night in chosen]
+    reports = [report for report in latest(settings) if report.night in chosen]
     if reports:
         console.print()
         console.print(render_nights(reports))

@@ -12,10 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import psutil
 
+from retraining import lineage, watch
+from retraining.lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
 from retraining.local.runs import DAG_ID
@@ -43,7 +46,9 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything, one finding at a time."""
-    is_up = service.health(settings).is_up
+    health = service.health(settings)
+    is_up = health.is_up
+    has_postgres, has_web = (health.programs.get(name) == "healthy" for name in ("postgres", "webserver"))
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _pins,
@@ -52,9 +57,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _memory,
         lambda: _secrets(settings),
         lambda: _drops(settings),
-        lambda: _database(settings, "airflow", is_up),
-        lambda: _database(settings, "mlmd", is_up),
-        lambda: _dags(settings, is_up),
+        lambda: _programs(health),
+        lambda: _database(settings, "airflow", has_postgres),
+        lambda: _database(settings, "mlmd", has_postgres),
+        lambda: _dags(settings, has_web),
+        lambda: _nights(settings, has_postgres),
     )
     for check in checks:
         yield check()
@@ -138,10 +145,18 @@ def _drops(settings: Settings) -> Finding:
     return Finding("drops", "ok", f"{len(nights)} nights in {settings.drops_dir}, {nights[0]} to {nights[-1]}")
 
 
-def _database(settings: Settings, which: preparation.Database, is_up: bool) -> Finding:
+def _programs(health: service.Health) -> Finding:
+    if not health.programs:
+        return Finding("programs", "ok", "none runs; `retraining up` starts them")
+    if ill := [f"{name} is {state}" for name, state in health.programs.items() if state != "healthy"]:
+        return Finding("programs", "fail", f"{'; '.join(ill)}; see `retraining logs <program>`, `retraining up`")
+    return Finding("programs", "ok", f"{', '.join(health.programs)} are healthy")
+
+
+def _database(settings: Settings, which: preparation.Database, has_postgres: bool) -> Finding:
     subject = f"database {which}"
-    if settings.postgres_embedded and not is_up:
-        return Finding(subject, "ok", "not looked at: the service is down, and runs the server; `retraining up`")
+    if settings.postgres_embedded and not has_postgres:
+        return Finding(subject, "ok", "not looked at: the service's Postgres does not run; `retraining up`")
     try:
         problem = preparation.find_database_problem(settings, which)
     except SettingsError as error:
@@ -149,9 +164,9 @@ def _database(settings: Settings, which: preparation.Database, is_up: bool) -> F
     return Finding(subject, "fail" if problem else "ok", problem or "lets its role in")
 
 
-def _dags(settings: Settings, is_up: bool) -> Finding:
-    if not is_up:
-        return Finding("DAGs", "ok", "not looked at: the service is down")
+def _dags(settings: Settings, has_web: bool) -> Finding:
+    if not has_web:
+        return Finding("DAGs", "ok", "not looked at: the web server does not run")
     try:
         with closing(Api(settings, DAG_ID)) as api:
             errors = api.find_import_errors()
@@ -161,3 +176,20 @@ def _dags(settings: Settings, is_up: bool) -> Finding:
         last = errors[0]["stack_trace"].strip().splitlines()[-1]
         return Finding("DAGs", "fail", f"{errors[0]['filename']} cannot be read: {last}; mend it, Airflow looks again")
     return Finding("DAGs", "ok", "read without errors")
+
+
+def _nights(settings: Settings, has_postgres: bool) -> Finding:
+    if settings.postgres_embedded and not has_postgres:
+        return Finding("nights", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
+    try:
+        overdue, newest = watch.find_overdue(settings, datetime.now(UTC)), lineage.latest(settings, newest=1)
+    except (LineageError, SettingsError) as error:
+        return Finding("nights", "fail", str(error))
+    if overdue:
+        return Finding("nights", "fail", f"overdue: {overdue}")
+    if not newest:
+        return Finding("nights", "ok", "none is due yet, and none was run")
+    [last] = newest
+    text = f"the newest, {last.night}, is {last.state}: {last.error or last.reason}"
+    is_well = last.state in (*lineage.VERDICTS, "running", "waiting")
+    return Finding("nights", "ok" if is_well else "warn", text)

@@ -45,6 +45,17 @@ def is_healthy(settings: Settings) -> bool:
         return False
 
 
+def find_version(settings: Settings) -> str | None:
+    """The version that answers; None where none does."""
+    token = settings.serving_token
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+    try:
+        answer = httpx.get(f"{address(settings)}/version", headers=headers, timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    return answer.json().get("version") if answer.is_success else None
+
+
 def prepare(settings: Settings) -> None:
     """Makes the folder that it watches."""
     assert settings.serving_dir is not None

@@ -93,8 +93,7 @@ def begin(settings: Settings, night: str, force: bool = False) -> Start:
       ApiError: Airflow does not answer, cannot read the DAG, or refuses the night.
     """
     with closing(Api(settings, DAG_ID)) as api:
-        _wait_for_dag(api)
-        api.unpause()
+        unpause(api)
         logical_date = find_logical_date(settings, night)
         run = api.find_run(logical_date)
         if run is not None and _was_skipped(api, run["dag_run_id"]):
@@ -109,6 +108,16 @@ def begin(settings: Settings, night: str, force: bool = False) -> Start:
             return Start(run["dag_run_id"], "done")
         api.clear_run(run["dag_run_id"])
         return Start(run["dag_run_id"], "again")
+
+
+def unpause(api: Api) -> None:
+    """Lets the schedule and runs by hand begin, as soon as Airflow has read the DAG.
+
+    Raises:
+      ApiError: Airflow does not answer, or cannot read the DAG.
+    """
+    _wait_for_dag(api)
+    api.unpause()
 
 
 def follow(settings: Settings, run_id: str) -> Iterator[Run]:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 import psutil
 
+from retraining import watch
 from retraining.local import LocalError, airflow, model_server, ports, postgres, preparation, secrets, supervisor
 from retraining.local.preparation import Report
 from retraining.settings import CHECKOUT, Settings
@@ -25,6 +27,9 @@ AIRFLOW_PROGRAMS = (
     supervisor.Program("triggerer", "python -m airflow triggerer --skip-serve-logs", priority=20),
     supervisor.Program("webserver", "python -m airflow webserver", priority=30),
 )
+WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
+"""Sees when a night comes to no verdict, whatever of the others runs: retraining/watch.py."""
+
 MIN_FREE_BYTES = 2 * 2**30
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
@@ -120,6 +125,8 @@ def health(settings: Settings) -> Health:
             programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
         elif name == model_server.PROGRAM.name:
             programs[name] = "healthy" if model_server.is_healthy(settings) else "starting"
+        elif name == WATCH.name:
+            programs[name] = "healthy" if watch.is_watching(settings, datetime.now(UTC)) else "starting"
         else:
             programs[name] = "healthy" if answers.get(name, {}).get("status") == "healthy" else "starting"
     return Health(programs)
@@ -139,7 +146,7 @@ def uninterrupted() -> Iterator[None]:
 
 def list_programs(settings: Settings) -> list[supervisor.Program]:
     """What the supervisor keeps running."""
-    programs = [*AIRFLOW_PROGRAMS, model_server.PROGRAM]
+    programs = [*AIRFLOW_PROGRAMS, model_server.PROGRAM, WATCH]
     if not settings.postgres_embedded:
         return programs
     # The interrupt signal asks Postgres not to wait for its clients, and is for its first process alone.
@@ -176,6 +183,8 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         supervisor.run(settings, "triggerer")
         model_server.prepare(settings)
         supervisor.run(settings, model_server.PROGRAM.name)
+    # Only now: its first look asks the databases.
+    supervisor.run(settings, WATCH.name)
     report("waiting for them to be healthy")
     _wait("webserver", settings, lambda: health(settings).is_up)
 

@@ -1,0 +1,205 @@
+"""The dead man's switch: what it tells, to whom, and that it tells it once."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+from pydantic import SecretStr
+
+from retraining import lineage, watch
+from retraining.lineage import LineageError, NightSummary
+from retraining.settings import Settings
+from retraining.watch import Memory
+
+# 2 February 2022, two in the morning in Sao Paulo: the start of the night before.
+TWO = datetime(2022, 2, 2, 5, tzinfo=UTC)
+NINE = TWO + timedelta(hours=7)
+DAY = timedelta(days=1)
+
+
+class Outside:
+    """Who is told: notices and signs of life, and whether it answers."""
+
+    def __init__(self) -> None:
+        self.notices: list[dict[str, Any]] = []
+        self.signs_of_life = 0
+        self.answers = True
+        outside = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                notice = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if outside.answers:
+                    outside.notices.append(notice)
+                self._answer()
+
+            def do_GET(self) -> None:
+                outside.signs_of_life += outside.answers
+                self._answer()
+
+            def _answer(self) -> None:
+                # Last: whoever is answered looks at once at what was told.
+                self.send_response(204 if outside.answers else 503)
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def take(self) -> list[tuple[str, str]]:
+        """Event and night of every notice since the last call."""
+        taken, self.notices = self.notices, []
+        return [(notice["event"], notice["night"]) for notice in taken]
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    made = Outside()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    address = f"http://127.0.0.1:{outside.server.server_port}/"
+    made = Settings.from_env(
+        state_dir=tmp_path,
+        scheduled_from="2022-02-01",
+        failure_webhook_url=SecretStr(address),
+        heartbeat_url=SecretStr(address),
+    )
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: made))
+    return made
+
+
+@pytest.fixture
+def stands(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """How each night stands, by its date; a night `gone` is that of a database that does not answer."""
+    known: dict[str, str] = {}
+
+    def calendar(source: object, first: str | None = None, *limits: object) -> tuple[NightSummary, ...]:
+        if "gone" in known:
+            raise LineageError("the MLMD database does not answer")
+        return tuple(
+            NightSummary(night, None, 0, state, reason="for a reason")  # type: ignore[arg-type]
+            for night, state in sorted(known.items())
+            if night >= (first or "")
+        )
+
+    monkeypatch.setattr(lineage, "calendar", create_autospec(lineage.calendar, side_effect=calendar))
+    return known
+
+
+def test_before_its_time_nothing_is_overdue_and_then_it_is_told_once(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    stands["2022-02-01"] = "failed"
+    memory = watch.look(settings, Memory(), NINE - timedelta(seconds=1))
+    assert outside.notices == []
+    memory = watch.look(settings, memory, NINE)
+    [notice] = outside.notices
+    assert notice == {
+        "event": "night overdue",
+        "night": "2022-02-01",
+        "text": "night 2022-02-01 has no verdict 7 h 00 min after its scheduled start: failed; for a reason",
+    }
+    memory = watch.look(settings, memory, NINE + timedelta(hours=3))
+    assert len(outside.notices) == 1
+    assert outside.signs_of_life == 0
+
+
+def test_it_is_told_again_when_it_is_mended_and_a_healthy_night_gives_one_sign_of_life(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    stands["2022-02-01"] = "missing"
+    memory = watch.look(settings, Memory(), NINE)
+    stands["2022-02-01"] = "pushed"
+    for _ in range(2):
+        memory = watch.look(settings, memory, NINE + timedelta(hours=1))
+    assert outside.take() == [("night overdue", "2022-02-01"), ("night no longer overdue", "2022-02-01")]
+    assert outside.signs_of_life == 1
+    # The next night is begun: it is healthy only with a verdict of its own.
+    memory = watch.look(settings, memory, TWO + DAY)
+    assert outside.signs_of_life == 1
+    stands["2022-02-02"] = "refused"
+    memory = watch.look(settings, memory, TWO + DAY + timedelta(minutes=5))
+    assert (outside.signs_of_life, outside.notices) == (2, [])
+
+
+def test_each_night_that_is_overdue_is_told_and_a_later_verdict_mends_them(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    stands |= {"2022-02-01": "skipped", "2022-02-02": "stuck"}
+    memory = watch.look(settings, Memory(), NINE)
+    memory = watch.look(settings, memory, NINE + DAY)
+    assert outside.take() == [("night overdue", "2022-02-01"), ("night overdue", "2022-02-02")]
+    # Run by hand, beyond the one that is due.
+    stands["2022-02-03"] = "pushed"
+    watch.look(settings, memory, NINE + DAY)
+    assert outside.take() == [("night no longer overdue", "2022-02-02")]
+
+
+def test_a_notice_that_did_not_arrive_is_sent_at_the_next_look(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    stands["2022-02-01"] = "failed"
+    outside.answers = False
+    memory = watch.look(settings, Memory(), NINE)
+    assert memory == Memory()
+    outside.answers = True
+    memory = watch.look(settings, memory, NINE)
+    stands["2022-02-01"] = "pushed"
+    outside.answers = False
+    memory = watch.look(settings, memory, NINE)
+    assert (memory.told, memory.heard) == ("2022-02-01", "")
+    outside.answers = True
+    memory = watch.look(settings, memory, NINE)
+    assert outside.take() == [("night overdue", "2022-02-01"), ("night no longer overdue", "2022-02-01")]
+    assert outside.signs_of_life == 1
+
+
+def test_a_night_that_nobody_can_be_asked_about_is_overdue_unless_its_verdict_was_heard(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    stands["gone"] = ""
+    memory = watch.look(settings, Memory(), NINE)
+    [notice] = outside.notices
+    assert notice["text"].endswith("after its scheduled start: unknown; the MLMD database does not answer")
+    del stands["gone"]
+    stands["2022-02-01"] = "pushed"
+    memory = watch.look(settings, memory, NINE)
+    outside.take()
+    stands["gone"] = ""
+    assert watch.look(settings, memory, NINE) == memory
+    assert outside.notices == []
+
+
+def test_nothing_is_due_without_a_schedule_and_before_the_first_start(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    for changed in ({"schedule": "none"}, {"scheduled_from": "2022-03-01"}):
+        watch.look(settings.model_copy(update=changed), Memory(), NINE)
+    assert (outside.notices, outside.signs_of_life) == ([], 0)
+
+
+def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    assert watch.remember(settings) == Memory()
+    assert not watch.is_watching(settings, NINE)
+    memory = Memory(told="2022-02-01", heard="2022-01-31", looked_at=NINE.isoformat())
+    watch._keep(settings, memory)
+    assert watch.remember(settings) == memory
+    assert [path.name for path in settings.state_dir.iterdir()] == ["watch.json"]
+    assert watch.is_watching(settings, NINE + timedelta(seconds=119))
+    assert not watch.is_watching(settings, NINE + timedelta(seconds=121))
+    (settings.state_dir / "watch.json").write_text("{half a")
+    assert watch.remember(settings) == Memory()
+    assert "may be told again" in caplog.text
