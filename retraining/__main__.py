@@ -141,15 +141,19 @@ def status() -> None:
     console.print(table)
     _print_addresses(settings)
     try:
-        reports, overdue = latest(settings, newest=5), watch.find_overdue(settings, datetime.now(UTC))
+        survey = watch.survey(settings, datetime.now(UTC))
     except LineageError as error:
         console.print(escape(str(error)), style="red", soft_wrap=True)
         raise typer.Exit(1) from None
-    if reports:
-        console.print(render_nights(reports))
-    if overdue:
-        console.print(f"Overdue: {escape(str(overdue))}", style="red", highlight=False, soft_wrap=True)
-    if overdue or not health.is_up:
+    if survey.nights:
+        console.print(render_nights(survey.nights))
+    if survey.obstacle:
+        console.print(
+            f"No night will begin: {escape(survey.obstacle)}", style="yellow", highlight=False, soft_wrap=True
+        )
+    if survey.overdue:
+        console.print(f"Overdue: {escape(str(survey.overdue))}", style="red", highlight=False, soft_wrap=True)
+    if survey.overdue or not health.is_up:
         raise typer.Exit(1)
 
 

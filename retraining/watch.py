@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from retraining import lineage
-from retraining.lineage import LineageError, NightSummary
+from retraining.lineage import LineageError, NightReport, NightSummary, Reader
 from retraining.notices import give_sign_of_life, notify
 from retraining.schedule import Due, find_newest_due
 from retraining.settings import Settings
@@ -47,6 +47,21 @@ class Overdue:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """How things stand.
+
+    Attributes:
+      nights: the newest that were run or should have been, oldest first.
+      overdue: the night that should have come to a verdict by now, if there is one.
+      obstacle: what keeps the next night from beginning, with what to do; None where nothing does.
+    """
+
+    nights: list[NightReport]
+    overdue: Overdue | None
+    obstacle: str | None
+
+
+@dataclass(frozen=True)
 class Memory:
     """What the program has said, so that it says nothing twice, whatever restarts it.
 
@@ -61,14 +76,35 @@ class Memory:
     looked_at: str = field(default="", compare=False)
 
 
-def find_overdue(settings: Settings, now: datetime) -> Overdue | None:
+def find_overdue(settings: Settings, now: datetime, reader: Reader | None = None) -> Overdue | None:
     """The newest night that should have come to a verdict by now, when neither it nor a later one has.
+
+    Args:
+      settings: the schedule and the databases.
+      now: the moment of asking.
+      reader: lineage, where it is open already.
 
     Raises:
       LineageError: MLMD or Airflow's database cannot be asked.
     """
     due = _find_deadline(settings, now)
-    return _judge(due, now, lineage.calendar(settings, first=due.night)) if due else None
+    return _judge(due, now, lineage.calendar(reader or settings, first=due.night)) if due else None
+
+
+def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
+    """Looks around, for a person.
+
+    Args:
+      settings: the schedule and the databases.
+      now: the moment of the look.
+      newest: how many nights.
+
+    Raises:
+      LineageError: MLMD or Airflow's database cannot be asked.
+    """
+    with lineage.open_lineage(settings) as reader:
+        obstacle = lineage.find_obstacle(reader) if settings.schedule != "none" else None
+        return Survey(lineage.latest(reader, newest), find_overdue(settings, now, reader), obstacle)
 
 
 def look(settings: Settings, memory: Memory, now: datetime) -> Memory:

@@ -182,14 +182,16 @@ def _nights(settings: Settings, has_postgres: bool) -> Finding:
     if settings.postgres_embedded and not has_postgres:
         return Finding("nights", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
     try:
-        overdue, newest = watch.find_overdue(settings, datetime.now(UTC)), lineage.latest(settings, newest=1)
+        survey = watch.survey(settings, datetime.now(UTC), newest=1)
     except (LineageError, SettingsError) as error:
         return Finding("nights", "fail", str(error))
-    if overdue:
-        return Finding("nights", "fail", f"overdue: {overdue}")
-    if not newest:
+    if survey.overdue:
+        return Finding("nights", "fail", f"overdue: {survey.overdue}")
+    if survey.obstacle:
+        return Finding("nights", "warn", f"none will begin: {survey.obstacle}")
+    if not survey.nights:
         return Finding("nights", "ok", "none is due yet, and none was run")
-    [last] = newest
+    [last] = survey.nights
     text = f"the newest, {last.night}, is {last.state}: {last.error or last.reason}"
     is_well = last.state in (*lineage.VERDICTS, "running", "waiting")
     return Finding("nights", "ok" if is_well else "warn", text)

@@ -4,7 +4,7 @@ psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here,
 """
 
 from retraining.lineage.airflow_runs import REASON
-from retraining.lineage.calendar import calendar, find_gaps, gaps, latest, orphans
+from retraining.lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest, orphans
 from retraining.lineage.compare import compare
 from retraining.lineage.connection import Reader, Source, UnknownError, open_lineage
 from retraining.lineage.database import LineageError
@@ -112,6 +112,7 @@ __all__ = [
     "find_execution",
     "find_gaps",
     "find_model",
+    "find_obstacle",
     "gaps",
     "graph",
     "latest",

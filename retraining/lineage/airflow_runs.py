@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from retraining.lineage.database import Database, connect
 from retraining.lineage.names import Names
 from retraining.lineage.records import Dispatch, ScheduledRun, ScheduledTask
-from retraining.lineage.standing import Timetable
+from retraining.lineage.standing import Timetable, find_stop
 from retraining.schedule import find_due
 from retraining.settings import Settings
 
@@ -48,6 +48,10 @@ class Scheduling:
             self.dispatch(),
             self._now,
         )
+
+    def find_stop(self) -> str | None:
+        """What keeps the next night from beginning, with what to do; None where nothing does."""
+        return find_stop(self._names, self.dispatch(), self._now)
 
     def runs(self, first: str | None = None, last: str | None = None) -> dict[str, list[ScheduledRun]]:
         """The runs of each night, in the order in which Airflow made them.

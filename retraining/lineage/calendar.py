@@ -104,6 +104,16 @@ def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
     return dataclasses.replace(report, state=summary.state, error=error, reason=summary.reason)
 
 
+def find_obstacle(source: Source) -> str | None:
+    """What keeps the next night from beginning, with what to do; None where nothing does, or Airflow is not asked.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        return reader.scheduling.find_stop() if reader.scheduling else None
+
+
 def gaps(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> tuple[Gap, ...]:

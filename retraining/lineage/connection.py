@@ -4,7 +4,7 @@ Nothing here knows what is asked; no statement here reads more than MLMD's own b
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -35,14 +35,12 @@ class Reader(Database):
         cursor: sqlite3.Cursor | psycopg2.extensions.cursor,
         place: str,
         names: Names,
-        stack: ExitStack,
-        settings: Settings | None = None,
+        find_scheduling: Callable[[], Scheduling | None] = lambda: None,
     ) -> None:
         """Use `open_lineage`."""
         super().__init__(cursor, place)
         self.names = names
-        self._stack = stack
-        self._settings = settings
+        self._find_scheduling = find_scheduling
 
     @cached_property
     def scheduling(self) -> Scheduling | None:
@@ -51,7 +49,7 @@ class Reader(Database):
         Raises:
           LineageError: Airflow's database does not answer.
         """
-        return open_scheduling(self._stack, self._settings, self.names) if self._settings else None
+        return self._find_scheduling()
 
     def types(self, *names: str) -> list[int]:
         """The ids of the types so called, of any kind; MLMD may hold a type more than once."""
@@ -110,12 +108,13 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
     with ExitStack() as stack:
         if isinstance(source, Path):
             file = stack.enter_context(closing(_open_file(source)))
-            reader = Reader(file.cursor(), str(source), names, stack)
+            reader = Reader(file.cursor(), str(source), names)
             find_tables = "SELECT 1 FROM sqlite_master WHERE name = 'MLMDEnv'"
         else:
             place = f"{source.mlmd_host}:{source.mlmd_port}/{source.mlmd_database}"
             connection = stack.enter_context(closing(_connect(source)))
-            reader = Reader(stack.enter_context(connection.cursor()), place, names, stack, source)
+            cursor = stack.enter_context(connection.cursor())
+            reader = Reader(cursor, place, names, lambda: open_scheduling(stack, source, names))
             find_tables = "SELECT 1 FROM pg_tables WHERE tablename = 'mlmdenv'"
         yield _checked(reader, find_tables)
 

@@ -82,7 +82,7 @@ def explain_run(names: Names, run: ScheduledRun, dispatch: Dispatch, now: dateti
       dispatch: what decides whether it goes on.
       now: the moment of asking.
     """
-    if problem := _find_stop(names, dispatch, now):
+    if problem := find_stop(names, dispatch, now):
         return "stuck", problem
     if run.state == "queued":
         ahead = [other for other in dispatch.active if other.run_id != run.run_id]
@@ -126,7 +126,7 @@ def _explain_absence(names: Names, timetable: Timetable, due: Due) -> Standing:
             f"no run was begun when it was due, {_moment(due.starts_at)}, and a later night is due by now; to run it: "
             f"retraining run --night {due.night}"
         )
-    if not (problem := _find_stop(names, dispatch, now)):
+    if not (problem := find_stop(names, dispatch, now)):
         problem = "Airflow does not record why; see `retraining logs scheduler`"
         if len(dispatch.active) >= dispatch.max_active_runs:
             ahead = dispatch.active[0]
@@ -135,8 +135,8 @@ def _explain_absence(names: Names, timetable: Timetable, due: Due) -> Standing:
     return "missing", f"no run was begun when it was due, {_moment(due.starts_at)}: {problem}"
 
 
-def _find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
-    """What keeps every run of the DAG from beginning and going on, with what to do."""
+def find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
+    """What keeps every run of the DAG from beginning and going on, with what to do; None where nothing does."""
     if not _is_heard(dispatch.scheduler_seen, now):
         return _tell_silence("scheduler", dispatch.scheduler_seen)
     if dispatch.import_error:

@@ -94,6 +94,10 @@ class Dag:
         with lineage.open_lineage(self._settings, self.names) as reader:
             return {one.night: one for one in lineage.calendar(reader, first)}
 
+    def obstacle(self) -> str | None:
+        with lineage.open_lineage(self._settings, self.names) as reader:
+            return lineage.find_obstacle(reader)
+
     def stands(self, night: str) -> tuple[str, str]:
         one = self.calendar()[night]
         return one.state, one.reason
@@ -141,9 +145,13 @@ def test_nights_that_are_due_are_nights_of_the_calendar_though_nothing_recorded_
 def test_a_night_that_never_began_says_what_keeps_it(
     what: Callable[[Dag, ObedientAirflow], object], why: str, dag: Dag, airflow: ObedientAirflow
 ) -> None:
+    assert dag.obstacle() is None
     what(dag, airflow)
     state, reason = dag.stands(night(0))
     assert state == "missing"
+    # An older run holds up this night, not those to come.
+    assert (dag.obstacle() is None) == ("one night runs" in why)
+    assert dag.obstacle() is None or re.search(why, str(dag.obstacle()))
     assert re.search(f"no run was begun when it was due, .* UTC: .*{why}", reason), reason
 
 
