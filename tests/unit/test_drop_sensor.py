@@ -3,15 +3,14 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pendulum
 import pytest
 from airflow.exceptions import AirflowSkipException, TaskDeferred
 from airflow.models import DAG
-from airflow.models.dagrun import DagRun
 from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 
 from retraining.lineage import NightReport
 from retraining.operators import waiting
@@ -56,17 +55,8 @@ def run(
     dag = DAG("d", schedule="0 2 * * *", start_date=pendulum.datetime(2022, 1, 1, tz=ZONE), catchup=False)
     begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
     interval = DataInterval(begin, begin.add(days=1))
-    dag_run = DagRun(
-        dag_id=dag.dag_id,
-        run_type=run_type,
-        run_id=f"{run_type}__{night}",
-        execution_date=interval.start,
-        data_interval=interval,
-    )
-    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2)
-    # A clear gives a task its retries anew, behind the attempts it has had.
-    task_instance = SimpleNamespace(try_number=attempt, max_tries=attempt - 1 + 2 if cleared else 2)
-    sensor.execute({"dag_run": dag_run, "dag": dag, "ti": task_instance})  # type: ignore[arg-type]
+    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2, dag=dag)
+    sensor.execute(make_context(sensor, interval, run_type, f"{run_type}__{night}", attempt, cleared))
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
