@@ -16,8 +16,9 @@ PATCHES = {"patch": 2, "object": 3}
 
 def find_shapeless(source: str) -> Iterator[str]:
     """What in a file stands for something without being made of its class; in the scripts that a file holds too."""
-    yield from (f"line {number}: {line.strip()}" for number, line in enumerate(source.splitlines(), start=1)
-                if SHAPELESS.search(line))  # fmt: skip
+    for number, line in enumerate(source.splitlines(), start=1):
+        if SHAPELESS.search(line):
+            yield f"line {number}: {line.strip()}"
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and (words := ast.unparse(node.func).split("."))[-1] in PATCHES:
             is_patch = "patch" in words[-2:]
