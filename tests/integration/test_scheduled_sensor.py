@@ -71,10 +71,11 @@ def played(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def play(settings: Settings, folder: Path, zone: str, newest: date) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.scheduled_nights", str(newest)],
+        [sys.executable, str(Path(__file__).with_name("scheduled_nights.py")), str(newest)],
         cwd=CHECKOUT,
         env={
             **os.environ,
+            "PYTHONPATH": str(CHECKOUT),
             "AIRFLOW_HOME": str(folder / "airflow"),
             # As long as the service gives it.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",

@@ -152,6 +152,16 @@ def test_a_night_that_was_asked_for_runs_however_old_it_is(
     assert notices == []
 
 
+def test_only_a_run_by_schedule_is_left_out_for_being_before_the_first_start(
+    delivered: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-04T02:00:01")
+    with pytest.raises(AirflowSkipException, match=r"night 2022-02-03 ended before .* \(2022-02-04\)"):
+        run(delivered, "2022-02-03", scheduled_from="2022-02-04")
+    run(delivered, "2022-02-03", scheduled_from="2022-02-03")
+    run(delivered, "2022-02-03", run_type="manual", scheduled_from="2022-02-04")
+
+
 def test_a_night_that_another_run_finished_is_not_run_again_but_one_that_failed_is(
     delivered: Path, known: list[NightReport], notices: list[str]
 ) -> None:
