@@ -3,11 +3,10 @@
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from postgres_server import Server
+from postgres_server import Server, lend_database
 
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -31,20 +30,5 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def settings(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
     """Settings with an empty MLMD database of their own, and a state directory under `tmp_path`."""
-    name = f"mlmd_{secrets.token_hex(4)}"
-    settings = Settings.from_env(
-        state_dir=tmp_path / "state",
-        postgres_port=postgres.settings.postgres_port,
-        postgres_password=postgres.settings.postgres_password,
-        mlmd_host="127.0.0.1",
-        mlmd_port=postgres.settings.postgres_port,
-        mlmd_database=name,
-        mlmd_user=name,
-        mlmd_password="right",
-        airflow_db_password="unused",
-    )
-    embedded.make_databases(settings)
-    yield settings
-    with closing(embedded.connect_superuser(settings)) as connection, connection.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        cursor.execute(f"DROP ROLE {name}")
+    with lend_database(postgres, tmp_path / "state") as settings:
+        yield settings

@@ -1,12 +1,15 @@
 """The Postgres of the tests: the one the service embeds, on a free port."""
 
 import os
+import secrets
 import shlex
 import signal
 import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -44,6 +47,30 @@ class Server:
         assert self.process
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(30)
+
+
+@contextmanager
+def lend_database(server: Server, state_dir: Path) -> Iterator[Settings]:
+    """Settings with an empty MLMD database of their own, which is dropped in the end."""
+    name = f"mlmd_{secrets.token_hex(4)}"
+    settings = Settings.from_env(
+        state_dir=state_dir,
+        postgres_port=server.settings.postgres_port,
+        postgres_password=server.settings.postgres_password,
+        mlmd_host="127.0.0.1",
+        mlmd_port=server.settings.postgres_port,
+        mlmd_database=name,
+        mlmd_user=name,
+        mlmd_password="right",
+        airflow_db_password="unused",
+    )
+    embedded.make_databases(settings)
+    try:
+        yield settings
+    finally:
+        with closing(embedded.connect_superuser(settings)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            cursor.execute(f"DROP ROLE {name}")
 
 
 def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:

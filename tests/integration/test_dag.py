@@ -23,9 +23,11 @@ from airflow.serialization.serialized_objects import SerializedDAG
 from flask import Flask
 sys.path.append("plugins")
 from lineage_plugin import LineageLink
+from retraining.web.views import HeadlinesView
 bag = DagBag("dags", include_examples=False)
 pages = Flask("pages")
-pages.add_url_rule("/headlines/task", "HeadlinesView.task")
+[(route, _)] = HeadlinesView.task._urls
+pages.add_url_rule(HeadlinesView.route_base + route, f"{HeadlinesView.__name__}.task")
 pages.test_request_context().push()
 dags = {}
 for dag in bag.dags.values():

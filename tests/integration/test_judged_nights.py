@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
+import pendulum
 import pytest
 from airflow.models import DAG
+from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 from ml_metadata import MetadataStore
 from tfx.orchestration.airflow.airflow_component import AirflowComponent
 from tfx.orchestration.data_types import PipelineInfo
@@ -85,7 +87,7 @@ def run_under_airflow(settings: Settings) -> Run:
                 component_config=None,
             )
             operator.render_template_fields({"ds": night})
-            operator.execute({"ti": SimpleNamespace(get_dagrun=lambda: SimpleNamespace(run_id=run_id))})
+            operator.execute(make_context(operator, DataInterval.exact(pendulum.parse(night)), run_id=run_id))
         with Metadata(connection_config(settings)) as metadata:
             return recorded(metadata.store)
 

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.models import DAG
+from airflow.operators.empty import EmptyOperator
+from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 from launching import launch
 from pydantic import SecretStr
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
@@ -28,6 +32,7 @@ from retraining.settings import Settings
 from tfx_components.live_traffic import TrafficReport
 
 NIGHT = "2022-02-02"
+NIGHT_INTERVAL = DataInterval(pendulum.datetime(2022, 2, 2, 5), pendulum.datetime(2022, 2, 3, 5))
 Notices = list[dict[str, Any]]
 
 
@@ -81,11 +86,16 @@ def notices(use: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]
     server.server_close()
 
 
+def make_dag(schedule: str | None = None) -> DAG:
+    return DAG("headlines", start_date=datetime(2022, 1, 1, tzinfo=UTC), schedule=schedule)
+
+
 def sense(settings: Settings, run_type: str = "manual", ended: timedelta = timedelta(0), **more: str) -> None:
     """Executes the sensor in a run whose night ended that long ago."""
-    sensor = DropSensor(task_id="wait_for_drop", settings=settings, **({"night": NIGHT, "force": "False"} | more))
-    run = SimpleNamespace(run_id="run-1", run_type=run_type, data_interval_end=datetime.now(UTC) - ended)
-    sensor.execute({"dag_run": run, "ti": SimpleNamespace(try_number=1, max_tries=0)})  # type: ignore[typeddict-item]
+    arguments = {"night": NIGHT, "force": "False"} | more
+    sensor = DropSensor(task_id="wait_for_drop", settings=settings, dag=make_dag(), **arguments)
+    end = pendulum.now("UTC") - ended
+    sensor.execute(make_context(sensor, DataInterval(end.subtract(days=1), end), run_type))
 
 
 def test_a_complete_drop_lets_the_run_go_on(use: Settings, deliver: Callable[..., Path]) -> None:
@@ -122,13 +132,14 @@ def test_a_night_before_the_first_start_is_not_waited_for(use: Settings) -> None
 
 
 def test_a_late_drop_is_waited_for_as_long_as_it_would_be_in_a_window(use: Settings) -> None:
-    wait = LateDropWait(task_id="wait_for_late_drop", night=NIGHT, settings=use)
-    logical_date = datetime(2022, 2, 2, 5, tzinfo=UTC)
+    wait = LateDropWait(task_id="wait_for_late_drop", night=NIGHT, settings=use, dag=make_dag())
+    logical_date = pendulum.datetime(2022, 2, 2, 5)
+    context = make_context(wait, DataInterval.exact(logical_date))
     with pytest.raises(TaskDeferred) as deferred:
-        wait.execute({"logical_date": logical_date})  # type: ignore[typeddict-item]
+        wait.execute(context)
     assert deferred.value.trigger.cut_off == logical_date + timedelta(days=use.window_nights)  # type: ignore[attr-defined]
     with pytest.raises(AirflowSkipException, match="never came"):
-        wait.resume({}, {"complete": False})  # type: ignore[typeddict-item]
+        wait.resume(context, {"complete": False})
 
 
 def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
@@ -150,10 +161,11 @@ def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
 
 
 def test_after_the_wait_the_run_goes_on_or_is_skipped(use: Settings) -> None:
-    sensor = DropSensor(task_id="wait_for_drop", night=NIGHT, force="False", settings=use)
-    sensor.resume({}, {"complete": True, "problem": None, "cut_off": "later"})  # type: ignore[typeddict-item]
+    sensor = DropSensor(task_id="wait_for_drop", night=NIGHT, force="False", settings=use, dag=make_dag())
+    context = make_context(sensor, NIGHT_INTERVAL, "scheduled")
+    sensor.resume(context, {"complete": True, "problem": None, "cut_off": "later"})
     with pytest.raises(AirflowSkipException, match=r"no complete drop .* by its cut-off now: it is half there; "):
-        sensor.resume({}, {"complete": False, "problem": "it is half there", "cut_off": "now"})  # type: ignore[typeddict-item]
+        sensor.resume(context, {"complete": False, "problem": "it is half there", "cut_off": "now"})
 
 
 def test_a_night_that_another_run_finished_is_repeated_only_by_force(
@@ -171,12 +183,10 @@ def test_a_night_that_another_run_finished_is_repeated_only_by_force(
 def test_a_push_is_announced_with_its_version(use: Settings, notices: Notices) -> None:
     launch(use, HeadlineExampleGen(night=NIGHT), "run-1")
     launch(use, Pusher(pushed=1), "run-1")
-    events = {CHAMPION: SimpleNamespace(extra={})}
-    version = AnnouncePush(task_id="announce_push").execute(
-        {"dag_run": SimpleNamespace(run_id="run-1"), "outlet_events": events}  # type: ignore[typeddict-item]
-    )
-    assert version == "2022020201"
-    assert events[CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
+    operator = AnnouncePush(task_id="announce_push", dag=make_dag())
+    context = make_context(operator, NIGHT_INTERVAL)
+    assert operator.execute(context) == "2022020201"
+    assert context["outlet_events"][CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
     text = "night 2022-02-02: version 2022020201 is pushed; pushed as 2022020201"
     assert notices == [{"event": "pushed", "text": text}]
 
@@ -184,18 +194,22 @@ def test_a_push_is_announced_with_its_version(use: Settings, notices: Notices) -
 def test_a_refusal_is_not_announced_and_says_why(use: Settings) -> None:
     launch(use, HeadlineExampleGen(night=NIGHT), "run-1")
     launch(use, Pusher(pushed=0), "run-1")
+    operator = AnnouncePush(task_id="announce_push", dag=make_dag())
+    context = make_context(operator, NIGHT_INTERVAL)
     with pytest.raises(AirflowSkipException, match="night 2022-02-02: nothing pushed; refused: too bad"):
-        AnnouncePush(task_id="announce_push").execute(
-            {"dag_run": SimpleNamespace(run_id="run-1"), "outlet_events": {}}  # type: ignore[typeddict-item]
-        )
+        operator.execute(context)
+    assert list(context["outlet_events"]) == []
     [report] = [report for report in nights(use) if report.night == NIGHT]
     assert (report.state, report.pushed_version) == ("refused", None)
 
 
 def test_a_failed_task_is_told_of(use: Settings, notices: Notices) -> None:
-    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="Trainer", log_url="http://127.0.0.1/log")
-    FailureNotifier().notify({"task_instance": instance, "exception": ValueError("no headlines")})  # type: ignore[typeddict-item]
-    assert notices == [{"event": "task failed", "text": "d r Trainer: no headlines", "log_url": "http://127.0.0.1/log"}]
+    context = make_context(EmptyOperator(task_id="Trainer", dag=make_dag()), NIGHT_INTERVAL)
+    context["exception"] = ValueError("no headlines")
+    FailureNotifier().notify(context)
+    [notice] = notices
+    assert (notice["event"], notice["text"]) == ("task failed", "headlines run-1 Trainer: no headlines")
+    assert "/dags/headlines/grid?dag_run_id=run-1&task_id=Trainer&" in notice["log_url"]
 
 
 def test_a_notice_is_in_the_log_where_nobody_is_told(use: Settings, caplog: pytest.LogCaptureFixture) -> None:
@@ -222,34 +236,38 @@ def test_alarms_about_live_traffic_are_told_and_a_quiet_night_is_not(
     told = Settings.from_env().model_copy(update={"serving_request_log": Path("requests.jsonl")})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: told))
     launch(use, LiveTraffic(alarm=alarm))
-    TrafficNotifier().notify({"dag_run": SimpleNamespace(run_id="run-1")})  # type: ignore[typeddict-item]
+    TrafficNotifier().notify(make_context(EmptyOperator(task_id="LiveTraffic", dag=make_dag()), NIGHT_INTERVAL))
     assert notices == ([{"event": "live traffic", "text": alarm}] if alarm else [])
 
 
-def choose(settings: Settings, due: datetime, night: str = "None", run_type: str = "manual") -> str:
-    """Executes the choice in a run that is due then; the logical date of a scheduled one is two weeks before."""
-    operator = ChooseNight(task_id="choose_night", night=night, settings=settings)
-    run = SimpleNamespace(
-        run_type=run_type,
-        logical_date=due if run_type == "manual" else due - timedelta(days=14),
-        data_interval_end=due if run_type == "scheduled" else due - timedelta(days=5),
-    )
-    return operator.execute({"dag_run": run, "dag": SimpleNamespace(dag_id="headline_tuning")})  # type: ignore[typeddict-item]
+def choose(settings: Settings, asked: datetime, night: str = "None", run_type: str = "manual") -> str:
+    """Executes the choice in a run by hand at that moment, or in the one that is due then by schedule."""
+    operator = ChooseNight(task_id="choose_night", night=night, settings=settings, dag=make_dag("0 7 1,15 * *"))
+    # By hand, Airflow takes the last interval that had ended then.
+    interval = operator.dag.timetable.infer_manual_data_interval(run_after=pendulum.instance(asked))
+    logical_date = asked if run_type == "manual" else interval.start
+    return operator.execute(make_context(operator, interval, run_type, logical_date=logical_date))
 
 
-@pytest.mark.parametrize("run_type", ["manual", "scheduled"])
+@pytest.mark.parametrize(
+    ("run_type", "asked", "newest"),
+    [
+        ("manual", datetime(2022, 2, 21, 7, tzinfo=UTC), "2022-02-20"),
+        ("scheduled", datetime(2022, 2, 15, 7, tzinfo=UTC), "2022-02-03"),
+    ],
+)
 def test_a_search_takes_the_newest_night_with_a_complete_drop_when_it_is_due(
-    run_type: str, use: Settings, deliver: Callable[..., Path]
+    run_type: str, asked: datetime, newest: str, use: Settings, deliver: Callable[..., Path]
 ) -> None:
     for night in ("2022-02-01", "2022-02-03", "2022-02-20"):
         deliver(night, "Chuva forte,negative\n")
     (use.drops_dir / "2022-02-04").mkdir()
     deliver("2022-02-05", b"title\nChuva\n", "unlabelled.csv")
-    due = datetime(2022, 2, 15, 7, tzinfo=UTC)
-    assert choose(use, due, run_type=run_type) == "2022-02-03"
-    assert choose(use, due, "2022-02-01", run_type) == "2022-02-01"
+    assert choose(use, asked, run_type=run_type) == newest
+    assert choose(use, asked, "2022-02-01", run_type) == "2022-02-01"
+    too_early = datetime(2022, 1, 15, 7, tzinfo=UTC)
     with pytest.raises((AirflowFailException, AirflowSkipException), match="no night up to 2022-01-15"):
-        choose(use, due - timedelta(days=31), run_type=run_type)
+        choose(use, too_early, run_type=run_type)
 
 
 def test_a_search_that_was_due_before_the_first_start_is_not_made_up_for(
@@ -257,7 +275,7 @@ def test_a_search_that_was_due_before_the_first_start_is_not_made_up_for(
 ) -> None:
     deliver("2022-02-01", "Chuva forte,negative\n")
     started, due = use.model_copy(update={"scheduled_from": "2022-02-20"}), datetime(2022, 2, 15, 7, tzinfo=UTC)
-    with pytest.raises(AirflowSkipException, match=r"due on 2022-02-15.*airflow dags trigger headline_tuning"):
+    with pytest.raises(AirflowSkipException, match=r"due on 2022-02-15.*airflow dags trigger headlines"):
         choose(started, due, run_type="scheduled")
     assert choose(started, due) == "2022-02-01"
     assert choose(started, due + timedelta(days=14), run_type="scheduled") == "2022-02-01"

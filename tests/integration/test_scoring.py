@@ -4,12 +4,16 @@ import csv
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
+import pendulum
 import pytest
 from airflow.exceptions import AirflowSkipException
 from airflow.models.dag import DAG
+from airflow.models.dataset import DatasetEvent
+from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 from launching import launch_all
 from ml_metadata import MetadataStore
 from quick_pipeline import nodes as quick_nodes
@@ -155,9 +159,13 @@ def test_files_that_changed_a_moment_ago_are_left_for_the_next_time(settings: Se
 
 def find(settings: Settings, *pushed: str, night: str = "None", force: str = "False") -> dict[str, str]:
     """Executes the operator in a run that these pushes triggered."""
-    operator = FindUnlabelled(task_id="find_unlabelled", settings=settings, night=night, force=force)
-    events = {CHAMPION.uri: [SimpleNamespace(extra={"version": version}) for version in pushed]} if pushed else {}
-    return operator.execute({"triggering_dataset_events": events, "dag": DAG("x")})  # type: ignore[typeddict-item]
+    dag = DAG("headline_scoring", schedule=[CHAMPION], start_date=datetime(2022, 1, 1, tzinfo=UTC))
+    operator = FindUnlabelled(task_id="find_unlabelled", settings=settings, night=night, force=force, dag=dag)
+    context = make_context(operator, DataInterval.exact(pendulum.datetime(2022, 2, 9, 7)))
+    if pushed:
+        events = [DatasetEvent(extra={"version": version}) for version in pushed]
+        context["triggering_dataset_events"] = {CHAMPION.uri: events}
+    return operator.execute(context)
 
 
 def test_the_greatest_of_the_versions_that_triggered_the_run_scores(service: Settings) -> None:

@@ -1,44 +1,53 @@
-"""How requests are run together: with a signature that only notes what it is given."""
+"""How requests are run together: with a signature whose model only notes what it is given."""
 
 import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from serving.batching import Batcher
 from serving.errors import ServingError, invalid
+from serving.model import Model, Signature
 
 
-class FakeSignature:
+class Doubling:
     """Doubles its numbers; refuses negative ones."""
 
-    name = "double"
-    outputs = ("y",)
-
     def __init__(self, by_rows: bool = True) -> None:
-        self.by_rows = by_rows
         self.runs: list[int] = []
         self.threads: set[str] = set()
+        self.call: Callable[[np.ndarray], np.ndarray] = self.double
+        self.signature = Signature(
+            name="double",
+            method="tensorflow/serving/predict",
+            inputs={"x": tf.float64},
+            outputs=("y",),
+            by_rows=by_rows,
+            _shapes={"x": None},
+            _call=lambda numbers: [self.call(numbers)],
+        )
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self.runs.append(inputs["x"].size)
+    def double(self, numbers: np.ndarray) -> np.ndarray:
+        self.runs.append(numbers.size)
         self.threads.add(threading.current_thread().name)
-        if (inputs["x"] < 0).any():
+        if (numbers < 0).any():
             raise invalid("negative")
-        return {"y": inputs["x"] * 2}
+        return numbers * 2
 
 
-MODEL = object()
+MODEL = create_autospec(Model, instance=True)
 
 
-def run_all(batcher: Batcher, signature: Any, arrays: list[np.ndarray]) -> list[Any]:
+def run_all(batcher: Batcher, doubling: Doubling, arrays: list[np.ndarray]) -> list[Any]:
     """What comes of several requests that are there at the same moment."""
 
     async def main() -> list[Any]:
-        runs = (batcher.run(MODEL, signature, {"x": array}) for array in arrays)  # type: ignore[arg-type]
+        runs = (batcher.run(MODEL, doubling.signature, {"x": array}) for array in arrays)
         return await asyncio.gather(*runs, return_exceptions=True)
 
     try:
@@ -56,30 +65,30 @@ def make() -> Callable[..., Batcher]:
 
 
 def test_requests_of_the_same_moment_are_run_together_and_get_their_own_answers(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    results = run_all(make(), signature, [np.array([number, number + 0.5]) for number in range(8)])
-    assert signature.runs == [16]
+    doubling = Doubling()
+    results = run_all(make(), doubling, [np.array([number, number + 0.5]) for number in range(8)])
+    assert doubling.runs == [16]
     assert [result["y"].tolist() for result in results] == [[2 * n, 2 * n + 1] for n in range(8)]
 
 
 def test_a_batch_has_at_most_so_many_rows(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    results = run_all(make(max_batch=4), signature, [np.array([number]) for number in range(10)])
-    assert signature.runs == [4, 4, 2]
+    doubling = Doubling()
+    results = run_all(make(max_batch=4), doubling, [np.array([number]) for number in range(10)])
+    assert doubling.runs == [4, 4, 2]
     assert [result["y"].item() for result in results] == [2 * number for number in range(10)]
 
 
 def test_a_request_alone_is_run_without_waiting(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
+    doubling = Doubling()
     batcher = make()
 
     async def main() -> None:
-        request = asyncio.create_task(batcher.run(MODEL, signature, {"x": np.array([1])}))  # type: ignore[arg-type]
+        request = asyncio.create_task(batcher.run(MODEL, doubling.signature, {"x": np.array([1])}))
         # The loop's first turn hands the request over, its second runs it.
         for _ in range(2):
-            assert signature.runs == []
+            assert doubling.runs == []
             await asyncio.sleep(0)
-        assert signature.runs == [1]
+        assert doubling.runs == [1]
         await request
 
     asyncio.run(main())
@@ -87,66 +96,65 @@ def test_a_request_alone_is_run_without_waiting(make: Callable[..., Batcher]) ->
 
 
 def test_requests_of_another_shape_or_without_rows_are_run_apart(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
+    doubling = Doubling()
     arrays = [np.array([1]), np.array([[1, 2]]), np.array([3]), np.array(4), np.array([])]
-    results = run_all(make(), signature, arrays)
-    assert sorted(signature.runs) == [0, 1, 2, 2]
+    results = run_all(make(), doubling, arrays)
+    assert sorted(doubling.runs) == [0, 1, 2, 2]
     assert [result["y"].tolist() for result in results] == [[2], [[2, 4]], [6], 8, []]
-    whole = FakeSignature(by_rows=False)
+    whole = Doubling(by_rows=False)
     run_all(make(), whole, [np.array([1]), np.array([2])])
     assert whole.runs == [1, 1]
 
 
 def test_one_bad_request_does_not_fail_the_others_of_its_batch(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    good, bad, other = run_all(make(), signature, [np.array([1]), np.array([-1]), np.array([2])])
+    doubling = Doubling()
+    good, bad, other = run_all(make(), doubling, [np.array([1]), np.array([-1]), np.array([2])])
     assert (good["y"].item(), other["y"].item()) == (2, 4)
     assert isinstance(bad, ServingError)
     assert bad.message == "negative"
-    assert signature.runs == [3, 1, 1, 1]
+    assert doubling.runs == [3, 1, 1, 1]
 
 
 def test_outputs_that_are_not_by_row_are_not_split(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    signature.run = lambda inputs: {"y": np.array(inputs["x"].size)}  # type: ignore[method-assign]
-    results = run_all(make(), signature, [np.array([1]), np.array([1])])
+    doubling = Doubling()
+    doubling.call = lambda numbers: np.array(numbers.size)
+    results = run_all(make(), doubling, [np.array([1]), np.array([1])])
     assert [result["y"].item() for result in results] == [1, 1]
 
 
 def test_a_large_request_is_run_in_pieces_by_another_thread(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    (result,) = run_all(make(), signature, [np.arange(1100)])
-    assert signature.runs == [512, 512, 76]
+    doubling = Doubling()
+    (result,) = run_all(make(), doubling, [np.arange(1100)])
+    assert doubling.runs == [512, 512, 76]
     assert result["y"].tolist() == list(range(0, 2200, 2))
-    assert threading.current_thread().name not in signature.threads
+    assert threading.current_thread().name not in doubling.threads
 
 
 def test_a_large_request_that_takes_too_long_is_given_up_and_its_rest_not_run(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
+    doubling = Doubling()
     batcher = make(seconds=0.1)
     given_up = threading.Event()
-    run = signature.run
 
-    def run_until_given_up(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def double_once_given_up(numbers: np.ndarray) -> np.ndarray:
         assert given_up.wait(60)
-        return run(inputs)
+        return doubling.double(numbers)
 
-    signature.run = run_until_given_up  # type: ignore[method-assign]
+    doubling.call = double_once_given_up
 
     async def main() -> None:
         with pytest.raises(ServingError, match="Timed out waiting for notification") as caught:
-            await batcher.run(MODEL, signature, {"x": np.arange(512 * 20)})  # type: ignore[arg-type]
+            await batcher.run(MODEL, doubling.signature, {"x": np.arange(512 * 20)})
         assert caught.value.http_status == 504
         given_up.set()
 
     asyncio.run(main())
     batcher.stop()
-    assert signature.runs == [512]
+    assert doubling.runs == [512]
 
 
 def test_more_large_requests_than_allowed_are_refused(make: Callable[..., Batcher]) -> None:
-    signature = FakeSignature()
-    results = run_all(make(max_large=2), signature, [np.arange(600)] * 4)
+    doubling = Doubling()
+    results = run_all(make(max_large=2), doubling, [np.arange(600)] * 4)
     refused = [result for result in results if isinstance(result, ServingError)]
     assert [(error.http_status, error.message) for error in refused] == [
         (503, "The batch scheduling queue to which this task was submitted is full")

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ServingError
-from serving.model import LoadError
+from serving.model import LoadError, Model
 from serving.versions import Policy, Versions, read_policy
 
 
-class FakeModel:
+class UnloadedModel(Model):
+    """Only its version: no SavedModel is loaded."""
+
     def __init__(self, version: int) -> None:
         self.version = version
 
@@ -24,12 +26,12 @@ class Loader:
         self.asked: list[int] = []
         self.while_loading: Callable[[int], None] = lambda version: None
 
-    def __call__(self, path: Path, version: int) -> FakeModel:
+    def __call__(self, path: Path, version: int) -> Model:
         self.asked.append(version)
         self.while_loading(version)
         if (path / "saved_model.pb").read_text() != "good":
             raise LoadError("DATA_LOSS", f"{version} is broken")
-        return FakeModel(version)
+        return UnloadedModel(version)
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def loader() -> Loader:
 def make(tmp_path: Path, loader: Loader) -> Callable[..., Versions]:
     def make(keep: int = 1) -> Versions:
         folder, config = tmp_path / "headlines", tmp_path / "models.config"
-        return Versions(folder, "headlines", keep, config, 60, load=loader)  # type: ignore[arg-type]
+        return Versions(folder, "headlines", keep, config, 60, load=loader)
 
     return make
 

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import Artifact, Channel
@@ -221,23 +222,23 @@ def test_the_resolver_has_the_id_and_the_type_that_runners_and_lineage_know() ->
     assert node.type == "tfx.dsl.components.common.resolver.Resolver" == Resolver.get_class_type()
 
 
-class Store:
-    """As much of a MetadataStore as a strategy asks for, over artifacts of every pipeline."""
+def keep(*artifacts: Artifact) -> MetadataStore:
+    """A store in memory with artifacts of every pipeline, which gives those of a type their ids in this order."""
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.fake_database.SetInParent()
+    kept = MetadataStore(connection)
+    for artifact in artifacts:
+        record = metadata_store_pb2.Artifact()
+        record.CopyFrom(artifact.mlmd_artifact)
+        record.ClearField("id")
+        record.type_id = kept.put_artifact_type(artifact.artifact_type)
+        kept.put_artifacts([record])
+    return kept
 
-    def __init__(self, *artifacts: Artifact) -> None:
-        self._artifacts = artifacts
 
-    def get_artifacts_by_type(self, name: str) -> list[metadata_store_pb2.Artifact]:
-        return [artifact.mlmd_artifact for artifact in self._artifacts if artifact.type_name == name]
-
-    def get_artifact_type(self, name: str) -> metadata_store_pb2.ArtifactType:
-        return next(artifact.artifact_type for artifact in self._artifacts if artifact.type_name == name)
-
-
-def search(identity: int, night: int | None, live: bool = True) -> HyperParameters:
+def search(night: int | None, live: bool = True) -> HyperParameters:
     """What a search left in the store; one that has not ended knows no night yet."""
     found = HyperParameters()
-    found.id = identity
     found.mlmd_artifact.state = state(live)
     if night is not None:
         found.set_string_custom_property("night", name(night))
@@ -245,28 +246,28 @@ def search(identity: int, night: int | None, live: bool = True) -> HyperParamete
 
 
 def tuned(searches: list[HyperParameters], night: int) -> int | None:
-    resolved = HyperparametersAsOf(name(night)).resolve_artifacts(Store(*searches), {})["hyperparameters"]
+    resolved = HyperparametersAsOf(name(night)).resolve_artifacts(keep(*searches), {})["hyperparameters"]
     return resolved[0].id if resolved else None
 
 
 def test_before_the_first_search_there_are_no_tuned_hyperparameters() -> None:
     assert tuned([], 3) is None
-    assert tuned([search(1, 3), search(2, 4)], 3) is None
+    assert tuned([search(3), search(4)], 3) is None
 
 
 def test_hyperparameters_are_those_of_the_latest_earlier_night_and_of_its_last_search() -> None:
-    searches = [search(1, 1), search(2, 5), search(3, 2), search(4, 2), search(5, 0)]
+    searches = [search(1), search(5), search(2), search(2), search(0)]
     assert [tuned(searches, night) for night in range(8)] == [None, 5, 1, 4, 4, 4, 2, 2]
-    assert [tuned(searches[::-1], night) for night in range(8)] == [None, 5, 1, 4, 4, 4, 2, 2]
+    assert [tuned(searches[::-1], night) for night in range(8)] == [None, 1, 5, 3, 3, 3, 4, 4]
 
 
 def test_a_search_that_failed_or_goes_on_counts_for_nothing() -> None:
-    assert tuned([search(1, 0), search(2, 1, live=False), search(3, None)], 3) == 1
+    assert tuned([search(0), search(1, live=False), search(None)], 3) == 1
 
 
 def test_a_pushed_version_resolves_to_its_model_and_to_no_other() -> None:
     models, pushes = store([Push(0), Push(1), Push(1, revision=2), Push(2, pushed=False), Push(3, model_live=False)])
-    everything = Store(*models, *pushes)
+    everything = keep(*models, *pushes)
     for version, expected in (("2022020201", models[1]), ("2022020202", models[2])):
         resolved = PushedVersion(version).resolve_artifacts(everything, {})["model"]
         assert [model.id for model in resolved] == [expected.id]

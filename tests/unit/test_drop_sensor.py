@@ -1,40 +1,47 @@
 """What a run by schedule does after an outage, and what a run that was cleared or begun by hand does."""
 
+import asyncio
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pendulum
 import pytest
 from airflow.exceptions import AirflowSkipException, TaskDeferred
 from airflow.models import DAG
-from airflow.models.dagrun import DagRun
 from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 
+from retraining import lineage
 from retraining.lineage import NightReport
 from retraining.operators import waiting
-from retraining.operators.waiting import DropSensor
+from retraining.operators.waiting import DropSensor, DropTrigger
 from retraining.settings import Settings
 
 ZONE = "America/Sao_Paulo"
+NOW = pendulum.now
 
 
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
-    monkeypatch.setattr(waiting, "notify", lambda event, message, **more: sent.append(message))
+    notify = create_autospec(waiting.notify, side_effect=lambda event, message, **more: sent.append(message))
+    monkeypatch.setattr(waiting, "notify", notify)
     return sent
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     reports: list[NightReport] = []
-    monkeypatch.setattr(waiting.lineage, "nights", lambda settings: reports)
-    monkeypatch.setattr(
-        waiting.lineage, "runs_of_night", lambda settings, night: [r for r in reports if r.night == night]
+    nights = create_autospec(lineage.nights, side_effect=lambda settings: reports)
+    monkeypatch.setattr(lineage, "nights", nights)
+    runs_of = create_autospec(
+        lineage.runs_of_night, side_effect=lambda _, night: [r for r in reports if r.night == night]
     )
+    monkeypatch.setattr(lineage, "runs_of_night", runs_of)
     return reports
 
 
@@ -56,22 +63,12 @@ def run(
     dag = DAG("d", schedule="0 2 * * *", start_date=pendulum.datetime(2022, 1, 1, tz=ZONE), catchup=False)
     begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
     interval = DataInterval(begin, begin.add(days=1))
-    dag_run = DagRun(
-        dag_id=dag.dag_id,
-        run_type=run_type,
-        run_id=f"{run_type}__{night}",
-        execution_date=interval.start,
-        data_interval=interval,
-    )
-    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2)
-    # A clear gives a task its retries anew, behind the attempts it has had.
-    task_instance = SimpleNamespace(try_number=attempt, max_tries=attempt - 1 + 2 if cleared else 2)
-    sensor.execute({"dag_run": dag_run, "dag": dag, "ti": task_instance})  # type: ignore[arg-type]
+    sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2, dag=dag)
+    sensor.execute(make_context(sensor, interval, run_type, f"{run_type}__{night}", attempt, cleared))
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    now = pendulum.parse(moment, tz=ZONE)
-    monkeypatch.setattr(waiting.pendulum, "now", lambda zone: now)
+    monkeypatch.setattr(pendulum, "now", create_autospec(NOW, return_value=pendulum.parse(moment, tz=ZONE)))
 
 
 @pytest.fixture
@@ -94,6 +91,27 @@ def test_a_missed_night_is_left_to_the_newest_that_is_due_which_the_notice_names
         "night 2022-02-03 is left to night 2022-02-06, the newest that is due, whose window holds its drop "
         "(CATCHUP_MODE=newest); to run it all the same: retraining run --night 2022-02-03"
     ]
+
+
+def test_a_night_is_due_at_the_moment_of_the_schedule_and_then_the_newest(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:00")
+    run(delivered, "2022-02-06")
+    with pytest.raises(AirflowSkipException, match="night 2022-02-05 is left to night 2022-02-06"):
+        run(delivered, "2022-02-05")
+    at(monkeypatch, "2022-02-07T01:59:59")
+    run(delivered, "2022-02-05")
+
+
+def test_what_is_known_of_the_night_itself_and_of_later_ones_is_no_reason_not_to_name_those_that_were_missed(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known += [report("2022-02-04"), report("2022-02-06", "failed"), report("2022-02-07")]
+    at(monkeypatch, "2022-02-07T09:00:00")
+    run(delivered, "2022-02-06")
+    [notice] = notices
+    assert notice.startswith("1 nights were missed (2022-02-05 to 2022-02-05)")
 
 
 def test_the_newest_night_runs_and_names_those_that_were_missed(
@@ -134,6 +152,16 @@ def test_a_night_that_was_asked_for_runs_however_old_it_is(
     assert notices == []
 
 
+def test_only_a_run_by_schedule_is_left_out_for_being_before_the_first_start(
+    delivered: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-04T02:00:01")
+    with pytest.raises(AirflowSkipException, match=r"night 2022-02-03 ended before .* \(2022-02-04\)"):
+        run(delivered, "2022-02-03", scheduled_from="2022-02-04")
+    run(delivered, "2022-02-03", scheduled_from="2022-02-03")
+    run(delivered, "2022-02-03", run_type="manual", scheduled_from="2022-02-04")
+
+
 def test_a_night_that_another_run_finished_is_not_run_again_but_one_that_failed_is(
     delivered: Path, known: list[NightReport], notices: list[str]
 ) -> None:
@@ -167,6 +195,72 @@ def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_not
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
     assert "retraining run --night 2022-02-06" in notices[-1]
+
+
+def first_event(trigger: DropTrigger) -> dict[str, Any]:
+    """What a trigger that Airflow has stored and made anew says first."""
+
+    async def ask() -> dict[str, Any]:
+        event = await anext(DropTrigger(**trigger.serialize()[1]).run())
+        payload: dict[str, Any] = event.payload
+        return payload
+
+    return asyncio.run(asyncio.wait_for(ask(), 30))
+
+
+def wait(drops_dir: Path, night: str, **changes: Any) -> DropTrigger:
+    """The trigger that the sensor of a night's run leaves behind."""
+    with pytest.raises(TaskDeferred) as deferred:
+        run(drops_dir, night, timezone=ZONE, **changes)
+    assert isinstance(deferred.value.trigger, DropTrigger)
+    return deferred.value.trigger
+
+
+def test_the_cut_off_is_the_moment_from_which_a_drop_is_late(
+    drops_dir: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T07:59:59")
+    trigger = wait(drops_dir, "2022-02-06")
+    assert trigger.cut_off == pendulum.datetime(2022, 2, 7, 8, tz=ZONE)
+    at(monkeypatch, "2022-02-07T08:00:00")
+    event = first_event(trigger)
+    assert (event["complete"], event["cut_off"]) == (False, str(trigger.cut_off))
+    with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
+        run(drops_dir, "2022-02-06")
+
+
+@pytest.mark.parametrize(
+    "rules", [{"require_success_marker": True, "drop_settle_seconds": 0}, {"drop_settle_seconds": 3600}], ids=repr
+)
+def test_a_drop_is_complete_by_the_rules_for_the_sensor_and_for_its_trigger(
+    rules: dict[str, Any],
+    deliver: Any,
+    drops_dir: Path,
+    known: list[NightReport],
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = deliver("2022-02-06", "bom,positive\n")
+    at(monkeypatch, "2022-02-07T02:00:01")
+    trigger = wait(drops_dir, "2022-02-06", **rules)
+    at(monkeypatch, "2022-02-07T08:00:00")
+    assert first_event(trigger)["complete"] is False
+    os.utime(file, (0, 0))
+    (file.parent / "_SUCCESS").touch()
+    assert first_event(trigger) == {"complete": True, "problem": None, "cut_off": str(trigger.cut_off)}
+
+
+def test_a_file_that_changed_a_moment_ago_is_waited_for_by_hand_and_left_to_the_trigger_by_schedule(
+    deliver: Any, drops_dir: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:01")
+    slept = create_autospec(time.sleep, side_effect=lambda seconds: os.utime(file, (0, 0)))
+    monkeypatch.setattr(time, "sleep", slept)
+    file = deliver("2022-02-06", "bom,positive\n")
+    wait(drops_dir, "2022-02-06", drop_settle_seconds=3600)
+    slept.assert_not_called()
+    run(drops_dir, "2022-02-06", run_type="manual", drop_settle_seconds=3600)
+    slept.assert_called_once_with(3600)
 
 
 def test_half_a_drop_is_waited_for_and_the_notice_at_the_cut_off_names_what_is_under_way(

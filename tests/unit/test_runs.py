@@ -2,15 +2,26 @@
 
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
 
+import pendulum
 import pytest
+from airflow.api_connexion.schemas.dag_run_schema import dagrun_schema
+from airflow.api_connexion.schemas.task_instance_schema import task_instance_schema
+from airflow.models import DAG, TaskInstance
+from airflow.operators.empty import EmptyOperator
+from airflow.timetables.base import DataInterval
+from airflow_runs import make_context
 from rich.console import Console
 
 from retraining.cli.progress import show_run
 from retraining.cli.summary import WIDTH, render_nights
 from retraining.lineage import Check, NightReport
-from retraining.local.runs import Run, Task, explain_failure, follow, sort_nodes
+from retraining.local.api import Api
+from retraining.local.runs import Run, Task, begin, explain_failure, follow, sort_nodes
 from retraining.schedule import find_cut_off, find_logical_date
 from retraining.settings import Settings
 
@@ -52,35 +63,99 @@ def test_a_night_waits_for_its_drop_when_it_is_over(tmp_path: Path, schedule: st
     assert find_cut_off(settings, "2022-01-31") is None
 
 
+def make_instance(task: str, run_id: str) -> TaskInstance:
+    dag = DAG("headline_retraining", start_date=datetime(2022, 1, 1, tzinfo=UTC), schedule=None)
+    interval = DataInterval.exact(pendulum.datetime(2022, 2, 2, 5))
+    instance = make_context(EmptyOperator(task_id=task, dag=dag), interval, run_id=run_id)["ti"]
+    assert isinstance(instance, TaskInstance)
+    return instance
+
+
+def answer_task(
+    task: str, state: str | None, attempt: int = 1, begun: datetime | None = None, ended: datetime | None = None
+) -> dict[str, Any]:
+    """What Airflow's REST API says of a task of a run, by its own schema."""
+    instance = make_instance(task, "run-1")
+    instance.state, instance.try_number = state, attempt
+    instance.start_date, instance.end_date = begun, ended
+    answer: dict[str, Any] = task_instance_schema.dump((instance, None))
+    return answer
+
+
+def answer_run(state: str, run_id: str = "run-1") -> dict[str, Any]:
+    """What Airflow's REST API says of a run, by its own schema."""
+    run = make_instance("any", run_id).dag_run
+    run.state = state
+    answer: dict[str, Any] = dagrun_schema.dump(run)
+    return answer
+
+
 def test_the_last_look_at_a_run_shows_every_task_as_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = [{"Trainer": "running"}, {"Trainer": "success"}, {"Trainer": "success", "Pusher": "success"}]
-
-    class Airflow:
-        """Between a look at the tasks and one at the run, the Pusher begins and ends."""
-
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def edges(self) -> dict[str, list[str]]:
-            return {"Trainer": ["Pusher"], "Pusher": []}
-
-        def get_tasks(self, run_id: str) -> list[dict[str, object]]:
-            states = looks.pop(0)
-            return [
-                {"task_id": name, "state": states.get(name), "try_number": 1, "start_date": None}
-                for name in self.edges()
-            ]
-
-        def get_run(self, run_id: str) -> dict[str, str]:
-            return {"state": "success"}
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr("retraining.local.runs.Api", Airflow)
+    api = create_autospec(Api, instance=True)
+    api.edges.return_value = {"Trainer": ["Pusher"], "Pusher": []}
+    # Between a look at the tasks and one at the run, the Pusher begins and ends.
+    api.get_tasks.side_effect = [
+        [answer_task("Trainer", "running"), answer_task("Pusher", None)],
+        [answer_task("Trainer", "success"), answer_task("Pusher", None)],
+        [answer_task("Trainer", "success"), answer_task("Pusher", "success")],
+    ]
+    api.get_run.return_value = answer_run("success")
+    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     seen = [(run.state, [task.state for task in run.tasks]) for run in follow(settings_of(tmp_path), "run-1")]
     assert seen == [("running", ["running", ""]), ("success", ["success", "success"])]
+    assert {call.args for call in (*api.get_tasks.mock_calls, *api.get_run.mock_calls)} == {("run-1",)}
+
+
+def test_a_task_is_shown_with_its_attempt_and_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = datetime(2022, 2, 2, 5, tzinfo=UTC)
+    api = create_autospec(Api, instance=True)
+    api.edges.return_value = {"Trainer": []}
+    api.get_tasks.return_value = [answer_task("Trainer", "failed", 2, begun, begun + timedelta(seconds=12.5))]
+    api.get_run.return_value = answer_run("failed")
+    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    [run] = follow(settings_of(tmp_path), "run-1")
+    assert run.tasks == run.failed_tasks == (Task("Trainer", "failed", 2, 12.5),)
+
+
+def test_a_queued_run_names_the_runs_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = create_autospec(Api, instance=True)
+    api.edges.return_value = {"Trainer": []}
+    api.get_tasks.return_value = [answer_task("Trainer", None, 0)]
+    api.get_run.side_effect = [answer_run("queued"), answer_run("failed")]
+    api.find_active_runs.return_value = [answer_run("running", "run-0")]
+    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert [(run.state, run.behind) for run in follow(settings_of(tmp_path), "run-1")] == [
+        ("queued", ("run-0",)),
+        ("failed", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "sensor", "force", "how"),
+    [
+        ("queued", None, False, "following"),
+        ("running", "deferred", False, "following"),
+        ("success", "success", False, "done"),
+        ("success", "success", True, "again"),
+        ("failed", "failed", False, "again"),
+        ("success", "skipped", False, "new"),
+        (None, None, False, "new"),
+    ],
+)
+def test_asking_for_a_night_makes_or_follows_or_repeats_its_run(
+    state: str | None, sensor: str | None, force: bool, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = create_autospec(Api, instance=True)
+    api.find_run.return_value = answer_run(state) if state else None
+    api.get_tasks.return_value = [answer_task("wait_for_drop", sensor)]
+    api.create_run.return_value = answer_run("queued", "run-2")
+    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    start = begin(settings_of(tmp_path), "2022-02-02", force)
+    assert (start.run_id, start.how) == ("run-2" if how == "new" else "run-1", how)
+    assert [call.args for call in api.clear_run.mock_calls] == ([("run-1",)] if how == "again" else [])
+    assert [call.args for call in api.delete_run.mock_calls] == ([("run-1",)] if sensor == "skipped" else [])
 
 
 def test_nodes_are_in_the_order_in_which_data_flows() -> None:

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules import tuning
 from modules.hyperparameters import Hyperparameters
@@ -19,7 +19,7 @@ def search(
 ) -> tuning.Tuner:
     """Searches as TFX's Tuner does. The arguments hold no evaluation files: whoever reads them fails."""
     result = tuner_fn(
-        SimpleNamespace(
+        FnArgs(
             train_files=[str(transformed / "examples*.gz")],
             transform_graph_path=str(transformed / "graph"),
             working_dir=str(folder),

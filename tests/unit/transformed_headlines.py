@@ -5,7 +5,6 @@ Fixtures only; nothing is asserted here.
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -14,6 +13,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
@@ -103,7 +103,7 @@ def run_trainer(transformed: Path, folder: Path, seed: int = 7, **hyperparameter
     """
     overrides = {"epochs": 2, "min_steps": 60, "batch_size": 32, "learning_rate": 0.003, "validation_percent": 20}
     run_fn(
-        SimpleNamespace(
+        FnArgs(
             train_files=[str(transformed / "examples*.gz")],
             transform_graph_path=str(transformed / "graph"),
             serving_model_dir=str(folder / "Format-Serving"),
