@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driving import REAL_DROPS, Service, make_environment
+from driving import REAL_DROPS, SMALL_TRAINING, Service, make_environment
 
 from retraining.samples import write_samples
 
@@ -44,17 +44,7 @@ def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
     with start_service(
         tmp_path_factory.mktemp("twelve nights"),
         12,
-        HYPERPARAMETERS='{"epochs": 1, "min_steps": 30}',
-        MIN_ACCURACY="0.1",
-        MIN_MACRO_F1="0.05",
-        MAX_ACCURACY_DROP="1",
-        MIN_RECALL="none",
-        MAX_MACRO_F1_DROP="1",
-        MAX_LOG_LOSS_RISE="100",
-        MAX_ACCURACY_BELOW_BASELINE="1",
-        MAX_MACRO_F1_BELOW_BASELINE="1",
-        MAX_LOG_LOSS_ABOVE_BASELINE="100",
-        MAX_SLICE_DROP="1",
+        **SMALL_TRAINING,
         RETRIES="0",
     ) as service:
         yield service

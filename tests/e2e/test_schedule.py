@@ -1,0 +1,376 @@
+"""A real scheduler starts every night by itself: drops in time, late and missing, a restart, outages of three nights.
+
+The tests of this file build on one another, in order. Nobody triggers a run: the clock of the service is moved on, and
+the schedule does the rest. Training is small; whatever else is set, is set as it is for everybody.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment
+from moved_clock import MovedClock, find_library
+from webhook import Webhook, listen
+
+from retraining import lineage
+from retraining.local import model_server, supervisor
+
+pytestmark = [
+    pytest.mark.timeout(5400),
+    pytest.mark.skipif(
+        find_library() is None, reason="no clock to move; on Linux on x86-64: pip install libfaketime==3.0.1"
+    ),
+]
+
+DAG = "headline_retraining"
+FIRST = date(2022, 2, 1)
+
+
+@dataclass
+class Story:
+    """A service whose clock is moved on, the drops that are still to be delivered to it, and what it tells."""
+
+    service: Service
+    clock: MovedClock
+    webhook: Webhook
+    drops: Path
+
+    def deliver(self, night: str) -> None:
+        """Delivers the night's drop as another system would, whole, and without the marker that saves a wait."""
+        [file] = (self.drops / night).glob("*.csv")
+        folder = self.service.settings.drops_dir / night
+        folder.mkdir(parents=True)
+        partial = folder / f".{file.name}"
+        shutil.copyfile(file, partial)
+        delivered = self.clock.now().timestamp() - 60
+        os.utime(partial, (delivered, delivered))
+        partial.rename(folder / file.name)
+
+    def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
+        """The runs of a DAG, in the order of their nights."""
+        runs: list[dict[str, Any]] = self.service.api("GET", f"dags/{dag}/dagRuns?order_by=execution_date")["dag_runs"]
+        return runs
+
+    def nights(self) -> list[str]:
+        """The nights that have a run, which is in Airflow's eyes of the schedule and of nobody's hand."""
+        runs = self.runs()
+        assert {(run["run_type"], run["external_trigger"], str(run["conf"])) for run in runs} <= {
+            ("scheduled", False, "{}")
+        }
+        return [find_night(run) for run in runs]
+
+    def run(self, night: str) -> dict[str, Any]:
+        [run] = [run for run in self.runs() if find_night(run) == night]
+        return run
+
+    def tasks(self, night: str) -> dict[str, dict[str, Any]]:
+        """The task instances of a night's run, by task."""
+        run_id = self.run(night)["dag_run_id"]
+        instances = self.service.api("GET", f"dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {instance["task_id"]: instance for instance in instances}
+
+    def report(self, night: str) -> lineage.NightReport:
+        [report] = lineage.nights(self.service.settings, night, night)
+        return report
+
+    def served(self) -> str | None:
+        """The version that the model server answers with; None before its first."""
+        version: str | None = httpx.get(f"{model_server.address(self.service.settings)}/version").json().get("version")
+        return version
+
+    def find_scheduler(self) -> int | None:
+        """The process of the scheduler, as the supervisor has it."""
+        return supervisor.states(self.service.settings).get("scheduler", {}).get("pid") or None
+
+    def is_quiet(self) -> bool:
+        """Whether nothing runs or is about to, in any DAG, so that the clock may be moved."""
+        under_way = self.service.api("GET", "dags/~/dagRuns?state=queued&state=running")["dag_runs"]
+        if under_way:
+            return False
+        try:
+            self.service.api("GET", "dags/headline_scoring/datasets/queuedEvent")
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 404:
+                return True
+            raise
+        return False
+
+    def wait_until(self, is_so: Callable[[], bool], seconds: float, what: str) -> None:
+        """Looks every two seconds; a question that the web server cannot answer is asked again."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if is_so():
+                    return
+            except httpx.TransportError:
+                pass
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {seconds:.0f} s: {what}\n{self.describe()}")
+            time.sleep(2)
+
+    def describe(self) -> str:
+        """What a person would look at when a night does not go on."""
+        lines = [f"it is {self.clock.now()}; notices: {self.webhook.notices}"]
+        for program, state in supervisor.states(self.service.settings).items():
+            lines.append(f"{program}: {state['statename']} {state['description']}")
+        for run in self.runs():
+            tasks = {task: instance["state"] for task, instance in self.tasks(find_night(run)).items()}
+            lines.append(f"{run['dag_run_id']}: {run['state']} {tasks}")
+        log = supervisor.log_path(self.service.settings, "scheduler")
+        return "\n".join([*lines, supervisor.last_lines(log, 40)])
+
+    def begin(self, night: str) -> None:
+        """Moves the clock to just before the moment at which the schedule runs the night, and waits for its run."""
+        self.wait_until(self.is_quiet, 300, "nothing runs")
+        self.clock.jump_to(due(night) - timedelta(seconds=5))
+        self.wait_until(lambda: night in self.nights(), 300, f"the schedule begins night {night}")
+
+    def finish(self, night: str, seconds: float = 1200) -> None:
+        """Waits until the run of the night, and what follows from it, is over."""
+        self.wait_until(lambda: self.run(night)["state"] in ("success", "failed"), seconds, f"night {night} ends")
+        self.wait_until(self.is_quiet, 300, "nothing runs")
+
+    def restart(self, moment: datetime, **settings: str) -> None:
+        """Stops the service, starts it at a later moment with other settings."""
+        self.service("down")
+        assert self.service.find_processes() == []
+        self.clock.jump_to(moment)
+        self.service.environment |= settings
+        self.service("up")
+
+
+def find_night(run: dict[str, Any]) -> str:
+    """The night of a run: the date of its logical date where the schedule lives."""
+    return datetime.fromisoformat(run["logical_date"]).astimezone(ZoneInfo("America/Sao_Paulo")).date().isoformat()
+
+
+def due(night: str) -> datetime:
+    """When the schedule runs a night: at two in the morning after it."""
+    return at(date.fromisoformat(night) + timedelta(days=1), 2)
+
+
+def at(day: date, hour: int) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, tzinfo=ZoneInfo("America/Sao_Paulo"))
+
+
+def assert_is_pushed(story: Story, night: str, drops: list[str], champion: str, begun: datetime) -> None:
+    """What every night must leave behind that was trained and pushed.
+
+    Args:
+      night: its drop was delivered once.
+      drops: the nights whose drops it was trained on.
+      champion: the version that its candidate was compared with.
+      begun: the moment from which its run was due.
+    """
+    version = f"{night.replace('-', '')}01"
+    run, tasks = story.run(night), story.tasks(night)
+    assert run["state"] == "success", story.describe()
+    assert {task: (instance["state"], instance["try_number"]) for task, instance in tasks.items()} == dict.fromkeys(
+        tasks, ("success", 1)
+    ), "every task succeeded at its first attempt"
+    for ends in ("start_date", "end_date"):
+        assert begun <= datetime.fromisoformat(run[ends]) < begun + timedelta(hours=4), "it is the moved clock's time"
+
+    report = story.report(night)
+    assert (report.run_id, report.state) == (run["dag_run_id"], "pushed"), report
+    assert (report.pushed_version, report.champion_version) == (version, champion)
+    assert report.drops == dict.fromkeys(drops, 1)
+    assert version in story.service.versions()
+    [since] = [reign.since for reign in lineage.reigns(story.service.settings) if str(reign.version) == version]
+    assert begun <= since < begun + timedelta(hours=4)
+
+
+def assert_is_served(story: Story, version: str) -> None:
+    story.wait_until(lambda: story.served() == version, 180, f"{version} is served")
+
+
+def take_notices(story: Story) -> list[tuple[str, str]]:
+    notices = story.webhook.take()
+    assert "task failed" not in [event for event, _ in notices], notices
+    return notices
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iterator[Story]:
+    """A service that was never started before, on 1 February at noon, with nothing set but small training."""
+    place = tmp_path_factory.mktemp("schedule")
+    library = find_library()
+    assert library is not None
+    clock = MovedClock(library, place, at(FIRST, 12))
+    dags = Path(shutil.copytree(CHECKOUT / "dags", place / "dags", ignore=shutil.ignore_patterns("__pycache__")))
+    for file in dags.iterdir():
+        # A DAG that is changed later than now is parsed without end.
+        os.utime(file, (0, clock.now().timestamp() - 86_400))
+    with listen() as webhook:
+        environment = make_environment(
+            place / "state",
+            place / "drops",
+            DAGS_DIR=str(dags),
+            FAILURE_WEBHOOK_URL=webhook.url,
+            **SMALL_TRAINING,
+            **clock.environment,
+        )
+        # Of what makes other services of these tests quick, this is not for here.
+        del environment["RETRY_DELAY_SECONDS"]
+        (place / "drops").mkdir()
+        service = Service(environment)
+        try:
+            service("up")
+            yield Story(service, clock, webhook, twelve_nights)
+        finally:
+            service("down", check=False)
+            clock.close()
+
+
+def test_a_service_that_is_switched_on_at_noon_trains_nothing_before_its_first_night(story: Story) -> None:
+    story.wait_until(
+        lambda: DAG in [dag["dag_id"] for dag in story.service.api("GET", "dags")["dags"]], 300, "the DAG is there"
+    )
+    story.service.api("PATCH", f"dags/{DAG}", json={"is_paused": False})
+    story.wait_until(lambda: bool(story.runs()), 300, "Airflow makes up for the night that is just over")
+    story.finish("2022-01-31")
+    assert story.nights() == ["2022-01-31"]
+    assert {instance["state"] for instance in story.tasks("2022-01-31").values()} == {"skipped"}
+    assert take_notices(story) == []
+    assert story.service.versions() == []
+
+
+def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None:
+    story.deliver("2022-02-01")
+    story.begin("2022-02-01")
+    story.finish("2022-02-01")
+    assert_is_pushed(story, "2022-02-01", ["2022-02-01"], "", due("2022-02-01"))
+    assert_is_served(story, "2022020101")
+    [(event, text)] = take_notices(story)
+    assert event == "pushed"
+    assert text.startswith("night 2022-02-01: version 2022020101 is pushed; ")
+
+
+def test_a_night_waits_for_a_drop_that_is_late_but_before_its_cut_off(story: Story) -> None:
+    night = "2022-02-02"
+    story.begin(night)
+    story.wait_until(lambda: story.tasks(night)["wait_for_drop"]["state"] == "deferred", 180, "it waits")
+    story.clock.jump_to(due(night) + timedelta(hours=2))
+    assert story.tasks(night)["wait_for_drop"]["state"] == "deferred"
+    story.deliver(night)
+    story.finish(night)
+    assert_is_pushed(story, night, ["2022-02-01", night], "2022020101", due(night))
+    assert_is_served(story, "2022020201")
+    ended = datetime.fromisoformat(story.tasks(night)["wait_for_drop"]["end_date"])
+    assert ended >= due(night) + timedelta(hours=2)
+    assert [event for event, _ in take_notices(story)] == ["pushed"]
+
+
+def test_a_night_whose_drop_is_missing_past_its_cut_off_is_skipped_with_a_notice(story: Story) -> None:
+    night = "2022-02-03"
+    story.begin(night)
+    story.wait_until(lambda: story.tasks(night)["wait_for_drop"]["state"] == "deferred", 180, "it waits")
+    story.clock.jump_to(due(night) + timedelta(hours=6, seconds=-5))
+    assert take_notices(story) == []
+    story.finish(night)
+    assert story.run(night)["state"] == "success"
+    assert {instance["state"] for instance in story.tasks(night).values()} == {"skipped"}
+    [(event, text)] = take_notices(story)
+    assert event == "late drop"
+    assert f"no complete drop for night {night} by its cut-off 2022-02-04 11:00:00+00:00" in text
+    assert f"retraining run --night {night}" in text
+    assert lineage.nights(story.service.settings, night) == []
+    assert story.service.versions() == ["2022020101", "2022020201"]
+    assert story.served() == "2022020201"
+
+
+def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: Story) -> None:
+    night = "2022-02-04"
+    killed = story.find_scheduler()
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    # It came after all, so that the next night has it in its window, and says that it was missed.
+    story.deliver("2022-02-03")
+    story.deliver(night)
+    story.wait_until(lambda: story.find_scheduler() not in (None, killed), 180, "there is another scheduler")
+    story.begin(night)
+    story.finish(night)
+    assert_is_pushed(story, night, ["2022-02-01", "2022-02-02", "2022-02-03", night], "2022020201", due(night))
+    assert_is_served(story, "2022020401")
+    (missed, text), (pushed, _) = take_notices(story)
+    assert (missed, pushed) == ("missed night", "pushed")
+    assert "1 nights were missed (2022-02-03 to 2022-02-03)" in text
+
+
+def test_after_an_outage_of_three_nights_the_newest_is_run_and_a_notice_names_the_others(story: Story) -> None:
+    missed, newest = ["2022-02-05", "2022-02-06"], "2022-02-07"
+    for night in (*missed, newest):
+        story.deliver(night)
+    back = due(newest) + timedelta(hours=10)
+    story.restart(back)
+    story.wait_until(lambda: newest in story.nights(), 300, "the schedule begins the newest night")
+    story.finish(newest)
+    drops = ["2022-02-01", "2022-02-02", "2022-02-03", "2022-02-04", *missed, newest]
+    assert_is_pushed(story, newest, drops, "2022020401", back)
+    assert_is_served(story, "2022020701")
+
+    *left, told, pushed = take_notices(story)
+    assert told[0] == "missed night"
+    assert f"2 nights were missed ({missed[0]} to {missed[1]})" in told[1]
+    assert f"retraining backfill {missed[0]} {missed[1]}" in told[1]
+    assert pushed[0] == "pushed"
+    # The scheduler may begin the first of them before it has read the DAG anew, and has it skipped then.
+    begun = [night for night in story.nights() if night in missed]
+    assert begun in ([], [missed[0]])
+    assert len(left) == len(begun)
+    for night, (event, text) in zip(begun, left, strict=True):
+        assert event == "missed night"
+        assert f"night {night} is left to night {newest}" in text
+        assert {instance["state"] for instance in story.tasks(night).values()} == {"skipped"}
+
+
+def test_after_another_outage_each_of_three_nights_is_run_in_order(story: Story) -> None:
+    nights = ["2022-02-08", "2022-02-09", "2022-02-10"]
+    for night in nights:
+        story.deliver(night)
+    back = due(nights[-1]) + timedelta(hours=10)
+    story.restart(back, CATCHUP_MODE="each")
+    story.wait_until(lambda: nights[-1] in story.nights(), 2400, "the schedule begins the last night")
+    story.finish(nights[-1])
+    champions = ["2022020701", "2022020801", "2022020901"]
+    for night, champion in zip(nights, champions, strict=True):
+        assert_is_pushed(story, night, [f"2022-02-{day:02}" for day in range(1, int(night[-2:]) + 1)], champion, back)
+    assert_is_served(story, "2022021001")
+    runs = [story.run(night) for night in nights]
+    for earlier, later in pairwise(runs):
+        assert datetime.fromisoformat(earlier["end_date"]) <= datetime.fromisoformat(later["start_date"])
+    assert [event for event, _ in take_notices(story)] == ["pushed"] * 3
+
+
+def test_at_the_end_every_run_is_of_the_schedule_and_lineage_has_the_nights_that_were_trained(story: Story) -> None:
+    trained = [f"2022-02-{day:02}" for day in (1, 2, 4, 7, 8, 9, 10)]
+    versions = [f"{night.replace('-', '')}01" for night in trained]
+    kinds = {(run["dag_id"], run["run_type"]) for run in story.runs("~")}
+    assert kinds == {
+        (DAG, "scheduled"),
+        # It makes up for the search that was due before the first start, and skips it.
+        ("headline_tuning", "scheduled"),
+        ("headline_scoring", "dataset_triggered"),
+    }
+    assert {run["state"] for run in story.runs("~")} == {"success"}
+    assert set(story.nights()) - {"2022-02-05"} == {"2022-01-31", "2022-02-03", *trained}
+    reports = lineage.nights(story.service.settings)
+    assert [(report.night, report.state, report.pushed_version) for report in reports] == [
+        (night, "pushed", version) for night, version in zip(trained, versions, strict=True)
+    ]
+    assert [report.champion_version for report in reports] == ["", *versions[:-1]]
+    assert story.service.versions() == versions
+    assert [gap.night for gap in lineage.gaps(story.service.settings)] == ["2022-02-03", "2022-02-05", "2022-02-06"]
+    events = [notice["event"] for notice in story.webhook.notices]
+    assert (events.count("pushed"), events.count("late drop")) == (len(trained), 1)
+    assert set(events) == {"pushed", "late drop", "missed night"}
