@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-fresh test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -33,6 +33,9 @@ test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/unit tests/test_architecture.py $(PYTEST_ARGS)
+
+test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, and the quick tests (as root, needs debootstrap)
+	@exec scripts/test_fresh.sh
 
 lint: ## Style and types
 	@scripts/setup.sh dev
