@@ -98,7 +98,10 @@ say "installing the packages of requirements$suffix.lock (3.6 GB; minutes the fi
 show_growth $$ 9>&- &
 growth=$!
 export VIRTUAL_ENV="$PWD/.venv"
-work "$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock"
+# Nothing is compiled, as pyproject.toml tells uv: a fresh machine has no compiler.
+work "$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock" ||
+    fail 'the packages could not be installed; uv says why above. Where a package has no usable wheel, this machine is' \
+        'not Linux on x86-64 with glibc 2.34 or later, or the lock names a package that must be compiled, and must not'
 work "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
 stamp_of "$kind" "$suffix" >.venv/stamp
 say 'done'

@@ -16,7 +16,6 @@ from retraining.local import airflow
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-REAL_DROPS = CHECKOUT.parent / "shared" / "data" / "drops"
 
 
 def free_port() -> int:
