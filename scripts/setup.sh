@@ -88,7 +88,8 @@ if ! { [ -f .venv/stamp ] && [ "$(cut -d ' ' -f 3- .venv/stamp)" = "$PWD" ] && .
     say 'making .venv'
     rm -rf .venv
     work "$uv" venv --quiet --python 3.11 .venv ||
-        fail 'no Python 3.11 was found or could be fetched. Install python3.11 and try again'
+        fail 'no Python 3.11 was found, and uv could fetch none from GitHub. Install python3.11 (Debian 12 has it; elsewhere' \
+            'by pyenv), or name a mirror in UV_PYTHON_INSTALL_MIRROR, and try again'
 elif [ "$kind" = run ] && grep -q '^dev ' .venv/stamp; then
     kind=dev suffix=-dev
 fi
