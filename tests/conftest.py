@@ -9,6 +9,7 @@ import pytest
 from retraining.samples import write_samples
 
 Deliver = Callable[..., Path]
+TWELVE_NIGHTS = [f"2022-02-{day:02}" for day in range(1, 13)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="run what reads twelve nights, and nothing else, on those of FOLDER (default: all tests, on samples)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    real: Path | None = config.option.real_drops
+    missing = [night for night in TWELVE_NIGHTS if real and not (real / night).is_dir()]
+    if missing:
+        raise pytest.UsageError(f"{real} has no drops of the nights {', '.join(missing)}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,10 +76,7 @@ def drop_rules() -> dict[str, Any]:
 def twelve_nights(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """A drops folder with the nights 2022-02-01 to 2022-02-12."""
     real: Path | None = pytestconfig.option.real_drops
-    if real is not None:
-        nights = [f"2022-02-{day:02}" for day in range(1, 13)]
-        missing = [night for night in nights if not (real / night).is_dir()]
-        assert not missing, f"{real} has no drops of the nights {', '.join(missing)}"
+    if real:
         return real.absolute()
     samples = tmp_path_factory.mktemp("samples")
     write_samples(samples)
