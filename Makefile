@@ -28,11 +28,11 @@ test: ## The test suite, but for the twelve nights, in two processes
 
 test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<folder>
 	@[ -n "$(DROPS)" ] || { echo 'make test-real needs real drops: DROPS=<folder of the nights 2022-02-01 to 2022-02-12>' >&2; exit 2; }
-	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops "$(DROPS)" $(PYTEST_ARGS)'
+	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
 
 test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay; of samples or DROPS
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops "$(DROPS)") $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev

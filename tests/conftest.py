@@ -1,4 +1,4 @@
-"""Drops for the tests: deliver one's own, or take twelve nights, of samples or, by `--real-drops`, of a newspaper."""
+"""Drops for the tests: deliver one's own, or take twelve nights, of samples or, by `--real-drops=`, of a newspaper."""
 
 from collections.abc import Callable
 from pathlib import Path
