@@ -14,7 +14,9 @@ if [ "${1:-}" != inside ]; then
     command -v debootstrap >/dev/null || fail 'debootstrap is not here; on Debian: apt-get install debootstrap'
     [ -z "$(git status --porcelain)" ] || say 'what is not committed is not tested'
     place=$(mktemp -d "${TMPDIR:-/var/tmp}/test-fresh.XXXXXX") worker=''
-    trap 'kill -KILL $worker 2>/dev/null || :; wait; rm -rf --one-file-system "$place"' EXIT
+    # What ran inside ends a moment after its namespace, and may write until then.
+    trap 'kill -KILL $worker 2>/dev/null || :; wait; rm -rf --one-file-system "$place" 2>/dev/null ||
+        { sleep 2; rm -rf --one-file-system "$place"; }' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
