@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-nights test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -26,13 +26,20 @@ test: ## The test suite, but for the twelve nights, in two processes
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
 
-test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay
+test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<folder>
+	@[ -n "$(DROPS)" ] || { echo 'make test-real needs real drops: DROPS=<folder of the nights 2022-02-01 to 2022-02-12>' >&2; exit 2; }
+	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
+
+test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay; of samples or DROPS
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/unit tests/test_architecture.py $(PYTEST_ARGS)
+
+test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, and the quick tests (as root, needs debootstrap)
+	@exec scripts/test_fresh.sh
 
 lint: ## Style and types
 	@scripts/setup.sh dev

@@ -4,7 +4,6 @@ The headlines are those of DROPS_DIR if it has any, else sample headlines; the l
 """
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
@@ -18,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedKFold
 
-from modules.features import LABEL, LABELS, TITLE
+from benchmarks.drops import read_headlines
+from modules.features import LABELS
 from retraining.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.baseline import make_classifier
@@ -51,18 +51,6 @@ class Headlines:
     titles: list[str]
     actual: Integers
     probabilities: Floats
-
-
-def read_headlines(drops_dir: Path, codes: dict[str, str]) -> tuple[list[str], Integers]:
-    """The labelled titles of all drops, each once."""
-    labels: dict[str, int] = {}
-    for file in sorted(drops_dir.glob("*/*.csv")):
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
-                label = codes.get(row[LABEL], row[LABEL])
-                if row[TITLE] and label in LABELS:
-                    labels[row[TITLE]] = LABELS.index(label)
-    return list(labels), np.array(list(labels.values()))
 
 
 def answer_out_of_fold(titles: list[str], actual: Integers) -> Headlines:
@@ -164,7 +152,10 @@ def main() -> None:
         if not drops.is_dir() or not list_nights(drops):
             drops = Path(scratch)
             write_samples(drops, nights=12)
-        headlines = answer_out_of_fold(*read_headlines(drops, settings.label_codes))
+        # Of a title that has several labels the newest.
+        labels = {headline.title: headline.label for headline in read_headlines(drops, settings)}
+        actual = np.array([LABELS.index(label) for label in labels.values()])
+        headlines = answer_out_of_fold(list(labels), actual)
     predicted = headlines.probabilities.argmax(axis=2)
     console.print(
         f"{len(headlines.titles)} headlines, classes {np.bincount(headlines.actual).tolist()}; out of fold the models "

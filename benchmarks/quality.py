@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks.quality_scores import SCORES, interval, mean_score
 from modules.features import LABELS
 from retraining.local.airflow import compute_as_the_service
+from tfx_components.headline_example_gen.drop import DropError, list_nights
 from tfx_components.peak_memory import peak_memory_mb
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03
@@ -121,7 +122,7 @@ def show(answers: Answers, label_ids: np.ndarray, training: Training, title: str
 def main() -> None:
     """Exits with 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--drops", type=Path, required=True, help="folder of nights, each with a headlines.csv")
+    parser.add_argument("--drops", type=Path, required=True, help="folder of drops")
     parser.add_argument("--first-night", type=int, default=6)
     parser.add_argument("--last-night", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
@@ -129,7 +130,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     nights = range(arguments.first_night, arguments.last_night + 1)
-    found = len(list(arguments.drops.glob("*/headlines.csv")))
+    try:
+        found = len(list_nights(arguments.drops))
+    except DropError as error:
+        sys.exit(str(error))
     if found < nights[-1] or nights[0] < 2:
         sys.exit(
             f"nights {nights[0]}-{nights[-1]} were asked for; {arguments.drops} holds {found}, and night 1 has no past"

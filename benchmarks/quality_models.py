@@ -3,7 +3,6 @@
 Nothing is scored here.
 """
 
-import csv
 import tempfile
 import time
 from collections import Counter
@@ -26,10 +25,12 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
+from benchmarks.drops import read_headlines
 from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
 from modules.model import run_fn
 from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
 from retraining.settings import CHECKOUT, Settings
+from tfx_components.headline_example_gen.drop import list_nights
 
 _RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _HALF_LIFE_NIGHTS = float(Settings.model_fields["half_life_nights"].default)
@@ -54,13 +55,14 @@ class Headlines:
 
 
 def read_drops(drops_dir: Path) -> Headlines:
-    """Reads `<night>/headlines.csv` of every night, as delivered, with labels by name."""
-    rows = []
-    for night, file in enumerate(sorted(drops_dir.glob("*/headlines.csv")), start=1):
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows += [(row["title"], LABELS.index(row["sentiment"]), night) for row in csv.DictReader(stream)]
-    titles, label_ids, nights = zip(*rows, strict=True) if rows else ([], [], [])
-    return Headlines(list(titles), np.array(label_ids, int), np.array(nights, int))
+    """Reads the drops of all nights as delivered; bad rows are left out."""
+    headlines = read_headlines(drops_dir, Settings.from_env())
+    number_of = {night: number for number, night in enumerate(list_nights(drops_dir), start=1)}
+    return Headlines(
+        [headline.title for headline in headlines],
+        np.array([LABELS.index(headline.label) for headline in headlines], int),
+        np.array([number_of[headline.night] for headline in headlines], int),
+    )
 
 
 def answer_majority(past: Headlines, titles: list[str]) -> np.ndarray:

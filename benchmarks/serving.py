@@ -5,7 +5,6 @@ Every figure is measured in this run, on this machine, with servers of its own o
 
 import argparse
 import asyncio
-import csv
 import json
 import os
 import shutil
@@ -25,8 +24,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drops import read_headlines
 from retraining.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
+from tfx_components.headline_example_gen.drop import list_nights
 
 console = Console(width=100)
 CLIENTS = 8
@@ -191,14 +192,13 @@ async def swaps(model: Path, folder: Path, first: int, count: int, pid: int, bas
     await task
 
 
-def read_titles(drops: Path, scratch: Path) -> list[str]:
+def read_titles(settings: Settings, scratch: Path) -> list[str]:
     """Titles of the drops, or of samples if there are none."""
-    files = sorted(drops.glob("*/*.csv"))
-    if not files:
-        write_samples(scratch)
-        files = sorted(scratch.glob("*/*.csv"))
-    titles = [row["title"] for file in files for row in csv.DictReader(file.open(encoding="utf-8"))]
-    return titles[:2000]
+    drops = settings.drops_dir
+    if not drops.is_dir() or not list_nights(drops):
+        drops = scratch
+        write_samples(drops)
+    return [headline.title for headline in read_headlines(drops, settings)][:2000]
 
 
 def find_model(settings: Settings) -> Path:
@@ -235,10 +235,10 @@ def main() -> int:
     parser.add_argument("--soak-requests", type=int, default=200_000, help="requests while memory is watched")
     parser.add_argument("--soak-swaps", type=int, default=50, help="swaps while memory is watched")
     arguments = parser.parse_args()
-    settings = Settings.from_env()
+    settings = Settings.from_env(**({"drops_dir": arguments.drops} if arguments.drops else {}))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        titles = read_titles(arguments.drops or settings.drops_dir, place / "samples")
+        titles = read_titles(settings, place / "samples")
         model = arguments.model or find_model(settings)
         return asyncio.run(measure(arguments, place, titles, model))
 

@@ -88,7 +88,8 @@ if ! { [ -f .venv/stamp ] && [ "$(cut -d ' ' -f 3- .venv/stamp)" = "$PWD" ] && .
     say 'making .venv'
     rm -rf .venv
     work "$uv" venv --quiet --python 3.11 .venv ||
-        fail 'no Python 3.11 was found or could be fetched. Install python3.11 and try again'
+        fail 'no Python 3.11 was found, and uv could fetch none from GitHub. Install python3.11 (Debian 12 has it; elsewhere' \
+            'by pyenv), or name a mirror in UV_PYTHON_INSTALL_MIRROR, and try again'
 elif [ "$kind" = run ] && grep -q '^dev ' .venv/stamp; then
     kind=dev suffix=-dev
 fi
@@ -98,7 +99,10 @@ say "installing the packages of requirements$suffix.lock (3.6 GB; minutes the fi
 show_growth $$ 9>&- &
 growth=$!
 export VIRTUAL_ENV="$PWD/.venv"
-work "$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock"
+# Nothing is compiled, as pyproject.toml tells uv: a fresh machine has no compiler.
+work "$uv" pip sync --quiet --compile-bytecode --require-hashes "requirements$suffix.lock" ||
+    fail 'the packages could not be installed; uv says why above. Where a package has no usable wheel, this machine is' \
+        'not Linux on x86-64 with glibc 2.34 or later, or the lock names a package that must be compiled, and must not'
 work "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
 stamp_of "$kind" "$suffix" >.venv/stamp
 say 'done'

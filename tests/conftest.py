@@ -1,4 +1,4 @@
-"""Drops for the tests: deliver one's own, or take twelve nights of real headlines (of samples where there are none)."""
+"""Drops for the tests: deliver one's own, or take twelve nights, of samples or, by `--real-drops=`, of a newspaper."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,31 @@ import pytest
 from retraining.samples import write_samples
 
 Deliver = Callable[..., Path]
+TWELVE_NIGHTS = [f"2022-02-{day:02}" for day in range(1, 13)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-drops",
+        type=Path,
+        metavar="FOLDER",
+        help="run what reads twelve nights, and nothing else, on those of FOLDER (default: all tests, on samples)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    real: Path | None = config.option.real_drops
+    missing = [night for night in TWELVE_NIGHTS if real and not (real / night).is_dir()]
+    if missing:
+        raise pytest.UsageError(f"{real} has no drops of the nights {', '.join(missing)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.real_drops is None:
+        return
+    reads = {item: "twelve_nights" in getattr(item, "fixturenames", ()) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not reads[item]])
+    items[:] = [item for item in items if reads[item]]
 
 
 @pytest.fixture
@@ -48,11 +73,11 @@ def drop_rules() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def twelve_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twelve_nights(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """A drops folder with the nights 2022-02-01 to 2022-02-12."""
-    real = Path(__file__).resolve().parents[2] / "shared" / "data" / "drops"
-    if real.is_dir():
-        return real
+    real: Path | None = pytestconfig.option.real_drops
+    if real:
+        return real.absolute()
     samples = tmp_path_factory.mktemp("samples")
     write_samples(samples)
     return samples

@@ -8,6 +8,7 @@ import os
 import pwd
 import shlex
 import shutil
+import stat
 import subprocess
 from contextlib import closing
 from functools import cache
@@ -20,8 +21,9 @@ from psycopg2 import sql
 from retraining.local import LocalError
 from retraining.settings import Settings
 
-_DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
-"""Numbers of two Linux capabilities, from <linux/capability.h>."""
+_PASSING = {"dac_read_search": 2, "dac_override": 1}
+"""The Linux capabilities that pass every folder, the milder first, by their numbers in <linux/capability.h>."""
+_SETPCAP = 8
 
 
 class PostgresError(LocalError):
@@ -63,9 +65,10 @@ def make_data(settings: Settings) -> None:
     """Makes the server's data unless it is there; an earlier attempt that was interrupted is begun anew.
 
     Raises:
-      PostgresError: `initdb` failed, or the data is of another major version.
+      PostgresError: `initdb` failed, the data is of another major version, or the server's user may not get to it.
     """
     target = data_dir(settings)
+    _check_passage(target, find_binaries())
     if target.exists():
         _check_version(target)
         return
@@ -161,11 +164,34 @@ def _unprivileged() -> list[str]:
         return []
     nobody = pwd.getpwnam("nobody")
     prefix = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    # A checkout may lie below a folder only root can enter, such as /root.
-    for number, name in ((_DAC_READ_SEARCH, "dac_read_search"), (_DAC_OVERRIDE, "dac_override")):
-        if _held_capabilities() >> number & 1:
-            return [*prefix, f"--inh-caps=+{name}", f"--ambient-caps=+{name}"]
-    return prefix
+    capability = _passing_capability()
+    if capability is None:
+        return prefix
+    # Postgres looks at its binaries by access(2), which disregards another user's capabilities but for this bit.
+    return [*prefix, f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}", "--securebits=+no_setuid_fixup"]
+
+
+def _check_passage(*needed: Path) -> None:
+    """Raises an error where root's server could not pass a folder above what it needs, such as /root."""
+    if os.geteuid() != 0 or _passing_capability() is not None:
+        return
+    nobody = pwd.getpwnam("nobody")
+    for path in needed:
+        for folder in reversed(path.parents):
+            if folder.exists() and folder.stat().st_uid != nobody.pw_uid and not folder.stat().st_mode & stat.S_IXOTH:
+                raise PostgresError(
+                    f"Postgres does not run as root, its user `nobody` may not enter {folder}, and this root has no "
+                    "capabilities to let it pass (dac_override or dac_read_search, and setpcap); put the checkout and "
+                    f"STATE_DIR below folders that all may enter, or chmod o+x {folder}, or do not run as root"
+                )
+
+
+def _passing_capability() -> str | None:
+    """The capability with which a command that root starts as another user passes folders only root may enter."""
+    held = _held_capabilities()
+    if not held >> _SETPCAP & 1:
+        return None
+    return next((name for name, number in _PASSING.items() if held >> number & 1), None)
 
 
 def _held_capabilities() -> int:

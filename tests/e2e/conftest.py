@@ -6,20 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driving import REAL_DROPS, SMALL_TRAINING, Service, make_environment
-
-from retraining.samples import write_samples
+from driving import SMALL_TRAINING, Service, make_environment
 
 
 @contextmanager
-def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service]:
-    """A service in `place` with the drops of so many nights; `settings` by the names of their variables."""
+def start_service(place: Path, twelve_nights: Path, nights: int, **settings: str) -> Iterator[Service]:
+    """A service in `place` with the drops of the first so many nights; `settings` by the names of their variables."""
     drops = place / "drops"
-    if REAL_DROPS.is_dir():
-        for night in sorted(REAL_DROPS.iterdir())[:nights]:
-            shutil.copytree(night, drops / night.name)
-    else:
-        write_samples(drops, nights=nights)
+    for number in range(1, nights + 1):
+        shutil.copytree(twelve_nights / f"2022-02-{number:02}", drops / f"2022-02-{number:02}")
     service = Service(make_environment(place / "state", drops, **settings))
     try:
         service("up")
@@ -29,20 +24,21 @@ def start_service(place: Path, nights: int, **settings: str) -> Iterator[Service
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iterator[Service]:
     # A space in the path, since a checkout may have one.
     # Nobody listens where the proxy should be: what runs on one machine is reached past it.
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
     settings = {"MAX_QUARANTINED_SHARE": "0.5", **proxy, **{name.lower(): value for name, value in proxy.items()}}
-    with start_service(tmp_path_factory.mktemp("a service"), 4, **settings) as service:
+    with start_service(tmp_path_factory.mktemp("a service"), twelve_nights, 4, **settings) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def quick_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def quick_service(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iterator[Service]:
     """Twelve nights, small training and a bar so low that every model is pushed: what is tested is time."""
     with start_service(
         tmp_path_factory.mktemp("twelve nights"),
+        twelve_nights,
         12,
         **SMALL_TRAINING,
         RETRIES="0",

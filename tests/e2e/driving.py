@@ -16,7 +16,6 @@ from retraining.local import airflow
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-REAL_DROPS = CHECKOUT.parent / "shared" / "data" / "drops"
 
 # A quick training, and a bar so low that every model is pushed: for tests of time.
 SMALL_TRAINING = {

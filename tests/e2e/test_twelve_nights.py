@@ -30,12 +30,13 @@ def find_champion(service: Service, run_id: str) -> str:
 
 def rewrite(source: Path, target: Path, labels: dict[str, str], keep: int | None = None) -> Path:
     """Copies a drop's file with its labels renamed, and at most `keep` of its rows."""
-    with source.open(newline="", encoding="utf-8-sig") as stream:
+    with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
         rows = list(csv.reader(stream))
     label = rows[0].index("sentiment")
     for row in rows[1:]:
-        row[label] = labels.get(row[label], row[label])
-    with target.open("w", newline="", encoding="utf-8") as stream:
+        # A bad row may have no such cell.
+        row[label : label + 1] = [labels.get(cell, cell) for cell in row[label : label + 1]]
+    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         csv.writer(stream).writerows(rows[: None if keep is None else keep + 1])
     return target
 
@@ -47,7 +48,7 @@ def find_file(service: Service, night: str) -> Path:
 
 def find_swap(file: Path) -> dict[str, str]:
     """Negative and neutral for one another, in whatever words or codes the drop has."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
         found = {row["sentiment"] for row in csv.DictReader(stream)}
     negative, neutral = ("negative", "neutral") if "neutral" in found else ("0", "1")
     return {negative: neutral, neutral: negative}

@@ -1,4 +1,4 @@
-"""A real scheduler, a real Postgres, real headlines: two nights, then everything that goes wrong in a third.
+"""A real scheduler, a real Postgres: two nights, then everything that goes wrong in a third.
 
 The tests of this file build on one another, in order; each says what it leaves behind.
 """
@@ -232,9 +232,10 @@ def test_a_missing_drop_fails_a_run_by_hand_at_once(service: Service) -> None:
 def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Service) -> None:
     versions = service.versions()
     drop = service.settings.drops_dir / "2022-02-04" / "headlines.csv"
-    good = drop.read_text()
-    header, *rows = good.splitlines()
-    drop.write_text("\n".join([header, *(f'"Manchete sem rótulo número {i}",' for i in range(400)), *rows]) + "\n")
+    # As bytes: a drop may hold some that are not UTF-8.
+    header, rows = drop.read_bytes().split(b"\n", 1)
+    bad = "".join(f'"Manchete sem rótulo número {i}",\n' for i in range(400))
+    drop.write_bytes(header + b"\n" + bad.encode() + rows)
     done = service("run", "--night", "2022-02-04", check=False)
     assert done.returncode == 1
     assert "DropGate" in done.stdout

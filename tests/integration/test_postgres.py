@@ -1,6 +1,10 @@
 """The embedded server, for real: who may see what, where it listens, and what survives an interrupted start."""
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +16,7 @@ from postgres_server import Server
 
 from retraining.local import postgres, secrets
 from retraining.local.postgres import PostgresError
-from retraining.settings import Settings
+from retraining.settings import CHECKOUT, Settings
 
 
 def settings_at(place: Path) -> Settings:
@@ -22,20 +26,31 @@ def settings_at(place: Path) -> Settings:
     return secrets.make_missing(Settings.from_env(state_dir=place, postgres_port=port))
 
 
+def copy_binaries(place: Path) -> Path:
+    """Copies the server's binaries and their libraries to the folder `place`; the folder of `postgres` there."""
+    package = postgres.find_binaries().parent.parent
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, place / folder.name)
+    return place / postgres.find_binaries().relative_to(package.parent)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # As a checkout below /root is: a folder that nobody else may enter, and a space in the path.
+    # As a checkout below /root is: environment and state in a folder that nobody else may enter, a space in the path.
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o700)
+    binaries = copy_binaries(closed / "an environment")
     settings = settings_at(closed / "a state; 100 % #1")
-    postgres.make_data(settings)
-    server = Server(settings)
-    server.start()
-    try:
-        postgres.make_databases(settings)
-        yield server
-    finally:
-        server.crash()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "find_binaries", lambda: binaries)
+        postgres.make_data(settings)
+        server = Server(settings)
+        server.start()
+        try:
+            postgres.make_databases(settings)
+            yield server
+        finally:
+            server.crash()
 
 
 def connect(server: Server, user: str, password: str, database: str) -> None:
@@ -106,6 +121,27 @@ def test_making_the_databases_again_keeps_what_is_in_them_and_takes_new_password
         )
     ) as connection:
         connection.cursor().execute("SELECT * FROM kept")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts its server as another user")
+def test_root_without_capabilities_is_told_which_folder_the_server_cannot_enter(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    script = (
+        "import sys; from pathlib import Path; from retraining.local import postgres\n"
+        "from retraining.settings import Settings\n"
+        "postgres.make_data(Settings.from_env(state_dir=Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-all,+setuid,+setgid,+chown", sys.executable, "-c", script, closed / "state"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    first_closed = next(folder for folder in reversed((closed / "state").parents) if not folder.stat().st_mode & 0o001)
+    assert f"`nobody` may not enter {first_closed}" in done.stderr
+    assert "or do not run as root" in done.stderr
+    assert not (closed / "state" / "postgres").exists()
 
 
 def test_an_initdb_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:

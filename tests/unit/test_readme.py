@@ -55,3 +55,9 @@ def test_every_file_that_the_readme_links_or_names_exists() -> None:
     )
     named += [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
     assert [path for path in named if not (CHECKOUT / path).exists()] == []
+
+
+def test_the_packages_of_a_fresh_machine_are_one_line_to_paste_without_a_compiler() -> None:
+    [packages] = re.findall(r"^sudo apt-get install (.*)$", README, re.MULTILINE)
+    # By this line scripts/test_fresh.sh makes its machine; python3-pip would recommend a compiler.
+    assert set(packages.split()) == {"git", "make", "python3", "python3-venv", "ca-certificates"}

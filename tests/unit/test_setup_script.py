@@ -1,9 +1,12 @@
 """scripts/setup.sh, with a stand-in for uv: when it makes an environment anew, repairs one, or refuses."""
 
+import hashlib
+import io
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ MAKE = "venv --quiet --python 3.11 .venv"
 INSTALL = "pip sync --quiet --compile-bytecode --require-hashes requirements.lock"
 INSTALL_TESTS = INSTALL.replace("requirements", "requirements-dev")
 INSTALL_US = "pip install --quiet --no-deps --no-build-isolation --editable ."
+
+REAL_UV = shutil.which("uv", path=f"{CHECKOUT / '.venv.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 PYTHON3 = """\
 #!/bin/sh
@@ -120,7 +125,7 @@ def test_the_environment_of_the_tests_serves_the_service_too_and_is_kept_when_th
 
 
 def test_an_environment_left_half_made_is_made_anew(place: Place) -> None:
-    place(status=2, UV_FAILS_AT="pip")
+    assert "the packages could not be installed" in place(status=1, UV_FAILS_AT="pip")
     (place.folder / ".venv" / "half").touch()
     place.take_calls()
     assert "making .venv" in place()
@@ -190,6 +195,28 @@ def test_without_uv_one_is_fetched_into_the_checkout_once(place: Place) -> None:
     offline.touch()
     assert "fetching uv" not in place("dev")
     assert place.take_calls() == [INSTALL_TESTS, INSTALL_US]
+
+
+@pytest.mark.skipif(REAL_UV is None, reason="no uv here; scripts/setup.sh fetches one")
+def test_a_package_that_must_be_compiled_is_refused_by_name(place: Place) -> None:
+    assert REAL_UV
+    uv, index = place.record.with_name("uv"), place.folder.with_name("index")
+    uv.unlink()
+    uv.symlink_to(REAL_UV)
+    index.mkdir()
+    name = "needs_a_compiler-1.0"
+    source = index / f"{name}.tar.gz"
+    with tarfile.open(source, "w:gz") as archive:
+        metadata = b"Metadata-Version: 2.1\nName: needs-a-compiler\nVersion: 1.0\n"
+        member = tarfile.TarInfo(f"{name}/PKG-INFO")
+        member.size = len(metadata)
+        archive.addfile(member, io.BytesIO(metadata))
+    locked = f"needs-a-compiler==1.0 --hash=sha256:{hashlib.sha256(source.read_bytes()).hexdigest()}\n"
+    (place.folder / "requirements.lock").write_text(locked)
+    refusal = place(status=1, UV_OFFLINE="1", UV_FIND_LINKS=str(index))
+    assert "needs-a-compiler==1.0 has no usable wheels" in refusal
+    assert "a package that must be compiled, and must not" in refusal
+    assert not (place.folder / ".venv" / "stamp").exists()
 
 
 def test_without_a_python_of_the_right_version_the_message_names_it(place: Place) -> None:

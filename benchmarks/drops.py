@@ -1,0 +1,25 @@
+"""The headlines of drops, read as the service reads them: a night's newest version, whose bad rows stop nothing."""
+
+from pathlib import Path
+
+from retraining.settings import Settings
+from tfx_components.headline_example_gen.drop import find_version, list_nights
+from tfx_components.headline_example_gen.quarantine import Headline, sift
+from tfx_components.headline_example_gen.rows import read_file
+from tfx_components.headline_example_gen.rules import Rules
+
+
+def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
+    """Every row that has a title and a label, as delivered: the oldest night first, duplicates and all.
+
+    Raises:
+      DropError: the folder or the drop of a night cannot be read.
+    """
+    rules = Rules(**settings.drop_rules)
+    headlines: list[Headline] = []
+    for night in list_nights(drops_dir):
+        # Nobody delivers while something is measured.
+        version = find_version(drops_dir, night, rules.require_success_marker, known_by=rules.known_by)
+        rows = [row for file in version.files for row in read_file(file).rows]
+        headlines += sift([(night, version.number, rows)], rules).readable
+    return headlines
