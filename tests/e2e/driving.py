@@ -13,23 +13,14 @@ import psutil
 
 from retraining import lineage
 from retraining.local import airflow
+from retraining.rehearsal import QUICK
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 # A quick training, and a bar so low that every model is pushed: for tests of time.
 SMALL_TRAINING = {
-    "HYPERPARAMETERS": '{"epochs": 1, "min_steps": 30}',
-    "MIN_ACCURACY": "0.1",
-    "MIN_MACRO_F1": "0.05",
-    "MAX_ACCURACY_DROP": "1",
-    "MIN_RECALL": "none",
-    "MAX_MACRO_F1_DROP": "1",
-    "MAX_LOG_LOSS_RISE": "100",
-    "MAX_ACCURACY_BELOW_BASELINE": "1",
-    "MAX_MACRO_F1_BELOW_BASELINE": "1",
-    "MAX_LOG_LOSS_ABOVE_BASELINE": "100",
-    "MAX_SLICE_DROP": "1",
+    name: value for name, value in airflow.export(Settings.from_env(**QUICK)).items() if name.lower() in QUICK
 }
 
 

@@ -4,12 +4,14 @@ The tests of this file build on one another, in order. Nobody triggers a run: th
 the schedule does the rest. Training is small; whatever else is set, is set as it is for everybody.
 """
 
+import html
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +25,7 @@ from moved_clock import MovedClock, find_library
 from webhook import Webhook, listen
 
 from retraining import lineage
-from retraining.local import model_server, supervisor
+from retraining.local import airflow, model_server, supervisor
 
 pytestmark = [
     pytest.mark.timeout(5400),
@@ -44,6 +46,8 @@ class Story:
     clock: MovedClock
     webhook: Webhook
     drops: Path
+    watched: list[tuple[str, str]] = field(default_factory=list)
+    """The event and the text of what the watch told so far."""
 
     def deliver(self, night: str) -> None:
         """Delivers the night's drop as another system would, whole, and without the marker that saves a wait."""
@@ -195,9 +199,39 @@ def assert_is_served(story: Story, version: str) -> None:
 
 
 def take_notices(story: Story) -> list[tuple[str, str]]:
+    """What the runs told since the last call; what the watch told, whenever it looked, is beside it."""
     notices = story.webhook.take()
     assert "task failed" not in [event for event, _ in notices], notices
-    return notices
+    story.watched += [notice for notice in notices if notice[0].startswith("night ")]
+    return [notice for notice in notices if notice not in story.watched]
+
+
+def wait_for_the_watch(story: Story, event: str, night: str) -> str:
+    """The text of a notice of the watch's about a night; it looks twice a minute."""
+
+    def find() -> list[str]:
+        return [
+            notice["text"]
+            for notice in story.webhook.notices
+            if (notice["event"], notice.get("night")) == (event, night)
+        ]
+
+    story.wait_until(lambda: bool(find()), 120, f"the watch tells of {event}: {night}")
+    [text] = find()
+    return text
+
+
+def open_page(story: Story, address: str) -> str:
+    """A page of the web server, as its admin sees it."""
+    settings = story.service.settings
+    with httpx.Client(base_url=airflow.web_address(settings), timeout=60, follow_redirects=True) as client:
+        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/login/").text)
+        assert token
+        login = {"username": airflow.ADMIN, "password": settings.secret("airflow_admin_password")}
+        client.post("/login/", data={**login, "csrf_token": token[1]})
+        page = client.get(address)
+    assert page.status_code == 200, page.text[-2000:]
+    return " ".join(html.unescape(page.text).split())
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +251,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iter
             place / "drops",
             DAGS_DIR=str(dags),
             FAILURE_WEBHOOK_URL=webhook.url,
+            HEARTBEAT_URL=webhook.url,
             **SMALL_TRAINING,
             **clock.environment,
         )
@@ -243,6 +278,9 @@ def test_a_service_that_is_switched_on_at_noon_trains_nothing_before_its_first_n
     assert {instance["state"] for instance in story.tasks("2022-01-31").values()} == {"skipped"}
     assert take_notices(story) == []
     assert story.service.versions() == []
+    # No night was due yet, so that none is missing.
+    shown = story.service("status").stdout
+    assert "Overdue" not in shown and "2022-01-31" not in shown
 
 
 def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None:
@@ -254,12 +292,15 @@ def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None
     [(event, text)] = take_notices(story)
     assert event == "pushed"
     assert text.startswith("night 2022-02-01: version 2022020101 is pushed; ")
+    story.wait_until(lambda: story.webhook.signs_of_life == 1, 120, "the watch gives a sign of life")
 
 
 def test_a_night_waits_for_a_drop_that_is_late_but_before_its_cut_off(story: Story) -> None:
     night = "2022-02-02"
     story.begin(night)
     story.wait_until(lambda: story.tasks(night)["wait_for_drop"]["state"] == "deferred", 180, "it waits")
+    shown = " ".join(story.service("status").stdout.split())
+    assert f"night {night} has no drop" in shown and "it is waited for until 2022-02-03 11:00:00+00:00" in shown
     story.clock.jump_to(due(night) + timedelta(hours=2))
     assert story.tasks(night)["wait_for_drop"]["state"] == "deferred"
     story.deliver(night)
@@ -284,9 +325,32 @@ def test_a_night_whose_drop_is_missing_past_its_cut_off_is_skipped_with_a_notice
     assert event == "late drop"
     assert f"no complete drop for night {night} by its cut-off 2022-02-04 11:00:00+00:00" in text
     assert f"retraining run --night {night}" in text
-    assert lineage.nights(story.service.settings, night) == []
+    assert lineage.nights(story.service.settings, night) == [], "MLMD has never heard of it"
     assert story.service.versions() == ["2022020101", "2022020201"]
     assert story.served() == "2022020201"
+
+
+def test_a_night_without_a_verdict_is_overdue_at_nine_wherever_one_looks(story: Story) -> None:
+    night, why = "2022-02-03", "no complete drop for night 2022-02-03 by its cut-off"
+    assert "Overdue" not in story.service("status").stdout
+    story.clock.jump_to(due(night) + timedelta(hours=7, seconds=5))
+    told = wait_for_the_watch(story, "night overdue", night)
+    assert told.startswith(f"night {night} has no verdict 7 h 0") and f"skipped; {why}" in told
+    assert "night no longer overdue" not in [notice["event"] for notice in story.webhook.notices]
+
+    status = story.service("status", check=False)
+    assert status.returncode == 1
+    assert f"Overdue: night {night} has no verdict" in status.stdout
+    assert why in " ".join(status.stdout.split())
+    doctor = story.service("doctor", check=False)
+    assert doctor.returncode == 1
+    assert f"overdue: night {night}" in doctor.stdout
+    assert why in " ".join(story.service("lineage", "gaps").stdout.split())
+    assert f"skipped: {why}" in " ".join(story.service("lineage", "night", night).stdout.split())
+    assert f"{night}: skipped: {why}" in open_page(story, "/headlines/nights?year=2022")
+    page = open_page(story, f"/headlines/night/{night}")
+    assert why in page and "Runs in Airflow" in page and story.run(night)["dag_run_id"] in page
+    assert '"state":"skipped"' in open_page(story, f"/headlines/api/night/{night}").replace(": ", ":")
 
 
 def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: Story) -> None:
@@ -302,8 +366,11 @@ def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: 
     story.finish(night)
     assert_is_pushed(story, night, ["2022-02-01", "2022-02-02", "2022-02-03", night], "2022020201", due(night))
     assert_is_served(story, "2022020401")
+    wait_for_the_watch(story, "night no longer overdue", "2022-02-03")
     (missed, text), (pushed, _) = take_notices(story)
     assert (missed, pushed) == ("missed night", "pushed")
+    shown = story.service("status").stdout
+    assert "Overdue" not in shown and "skipped" in shown
     assert "1 nights were missed (2022-02-03 to 2022-02-03)" in text
 
 
@@ -342,6 +409,8 @@ def test_after_another_outage_each_of_three_nights_is_run_in_order(story: Story)
     story.restart(back, CATCHUP_MODE="each")
     story.wait_until(lambda: nights[-1] in story.nights(), 2400, "the schedule begins the last night")
     story.finish(nights[-1])
+    if ("night overdue", nights[-1]) in [(notice["event"], notice.get("night")) for notice in story.webhook.notices]:
+        wait_for_the_watch(story, "night no longer overdue", nights[-1])
     champions = ["2022020701", "2022020801", "2022020901"]
     for night, champion in zip(nights, champions, strict=True):
         assert_is_pushed(story, night, [f"2022-02-{day:02}" for day in range(1, int(night[-2:]) + 1)], champion, back)
@@ -371,6 +440,10 @@ def test_at_the_end_every_run_is_of_the_schedule_and_lineage_has_the_nights_that
     assert [report.champion_version for report in reports] == ["", *versions[:-1]]
     assert story.service.versions() == versions
     assert [gap.night for gap in lineage.gaps(story.service.settings)] == ["2022-02-03", "2022-02-05", "2022-02-06"]
+    # Whoever comes back after nine finds the night overdue, unless it was quicker than the watch's first look.
+    take_notices(story)
+    watched = [event for event, _ in story.watched]
+    assert watched == ["night overdue", "night no longer overdue"] * (len(watched) // 2)
     events = [notice["event"] for notice in story.webhook.notices]
     assert (events.count("pushed"), events.count("late drop")) == (len(trained), 1)
-    assert set(events) == {"pushed", "late drop", "missed night"}
+    assert set(events) - {"night overdue", "night no longer overdue"} == {"pushed", "late drop", "missed night"}

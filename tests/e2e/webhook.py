@@ -1,4 +1,4 @@
-"""Where notices arrive: a web server of the test's own."""
+"""Where notices and signs of life arrive: a web server of the test's own."""
 
 import json
 import threading
@@ -11,10 +11,11 @@ from typing import Any
 
 @dataclass
 class Webhook:
-    """What was posted to `url`, oldest first."""
+    """What was posted to `url`, oldest first, and how often it was asked for."""
 
     url: str
     notices: list[dict[str, Any]] = field(default_factory=list)
+    signs_of_life: int = 0
     _taken: int = 0
 
     def take(self) -> list[tuple[str, str]]:
@@ -31,6 +32,11 @@ def listen() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             webhook.notices.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            webhook.signs_of_life += 1
             self.send_response(204)
             self.end_headers()
 
