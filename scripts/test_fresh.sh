@@ -79,5 +79,5 @@ for user in user root; do
     enter "$user" "$home" "export $ports; make demo NIGHTS=1; make down"
 done
 say 'the quick tests'
-enter user /home/user 'make test-unit'
+enter user /home/user 'make test-unit PYTEST_ARGS="-n 2"'
 say 'a fresh machine runs it, as a user and as root'
