@@ -4,7 +4,7 @@ psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here,
 """
 
 from retraining.lineage.airflow_runs import REASON
-from retraining.lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest, orphans
+from retraining.lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from retraining.lineage.compare import compare
 from retraining.lineage.connection import Reader, Source, UnknownError, open_lineage
 from retraining.lineage.database import LineageError
@@ -21,6 +21,7 @@ from retraining.lineage.models import (
 )
 from retraining.lineage.names import OURS, Names
 from retraining.lineage.nights import night_detail
+from retraining.lineage.orphans import orphans
 from retraining.lineage.reading import artifacts_of_run, execution_detail, find_execution
 from retraining.lineage.recall import drops, recall
 from retraining.lineage.records import (
