@@ -96,6 +96,10 @@ class Story:
         """The process of the scheduler, as the supervisor has it."""
         return supervisor.states(self.service.settings).get("scheduler", {}).get("pid") or None
 
+    def status(self) -> str:
+        """What `retraining status` shows, in one line; right behind a jump the watch's last look is hours ago."""
+        return " ".join(self.service("status", check=False).stdout.split())
+
     def is_quiet(self) -> bool:
         """Whether nothing runs or is about to, in any DAG, so that the clock may be moved."""
         under_way = self.service.api("GET", "dags/~/dagRuns?state=queued&state=running")["dag_runs"]
@@ -279,8 +283,7 @@ def test_a_service_that_is_switched_on_at_noon_trains_nothing_before_its_first_n
     assert take_notices(story) == []
     assert story.service.versions() == []
     # No night was due yet, so that none is missing.
-    shown = story.service("status").stdout
-    assert "Overdue" not in shown and "2022-01-31" not in shown
+    assert "Overdue" not in story.status() and "2022-01-31" not in story.status()
 
 
 def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None:
@@ -299,7 +302,7 @@ def test_a_night_waits_for_a_drop_that_is_late_but_before_its_cut_off(story: Sto
     night = "2022-02-02"
     story.begin(night)
     story.wait_until(lambda: story.tasks(night)["wait_for_drop"]["state"] == "deferred", 180, "it waits")
-    shown = " ".join(story.service("status").stdout.split())
+    shown = story.status()
     assert f"night {night} has no drop" in shown and "it is waited for until 2022-02-03 11:00:00+00:00" in shown
     story.clock.jump_to(due(night) + timedelta(hours=2))
     assert story.tasks(night)["wait_for_drop"]["state"] == "deferred"
@@ -332,7 +335,7 @@ def test_a_night_whose_drop_is_missing_past_its_cut_off_is_skipped_with_a_notice
 
 def test_a_night_without_a_verdict_is_overdue_at_nine_wherever_one_looks(story: Story) -> None:
     night, why = "2022-02-03", "no complete drop for night 2022-02-03 by its cut-off"
-    assert "Overdue" not in story.service("status").stdout
+    assert "Overdue" not in story.status()
     story.clock.jump_to(due(night) + timedelta(hours=7, seconds=5))
     told = wait_for_the_watch(story, "night overdue", night)
     assert told.startswith(f"night {night} has no verdict 7 h 0") and f"skipped; {why}" in told
@@ -369,8 +372,7 @@ def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: 
     wait_for_the_watch(story, "night no longer overdue", "2022-02-03")
     (missed, text), (pushed, _) = take_notices(story)
     assert (missed, pushed) == ("missed night", "pushed")
-    shown = story.service("status").stdout
-    assert "Overdue" not in shown and "skipped" in shown
+    assert "Overdue" not in story.status() and "skipped" in story.status()
     assert "1 nights were missed (2022-02-03 to 2022-02-03)" in text
 
 
@@ -440,6 +442,7 @@ def test_at_the_end_every_run_is_of_the_schedule_and_lineage_has_the_nights_that
     assert [report.champion_version for report in reports] == ["", *versions[:-1]]
     assert story.service.versions() == versions
     assert [gap.night for gap in lineage.gaps(story.service.settings)] == ["2022-02-03", "2022-02-05", "2022-02-06"]
+    story.wait_until(lambda: story.service("status", check=False).returncode == 0, 120, "everything is healthy")
     # Whoever comes back after nine finds the night overdue, unless it was quicker than the watch's first look.
     take_notices(story)
     watched = [event for event, _ in story.watched]
