@@ -136,7 +136,7 @@ class Nights:
         with create_session() as session:
             row = session.get(Trigger, self._sensor(run_id, session).trigger_id)
             trigger = import_string(row.classpath)(**row.kwargs)
-            event = asyncio.run(first_event(trigger, meanwhile))
+            event = asyncio.run(find_event(trigger, meanwhile))
             Trigger.submit_event(row.id, event, session=session)
         return self.sense(run_id)
 
@@ -152,13 +152,18 @@ class Nights:
         return instance
 
 
-async def first_event(trigger: waiting.DropTrigger, meanwhile: Callable[[], object]) -> TriggerEvent:
-    """The first event of a trigger, which gives none before what happens meanwhile."""
-    asked = asyncio.ensure_future(anext(trigger.run()))
+async def find_event(trigger: waiting.DropTrigger, meanwhile: Callable[[], object]) -> TriggerEvent:
+    """The one event of a trigger, which gives none before what happens meanwhile."""
+
+    async def listen() -> list[TriggerEvent]:
+        return [event async for event in trigger.run()]
+
+    asked = asyncio.ensure_future(listen())
     await asyncio.sleep(10 * waiting.POLL_SECONDS)
     assert not asked.done(), "the trigger does not wait"
     meanwhile()
-    return await asyncio.wait_for(asked, 60)
+    [event] = await asyncio.wait_for(asked, 60)
+    return event
 
 
 @contextmanager

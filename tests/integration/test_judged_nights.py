@@ -86,6 +86,8 @@ def run_under_airflow(settings: Settings) -> Run:
                 additional_pipeline_args={},
                 component_config=None,
             )
+            # Airflow executes a copy, which is locked: it looks for no upstream tasks in what it is given.
+            operator = operator.prepare_for_execution()
             operator.render_template_fields({"ds": night})
             operator.execute(make_context(operator, DataInterval.exact(pendulum.parse(night)), run_id=run_id))
         with Metadata(connection_config(settings)) as metadata:

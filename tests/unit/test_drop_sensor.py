@@ -10,7 +10,7 @@ from unittest.mock import create_autospec
 
 import pendulum
 import pytest
-from airflow.exceptions import AirflowSkipException, TaskDeferred
+from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.models import DAG
 from airflow.timetables.base import DataInterval
 from airflow_runs import make_context
@@ -174,6 +174,18 @@ def test_a_night_that_another_run_finished_is_not_run_again_but_one_that_failed_
     run(delivered, "2022-02-03", run_type="manual", attempt=2, cleared=True)
 
 
+def test_what_a_run_has_recorded_itself_is_no_other_run(
+    delivered: Path, known: list[NightReport], notices: list[str]
+) -> None:
+    known.append(report("2022-02-03"))
+    run(delivered, "2022-02-03", catchup_mode="each")
+
+
+def test_a_run_by_hand_without_its_drop_fails_at_once(drops_dir: Path, known: list[NightReport]) -> None:
+    with pytest.raises(AirflowFailException, match="night 2022-02-03 has no drop"):
+        run(drops_dir, "2022-02-03", run_type="manual")
+
+
 def test_a_retry_after_a_failed_question_to_lineage_asks_for_nothing(
     delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,23 +209,25 @@ def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_not
     assert "retraining run --night 2022-02-06" in notices[-1]
 
 
-def first_event(trigger: DropTrigger) -> dict[str, Any]:
-    """What a trigger that Airflow has stored and made anew says first."""
+def ask(trigger: DropTrigger) -> dict[str, Any]:
+    """The one thing that a trigger says which Airflow has stored and made anew."""
 
-    async def ask() -> dict[str, Any]:
-        event = await anext(DropTrigger(**trigger.serialize()[1]).run())
-        payload: dict[str, Any] = event.payload
-        return payload
+    async def listen() -> list[dict[str, Any]]:
+        return [event.payload async for event in DropTrigger(**trigger.serialize()[1]).run()]
 
-    return asyncio.run(asyncio.wait_for(ask(), 30))
+    [said] = asyncio.run(asyncio.wait_for(listen(), 30))
+    return said
 
 
 def wait(drops_dir: Path, night: str, **changes: Any) -> DropTrigger:
     """The trigger that the sensor of a night's run leaves behind."""
     with pytest.raises(TaskDeferred) as deferred:
         run(drops_dir, night, timezone=ZONE, **changes)
-    assert isinstance(deferred.value.trigger, DropTrigger)
-    return deferred.value.trigger
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, DropTrigger)
+    # The triggerer fills these in, in every trigger of Airflow's.
+    assert (trigger.trigger_id, trigger.task_instance) == (None, None)
+    return trigger
 
 
 def test_the_cut_off_is_the_moment_from_which_a_drop_is_late(
@@ -223,7 +237,7 @@ def test_the_cut_off_is_the_moment_from_which_a_drop_is_late(
     trigger = wait(drops_dir, "2022-02-06")
     assert trigger.cut_off == pendulum.datetime(2022, 2, 7, 8, tz=ZONE)
     at(monkeypatch, "2022-02-07T08:00:00")
-    event = first_event(trigger)
+    event = ask(trigger)
     assert (event["complete"], event["cut_off"]) == (False, str(trigger.cut_off))
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06")
@@ -244,10 +258,27 @@ def test_a_drop_is_complete_by_the_rules_for_the_sensor_and_for_its_trigger(
     at(monkeypatch, "2022-02-07T02:00:01")
     trigger = wait(drops_dir, "2022-02-06", **rules)
     at(monkeypatch, "2022-02-07T08:00:00")
-    assert first_event(trigger)["complete"] is False
+    assert ask(trigger)["complete"] is False
     os.utime(file, (0, 0))
     (file.parent / "_SUCCESS").touch()
-    assert first_event(trigger) == {"complete": True, "problem": None, "cut_off": str(trigger.cut_off)}
+    assert ask(trigger) == {"complete": True, "problem": None, "cut_off": str(trigger.cut_off)}
+
+
+def test_the_trigger_looks_again_every_half_minute(
+    deliver: Any, drops_dir: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:01")
+    trigger = wait(drops_dir, "2022-02-06", drop_settle_seconds=0)
+    looks = iter([None, lambda: deliver("2022-02-06", "bom,positive\n")])
+
+    def pass_time(seconds: float) -> None:
+        if happens := next(looks):
+            happens()
+
+    slept = create_autospec(asyncio.sleep, side_effect=pass_time)
+    monkeypatch.setattr(asyncio, "sleep", slept)
+    assert ask(trigger)["complete"] is True
+    assert [call.args for call in slept.await_args_list] == [(30,), (30,)]
 
 
 def test_a_file_that_changed_a_moment_ago_is_waited_for_by_hand_and_left_to_the_trigger_by_schedule(
