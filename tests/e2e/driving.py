@@ -79,11 +79,12 @@ class Service:
         return self("exec", "airflow", *arguments)
 
     def find_processes(self) -> list[psutil.Process]:
-        """What runs of it, but for this process."""
+        """What runs of it, and of what it keeps in its state folder, but for this process."""
         found = []
         for process in psutil.process_iter():
             try:
-                is_ours = process.environ().get("STATE_DIR") == self.environment["STATE_DIR"]
+                place = Path(process.environ().get("STATE_DIR", "/"))
+                is_ours = place.is_relative_to(self.environment["STATE_DIR"])
             except psutil.Error:
                 continue
             if is_ours and process.pid != os.getpid():
