@@ -28,7 +28,7 @@ def test_the_clock_starts_a_night_and_its_model_is_pushed_served_and_told_of(ser
     shown = service("rehearse").stdout
     # The minute after next may be tomorrow's.
     night = ((began + timedelta(minutes=2)) - timedelta(days=1)).date()
-    assert f"The clock started night {night} as scheduled__{night}T" in shown
+    assert f"The clock started night {night} as scheduled__" in shown
     assert f"Version {night:%Y%m%d}01 was pushed and served; 1 notices (pushed) and a sign of life came." in shown
     assert not (service.settings.state_dir / "rehearsal").exists()
     assert not service.settings.drops_dir.exists()
