@@ -228,12 +228,24 @@ def wait_for_the_watch(story: Story, event: str, night: str) -> str:
 def open_page(story: Story, address: str) -> str:
     """A page of the web server, as its admin sees it."""
     settings = story.service.settings
-    with httpx.Client(base_url=airflow.web_address(settings), timeout=60, follow_redirects=True) as client:
-        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/login/").text)
-        assert token
-        login = {"username": airflow.ADMIN, "password": settings.secret("airflow_admin_password")}
-        client.post("/login/", data={**login, "csrf_token": token[1]})
-        page = client.get(address)
+    cookies: dict[str, str] = {}
+
+    def ask(method: str, address: str, **form: str) -> httpx.Response:
+        # A cookie jar goes by this process' clock, for which the server's cookies ended years ago.
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        answer = httpx.request(
+            method, airflow.web_address(settings) + address, headers=headers, data=form or None, timeout=60
+        )
+        for cookie in answer.headers.get_list("set-cookie"):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            cookies[name] = value
+        return answer
+
+    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', ask("GET", "/login/").text)
+    assert token
+    password = settings.secret("airflow_admin_password")
+    assert ask("POST", "/login/", username=airflow.ADMIN, password=password, csrf_token=token[1]).status_code == 302
+    page = ask("GET", address)
     assert page.status_code == 200, page.text[-2000:]
     return " ".join(html.unescape(page.text).split())
 
