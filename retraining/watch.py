@@ -146,12 +146,13 @@ def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
 
 def run(settings: Settings) -> None:
     """Looks until it is ended."""
-    memory = remember(settings)
     log.info("Watching: a night is overdue %s minutes after its scheduled start.", settings.night_due_minutes)
+    memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
     while True:
-        memory = look(settings, memory, datetime.now(UTC))
         _keep(settings, memory)
+        # First of all: a scheduler that was started a moment ago has not been heard of yet.
         time.sleep(POLL_SECONDS)
+        memory = look(settings, memory, datetime.now(UTC))
 
 
 def remember(settings: Settings) -> Memory:

@@ -1,6 +1,7 @@
 """The read side: MLMD's tables, in Postgres or an SQLite file, answer questions with plain dataclasses.
 
-psycopg2, sqlite3 and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
+Where the settings say where Airflow's database is, it is a second source of what became of nights. psycopg2, sqlite3
+and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
 """
 
 from retraining.lineage.airflow_runs import REASON

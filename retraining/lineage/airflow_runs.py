@@ -23,6 +23,7 @@ REASON = "reason"
 _GRACE = timedelta(minutes=2)
 """How long the scheduler may take to begin a run that is due."""
 
+_REASON_CHARACTERS = 600
 _ACTIVE = ("queued", "running")
 _TELLING = ("failed", "up_for_retry", "running", "queued", "scheduled", "deferred", "restarting")
 _RUN = "SELECT id, run_id, run_type, state, execution_date, start_date, end_date FROM dag_run WHERE dag_id = :dag AND "
@@ -164,9 +165,10 @@ class Scheduling:
         found: dict[str, list[ScheduledTask]] = {}
         for run_id, *known, reason in rows:
             name, state, attempt, since, pool = known
-            found.setdefault(run_id, []).append(
-                ScheduledTask(name, state or "none", attempt or 0, since, pool, reason or "")
-            )
+            # A gate's reason is a list on many lines; the whole of it is in the task's log.
+            told = " ".join((reason or "").split())
+            short = told if len(told) <= _REASON_CHARACTERS else f"{told[:_REASON_CHARACTERS]} ..."
+            found.setdefault(run_id, []).append(ScheduledTask(name, state or "none", attempt or 0, since, pool, short))
         return found
 
 

@@ -262,9 +262,12 @@ def test_a_run_that_died_in_a_node_has_the_nodes_reason_and_one_that_died_behind
 
 def test_a_gate_that_stopped_a_night_blocked_it_also_where_only_airflow_knows(dag: Dag) -> None:
     run = dag.do("begin", night(0))
-    assert dag.do("work", run, "DropGate", "fail too many bad rows", last=True) == "failed"
+    assert (
+        dag.do("work", run, "DropGate", "fail too many bad rows:\n- 400 without a label\n- and", last=True) == "failed"
+    )
     dag.do("end", run, "failed")
-    assert dag.stands(night(0)) == ("blocked", "DropGate: too many bad rows")
+    # In one line.
+    assert dag.stands(night(0)) == ("blocked", "DropGate: too many bad rows: - 400 without a label - and")
 
 
 def test_a_run_by_hand_belongs_to_the_night_it_was_asked_for(dag: Dag) -> None:

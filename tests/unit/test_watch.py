@@ -191,6 +191,25 @@ def test_nothing_is_due_without_a_schedule_and_before_the_first_start(
     assert (outside.notices, outside.signs_of_life) == ([], 0)
 
 
+def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_meanwhile(
+    settings: Settings, stands: dict[str, str], outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == watch.POLL_SECONDS
+        assert watch.is_watching(settings, datetime.now(UTC))
+        asked.append(lineage.calendar.called)  # type: ignore[attr-defined]
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        watch.run(settings)
+    assert asked == [False, True]
+    assert outside.take()[0][0] == "night overdue"
+
+
 def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.remember(settings) == Memory()
     assert not watch.is_watching(settings, NINE)
