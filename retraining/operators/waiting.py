@@ -128,8 +128,9 @@ class DropSensor(BaseSensorOperator):
         delivered = map(str, drop.list_nights(Path(self._drops_dir)))
         missed = [night for night in delivered if run and max(run) < night < self.night]
         if missed:
+            counted = "1 night was" if len(missed) == 1 else f"{len(missed)} nights were"
             message = (
-                f"{len(missed)} nights were missed ({missed[0]} to {missed[-1]}); as far as their drops are in the "
+                f"{counted} missed ({missed[0]} to {missed[-1]}); as far as their drops are in the "
                 f"window of night {self.night} it is trained on them too. To run each: "
                 f"retraining backfill {missed[0]} {missed[-1]}"
             )

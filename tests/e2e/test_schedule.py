@@ -385,7 +385,7 @@ def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: 
     (missed, text), (pushed, _) = take_notices(story)
     assert (missed, pushed) == ("missed night", "pushed")
     assert "Overdue" not in story.status() and "skipped" in story.status()
-    assert "1 nights were missed (2022-02-03 to 2022-02-03)" in text
+    assert "1 night was missed (2022-02-03 to 2022-02-03)" in text
 
 
 def test_after_an_outage_of_three_nights_the_newest_is_run_and_a_notice_names_the_others(story: Story) -> None:

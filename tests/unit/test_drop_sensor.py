@@ -111,7 +111,7 @@ def test_what_is_known_of_the_night_itself_and_of_later_ones_is_no_reason_not_to
     at(monkeypatch, "2022-02-07T09:00:00")
     run(delivered, "2022-02-06")
     [notice] = notices
-    assert notice.startswith("1 nights were missed (2022-02-05 to 2022-02-05)")
+    assert notice.startswith("1 night was missed (2022-02-05 to 2022-02-05)")
 
 
 def test_the_newest_night_runs_and_names_those_that_were_missed(
