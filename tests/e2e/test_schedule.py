@@ -26,6 +26,7 @@ from webhook import Webhook, listen
 
 from retraining import lineage
 from retraining.local import airflow, model_server, supervisor
+from retraining.samples import write_samples
 
 pytestmark = [
     pytest.mark.timeout(5400),
@@ -251,7 +252,7 @@ def open_page(story: Story, address: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iterator[Story]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """A service that was never started before, on 1 February at noon, with nothing set but small training."""
     place = tmp_path_factory.mktemp("schedule")
     library = find_library()
@@ -274,10 +275,13 @@ def story(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iter
         # Of what makes other services of these tests quick, this is not for here.
         del environment["RETRY_DELAY_SECONDS"]
         (place / "drops").mkdir()
+        # Whose headlines they are makes no difference to the clock.
+        samples = place / "samples"
+        write_samples(samples)
         service = Service(environment)
         try:
             service("up")
-            yield Story(service, clock, webhook, twelve_nights)
+            yield Story(service, clock, webhook, samples)
         finally:
             service("down", check=False)
             clock.close()
