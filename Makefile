@@ -4,6 +4,7 @@ PYTHON := .venv/bin/python
 NIGHTS ?= 3
 DROPS ?=
 PYTEST_ARGS ?=
+FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -38,8 +39,8 @@ test-unit: ## The quick part of it
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/unit tests/test_architecture.py $(PYTEST_ARGS)
 
-test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, and the quick tests (as root, needs debootstrap)
-	@exec scripts/test_fresh.sh
+test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, the quick tests; FORM=short (as root, needs debootstrap)
+	@exec scripts/test_fresh.sh $(FORM)
 
 lint: ## Style and types
 	@scripts/setup.sh dev

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What a user sees on a fresh machine: Debian 12 as debootstrap makes it, with the packages that README names and no
 # compiler, in a chroot. In it a new user and root, each in a home of mode 700, clone this checkout and run the demo.
-#   scripts/test_fresh.sh    as root; some minutes and 9 GB below TMPDIR (default /var/tmp), removed in every case
+#   scripts/test_fresh.sh          as root; some minutes and 9 GB below TMPDIR (default /var/tmp), removed in every case
+#   scripts/test_fresh.sh short    the same, but root only starts and stops the service, and the quick tests are left out
 set -eu
 CDPATH= cd -- "$(dirname -- "$0")/.."
 umask 022
@@ -9,6 +10,7 @@ umask 022
 say() { printf 'test-fresh: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
 
+case ${1:-} in '' | short | inside) ;; *) fail "unknown: $1; use short, or nothing" ;; esac
 if [ "${1:-}" != inside ]; then
     [ "$(id -u)" = 0 ] || fail 'run it as root: it mounts, and enters a chroot'
     command -v debootstrap >/dev/null || fail 'debootstrap is not here; on Debian: apt-get install debootstrap'
@@ -21,14 +23,14 @@ if [ "${1:-}" != inside ]; then
     trap 'exit 130' INT
     trap 'exit 143' TERM
     # Mounts and processes in namespaces of their own end with them, whatever happens.
-    unshare --mount --pid --fork --kill-child --propagation private "$0" inside "$place" &
+    unshare --mount --pid --fork --kill-child --propagation private "$0" inside "$place" "${1:-}" &
     worker=$!
     wait "$worker" && status=0 || status=$?
     worker=''
     exit "$status"
 fi
 
-root=$2/root log=$2/log
+root=$2/root log=$2/log form=$3
 # Of the surroundings only what leads to the package indexes; no folder of wheels that were built here, no cache.
 for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
     case $name in
@@ -76,8 +78,12 @@ for user in user root; do
     for name in POSTGRES_PORT WEBSERVER_PORT SUPERVISOR_PORT SERVING_PORT; do
         ports="$ports $name=$(chroot "$root" python3 -c "$free_port")"
     done
-    enter "$user" "$home" "export $ports; make demo NIGHTS=1; make down"
+    what='make demo NIGHTS=1'
+    [ "$form$user" != shortroot ] || what='make up'
+    enter "$user" "$home" "export $ports; $what; make down"
 done
-say 'the quick tests'
-enter user /home/user 'make test-unit PYTEST_ARGS="-n 2"'
+if [ "$form" != short ]; then
+    say 'the quick tests'
+    enter user /home/user 'make test-unit PYTEST_ARGS="-n 2"'
+fi
 say 'a fresh machine runs it, as a user and as root'
