@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pendulum
 import pytest
@@ -59,6 +60,8 @@ def use(settings: Settings, drops_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 0.0, "catchup_mode": "each"})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: settings))
     monkeypatch.setattr("launching.NAME", lineage.OURS.pipeline)
+    # Airflow's own database is not part of these tests; tests/integration/test_airflow_runs.py has it.
+    monkeypatch.setattr(waiting, "record", create_autospec(waiting.record))
     launch(settings, HeadlineExampleGen(night="2000-01-01"), "another")
     return settings
 

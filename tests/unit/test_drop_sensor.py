@@ -25,6 +25,15 @@ ZONE = "America/Sao_Paulo"
 NOW = pendulum.now
 
 
+@pytest.fixture(autouse=True)
+def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is kept in Airflow's database, which these tests do without; of every skip its own words."""
+    kept: list[str] = []
+    record = create_autospec(waiting.record, side_effect=lambda context, reason: kept.append(reason))
+    monkeypatch.setattr(waiting, "record", record)
+    return kept
+
+
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
@@ -64,7 +73,11 @@ def run(
     begin = pendulum.parse(f"{night}T02:00:00", tz=ZONE)
     interval = DataInterval(begin, begin.add(days=1))
     sensor = DropSensor(task_id="wait", night=night, force="False", settings=settings, retries=2, dag=dag)
-    sensor.execute(make_context(sensor, interval, run_type, f"{run_type}__{night}", attempt, cleared))
+    try:
+        sensor.execute(make_context(sensor, interval, run_type, f"{run_type}__{night}", attempt, cleared))
+    except AirflowSkipException as skip:
+        assert waiting.record.call_args.args[1] == str(skip)  # type: ignore[attr-defined]
+        raise
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
@@ -198,11 +211,18 @@ def test_a_retry_after_a_failed_question_to_lineage_asks_for_nothing(
 
 
 def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_notice(
-    drops_dir: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+    drops_dir: Path,
+    known: list[NightReport],
+    notices: list[str],
+    reasons: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at(monkeypatch, "2022-02-07T02:00:01")
     with pytest.raises(TaskDeferred):
         run(drops_dir, "2022-02-06")
+    [reason] = reasons
+    assert reason.startswith("night 2022-02-06 has no drop: ")
+    assert reason.endswith("; it is waited for until 2022-02-07 08:00:00-03:00")
     at(monkeypatch, (pendulum.parse("2022-02-07T02:00:00") + timedelta(minutes=360)).isoformat())
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
