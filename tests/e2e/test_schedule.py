@@ -116,7 +116,10 @@ class Story:
         return False
 
     def wait_until(self, is_so: Callable[[], bool], seconds: float, what: str) -> None:
-        """Looks every two seconds; a question that the web server cannot answer is asked again."""
+        """Looks every five seconds, since each look costs the web server the check of a password.
+
+        A question that the web server cannot answer is asked again.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -126,7 +129,7 @@ class Story:
                 pass
             if time.monotonic() > deadline:
                 pytest.fail(f"not within {seconds:.0f} s: {what}\n{self.describe()}")
-            time.sleep(2)
+            time.sleep(5)
 
     def describe(self) -> str:
         """What a person would look at when a night does not go on."""
