@@ -122,9 +122,8 @@ def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
     deadline, newest = _find_deadline(settings, now), find_newest_due(settings, now)
     if newest is None:
         return memory
-    first = min(deadline.night, newest.night) if deadline else newest.night
     try:
-        nights = lineage.calendar(settings, first=first)
+        nights = lineage.calendar(settings, first=(deadline or newest).night)
         overdue = _judge(deadline, now, nights) if deadline else None
     except LineageError as error:
         # A night whose verdict was heard is not overdue because its database does not answer now.

@@ -14,6 +14,7 @@ from retraining.connection import connection_config, hold_night
 from retraining.in_process import TakenError, hold_place, run_locally
 from retraining.lineage import ArtifactRecord
 from retraining.pipeline import create_pipeline
+from retraining.rehearsal import QUICK
 from retraining.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
 from retraining.settings import Settings
 from retraining.store import initialise
@@ -32,18 +33,9 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
         shutil.copytree(twelve_nights / night, drops_dir / night)
     return settings.model_copy(
         update={
+            **QUICK,
             "drops_dir": drops_dir,
             "hyperparameters": {"epochs": 1, "min_steps": 20},
-            "min_accuracy": 0.1,
-            "min_macro_f1": 0.05,
-            "max_accuracy_drop": 1.0,
-            "max_macro_f1_drop": 1.0,
-            "max_log_loss_rise": 100.0,
-            "max_accuracy_below_baseline": 1.0,
-            "max_macro_f1_below_baseline": 1.0,
-            "max_log_loss_above_baseline": 100.0,
-            "max_slice_drop": 1.0,
-            "min_recall": {},
             "max_quarantined_share": 0.5,
         }
     )
