@@ -18,14 +18,14 @@ from rich.table import Table
 from sklearn.model_selection import StratifiedKFold
 
 from benchmarks.drops import read_headlines
+from headlines.bar.judging import judge
+from headlines.bar.tally import Floats, Integers, decide
+from headlines.bar.verdict import Limits
+from headlines.drops.drops_folder import list_nights
+from headlines.drops.samples import write_samples
 from modules.features import LABELS
-from retraining.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.baseline import make_classifier
-from tfx_components.headline_example_gen.drop import list_nights
-from tfx_components.judging import judge
-from tfx_components.tally import Floats, Integers, decide
-from tfx_components.verdict import Limits
 
 MAX_WRONG_BLESSINGS = 0.02
 # The differences in accuracy, in points, that the issue is about; the others draw the curve.

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from headlines.drops.drops_folder import find_version, list_nights
+from headlines.drops.quarantine import Headline, sift
+from headlines.drops.rows import read_file
+from headlines.drops.rules import Rules
 from retraining.settings import Settings
-from tfx_components.headline_example_gen.drop import find_version, list_nights
-from tfx_components.headline_example_gen.quarantine import Headline, sift
-from tfx_components.headline_example_gen.rows import read_file
-from tfx_components.headline_example_gen.rules import Rules
 
 
 def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:

@@ -28,11 +28,11 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from rich.console import Console
 from rich.table import Table
 
+import lineage
 from benchmarks.lineage_seed import Nights, multiply
-from retraining import lineage
-from retraining.connection import connection_config
-from retraining.lineage import Reader, open_lineage
+from lineage import Reader, open_lineage
 from retraining.local import postgres as embedded
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
 MAX_MILLISECONDS = 50.0
@@ -94,7 +94,7 @@ def seeded(nights: int, place: Path) -> Iterator[Settings]:
       place: an empty folder for the server.
 
     Yields:
-      The settings that reach it; `retraining.lineage` and the pages need no others.
+      The settings that reach it; `lineage` and the pages need no others.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -13,10 +13,10 @@ import psycopg2
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from retraining.connection import connection_config
-from retraining.pipeline import NAME, create_pipeline
+from retraining.pipelines.nightly import NAME, create_pipeline
+from retraining.pipelines.preparation import initialise
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
-from retraining.store import initialise
 
 FIRST_NIGHT = date(2020, 1, 1)
 _RUN_SECONDS = 60

@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from headlines.drops.drops_folder import list_nights
+from headlines.drops.samples import write_samples
+from headlines.schedule import find_logical_date
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID
-from retraining.samples import write_samples
-from retraining.schedule import find_logical_date
+from retraining.local.night_runs import DAG_ID
 from retraining.settings import CHECKOUT, Settings
-from tfx_components.headline_example_gen.drop import list_nights
 
 console = Console(width=100)
 RETRAINING = [sys.executable, "-m", "retraining"]
@@ -146,7 +146,7 @@ def measure_one_process(environment: dict[str, str], nights: list[str]) -> float
     script = (
         "import json, sys, time\n"
         "from retraining.local.airflow import compute_as_the_service; compute_as_the_service()\n"
-        "from retraining.in_process import run_locally\n"
+        "from retraining.nights.in_process import run_locally\n"
         "from retraining.settings import Settings\n"
         "settings = Settings.from_env()\n"
         "for night in sys.argv[1:]:\n"

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality_scores import SCORES, interval, mean_score
+from headlines.drops.drops_folder import DropError, list_nights
 from modules.features import LABELS
 from retraining.local.airflow import compute_as_the_service
-from tfx_components.headline_example_gen.drop import DropError, list_nights
 from tfx_components.peak_memory import peak_memory_mb
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03

@@ -26,11 +26,11 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
 from benchmarks.drops import read_headlines
+from headlines.drops.drops_folder import list_nights
 from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
 from modules.model import run_fn
 from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
 from retraining.settings import CHECKOUT, Settings
-from tfx_components.headline_example_gen.drop import list_nights
 
 _RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _HALF_LIFE_NIGHTS = float(Settings.model_fields["half_life_nights"].default)

@@ -64,7 +64,7 @@ def run_nodes(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types.standard_artifacts import Examples, Model
 
-    from retraining.scoring_pipeline import create_scoring_pipeline
+    from retraining.pipelines.scoring import create_scoring_pipeline
     from tfx_components.headline_example_gen.component import Quarantine
     from tfx_components.score_writer import Scores
 

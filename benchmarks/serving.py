@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.drops import read_headlines
-from retraining.samples import write_samples
+from headlines.drops.drops_folder import list_nights
+from headlines.drops.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
-from tfx_components.headline_example_gen.drop import list_nights
 
 console = Console(width=100)
 CLIENTS = 8

@@ -10,8 +10,8 @@ from airflow.models import DAG
 from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
-from retraining.lineage import OURS
-from retraining.operators.notices import FailureNotifier
+from lineage import OURS
+from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.waiting import LATE_DROPS, LateDropWait
 from retraining.settings import Settings
 

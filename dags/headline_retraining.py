@@ -1,19 +1,20 @@
 """The nightly DAG: TFX's pipeline, run by Airflow, behind a sensor that waits for the night's drop.
 
-Schedule, parameters and Airflow's own operators only; what a night does is in retraining/pipeline.py.
+Schedule, parameters and Airflow's own operators only; what a night does is in retraining/pipelines/nightly.py.
 """
 
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
-from retraining.launcher import airflow_pipeline_config
 from retraining.operators.arguments import dag_arguments, night_param
-from retraining.operators.notices import AnnouncePush, TrafficNotifier
+from retraining.operators.callbacks import AnnouncePush, TrafficNotifier
 from retraining.operators.waiting import SENSOR, DropSensor
-from retraining.pipeline import NIGHT, create_pipeline
+from retraining.pipelines.nightly import NIGHT, create_pipeline
+from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import Settings
 
 settings = Settings.from_env()
+pipeline = create_pipeline(settings)
 
 dag = AirflowDagRunner(
     airflow_pipeline_config(
@@ -29,9 +30,10 @@ dag = AirflowDagRunner(
                     False, type="boolean", title="Force", description="Run although this night was run before."
                 ),
             },
-        }
+        },
+        pipeline,
     )
-).run(create_pipeline(settings))
+).run(pipeline)
 
 wait_for_drop = DropSensor(
     task_id=SENSOR,

@@ -1,19 +1,20 @@
 """The scoring DAG: each push scores the unlabelled headlines that are new to it, `drops/<night>/unlabelled*.csv`.
 
-Trigger, parameters and Airflow's own operators only; what scoring does is in retraining/scoring_pipeline.py.
+Trigger, parameters and Airflow's own operators only; what scoring does is in retraining/pipelines/scoring.py.
 """
 
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
-from retraining.launcher import airflow_pipeline_config
 from retraining.operators.arguments import dag_arguments, night_param
+from retraining.operators.callbacks import CHAMPION
 from retraining.operators.choosing import FindUnlabelled
-from retraining.operators.notices import CHAMPION
-from retraining.scoring_pipeline import create_scoring_pipeline
+from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import Settings
 
 settings = Settings.from_env()
+pipeline = create_scoring_pipeline(settings)
 
 dag = AirflowDagRunner(
     airflow_pipeline_config(
@@ -29,9 +30,10 @@ dag = AirflowDagRunner(
                     False, type="boolean", title="Force", description="Score again what this model has scored."
                 ),
             },
-        }
+        },
+        pipeline,
     )
-).run(create_scoring_pipeline(settings))
+).run(pipeline)
 
 find_unlabelled = FindUnlabelled(
     task_id="find_unlabelled", night="{{ params.night }}", force="{{ params.force }}", settings=settings, dag=dag

@@ -1,6 +1,6 @@
 """The tuning DAG: searches, every few weeks or on demand, for better hyperparameters on the newest night's window.
 
-Schedule, parameters and Airflow's own operators only; what a search does is in retraining/tuning_pipeline.py. What it
+Schedule, parameters and Airflow's own operators only; what a search does is in retraining/pipelines/tuning.py. What it
 finds counts from the night after its own.
 """
 
@@ -8,13 +8,14 @@ from datetime import timedelta
 
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
-from retraining.launcher import airflow_pipeline_config
 from retraining.operators.arguments import dag_arguments, night_param
 from retraining.operators.choosing import ChooseNight
+from retraining.pipelines.tuning import create_tuning_pipeline
+from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import Settings
-from retraining.tuning_pipeline import create_tuning_pipeline
 
 settings = Settings.from_env()
+pipeline = create_tuning_pipeline(settings)
 
 dag = AirflowDagRunner(
     airflow_pipeline_config(
@@ -27,9 +28,10 @@ dag = AirflowDagRunner(
             "params": {
                 "night": night_param("Search on the window of this night instead of the newest, `YYYY-MM-DD`."),
             },
-        }
+        },
+        pipeline,
     )
-).run(create_tuning_pipeline(settings))
+).run(pipeline)
 
 # No trial begins after the search's own time, and the last one may take as long as any task.
 dag.get_task("Tuner").execution_timeout += timedelta(minutes=settings.tuning_minutes)

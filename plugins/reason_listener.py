@@ -14,7 +14,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import Session
 
 REASON = "reason"
-"""The event that `retraining.lineage` reads."""
+"""The event that `lineage` reads."""
 
 
 @hookimpl

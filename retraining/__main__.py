@@ -18,15 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from retraining import watch
+from headlines.drops.drops_folder import DropError, list_nights, parse_night
+from lineage import LineageError, latest
 from retraining.cli import lineage as lineage_commands
 from retraining.cli.progress import show_run, show_steps
 from retraining.cli.summary import WIDTH, render_nights
-from retraining.lineage import LineageError, latest
-from retraining.local import LocalError, airflow, lock, model_server, preparation, runs, service, supervisor
-from retraining.reruns import find_changes
+from retraining.local import LocalError, airflow, lock, model_server, preparation, service, supervisor
+from retraining.local import night_runs as runs
+from retraining.nights.reruns import find_changes
 from retraining.settings import Settings, SettingsError
-from tfx_components.headline_example_gen.drop import DropError, list_nights, parse_night
+from retraining.watching import watch
 
 app = typer.Typer(
     name="retraining",
@@ -170,7 +171,7 @@ def run(
     settings = Settings.from_env()
     if local:
         airflow.compute_as_the_service()
-        from retraining.in_process import run_locally
+        from retraining.nights.in_process import run_locally
 
         run_locally(settings, night)
         return
@@ -211,7 +212,7 @@ def rehearse_night() -> None:
 
     It has ports, databases and folders of its own, and leaves nothing behind unless it fails; the service may be up.
     """
-    from retraining.rehearsal import rehearse
+    from retraining.nights.rehearsal import rehearse
 
     with show_steps(console) as report:
         done = rehearse(Settings.from_env(), report, lambda night, looks: show_run(console, night, looks))
@@ -233,7 +234,7 @@ def replay(night: Night) -> None:
     What it makes is kept in the state folder, under replay/<night>.
     """
     airflow.compute_as_the_service()
-    from retraining.replay import replay as replay_night
+    from retraining.nights.replay import replay as replay_night
 
     done = replay_night(Settings.from_env(), night)
     table = Table("made", "", "content", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -259,8 +260,8 @@ def rollback(
     by: Annotated[str | None, typer.Option("--by", help="Who decided it. Default: the user of this system.")] = None,
 ) -> None:
     """Serve an earlier pushed version again, until a newer one is pushed; the later nights' champion follows."""
-    from retraining.connection import StoreError
-    from retraining.rollback import RollbackError, roll_back
+    from retraining.recording.rollback import RollbackError, roll_back
+    from retraining.recording.store import StoreError
 
     try:
         done = roll_back(Settings.from_env(), reason, by or getpass.getuser(), to)
@@ -351,8 +352,8 @@ def deliver_drop(
 
     Exits with 1, and delivers nothing, when the run would stop at it.
     """
-    from retraining import delivery
-    from retraining.cli.delivery import render_inspection
+    from headlines.drops import delivery
+    from retraining.cli.drops import render_inspection
 
     settings = Settings.from_env()
     inspection = delivery.inspect(settings, file, date.fromisoformat(night), correct)
@@ -425,7 +426,7 @@ def _provide_drops(settings: Settings) -> None:
         _fail(
             f"DROPS_DIR={settings.drops_dir} holds no night; it needs folders named YYYY-MM-DD with CSV files in them"
         )
-    from retraining.samples import write_samples
+    from headlines.drops.samples import write_samples
 
     write_samples(settings.drops_dir)
     console.print(f"Wrote sample drops, made up by this project, to {settings.drops_dir}.")

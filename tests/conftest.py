@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from retraining.samples import write_samples
+from headlines.drops.samples import write_samples
 
 Deliver = Callable[..., Path]
 TWELVE_NIGHTS = [f"2022-02-{day:02}" for day in range(1, 13)]

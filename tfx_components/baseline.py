@@ -18,10 +18,10 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from headlines.bar.judging import majority
+from headlines.bar.tally import Answers, Floats, count_rows, decide, measure
 from modules.features import LABELS
-from tfx_components.judging import majority
 from tfx_components.predictions import Rows, ask, read_rows
-from tfx_components.tally import Answers, Floats, count_rows, decide, measure
 
 ANSWERS_FILE = "answers.json"
 _FRESH = "fresh"

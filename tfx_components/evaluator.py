@@ -25,11 +25,11 @@ from tfx.types.standard_component_specs import (
     MODEL_KEY,
 )
 
+from headlines.bar.judging import judge
+from headlines.bar.tally import Answers
+from headlines.bar.verdict import Limits, Verdict
 from tfx_components.baseline import BaselineAnswers, read_answers
-from tfx_components.judging import judge
 from tfx_components.predictions import ask, read_rows
-from tfx_components.tally import Answers
-from tfx_components.verdict import Limits, Verdict
 
 BASELINE_PUSH_KEY = "baseline_push"
 ANSWERS_KEY = "baseline_answers"

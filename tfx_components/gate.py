@@ -21,10 +21,10 @@ from tfx.types import BaseChannel, artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from tfx_components.headline_example_gen.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
+from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
+from headlines.drops.figures import Figures
+from headlines.drops.quarantine import QUARANTINE_FILE
 from tfx_components.headline_example_gen.component import Quarantine
-from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE
-from tfx_components.headline_example_gen.statistics import Figures
 
 log = logging.getLogger(__name__)
 

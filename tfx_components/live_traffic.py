@@ -21,7 +21,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_components.headline_example_gen.quarantine import normalise
+from headlines.drops.quarantine import normalise
 from tfx_components.pusher import REVISIONS
 from tfx_components.related_index import Headline, read_headlines
 

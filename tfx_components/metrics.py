@@ -11,7 +11,7 @@ import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
-from tfx_components.tally import METRICS, WIDTH, Floats, count_rows, decide
+from headlines.bar.tally import METRICS, WIDTH, Floats, count_rows, decide
 
 _OUTPUT = "label"
 

@@ -12,8 +12,8 @@ from tfx import types
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from headlines.bar.tally import Answers, Floats, Integers, decide
 from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
-from tfx_components.tally import Answers, Floats, Integers, decide
 
 
 class Rows(NamedTuple):

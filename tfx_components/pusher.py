@@ -29,8 +29,8 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
-from tfx_components import rollbacks
-from tfx_components.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
+from headlines.pushes import rollbacks
+from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
 from tfx_components.related_index import RelatedHeadlines
 
 NIGHT_KEY = "night"

@@ -20,12 +20,12 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 
+from headlines.drops.drops_folder import DropError, list_unlabelled, parse_night
+from headlines.drops.quarantine import QUARANTINE_FILE, SetAside, judge_title, write_csv
+from headlines.drops.rows import stream_titles
+from headlines.drops.rules import Rules
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
-from tfx_components.headline_example_gen.drop import DropError, list_unlabelled, parse_night
-from tfx_components.headline_example_gen.quarantine import QUARANTINE_FILE, SetAside, judge_title, write_csv
-from tfx_components.headline_example_gen.rows import stream_titles
-from tfx_components.headline_example_gen.rules import Rules
 
 log = logging.getLogger(__name__)
 

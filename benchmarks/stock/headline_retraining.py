@@ -12,8 +12,8 @@ from airflow.models.param import Param
 from tfx import v1 as tfx
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
-from retraining import pipeline
-from retraining.launcher import airflow_pipeline_config
+from retraining.pipelines.nightly import create_pipeline
+from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import CHECKOUT, Settings
 
 
@@ -32,6 +32,7 @@ tfx.components.Transform = with_module_file(tfx.components.Transform, "preproces
 tfx.components.Trainer = with_module_file(tfx.components.Trainer, "run_fn")
 
 settings = Settings.from_env()
+pipeline = create_pipeline(settings)
 dag = AirflowDagRunner(
     airflow_pipeline_config(
         {
@@ -39,6 +40,7 @@ dag = AirflowDagRunner(
             "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
             "max_active_runs": 1,
             "params": {"night": Param(None, type=["null", "string"]), "force": Param(False, type="boolean")},
-        }
+        },
+        pipeline,
     )
-).run(pipeline.create_pipeline(settings))
+).run(pipeline)

@@ -17,13 +17,14 @@ from typing import Literal
 
 import psutil
 
-from retraining import lineage, watch
-from retraining.lineage import LineageError
+import lineage
+from headlines.drops.drops_folder import list_nights
+from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
-from retraining.local.runs import DAG_ID
+from retraining.local.night_runs import DAG_ID
 from retraining.settings import CHECKOUT, Settings, SettingsError
-from tfx_components.headline_example_gen.drop import list_nights
+from retraining.watching import watch
 
 _LOW_DISK_BYTES = 10 * 2**30
 _LOW_MEMORY_BYTES = 3 * 2**30

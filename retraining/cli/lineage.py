@@ -1,6 +1,6 @@
 """`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script.
 
-No question is answered here, and nothing is drawn: see retraining/lineage/ and retraining/cli/lineage_tables.py.
+No question is answered here, and nothing is drawn: see lineage/ and retraining/cli/lineage_tables.py.
 """
 
 import json
@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 
-from retraining import lineage
+import lineage
+from lineage import Reader
 from retraining.cli import lineage_tables as tables
 from retraining.cli.summary import WIDTH
-from retraining.lineage import Reader
 from retraining.settings import Settings
 
 app = typer.Typer(

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from retraining.cli.summary import STATE_COLOURS
-from retraining.lineage import (
+from lineage import (
     Comparison,
     Difference,
     DropUse,
@@ -28,6 +27,7 @@ from retraining.lineage import (
     Serving,
     name_model,
 )
+from retraining.cli.summary import STATE_COLOURS
 
 _COLOURS = {**STATE_COLOURS, "complete": "green"}
 

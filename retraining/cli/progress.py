@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from retraining.local.night_runs import Run, Task
 from retraining.local.preparation import Report
-from retraining.local.runs import Run, Task
 
 _DONE = {"success": "[green]done[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
 _STATES = {

@@ -9,11 +9,11 @@ import pandas as pd
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 
+from headlines.drops.drops_folder import parse_night
+from headlines.drops.rules import Rules
+from headlines.drops.window import read_window
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 from retraining.settings import Settings
-from tfx_components.headline_example_gen.drop import parse_night
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import read_window
 
 
 def propose(settings: Settings, night: str) -> str:

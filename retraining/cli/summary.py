@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from retraining.lineage import Check, NightReport
+from lineage import Check, NightReport
 
 WIDTH = 100
 STATE_COLOURS = {

@@ -10,8 +10,8 @@ Nothing here may import tfx, tensorflow or airflow: those run in processes of th
     +-- PreparationError   a database cannot be reached or prepared
     +-- ServiceError       the service could not be started
     +-- ApiError           Airflow refused or did not answer
-    +-- TakenError         (retraining.in_process) another process trains the night or works in the same folder
-    +-- ReplayError        (retraining.replay) what a replay needs is gone
+    +-- TakenError         (retraining.nights.in_process) another process trains the night or works in the same folder
+    +-- ReplayError        (retraining.nights.replay) what a replay needs is gone
 """
 
 

@@ -1,6 +1,6 @@
 """Airflow's REST API, as far as running nights needs it.
 
-Nothing here decides what to run: retraining.local.runs does.
+Nothing here decides what to run: retraining.local.night_runs does.
 """
 
 from datetime import datetime

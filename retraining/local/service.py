@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 import httpx
 import psutil
 
-from retraining import watch
 from retraining.local import LocalError, airflow, model_server, ports, postgres, preparation, secrets, supervisor
 from retraining.local.preparation import Report
 from retraining.settings import CHECKOUT, Settings
+from retraining.watching import watch
 
 AIRFLOW_PROGRAMS = (
     # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address).
@@ -28,7 +28,7 @@ AIRFLOW_PROGRAMS = (
     supervisor.Program("webserver", "python -m airflow webserver", priority=30),
 )
 WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
-"""Sees when a night comes to no verdict, whatever of the others runs: retraining/watch.py."""
+"""Sees when a night comes to no verdict, whatever of the others runs: retraining/watching/watch.py."""
 
 MIN_FREE_BYTES = 2 * 2**30
 START_SECONDS = 240

@@ -9,7 +9,7 @@ from typing import Any
 import pendulum
 from airflow.models.param import Param
 
-from retraining.operators.notices import FailureNotifier
+from retraining.operators.callbacks import FailureNotifier
 from retraining.settings import Settings
 
 

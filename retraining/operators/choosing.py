@@ -12,11 +12,11 @@ from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.models.baseoperator import BaseOperator
 from airflow.utils.context import Context
 
-from retraining import lineage
-from retraining.operators.notices import CHAMPION
-from retraining.scoring import find_pending
+import lineage
+from headlines.drops import drops_folder as drop
+from retraining.nights.unscored import find_pending
+from retraining.operators.callbacks import CHAMPION
 from retraining.settings import Settings
-from tfx_components.headline_example_gen import drop
 
 log = logging.getLogger(__name__)
 

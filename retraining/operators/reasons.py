@@ -7,7 +7,7 @@ from airflow.models.log import Log
 from airflow.utils.context import Context
 from airflow.utils.session import create_session
 
-from retraining import lineage
+import lineage
 
 
 def record(context: Context, reason: str) -> None:

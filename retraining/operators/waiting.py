@@ -20,11 +20,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
-from retraining import lineage
-from retraining.notices import notify
+import lineage
+from headlines.drops import drops_folder as drop
 from retraining.operators.reasons import record
 from retraining.settings import Settings
-from tfx_components.headline_example_gen import drop
+from retraining.watching.webhook import notify
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0

@@ -14,11 +14,11 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
+from headlines.drops.display import neutralise, show_bytes
+from headlines.drops.drops_folder import DropError, list_csv_files, list_versions, parse_night
+from headlines.drops.rows import read_file
+from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
-from retraining.lineage import ArtifactRecord, UnknownError
-from tfx_components.headline_example_gen.display import neutralise, show_bytes
-from tfx_components.headline_example_gen.drop import DropError, list_csv_files, list_versions, parse_night
-from tfx_components.headline_example_gen.rows import read_file
 
 Row = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ Pure arithmetic; how it looks is the template's.
 from collections import defaultdict
 from dataclasses import dataclass
 
-from retraining.lineage import Edge, Graph, Node
+from lineage import Edge, Graph, Node
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 142, 44, 32, 16, 12
 _SWEEPS = 4

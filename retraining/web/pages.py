@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from retraining import lineage
-from retraining.lineage import ArtifactRecord, Reader, UnknownError
-from retraining.schedule import find_cut_off
+import lineage
+from headlines.drops.drops_folder import DropError, parse_night
+from headlines.schedule import find_cut_off
+from lineage import ArtifactRecord, Reader, UnknownError
 from retraining.settings import Settings
 from retraining.web import documents
 from retraining.web.layout import lay_out
-from tfx_components.headline_example_gen.drop import DropError, parse_night
 
 Page = dict[str, Any]
 

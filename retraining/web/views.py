@@ -14,8 +14,8 @@ from flask import Response, abort, jsonify, make_response, redirect, request, ur
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
 
-from retraining import lineage
-from retraining.lineage import LineageError, Names, Reader, UnknownError
+import lineage
+from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import documents, pages
 
@@ -154,8 +154,8 @@ class HeadlinesView(BaseView):
     def rollback(self) -> ResponseReturnValue:
         """Rolls back, and shows what serves then; Airflow checks the CSRF token of every POST before it comes here."""
         # Only here: it brings MLMD's own library, which no page needs.
-        from retraining.connection import StoreError
-        from retraining.rollback import RollbackError, roll_back
+        from retraining.recording.rollback import RollbackError, roll_back
+        from retraining.recording.store import StoreError
 
         to, reason = request.form.get("to", type=int), request.form.get("reason", "")
         by = get_auth_manager().get_user_name()

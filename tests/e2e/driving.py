@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
-from retraining import lineage
+import lineage
 from retraining.local import airflow
-from retraining.rehearsal import QUICK
+from retraining.nights.rehearsal import QUICK
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent

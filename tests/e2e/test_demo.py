@@ -17,7 +17,7 @@ from fresh_checkout import copy_checkout, write_uv
 from playwright.sync_api import Page, sync_playwright
 from signals import hear_signals
 
-from retraining import lineage
+import lineage
 from retraining.local import airflow, model_server
 
 NIGHT = "2022-02-01"

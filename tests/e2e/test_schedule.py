@@ -25,9 +25,9 @@ from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment
 from moved_clock import MovedClock, find_library
 from webhook import Webhook, listen
 
-from retraining import lineage
+import lineage
+from headlines.drops.samples import write_samples
 from retraining.local import airflow, model_server, supervisor
-from retraining.samples import write_samples
 
 pytestmark = [
     pytest.mark.timeout(5400),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from driving import Service
 
-from retraining import lineage
+import lineage
 
 pytestmark = pytest.mark.timeout(3600)
 

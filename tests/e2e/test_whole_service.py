@@ -14,7 +14,7 @@ import httpx
 import pytest
 from driving import Service, predict, query
 
-from retraining import lineage
+import lineage
 from retraining.local import model_server, supervisor
 
 DAG = "headline_retraining"

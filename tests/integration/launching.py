@@ -15,8 +15,8 @@ from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import Examples, Model, PushedModel
 
-from retraining.connection import connection_config
-from retraining.launcher import HeadlineLauncher
+from retraining.recording.launcher import HeadlineLauncher
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
 NAME = "tiny"

@@ -26,8 +26,8 @@ from tfx.types.standard_artifacts import (
     TransformGraph,
 )
 
-from retraining.as_of import ChampionResolver
-from retraining.lineage import Names
+from lineage import Names
+from retraining.pipelines.as_of import ChampionResolver
 from retraining.settings import Settings
 
 NAME, TUNING = "story", "story_tuning"

@@ -88,7 +88,7 @@ def serve(port: int, told: Path) -> None:
     from airflow.utils.db import initdb
     from airflow.www.app import create_app
 
-    from retraining.lineage import Names
+    from lineage import Names
     from retraining.settings import Settings
     from retraining.web import views
 

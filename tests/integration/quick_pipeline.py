@@ -16,8 +16,8 @@ from tfx.types import Channel, artifact_utils
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
 from tiny_model import save_tiny_model
 
-from retraining.as_of import ChampionAsOf, ChampionResolver, RollbackRecord
-from retraining.connection import connection_config
+from retraining.pipelines.as_of import ChampionAsOf, ChampionResolver, RollbackRecord
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 from tfx_components.pusher import HeadlinePusher
 

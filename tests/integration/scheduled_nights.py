@@ -33,7 +33,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunType
 from sqlalchemy.orm import Session
 
-from retraining.lineage import LineageError
+from lineage import LineageError
 from retraining.operators import waiting
 
 NIGHTLY = "headline_retraining"

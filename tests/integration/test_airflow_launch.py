@@ -9,7 +9,7 @@ from launching import NAME
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
-from retraining.connection import connection_config
+from retraining.recording.store import connection_config
 from retraining.settings import CHECKOUT, Settings
 
 DAG = """
@@ -17,17 +17,16 @@ import pendulum
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 import launching
-from retraining.launcher import airflow_pipeline_config, refuse_what_airflow_ignores
+from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import Settings
-from retraining.connection import connection_config
+from retraining.recording.store import connection_config
 
 settings = Settings.from_env()
 make = launching.Make(flavour="{{ ds }}")
 use = launching.Use(model=make.outputs["model"])
 pipeline = launching.pipeline(settings, make, use, metadata_connection_config=connection_config(settings))
-refuse_what_airflow_ignores(pipeline)
 dag = AirflowDagRunner(
-    airflow_pipeline_config({"schedule": None, "start_date": pendulum.datetime(2022, 1, 1)})
+    airflow_pipeline_config({"schedule": None, "start_date": pendulum.datetime(2022, 1, 1)}, pipeline)
 ).run(pipeline)
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from obedient_airflow import ObedientAirflow
 from postgres_server import Server
 from tfx.orchestration.data_types import PipelineInfo
 
-from retraining import lineage, watch
-from retraining.lineage import LineageError, Names, NightSummary
+import lineage
+from lineage import LineageError, Names, NightSummary
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
+from retraining.watching import watch
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 # The schedule's two o'clock of today may be yet to come.

@@ -14,10 +14,10 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Execution
 from quick_pipeline import accidents, champion_as_of, nodes
 
-from retraining import lineage
-from retraining.connection import connection_config
+import lineage
+from headlines.pushes.model_hash import hash_model
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
-from tfx_components.model_hash import hash_model
 
 NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03")
 State = tuple[dict[str, str], list[str]]
@@ -86,7 +86,7 @@ def with_a_push_that_was_published_but_not_recorded(settings: Settings) -> None:
         for node in nodes(settings, night):
             if node.id == "Pusher":
                 with pytest.MonkeyPatch.context() as patch, pytest.raises(ConnectionError):
-                    patch.setattr("retraining.attempts.AttemptMetadata.publish_execution", die)
+                    patch.setattr("retraining.recording.attempts.AttemptMetadata.publish_execution", die)
                     launch(settings, node, f"scheduled__{night}")
             launch(settings, node, f"scheduled__{night}")
 

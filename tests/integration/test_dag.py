@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from retraining.in_process import sqlite_in
-from retraining.pipeline import create_pipeline
+from retraining.nights.in_process import sqlite_in
+from retraining.pipelines.nightly import create_pipeline
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent

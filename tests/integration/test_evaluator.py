@@ -12,14 +12,14 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEv
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model, write_examples
 
+from headlines.bar.tally import METRICS
+from headlines.bar.verdict import Check, Verdict
 from modules.features import LABELS
-from retraining import quality_bar
+from retraining.pipelines import evaluation as quality_bar
 from retraining.settings import Settings
 from tfx_components.baseline import BaselineAnswers, read_answers, take, write_answers
 from tfx_components.evaluator import Executor, HeadlineEvaluator, mark
 from tfx_components.predictions import read_rows
-from tfx_components.tally import METRICS
-from tfx_components.verdict import Check, Verdict
 
 # The tiny model knows `ruim` and `bom`: it gets 70 of 80 right, and misses positives that say neither.
 ROWS = [

@@ -19,13 +19,13 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 from tfx.v1.components import ExampleValidator, ImportSchemaGen, StatisticsGen
 
+from headlines.drops.alarms import Limits, find_alarms
+from headlines.drops.rules import Rules
+from headlines.drops.window import read_window
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.gate import BadDropError, DropGate, Executor
-from tfx_components.headline_example_gen.alarms import Limits, find_alarms
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.executor import Executor as ExampleGenExecutor
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import read_window
 
 Deliver = Callable[..., Path]
 LIMITS = Settings.from_env().alarm_limits

@@ -21,15 +21,16 @@ from tfx.types.artifact import Artifact
 from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import Examples
 
+from headlines.drops import window
+from headlines.drops.drops_folder import DropError, find_delivery
+from headlines.drops.rules import Rules
+from headlines.drops.window import fingerprint
 from retraining.settings import Settings
 from tfx_components.gate import read_figures
-from tfx_components.headline_example_gen import driver, window
+from tfx_components.headline_example_gen import driver
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.driver import ChangedDropError, hash_window
-from tfx_components.headline_example_gen.drop import DropError, find_delivery
 from tfx_components.headline_example_gen.executor import Executor
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import fingerprint
 
 Deliver = Callable[..., Path]
 RECORDS = "data_tfrecord-00000-of-00001.gz"

@@ -18,8 +18,8 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from tfx.orchestration.pipeline import Pipeline
 from tiny_pipeline import nodes
 
-from retraining.connection import connection_config
-from retraining.launcher import HeadlineLauncher
+from retraining.recording.launcher import HeadlineLauncher
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
 NAME = "judged"

@@ -35,10 +35,15 @@ from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
-from retraining.connection import StoreError, connection_config
-from retraining.launcher import DiskFullError, UnsupportedPipelineError, in_one_line, refuse_what_airflow_ignores
+from retraining.recording.launcher import (
+    DiskFullError,
+    UnsupportedPipelineError,
+    in_one_line,
+    refuse_what_airflow_ignores,
+)
+from retraining.recording.settling import settle_dead_executions
+from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings
-from retraining.store import settle_dead_executions
 
 
 @pytest.fixture(autouse=True)
@@ -336,7 +341,7 @@ def test_the_sweep_looks_again_at_one_that_ends_while_it_looks(
         store_of(settings).put_executions([ended])
         return False
 
-    monkeypatch.setattr("retraining.store.is_process_alive", end_well)
+    monkeypatch.setattr("retraining.recording.settling.is_process_alive", end_well)
     assert settle_dead_executions(settings) == []
     assert states(settings) == ["COMPLETE"]
 
@@ -487,7 +492,7 @@ def test_an_outage_hides_neither_the_error_nor_the_way_on(
             launch(settings, make)
     finally:
         postgres.start()
-    [line] = [record.getMessage() for record in caplog.records if record.name == "retraining.launcher"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "retraining.recording.launcher"]
     assert "failure of Make could not be recorded" in line
     assert "the next attempt" in line
     launching.behaviour.clear()

@@ -7,8 +7,8 @@ import pytest
 from lineage_story import LATE, LATE_DELIVERY, NAMES, Story
 from postgres_server import Server
 
-from retraining import lineage
-from retraining.lineage import Reader, UnknownError, open_lineage
+import lineage
+from lineage import Reader, UnknownError, open_lineage
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
 

@@ -11,9 +11,9 @@ from lineage_story import nodes as story_nodes
 from tfx.orchestration.data_types import PipelineInfo
 from typer.testing import CliRunner
 
-from retraining import lineage
+import lineage
+from lineage import LineageError
 from retraining.cli import lineage as commands
-from retraining.lineage import LineageError
 from retraining.settings import Settings
 
 FIRST, SECOND = "2022-02-01", "2022-02-02"

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 
-from retraining import lineage
-from retraining.connection import connection_config
-from retraining.lineage import LineageError, Names, Reader, open_lineage
+import lineage
+from lineage import LineageError, Names, Reader, open_lineage
+from retraining.pipelines.preparation import initialise
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
-from retraining.store import initialise
 from retraining.web import pages
 
 FIRST, SECOND, THIRD = "2022-02-01", "2022-02-02", "2022-02-03"

@@ -15,10 +15,10 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
-from retraining.samples import write_samples
+from headlines.drops.drops_folder import parse_night
+from headlines.drops.rows import read_file
+from headlines.drops.samples import write_samples
 from serving.request_log import RequestLog
-from tfx_components.headline_example_gen.drop import parse_night
-from tfx_components.headline_example_gen.rows import read_file
 from tfx_components.live_traffic import Limits, LiveTraffic, Request, judge_answers, read_requests
 from tfx_components.related_index import Headline
 

@@ -8,14 +8,14 @@ import pytest
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation
 from tiny_model import write_examples
 
+from headlines.bar.judging import judge
+from headlines.bar.tally import decide
+from headlines.bar.verdict import Limits
 from modules.features import LABELS
 from retraining.settings import Settings
 from tfx_components.baseline import FreshScore
-from tfx_components.judging import judge
 from tfx_components.model_card import Executor, ModelCard
 from tfx_components.predictions import read_rows
-from tfx_components.tally import decide
-from tfx_components.verdict import Limits
 
 ROWS = [
     *[("o dia foi ruim", "negative", "2022-02-01")] * 30,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_model import FLAWS, save_tiny_model
 
-from tfx_components.model_hash import hash_model
+from headlines.pushes.model_hash import hash_model
 
 
 def _save(uri: str) -> None:

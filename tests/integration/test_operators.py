@@ -23,11 +23,11 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, PushedModel
 
-from retraining import lineage
-from retraining.lineage import nights
+import lineage
+from lineage import night as nights
 from retraining.operators import waiting
+from retraining.operators.callbacks import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier, notify
 from retraining.operators.choosing import ChooseNight
-from retraining.operators.notices import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier, notify
 from retraining.operators.waiting import DropSensor, DropTrigger, LateDropWait
 from retraining.settings import Settings
 from tfx_components.live_traffic import TrafficReport

@@ -15,9 +15,9 @@ from pages_server import PagesServer, find_token
 from postgres_server import Server
 from pydantic import SecretStr
 
+from headlines.pushes.rollbacks import find_served
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
-from tfx_components.rollbacks import find_served
 
 PAGES = (
     "/headlines/",
@@ -265,7 +265,7 @@ def test_what_is_not_known_is_told_as_such(path: str, told: PagesServer, clients
 def test_an_empty_database_is_told_on_every_page(
     server: PagesServer, clients: dict[str, httpx.Client], settings: Settings
 ) -> None:
-    from retraining.store import initialise
+    from retraining.pipelines.preparation import initialise
 
     initialise(settings, [])
     show(server, settings)

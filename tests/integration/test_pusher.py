@@ -17,13 +17,13 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Pu
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model
 
+from headlines.pushes import rollbacks
+from headlines.pushes.model_hash import hash_model
+from headlines.pushes.rollbacks import Rollback
 from serving.app import ABOUT
 from serving.model import Model as ServedModel
-from tfx_components import rollbacks
-from tfx_components.model_hash import hash_model
 from tfx_components.pusher import Executor, PushError, publish
 from tfx_components.related_index import Headline, RelatedHeadlines, write_index
-from tfx_components.rollbacks import Rollback
 
 NIGHT = date(2022, 2, 5)
 

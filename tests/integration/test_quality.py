@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from headlines.drops.quarantine import Reason
+from headlines.drops.rules import Rules
+from headlines.drops.window import read_window
 from retraining.settings import CHECKOUT
-from tfx_components.headline_example_gen.quarantine import Reason
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import read_window
 
 
 def count_readable_rows(drops_dir: Path, drop_rules: dict[str, Any]) -> int:

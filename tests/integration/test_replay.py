@@ -9,15 +9,15 @@ import pytest
 from launching import launch_all
 from tiny_model import save_tiny_model, write_examples
 
-from retraining import lineage
-from retraining.connection import connection_config, hold_night
-from retraining.in_process import TakenError, hold_place, run_locally
-from retraining.lineage import ArtifactRecord
-from retraining.pipeline import create_pipeline
-from retraining.rehearsal import QUICK
-from retraining.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
+import lineage
+from lineage import ArtifactRecord
+from retraining.nights.in_process import TakenError, hold_place, run_locally
+from retraining.nights.rehearsal import QUICK
+from retraining.nights.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
+from retraining.pipelines.nightly import create_pipeline
+from retraining.pipelines.preparation import initialise
+from retraining.recording.store import connection_config, hold_night
 from retraining.settings import Settings
-from retraining.store import initialise
 
 NIGHTS = ("2022-02-01", "2022-02-02")
 

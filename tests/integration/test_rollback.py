@@ -13,14 +13,14 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
 from quick_pipeline import champion_as_of, nodes
 
-from retraining.connection import StoreError, connection_config
-from retraining.lineage import OURS, open_lineage
-from retraining.rollback import RollbackError, roll_back, settle_rollbacks
+from headlines.pushes import rollbacks
+from headlines.pushes.rollbacks import find_served, read
+from lineage import OURS, open_lineage
+from retraining.recording.rollback import RollbackError, roll_back, settle_rollbacks
+from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings
 from retraining.web import pages
 from serving.policy import read_policy
-from tfx_components import rollbacks
-from tfx_components.rollbacks import find_served, read
 
 FIRST, SECOND, THIRD = 2022020101, 2022020201, 2022020301
 
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_leaves_what_serves_and_a_failed_record(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(RollbackError, match=f"No space left.* {THIRD} serves on"):
-        patch.setattr("tfx_components.rollbacks._replace", fail)
+        patch.setattr("headlines.pushes.rollbacks._replace", fail)
         roll_back(three_nights, "a bad drop", "ana")
     assert find_served(three_nights.serving_dir) == THIRD
     [artifact] = store_of(three_nights).get_artifacts_by_type("Rollback")
@@ -277,9 +277,9 @@ def die(*args: object) -> None:
 @pytest.mark.parametrize(
     ("where", "artifact_state", "execution_state"),
     [
-        ("tfx_components.rollbacks.add", Artifact.ABANDONED, Execution.FAILED),
-        ("tfx_components.rollbacks.tell_servers", Artifact.LIVE, Execution.COMPLETE),
-        ("retraining.rollback._end", Artifact.LIVE, Execution.COMPLETE),
+        ("headlines.pushes.rollbacks.add", Artifact.ABANDONED, Execution.FAILED),
+        ("headlines.pushes.rollbacks.tell_servers", Artifact.LIVE, Execution.COMPLETE),
+        ("retraining.recording.rollback._end", Artifact.LIVE, Execution.COMPLETE),
     ],
 )
 def test_a_rollback_whose_process_died_is_settled_by_what_the_files_say(

@@ -15,7 +15,7 @@ import pytest
 from lineage_story import Story, nodes
 from postgres_server import Server, lend_database
 
-from retraining.lineage import OURS
+from lineage import OURS
 from retraining.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent

@@ -22,14 +22,14 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
 from modules.features import LABELS
-from retraining.connection import connection_config
+from retraining.nights.unscored import find_pending
+from retraining.operators.callbacks import CHAMPION
 from retraining.operators.choosing import FindUnlabelled
-from retraining.operators.notices import CHAMPION
-from retraining.rollback import roll_back
-from retraining.scoring import find_pending
-from retraining.scoring_pipeline import create_scoring_pipeline
+from retraining.pipelines.preparation import initialise
+from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.recording.rollback import roll_back
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
-from retraining.store import initialise
 
 NIGHT, VERSION = "2022-02-02", "2022020201"
 HOSTILE = '=HYPERLINK("http://x")'

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from tiny_model import save_tiny_model
 
+from headlines.pushes.rollbacks import Rollback, add
 from retraining.local import LocalError, airflow, model_server, ports, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.pusher import publish
-from tfx_components.rollbacks import Rollback, add
 
 PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
 NIGHT = date(2022, 2, 5)

@@ -15,9 +15,10 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, Schema
 
-from retraining.connection import StoreError, connection_config, lock
+from retraining.pipelines.preparation import initialise, main
+from retraining.recording.settling import settle_dead_executions
+from retraining.recording.store import StoreError, connection_config, lock
 from retraining.settings import Settings
-from retraining.store import initialise, main, settle_dead_executions
 
 
 def initialise_tiny(settings: Settings) -> None:
@@ -60,7 +61,7 @@ def test_a_start_of_the_service_makes_the_types_of_every_pipeline(
 
 
 def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retraining.connection._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
     with lock(connection_config(settings), "mlmd tables"), pytest.raises(StoreError, match="the lock 'mlmd tables'"):
         initialise(settings, [])
     assert query(settings, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
@@ -68,7 +69,7 @@ def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatc
 
 def test_a_launch_makes_its_types_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     initialise(settings, [])
-    monkeypatch.setattr("retraining.connection._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
     with lock(connection_config(settings), "mlmd types"), pytest.raises(StoreError, match="the lock 'mlmd types'"):
         launch(settings, Make())
     assert "launching.Make" not in type_names(settings)
@@ -121,7 +122,7 @@ def test_a_database_that_is_not_there_is_told_by_name(settings: Settings) -> Non
 
 
 def test_a_lock_that_is_kept_is_told_by_name(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retraining.connection._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
     config = connection_config(settings)
     with lock(config, "champion"):
         with (

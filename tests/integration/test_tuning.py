@@ -11,13 +11,13 @@ from launching import launch_all
 from ml_metadata import MetadataStore
 from tfx.types.standard_artifacts import HyperParameters
 
-from retraining import lineage
-from retraining.as_of import HyperparametersAsOf
-from retraining.connection import connection_config
-from retraining.pipeline import create_pipeline
-from retraining.replay import MODEL, replay
+import lineage
+from retraining.nights.replay import MODEL, replay
+from retraining.pipelines.as_of import HyperparametersAsOf
+from retraining.pipelines.nightly import create_pipeline
+from retraining.pipelines.tuning import create_tuning_pipeline
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
-from retraining.tuning_pipeline import create_tuning_pipeline
 
 NIGHTS = ("2022-02-01", "2022-02-02")
 

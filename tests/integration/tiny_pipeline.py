@@ -13,8 +13,8 @@ from tfx.types import Channel
 from tfx.types.standard_artifacts import Examples, Model, PushedModel
 from tiny_model import save_tiny_model, write_examples
 
-from retraining import quality_bar
-from retraining.as_of import ChampionResolver
+from retraining.pipelines import evaluation as quality_bar
+from retraining.pipelines.as_of import ChampionResolver
 from retraining.settings import Settings
 from tfx_components.evaluator import HeadlineEvaluator
 from tfx_components.infra_check import InfraCheck

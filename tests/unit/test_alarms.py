@@ -5,11 +5,11 @@ from datetime import date, timedelta
 
 import pytest
 
+from headlines.drops.alarms import Limits, find_alarms
+from headlines.drops.figures import Figures, compare, share_not_portuguese
+from headlines.drops.quarantine import Headline, normalise
+from headlines.drops.rows import Row
 from retraining.settings import Settings
-from tfx_components.headline_example_gen.alarms import Limits, find_alarms
-from tfx_components.headline_example_gen.quarantine import Headline, normalise
-from tfx_components.headline_example_gen.rows import Row
-from tfx_components.headline_example_gen.statistics import Figures, compare, share_not_portuguese
 
 LIMITS = Limits(**Settings.from_env().alarm_limits)
 MIX = {"negative": 0.23, "neutral": 0.71, "positive": 0.06}

@@ -11,7 +11,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import Artifact, Channel
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
-from retraining.as_of import (
+from retraining.pipelines.as_of import (
     ChampionAsOf,
     ChampionResolver,
     HyperparametersAsOf,

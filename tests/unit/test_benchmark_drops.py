@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.drops import read_headlines
-from retraining.samples import write_samples
+from headlines.drops.samples import write_samples
 from retraining.settings import Settings
 
 Rows = list[tuple[str, str, str]]

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from retraining import delivery
+from headlines.drops import delivery
+from headlines.drops.drops_folder import DropError, DropVersion, find_delivery, find_problem, find_version
 from retraining.__main__ import app, main
 from retraining.settings import CHECKOUT, Settings
-from tfx_components.headline_example_gen.drop import DropError, DropVersion, find_delivery, find_problem, find_version
 
 NIGHT = date(2022, 2, 1)
 GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))

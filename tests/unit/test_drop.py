@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfx_components.headline_example_gen.drop import (
+from headlines.drops.drops_folder import (
     DropError,
     find_problem,
     find_version,
@@ -16,7 +16,7 @@ from tfx_components.headline_example_gen.drop import (
     list_unlabelled,
     parse_night,
 )
-from tfx_components.headline_example_gen.rows import read_file
+from headlines.drops.rows import read_file
 
 NIGHT = date(2022, 2, 1)
 ROW = "Governo anuncia plano,neutral\n"

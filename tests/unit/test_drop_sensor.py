@@ -15,8 +15,8 @@ from airflow.models import DAG
 from airflow.timetables.base import DataInterval
 from airflow_runs import make_context
 
-from retraining import lineage
-from retraining.lineage import NightReport
+import lineage
+from lineage import NightReport
 from retraining.operators import waiting
 from retraining.operators.waiting import DropSensor, DropTrigger
 from retraining.settings import Settings

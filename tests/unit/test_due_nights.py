@@ -9,7 +9,7 @@ import pytest
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from retraining.schedule import find_due, find_newest_due, find_start
+from headlines.schedule import find_due, find_newest_due, find_start
 from retraining.settings import Settings
 
 NOW = datetime(2022, 4, 20, 12, tzinfo=UTC)

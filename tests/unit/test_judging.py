@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
+from headlines.bar.judging import judge, majority
+from headlines.bar.tally import Answers, count_rows, decide, measure
+from headlines.bar.verdict import Limits, Verdict
 from modules.features import LABELS
 from retraining.settings import Settings
-from tfx_components.judging import judge, majority
-from tfx_components.tally import Answers, count_rows, decide, measure
-from tfx_components.verdict import Limits, Verdict
 
 ROWS = 800
 ACTUAL = np.repeat([0, 1, 2], [200, 540, 60])

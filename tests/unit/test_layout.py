@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retraining.lineage import Edge, Graph, Node
+from lineage import Edge, Graph, Node
 from retraining.web.layout import lay_out
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tfx_components.headline_example_gen.quarantine import Reason, SetAside, Sifted, normalise, sift, write_csv
-from tfx_components.headline_example_gen.rows import Row, read_file
-from tfx_components.headline_example_gen.rules import Rules
+from headlines.drops.quarantine import Reason, SetAside, Sifted, normalise, sift, write_csv
+from headlines.drops.rows import Row, read_file
+from headlines.drops.rules import Rules
 
 FIRST, SECOND = date(2022, 2, 1), date(2022, 2, 2)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from retraining import reruns
-from retraining.lineage import NightReport, Reign
-from retraining.reruns import find_changes
+from lineage import NightReport, Reign
+from retraining.nights import reruns
+from retraining.nights.reruns import find_changes
 from retraining.settings import Settings
 
 NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03")

@@ -6,8 +6,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from headlines.pushes.rollbacks import ConfigError, Rollback, add, find_served, find_withdrawn, read, tell_servers
 from serving.policy import Policy, read_policy
-from tfx_components.rollbacks import ConfigError, Rollback, add, find_served, find_withdrawn, read, tell_servers
 
 FIRST, SECOND, THIRD = 2022020101, 2022020201, 2022020301
 

@@ -17,12 +17,12 @@ from airflow.timetables.base import DataInterval
 from airflow_runs import make_context
 from rich.console import Console
 
+from headlines.schedule import find_cut_off, find_logical_date
+from lineage import Check, NightReport
 from retraining.cli.progress import show_run
 from retraining.cli.summary import WIDTH, render_nights
-from retraining.lineage import Check, NightReport
 from retraining.local.api import Api
-from retraining.local.runs import Run, Task, begin, explain_failure, follow, sort_nodes
-from retraining.schedule import find_cut_off, find_logical_date
+from retraining.local.night_runs import Run, Task, begin, explain_failure, follow, sort_nodes
 from retraining.settings import Settings
 
 
@@ -100,7 +100,7 @@ def test_the_last_look_at_a_run_shows_every_task_as_it_ended(tmp_path: Path, mon
         [answer_task("Trainer", "success"), answer_task("Pusher", "success")],
     ]
     api.get_run.return_value = answer_run("success")
-    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     seen = [(run.state, [task.state for task in run.tasks]) for run in follow(settings_of(tmp_path), "run-1")]
     assert seen == [("running", ["running", ""]), ("success", ["success", "success"])]
@@ -113,7 +113,7 @@ def test_a_task_is_shown_with_its_attempt_and_its_seconds(tmp_path: Path, monkey
     api.edges.return_value = {"Trainer": []}
     api.get_tasks.return_value = [answer_task("Trainer", "failed", 2, begun, begun + timedelta(seconds=12.5))]
     api.get_run.return_value = answer_run("failed")
-    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
     [run] = follow(settings_of(tmp_path), "run-1")
     assert run.tasks == run.failed_tasks == (Task("Trainer", "failed", 2, 12.5),)
 
@@ -124,7 +124,7 @@ def test_a_queued_run_names_the_runs_it_waits_for(tmp_path: Path, monkeypatch: p
     api.get_tasks.return_value = [answer_task("Trainer", None, 0)]
     api.get_run.side_effect = [answer_run("queued"), answer_run("failed")]
     api.find_active_runs.return_value = [answer_run("running", "run-0")]
-    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert [(run.state, run.behind) for run in follow(settings_of(tmp_path), "run-1")] == [
         ("queued", ("run-0",)),
@@ -151,7 +151,7 @@ def test_asking_for_a_night_makes_or_follows_or_repeats_its_run(
     api.find_run.return_value = answer_run(state) if state else None
     api.get_tasks.return_value = [answer_task("wait_for_drop", sensor)]
     api.create_run.return_value = answer_run("queued", "run-2")
-    monkeypatch.setattr("retraining.local.runs.Api", create_autospec(Api, return_value=api))
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
     start = begin(settings_of(tmp_path), "2022-02-02", force)
     assert (start.run_id, start.how) == ("run-2" if how == "new" else "run-1", how)
     assert [call.args for call in api.clear_run.mock_calls] == ([("run-1",)] if how == "again" else [])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from retraining.samples import write_samples
-from tfx_components.headline_example_gen.drop import find_problem
-from tfx_components.headline_example_gen.quarantine import Reason
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import Window, check_nothing_lost, read_window
+from headlines.drops.drops_folder import find_problem
+from headlines.drops.quarantine import Reason
+from headlines.drops.rules import Rules
+from headlines.drops.samples import write_samples
+from headlines.drops.window import Window, check_nothing_lost, read_window
 
 RULES = Rules(
     window_nights=12,

@@ -20,11 +20,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, PushedModel
 
-from retraining.as_of import ChampionAsOf
+from headlines.drops.rules import Rules
+from headlines.drops.window import check_nothing_lost, read_window
+from retraining.pipelines.as_of import ChampionAsOf
 from retraining.settings import Settings
 from tfx_components import pusher
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import check_nothing_lost, read_window
 
 FIRST = date(2022, 2, 1)
 WINDOW_NIGHTS = 3

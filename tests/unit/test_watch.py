@@ -12,10 +12,11 @@ from unittest.mock import create_autospec
 import pytest
 from pydantic import SecretStr
 
-from retraining import lineage, watch
-from retraining.lineage import LineageError, NightSummary
+import lineage
+from lineage import LineageError, NightSummary
 from retraining.settings import Settings
-from retraining.watch import Memory
+from retraining.watching import watch
+from retraining.watching.watch import Memory
 
 # 2 February 2022, two in the morning in Sao Paulo: the start of the night before.
 TWO = datetime(2022, 2, 2, 5, tzinfo=UTC)

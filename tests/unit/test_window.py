@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_components.headline_example_gen.drop import DropError
-from tfx_components.headline_example_gen.quarantine import normalise
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import (
+from headlines.drops.drops_folder import DropError
+from headlines.drops.quarantine import normalise
+from headlines.drops.rules import Rules
+from headlines.drops.window import (
     check_nothing_lost,
     choose_earlier_nights,
     read_window,

@@ -12,9 +12,9 @@ from tfx.types import Channel, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from headlines.drops.rules import Rules
 from tfx_components.headline_example_gen.driver import Driver
 from tfx_components.headline_example_gen.executor import Executor
-from tfx_components.headline_example_gen.rules import Rules
 
 
 class Quarantine(Artifact):

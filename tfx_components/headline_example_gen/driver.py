@@ -18,9 +18,9 @@ from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 
-from tfx_components.headline_example_gen.drop import DropError, DropVersion, hash_files, parse_night
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import find_versions, fingerprint
+from headlines.drops.drops_folder import DropError, DropVersion, hash_files, parse_night
+from headlines.drops.rules import Rules
+from headlines.drops.window import find_versions, fingerprint
 
 DROPS_DIR_PROPERTY = "drops_dir"
 # Quotes do not survive MLMD's translation to SQL.

@@ -20,17 +20,16 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
-from modules.features import LABEL, NIGHT, TITLE, WEIGHT
-from tfx_components.headline_example_gen.drop import DropError, find_delivery, parse_night
-from tfx_components.headline_example_gen.quarantine import (
+from headlines.drops.drops_folder import DropError, find_delivery, parse_night
+from headlines.drops.quarantine import (
     DUPLICATES_FILE,
     QUARANTINE_FILE,
     Headline,
     SetAside,
     write_csv,
 )
-from tfx_components.headline_example_gen.rules import Rules
-from tfx_components.headline_example_gen.window import (
+from headlines.drops.rules import Rules
+from headlines.drops.window import (
     FRESH_SPLIT,
     SPLITS,
     Drop,
@@ -41,6 +40,7 @@ from tfx_components.headline_example_gen.window import (
     split_of,
     weigh,
 )
+from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,195 @@
+"""Checks a file as the nightly run would, and delivers it as a drop so that nobody ever reads half of it.
+
+No TFX here and nothing shown: the rules are the reader's own, and `retraining.cli` has the words and tables.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
+from headlines.drops.drops_folder import DropError, DropVersion, list_csv_files, list_versions
+from headlines.drops.figures import Figures
+from headlines.drops.quarantine import SetAside
+from headlines.drops.rows import read_file
+from headlines.drops.rules import Rules
+from headlines.drops.version_folder import SUCCESS_MARKER, is_csv, is_unlabelled
+from headlines.drops.window import read_window
+from retraining.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a run of the night would make of a file.
+
+    Attributes:
+      version: what it would be delivered as; its only file is the file that was inspected.
+      rows: how many it has.
+      used: how many of them would be used.
+      quarantined: its bad rows.
+      folded: its duplicates.
+      figures: the night beside the window.
+      problems: why the run would stop.
+      compared_with: how many earlier nights of the window it was compared with.
+      remark: what kept it from being compared with them; else empty.
+    """
+
+    version: DropVersion
+    rows: int
+    used: int
+    quarantined: list[SetAside]
+    folded: list[SetAside]
+    figures: Figures
+    problems: list[str]
+    compared_with: int
+    remark: str
+
+
+def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspection:
+    """Reads a file as the drop of a night, beside the window that a run of that night reads.
+
+    Nothing is delivered; only the drops folder is made when it is not there.
+
+    Args:
+      settings: where drops are and what they are held to.
+      file: a CSV file, wherever it is.
+      night: whose drop it is to be.
+      correct: whether it corrects a drop that was delivered.
+
+    Raises:
+      DropError: the file cannot be read as a whole; or the night has a drop and `correct` is not set, or the reverse.
+    """
+    settings.drops_dir.mkdir(parents=True, exist_ok=True)
+    version = _choose_version(settings.drops_dir, night, correct, file)
+    read_file(file)
+    # Nights still to be delivered are no fault of this file.
+    rules = dataclasses.replace(Rules(**settings.drop_rules), max_missing_nights=10**6)
+    remark = ""
+    try:
+        window = read_window(settings.drops_dir, night, rules, version)
+    except DropError as error:
+        remark = str(error)
+        window = read_window(settings.drops_dir, night, dataclasses.replace(rules, window_nights=1), version)
+    drop = window.drops[-1]
+    quarantined, folded = (
+        [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
+    )
+    reasons = Counter(entry.reason.value for entry in quarantined)
+    problems = [
+        *tell_quarantined(drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons),
+        *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
+        *find_alarms(window.figures, Limits(**settings.alarm_limits)),
+    ]
+    return Inspection(
+        version,
+        drop.rows_in,
+        drop.rows_used,
+        quarantined,
+        folded,
+        window.figures,
+        problems,
+        len(window.drops) - 1,
+        remark,
+    )
+
+
+def deliver(settings: Settings, version: DropVersion) -> Path:
+    """Copies the file of an inspected version to its place, marked as whole; both or nothing is there to be read.
+
+    Args:
+      settings: where drops are.
+      version: `Inspection.version`.
+
+    Returns:
+      The delivered file.
+
+    Raises:
+      DropError: something was delivered there meanwhile, or nothing can be written there.
+    """
+    [source] = version.files
+    night = settings.drops_dir / version.night.isoformat()
+    folder = night if version.number == 1 else night / f"v{version.number}"
+    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else "headlines.csv")
+    marker = folder / SUCCESS_MARKER
+    try:
+        night.mkdir(parents=True, exist_ok=True)
+        with _hold(night):
+            if _choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
+                raise DropError(
+                    f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"
+                )
+            if version.number > 1:
+                folder.mkdir()
+            delivered = json.dumps({"delivered": datetime.now(UTC).isoformat(timespec="seconds")})
+            with _stage(target, source.read_bytes()) as whole, _stage(marker, delivered.encode()) as whole_marker:
+                # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
+                whole_marker.replace(marker)
+                try:
+                    # Unlike a rename, a link never replaces what is there.
+                    target.hardlink_to(whole)
+                except OSError:
+                    marker.unlink()
+                    raise
+            _sync(folder)
+    except FileExistsError as error:
+        place = error.filename2 or error.filename
+        raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
+    except OSError as error:
+        raise DropError(f"{target} cannot be delivered: {error.strerror}; let this user write there") from None
+    return target
+
+
+def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> DropVersion:
+    folder = drops_dir / night.isoformat()
+    versions = list_versions(drops_dir, night) if folder.exists() else []
+    delivered = [number for number, place in versions if list_csv_files(place)]
+    if correct and not delivered:
+        raise DropError(f"night {night} has no drop to correct in {drops_dir}; deliver it without --correct")
+    if delivered and not correct:
+        raise DropError(
+            f"night {night} has version {delivered[0]} of its drop already, and a drop never changes in place; "
+            "deliver a correction with --correct"
+        )
+    return DropVersion(night, versions[0][0] + 1 if correct else 1, (file,))
+
+
+@contextlib.contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Lets one delivery at a time into the folder of a night."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        # Linux cannot lock a folder on NFS; a delivery by two at once is no reason to take none there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+@contextlib.contextmanager
+def _stage(path: Path, content: bytes) -> Iterator[Path]:
+    """What a file is to hold, on the disk under a temporary name that the reader ignores, as long as it is needed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,260 @@
+"""What a night's labels, words and language look like beside everything that came before it.
+
+Figures only: which of them stop a run is for `alarms` to say. Standard library and, where languages are told apart,
+py3langid with numpy.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, Self
+
+from headlines.drops.quarantine import Headline
+from modules.features import LABELS
+
+_WORD = re.compile(r"\w+")
+# A word tells less than independent evidence would: words of one title go together.
+_WORD_TRUST = 0.3
+# A permutation of the labels is named when it explains this share of the titles seen before.
+_EXPLAINED_SHARE = 0.8
+_LANGUAGE_ROUNDS = 50
+
+Scores = dict[str, float]
+Property = int | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A night beside the nights before it; what cannot be told is None.
+
+    Attributes:
+      titles: different readable titles of the night.
+      classes: how many of them each label has.
+      class_mix_shift: half the sum of the differences between the shares of the labels tonight and in the window.
+      swap: the labels as they would have to be exchanged to read best, such as `negative=neutral,neutral=negative`.
+      swap_evidence: how much better they would read then, in nats a title; 0 when they read best as they are.
+      misread: how often a title reads like one label and has another, such as `negative->neutral`.
+      seen_titles: titles that were in the window before, or in the earlier version of this drop.
+      relabelled: how many of those have another label now, such as `negative->neutral`. A correction after which an
+        earlier version's labels read better is none.
+      relabelled_swap: like `swap`, the exchange of labels that explains `relabelled`.
+      not_portuguese_share: of the titles, judged together.
+      unseen_word_share: of the words, those that the window has never seen.
+      unseen_word_excess: how far that is above the share that the window itself leads to expect (Good and Turing: the
+        share of its words that it saw once).
+    """
+
+    titles: int = 0
+    classes: dict[str, int] = field(default_factory=dict)
+    class_mix_shift: float | None = None
+    swap: str = ""
+    swap_evidence: float | None = None
+    misread: dict[str, int] = field(default_factory=dict)
+    seen_titles: int = 0
+    relabelled: dict[str, int] = field(default_factory=dict)
+    relabelled_swap: str = ""
+    not_portuguese_share: float | None = None
+    unseen_word_share: float | None = None
+    unseen_word_excess: float | None = None
+
+    @property
+    def relabelled_share(self) -> float:
+        """Of the titles seen before, those whose label changed."""
+        return sum(self.relabelled.values()) / self.seen_titles if self.seen_titles else 0.0
+
+    def to_properties(self) -> dict[str, Property]:
+        """The figures as lineage keeps them; one that cannot be told is left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()} | {
+            "relabelled_share": self.relabelled_share
+        }
+
+    @classmethod
+    def from_properties(cls, properties: dict[str, Property]) -> Self:
+        """The figures that were kept, among other properties."""
+        kept: dict[str, Any] = {field.name: properties[field.name] for field in fields(cls) if field.name in properties}
+        dicts = {"classes", "misread", "relabelled"}
+        return cls(**{name: json.loads(str(value)) if name in dicts else value for name, value in kept.items()})
+
+
+class WordModel:
+    """How labels go with words in the window: naive Bayes, good enough to tell one label from another in bulk."""
+
+    def __init__(self, headlines: Iterable[Headline], expected_class_mix: dict[str, float]) -> None:
+        """Counts.
+
+        Args:
+          headlines: of the window, without the night that is judged.
+          expected_class_mix: shares of the labels where the window is empty; may itself be empty.
+        """
+        self.titles = Counter[str]()
+        self._words_of = {label: Counter[str]() for label in LABELS}
+        for headline in headlines:
+            self.titles[headline.label] += 1
+            self._words_of[headline.label].update(_WORD.findall(headline.key))
+        self.words: Counter[str] = sum(self._words_of.values(), Counter())
+        seen = self.titles.total()
+        self.mix = (
+            {label: self.titles[label] / seen for label in LABELS}
+            if seen
+            else {label: expected_class_mix.get(label, 0.0) for label in LABELS}
+        )
+        # No label is impossible, however rare it was.
+        self._log_mix = {label: math.log((self.mix[label] + 0.01) / (1 + 0.01 * len(LABELS))) for label in LABELS}
+        self._log_total = {
+            label: math.log(words.total() + 0.5 * len(self.words)) if self.words else 0.0
+            for label, words in self._words_of.items()
+        }
+
+    def judges_labels(self) -> bool:
+        """Whether there is anything to judge labels by."""
+        return any(self.mix.values())
+
+    def score(self, key: str) -> Scores:
+        """The log-probability of each label of a normalised title."""
+        words = [word for word in set(_WORD.findall(key)) if word in self.words]
+        scores = {
+            label: self._log_mix[label]
+            + _WORD_TRUST * sum(math.log(self._words_of[label][word] + 0.5) - self._log_total[label] for word in words)
+            for label in LABELS
+        }
+        highest = max(scores.values())
+        total = highest + math.log(sum(math.exp(score - highest) for score in scores.values()))
+        return {label: score - total for label, score in scores.items()}
+
+
+def compare(
+    night: Sequence[Headline],
+    window: Sequence[Headline],
+    earlier_version: Sequence[Headline],
+    expected_class_mix: dict[str, float],
+) -> Figures:
+    """Compares a night with what came before it.
+
+    Args:
+      night: its readable rows, those with conflicting labels among them.
+      window: those of the earlier nights of the window, oldest first.
+      earlier_version: those of the version of the night's drop that this one corrects.
+      expected_class_mix: the labels' shares to expect of a night that has no window.
+    """
+    labels = {headline.key: headline.label for headline in night}
+    if not labels:
+        return Figures()
+    model = WordModel(window, expected_class_mix)
+    scores = {key: model.score(key) for key in labels}
+    classes = Counter(labels.values())
+    swap, evidence, misread = _find_swap(labels, scores) if model.judges_labels() else ("", None, {})
+    seen, confusion = _find_seen(labels, scores, window, earlier_version)
+    words = [word for key in labels for word in _WORD.findall(key)]
+    unseen = sum(word not in model.words for word in words) / len(words) if words and model.words else None
+    once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
+    return Figures(
+        titles=len(labels),
+        classes={label: classes[label] for label in LABELS},
+        class_mix_shift=(
+            sum(abs(classes[label] / len(labels) - model.mix[label]) for label in LABELS) / 2 if model.titles else None
+        ),
+        swap=swap,
+        swap_evidence=evidence,
+        misread=misread,
+        seen_titles=seen,
+        relabelled={name_change(*pair): count for pair, count in confusion.most_common() if pair[0] != pair[1]},
+        relabelled_swap=_explain(confusion),
+        not_portuguese_share=share_not_portuguese(list(labels)),
+        unseen_word_share=unseen,
+        unseen_word_excess=None if unseen is None else unseen - once,
+    )
+
+
+def name_change(old: str, new: str) -> str:
+    """How a change of label is written."""
+    return f"{old}->{new}"
+
+
+def share_not_portuguese(titles: list[str]) -> float | None:
+    """The share of titles in other languages, judged in bulk; None without the language identifier.
+
+    One short title tells little (Galician or Portuguese?), all of them together tell much: the shares are those that
+    make the titles likeliest, found by expectation maximisation over every language the identifier knows.
+    """
+    if not titles:
+        return None
+    identifier = _load_identifier()
+    import numpy as np
+
+    def score(title: str) -> Any:
+        # As `nb_classprobs` does, but with the few features that a title has, not with all 7,480.
+        counts = identifier.instance2fv(title)
+        present = np.flatnonzero(counts)
+        return counts[present] @ identifier.nb_ptc[present] + identifier.nb_pc
+
+    likelihoods = np.stack([score(title) for title in titles])
+    likelihoods = np.exp(likelihoods - likelihoods.max(axis=1, keepdims=True))
+    shares = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
+    for _ in range(_LANGUAGE_ROUNDS):
+        weighed = likelihoods * shares
+        shares = (weighed / weighed.sum(axis=1, keepdims=True)).mean(axis=0)
+    return float(1 - shares[list(identifier.nb_classes).index("pt")])
+
+
+@cache
+def _load_identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_pickled_model(MODEL_FILE)
+
+
+def _find_swap(labels: dict[str, str], scores: dict[str, Scores]) -> tuple[str, float, dict[str, int]]:
+    """The exchange of labels that reads best, by how much a title, and how titles read beside their labels."""
+    read_as: dict[tuple[str, str], float] = dict.fromkeys(itertools.product(LABELS, LABELS), 0.0)
+    misread: Counter[tuple[str, str]] = Counter()
+    for key, label in labels.items():
+        for other, score in scores[key].items():
+            read_as[label, other] += score / len(labels)
+        best = max(scores[key], key=scores[key].__getitem__)
+        if best != label:
+            misread[best, label] += 1
+
+    def fit(exchange: tuple[str, ...]) -> float:
+        return sum(read_as[pair] for pair in zip(LABELS, exchange, strict=True))
+
+    best_exchange = max(itertools.permutations(LABELS), key=fit)
+    changes = {name_change(*pair): count for pair, count in misread.most_common()}
+    return _name_exchange(best_exchange), fit(best_exchange) - fit(LABELS), changes
+
+
+def _find_seen(
+    labels: dict[str, str],
+    scores: dict[str, Scores],
+    window: Iterable[Headline],
+    earlier_version: Iterable[Headline],
+) -> tuple[int, Counter[tuple[str, str]]]:
+    """How many titles were seen before, and how often which label became which."""
+    of_window = {headline.key: headline.label for headline in window if headline.key in labels}
+    of_version = {headline.key: headline.label for headline in earlier_version if headline.key in labels}
+    # The labels of a refused drop are not what a correction is held to: it is one when its own read better.
+    better = sum(scores[key][labels[key]] - scores[key][old] for key, old in of_version.items()) > 0
+    before = of_window if better else of_window | of_version
+    return len(before), Counter((old, labels[key]) for key, old in before.items())
+
+
+def _explain(confusion: Counter[tuple[str, str]]) -> str:
+    """The exchange of labels that explains what became of the titles seen before; empty when none does."""
+
+    def explained(exchange: tuple[str, ...]) -> int:
+        return sum(confusion[pair] for pair in zip(LABELS, exchange, strict=True))
+
+    best = max(itertools.permutations(LABELS), key=explained)
+    enough = (
+        confusion and explained(best) >= _EXPLAINED_SHARE * confusion.total() and explained(best) > explained(LABELS)
+    )
+    return _name_exchange(best) if enough else ""
+
+
+def _name_exchange(exchange: tuple[str, ...]) -> str:
+    return ",".join(f"{label}={other}" for label, other in zip(LABELS, exchange, strict=True) if label != other)

@@ -1,0 +1,190 @@
+"""Judges rows: which are used, which are quarantined and why, which are duplicates folded into another.
+
+Standard library only, and nothing on disk but the two CSV files that a person can open.
+"""
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import TextIO
+
+from headlines.drops.display import neutralise, show_bytes
+from headlines.drops.rows import Row
+from headlines.drops.rules import Rules
+from modules.features import LABELS
+
+QUARANTINE_FILE = "quarantine.csv"
+DUPLICATES_FILE = "duplicates.csv"
+COLUMNS = ("night", "version", "file", "line", "reason", "detail", "raw")
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+class Reason(StrEnum):
+    """Why a row is not used."""
+
+    UNDECODABLE = "undecodable row"
+    WRONG_FIELDS = "wrong number of fields"
+    BLANK_TITLE = "missing or blank title"
+    LONG_TITLE = "over-long title"
+    UNKNOWN_LABEL = "unknown label"
+    CONFLICT = "conflicting labels"
+    DUPLICATE = "exact duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A row that can be used: `title` on one line, `label` by name, `key` the title's identity."""
+
+    night: date
+    version: int
+    row: Row
+    title: str
+    label: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A row that is not used, why, and what a person needs to mend it."""
+
+    night: date
+    version: int
+    row: Row
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """Every row that went in, in exactly one of three places; newest night first, then as delivered.
+
+    `readable` is another view of them: all that have a title and a label, whatever becomes of them beside the others.
+    """
+
+    used: list[Headline]
+    quarantined: list[SetAside]
+    folded: list[SetAside]
+    readable: list[Headline]
+
+
+def normalise(title: str) -> str:
+    """The identity of a title, whatever its form, case and spacing: what the split and label conflicts go by."""
+    return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
+
+
+def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sifted:
+    """Judges the rows of a window together.
+
+    Of exact duplicates (same title and label) the newest is kept, of the same night the first. Where one normalised
+    title has two labels, in one drop or in several, all its rows are out: nobody can tell which label is right.
+
+    Args:
+      drops: night, version and rows of each drop, in any order.
+      rules: label codes and the longest title.
+    """
+    headlines: list[Headline] = []
+    sifted = Sifted([], [], [], headlines)
+    for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
+        for row in rows:
+            judged = _judge(night, version, row, rules)
+            if isinstance(judged, Headline):
+                headlines.append(judged)
+            else:
+                sifted.quarantined.append(judged)
+    conflicts = _find_conflicts(headlines)
+    kept: dict[str, Headline] = {}
+    for headline in headlines:
+        if headline.key in conflicts:
+            sifted.quarantined.append(_set_aside(headline, Reason.CONFLICT, conflicts[headline.key]))
+        elif (first := kept.setdefault(headline.title, headline)) is not headline:
+            sifted.folded.append(_set_aside(headline, Reason.DUPLICATE, f"of {_locate(first)}"))
+        else:
+            sifted.used.append(headline)
+    for rows_aside in (sifted.quarantined, sifted.folded):
+        # The sort is stable and its key falls with the night, so that the newest night comes first.
+        rows_aside.sort(key=lambda entry: (-entry.night.toordinal(), entry.row.file, entry.row.line))
+    return sifted
+
+
+def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
+    """Writes rows set aside as CSV, one per line, so that no spreadsheet takes a cell for a formula.
+
+    Args:
+      entries: what to write.
+      file: open for text with `newline=""`; encode it as `utf-8-sig`, which spreadsheets recognise.
+    """
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        cells = (
+            entry.night.isoformat(),
+            entry.version,
+            entry.row.file,
+            entry.row.line,
+            entry.reason.value,
+            entry.detail,
+            show_bytes(entry.row.raw),
+        )
+        writer.writerow(neutralise(str(cell)) for cell in cells)
+
+
+def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetAside:
+    """The title of a row on one line, or the row set aside because it has none that can be used."""
+
+    def refuse(reason: Reason, detail: str) -> SetAside:
+        return SetAside(night, version, row, reason, detail)
+
+    if damage := _UNDECODED.search(row.raw):
+        position = len(row.raw[: damage.start()].encode("utf-8", "surrogateescape")) + 1
+        return refuse(Reason.UNDECODABLE, f"byte {position} of the row, 0x{ord(damage[0]) - 0xDC00:02X}, is not UTF-8")
+    if row.cells != row.columns:
+        return refuse(Reason.WRONG_FIELDS, f"{row.cells} instead of {row.columns}")
+    title = " ".join(row.title.split())
+    if not any(character.isprintable() for character in title):
+        return refuse(Reason.BLANK_TITLE, "")
+    if len(title) > rules.max_title_characters:
+        return refuse(Reason.LONG_TITLE, f"{len(title)} characters; at most {rules.max_title_characters}")
+    return title
+
+
+def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetAside:
+    title = judge_title(night, version, row, rules)
+    if isinstance(title, SetAside):
+        return title
+    label = _read_label(row.label.strip(), rules)
+    if not label:
+        return SetAside(night, version, row, Reason.UNKNOWN_LABEL, f"label {row.label!r}")
+    return Headline(night, version, row, title, label, normalise(title))
+
+
+def _read_label(text: str, rules: Rules) -> str | None:
+    name = text.casefold()
+    return name if name in LABELS else rules.label_codes.get(text)
+
+
+def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:
+    return SetAside(headline.night, headline.version, headline.row, reason, detail)
+
+
+def _find_conflicts(headlines: list[Headline]) -> dict[str, str]:
+    """The normalised titles that have two labels or more, each with where the first of each label is."""
+    label_of: dict[str, str] = {}
+    keys = {
+        headline.key for headline in headlines if label_of.setdefault(headline.key, headline.label) != headline.label
+    }
+    places: dict[str, dict[str, str]] = {key: {} for key in keys}
+    for headline in headlines:
+        if headline.key in places:
+            places[headline.key].setdefault(headline.label, _locate(headline))
+    return {
+        key: "; ".join(f"{label} at {place}" for label, place in sorted(labelled.items()))
+        for key, labelled in places.items()
+    }
+
+
+def _locate(headline: Headline) -> str:
+    return f"{headline.night} {headline.row.file} line {headline.row.line}"

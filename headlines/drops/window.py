@@ -1,0 +1,217 @@
+"""The window of a night: which drops it reads, and the split and weight of every headline in it.
+
+Standard library only. A run for night D never looks into a folder of a later night.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from headlines.drops.drops_folder import (
+    DropError,
+    DropVersion,
+    find_earlier_version,
+    find_version,
+    hash_files,
+    list_nights,
+    was_known,
+)
+from headlines.drops.figures import Figures, compare
+from headlines.drops.quarantine import Headline, SetAside, sift
+from headlines.drops.rows import DropFile, read_file
+from headlines.drops.rules import Rules
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "eval")
+# A part of `eval` once more, so that no model was ever trained on it: what no earlier night of the window had.
+FRESH_SPLIT = "fresh"
+# Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
+_MIN_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A drop that was read, and where its rows went."""
+
+    version: DropVersion
+    files: tuple[DropFile, ...]
+    rows_used: int
+    rows_quarantined: int
+    duplicates_folded: int
+
+    @property
+    def rows_in(self) -> int:
+        """Rows delivered."""
+        return sum(len(file.rows) for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the names and contents of its files."""
+        return hash_files((file.name, file.sha256) for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
+
+    `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
+    and no earlier night of the window, in no version of its drop; nights before the window are not looked into.
+    """
+
+    night: date
+    missing: tuple[date, ...]
+    drops: tuple[Drop, ...]
+    headlines: list[Headline]
+    fresh: list[Headline]
+    quarantined: list[SetAside]
+    folded: list[SetAside]
+    figures: Figures
+
+
+def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
+    """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
+
+    Args:
+      drops_dir: holds a folder per night.
+      night: whose window.
+      rules: how long it is, and what a row is held to.
+      newest: taken for the night's own drop, when it is not to be looked for.
+
+    Raises:
+      DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
+    """
+    versions, missing = find_versions(drops_dir, night, rules, newest)
+    read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
+    sifted = sift(
+        ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
+        rules,
+    )
+    used, quarantined, folded = (
+        Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
+    )
+    drops = tuple(
+        Drop(version, files, used[version.night], quarantined[version.night], folded[version.night])
+        for version, files in read
+    )
+    headlines = sorted(sifted.used, key=lambda headline: headline.night)
+    # Readable rows come newest night first.
+    before = [headline for headline in reversed(sifted.readable) if headline.night < night]
+    known = {headline.key for headline in before}
+    for version in versions[:-1]:
+        for replaced in _read_replaced(drops_dir, version, rules):
+            known.update(headline.key for headline in replaced)
+    fresh = [
+        headline
+        for headline in headlines
+        if headline.night == night
+        and headline.key not in known
+        and split_of(headline.key, rules.eval_percent) == "eval"
+    ]
+    figures = compare(
+        [headline for headline in sifted.readable if headline.night == night],
+        before,
+        next(_read_replaced(drops_dir, versions[-1], rules), []),
+        rules.expected_class_mix,
+    )
+    return Window(night, missing, drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
+
+
+def _read_replaced(drops_dir: Path, version: DropVersion, rules: Rules) -> Iterator[list[Headline]]:
+    """The readable rows of each version that a version replaces, newest first."""
+    earlier = find_earlier_version(drops_dir, version, rules.known_by)
+    while earlier:
+        try:
+            rows = [row for path in earlier.files for row in read_file(path).rows]
+        except DropError as error:
+            # It may well be what was corrected.
+            log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
+        else:
+            yield sift([(earlier.night, earlier.number, rows)], rules).readable
+        earlier = find_earlier_version(drops_dir, earlier, rules.known_by)
+
+
+def find_versions(
+    drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None
+) -> tuple[list[DropVersion], tuple[date, ...]]:
+    """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
+
+    Raises:
+      DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
+    """
+
+    def find(other: date) -> DropVersion:
+        return find_version(drops_dir, other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
+
+    newest = newest or find(night)
+    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
+    return [*map(find, earlier), newest], missing
+
+
+def fingerprint(drops: Iterable[tuple[DropVersion, str]]) -> str:
+    """Hash of which versions a window reads, oldest first, and of their contents."""
+    named = "".join(f"{version.night} {version.number} {sha256}\n" for version, sha256 in drops)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
+    """The nights before `night` in its window that have a drop, and those that have none, oldest first.
+
+    The window is `(night - window_nights, night]`, or all nights so far when `window_nights` is 0. Nights before the
+    very first delivery are not missing.
+
+    Raises:
+      DropError: more than `max_missing_nights` have no folder.
+    """
+    past = [
+        delivered
+        for delivered in list_nights(drops_dir)
+        if delivered < night and was_known(drops_dir, delivered, rules.known_by)
+    ]
+    first = past[0] if past else night
+    if rules.window_nights:
+        first = max(first, night - timedelta(days=rules.window_nights - 1))
+    nights = [delivered for delivered in past if delivered >= first]
+    all_nights = (first + timedelta(days=day) for day in range((night - first).days))
+    missing = tuple(sorted(set(all_nights) - set(nights)))
+    if missing:
+        names = ", ".join(map(str, missing))
+        if len(missing) > rules.max_missing_nights:
+            raise DropError(
+                f"{len(missing)} nights of the window {first}..{night} have no drop, at most "
+                f"{rules.max_missing_nights} may: {names}; deliver them to {drops_dir} or raise MAX_MISSING_NIGHTS"
+            )
+        log.warning("Nights of the window %s..%s without a drop: %s.", first, night, names)
+    return nights, missing
+
+
+def split_of(key: str, eval_percent: int) -> str:
+    """The split of a normalised title: the same on every night and in every version of a drop."""
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
+    return "eval" if bucket < eval_percent else "train"
+
+
+def weigh(age_nights: int, half_life_nights: float) -> float:
+    """What a headline counts in training: 1 on its night, halved by every half-life; always 1 when that is 0."""
+    return max(_MIN_WEIGHT, 0.5 ** (age_nights / half_life_nights)) if half_life_nights else 1.0
+
+
+def check_nothing_lost(drops: Iterable[Drop]) -> None:
+    """Checks that every row delivered was used, quarantined or folded.
+
+    Raises:
+      RuntimeError: rows of a drop are unaccounted for.
+    """
+    for drop in drops:
+        accounted = drop.rows_used + drop.rows_quarantined + drop.duplicates_folded
+        if drop.rows_in != accounted:
+            raise RuntimeError(
+                f"rows of night {drop.version.night} were lost or invented: {drop.rows_in} came in, but "
+                f"{drop.rows_used} used + {drop.rows_quarantined} quarantined + "
+                f"{drop.duplicates_folded} folded = {accounted}. Nothing was trained. "
+                "This is a defect in HeadlineExampleGen: keep the drop and report it"
+            )

@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all, also across a power cut."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Replaces a file in one step: whoever reads it sees the old content or the new one.
+
+    Args:
+      path: of the file; its folder must be there.
+      content: text is written as UTF-8.
+      mode: of the file, less what the umask takes.
+
+    Raises:
+      OSError: it could not be written; the old content is untouched.
+    """
+    with stage(path) as aside:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        sync(aside)
+        aside.replace(path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def stage(path: Path) -> Iterator[Path]:
+    """Gives the name of a file beside another, which is removed again unless it was renamed.
+
+    It ends in `.tmp`, begins with a dot, and no reader of ours, nor a model server, takes it for anything.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copies a file's content so that it is on the disk, and not only on its way there."""
+    shutil.copyfile(source, target)
+    sync(Path(target))
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,0 +1,39 @@
+"""The root of all errors that a person is shown in one line: what happened, which value, what to do.
+
+    HeadlinesError
+    +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
+    +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
+    |   +-- GrowingDropError          (headlines.drops.drops_folder) its files changed a moment ago
+    |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
+    +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it
+    +-- PushError                     (headlines.pushes.publishing) a model could not be published
+    |   +-- RefusedError              (headlines.pushes.publishing) it may not be published after all
+    |       +-- ChampionChangedError  (headlines.pushes.publishing) its blessing is stale
+    |       +-- RolledBackError       (headlines.pushes.publishing) it is a model that was rolled back
+    +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
+    +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
+    +-- LineageError                  (lineage.database) lineage cannot be read
+    +-- UnknownError                  (lineage.reader) lineage does not know what was asked for
+    +-- StoreError                    (retraining.recording.store) MLMD's database cannot be used
+    |   +-- NightTakenError           (retraining.recording.store) another run trains the night
+    +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
+    +-- DiskFullError                 (retraining.recording.launcher) an attempt found no space left
+    +-- HeldError                     (headlines.holding) another process holds what only one may
+    +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
+        +-- LockedError               (retraining.local.lock) another command is at work on the same state folder
+        +-- PortTakenError            (retraining.local.ports) a port of the service cannot be used
+        +-- PostgresError             (retraining.local.postgres) the embedded server cannot be used
+        +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
+        +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
+        +-- ServiceError              (retraining.local.service) the service could not be started
+        +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
+        +-- TakenError                (retraining.nights.in_process) another process trains the night
+        +-- ReplayError               (retraining.nights.replay) what a replay needs is gone
+        +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should
+
+The model server, which imports nothing of ours, has its own in serving/errors.py.
+"""
+
+
+class HeadlinesError(Exception):
+    """Something that a person can act on; the message says what happened, which value, and what to do."""

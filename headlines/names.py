@@ -1,0 +1,142 @@
+"""Every name that two rooms share: who writes it and who reads it take it from here.
+
+DAG, node and task ids are what Airflow and MLMD keep history under, property names are what lineage is asked by, file
+names are what other programs look for: a value here never changes. Nothing is imported but the calendar.
+"""
+
+from datetime import date, datetime
+
+# DAGs; of the first three each is also a TFX pipeline.
+NIGHTLY_DAG = "headline_retraining"
+TUNING_DAG = "headline_tuning"
+SCORING_DAG = "headline_scoring"
+LATE_DROPS_DAG = "headline_late_drops"
+
+# Nodes, which are tasks of the same name
+EXAMPLE_GEN = "HeadlineExampleGen"
+GATE = "DropGate"
+LIVE_TRAFFIC = "LiveTraffic"
+TRAINER = "Trainer"
+TUNER = "Tuner"
+EVALUATOR = "Evaluator"
+PUSHER = "Pusher"
+MODEL_CARD = "ModelCard"
+
+# Tasks that are no nodes
+WAIT_FOR_DROP = "wait_for_drop"
+ANNOUNCE_PUSH = "announce_push"
+CHOOSE_NIGHT = "choose_night"
+FIND_UNLABELLED = "find_unlabelled"
+
+# What runs and their tasks are given
+NIGHT_PARAM = "night"
+FORCE_PARAM = "force"
+
+REASON_EVENT = "reason"
+"""Event in Airflow's audit log: what an attempt says of itself when it fails, is skipped or begins to wait."""
+
+# Inputs and outputs of nodes
+BASELINE_MODEL = "baseline_model"
+BASELINE_PUSH = "baseline_push"
+
+# Types of artifacts that are no TFX's own
+BASELINE_ANSWERS_TYPE = "BaselineAnswers"
+FRESH_SCORE_TYPE = "FreshScore"
+TRAFFIC_REPORT_TYPE = "TrafficReport"
+ROLLBACK_TYPE = "Rollback"
+
+# Properties of examples: what is in them
+NIGHT = "night"
+ROWS_IN = "rows_in"
+ROWS_USED = "rows_used"
+ROWS_QUARANTINED = "rows_quarantined"
+DUPLICATES_FOLDED = "duplicates_folded"
+NIGHT_ROWS_IN = "night_rows_in"
+NIGHT_ROWS_QUARANTINED = "night_rows_quarantined"
+DROPS_DIR = "drops_dir"
+DROP_PREFIX = "drop:"
+"""With a night behind it, the description of that night's drop as JSON."""
+REASON_PREFIX = "reason:"
+"""With a reason behind it, how many rows are in the quarantine for it."""
+
+# Properties of models: what they were made of
+CODE = "code"
+DATA = "data"
+SETTINGS = "settings"
+HYPERPARAMETERS = "hyperparameters"
+LIBRARY_PREFIX = "library:"
+
+# Properties of verdicts and scores
+BLESSED = "blessed"
+REASON = "reason"
+CHAMPION_VERSION = "champion_version"
+FRESH_ROWS = "fresh_rows"
+CHECK_PREFIX = "check:"
+METRIC_PREFIX = "metric:"
+CHAMPION_METRIC_PREFIX = "champion_metric:"
+LR_METRIC_PREFIX = "lr_metric:"
+MAJORITY_METRIC_PREFIX = "majority_metric:"
+
+# Properties of pushes and rollbacks
+PUSHED = "pushed"
+PUSHED_VERSION = "pushed_version"
+MODEL_ID = "model_id"
+TO_VERSION = "to_version"
+FROM_VERSION = "from_version"
+WITHDRAWN_PREFIX = "withdrawn:"
+"""With a version behind it: a list of any length would be too long for one string in MLMD on Postgres."""
+
+# Properties of executions: which attempt it was, by which process, and how it ended
+ATTEMPT = "attempt"
+HOST = "host"
+PID = "pid"
+PROCESS_STARTED = "process_started"
+ERROR = "error"
+SUPERSEDED_BY = "superseded_by"
+
+# Files in artifacts
+RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"
+DROPS_FILE = "drops.json"
+QUARANTINE_FILE = "quarantine.csv"
+DUPLICATES_FILE = "duplicates.csv"
+ANOMALIES_FILE = "SchemaDiff.pb"
+VERDICT_FILE = "verdict.json"
+CARD_FILE = "card.md"
+
+# Files of deliveries, and of pushed versions
+HEADLINES_FILE = "headlines.csv"
+SUCCESS_MARKER = "_SUCCESS"
+POLICY_FILE = "models.config"
+ROLLBACKS_FILE = "rollbacks.json"
+SAVED_MODEL_FILE = "saved_model.pb"
+
+_REVISIONS = 100
+
+
+def version_of(night: date, revision: int = 1) -> int:
+    """The pushed version `YYYYMMDDRR` of a night: of two versions the greater is the later night's, or the later one's.
+
+    Args:
+      night: the night.
+      revision: from 1 to 99.
+
+    Raises:
+      ValueError: a night has no such revision.
+    """
+    if not 0 < revision < _REVISIONS:
+        raise ValueError(f"revision {revision} of night {night}: a night has revisions 1 to {_REVISIONS - 1}")
+    return int(f"{night:%Y%m%d}") * _REVISIONS + revision
+
+
+def night_of(version: int) -> date:
+    """The night of a pushed version.
+
+    Raises:
+      ValueError: it is no version `YYYYMMDDRR`.
+    """
+    return datetime.strptime(str(version // _REVISIONS), "%Y%m%d").date()
+
+
+def revision_of(version: int) -> int:
+    """Which of the versions of its night a pushed version is, from 1."""
+    return version % _REVISIONS

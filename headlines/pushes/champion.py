@@ -1,0 +1,70 @@
+"""Who is champion: one rule, wherever the pushes are known from (artifacts, MLMD's tables, or folders of versions)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from headlines.names import night_of
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """One decision of a person to serve an earlier version again.
+
+    Attributes:
+      id: of its artifact in MLMD; a later rollback has a greater one.
+      from_version: what served before; 0 if nothing did.
+      to_version: what serves from then on.
+      by: the person.
+      reason: why, in the person's words.
+      at: the moment, UTC.
+      night: `YYYY-MM-DD`, the first night whose champion follows it.
+      withdrawn: every version above `to_version` that there had been; none of them is served or a champion any more,
+        until a later rollback returns to it.
+    """
+
+    id: int
+    from_version: int
+    to_version: int
+    by: str
+    reason: str
+    at: datetime
+    night: str
+    withdrawn: tuple[int, ...]
+
+
+def find_withdrawn(rollbacks: Iterable[Rollback], night: date | None = None) -> dict[int, Rollback]:
+    """The versions that are not to be served, each with the rollback that says so.
+
+    Args:
+      rollbacks: in any order; a version that a later one went back to is not withdrawn any more.
+      night: leaves out the rollbacks that count for later nights only. Default: all count.
+    """
+    withdrawn: dict[int, Rollback] = {}
+    for rollback in sorted(rollbacks, key=lambda rollback: rollback.id):
+        if night is None or date.fromisoformat(rollback.night) <= night:
+            withdrawn.update(dict.fromkeys(rollback.withdrawn, rollback))
+            withdrawn.pop(rollback.to_version, None)
+    return withdrawn
+
+
+def choose_champion(versions: Iterable[int], rollbacks: Iterable[Rollback], night: date | None = None) -> int | None:
+    """The version that a night's candidate is compared with, or that serves now.
+
+    That is the greatest one of an earlier night that no rollback has withdrawn. A night's own push is left out, so that
+    a rerun is compared with what its first run was compared with, and not with itself; so is every later night's,
+    however early it was made.
+
+    Args:
+      versions: all that were pushed, `YYYYMMDDRR`, in any order.
+      rollbacks: all that there were, in any order.
+      night: whose champion. Default: what serves now, which no night bounds.
+
+    Returns:
+      None where there is none.
+    """
+    withdrawn = find_withdrawn(rollbacks, night)
+    return max(
+        (version for version in versions if version not in withdrawn and (night is None or night_of(version) < night)),
+        default=None,
+    )

@@ -1,0 +1,209 @@
+"""The second source: Airflow's own database, which knows also the runs that MLMD never heard of.
+
+A run that dies before its first TFX node, is skipped, or never begins leaves nothing in MLMD. Nothing here says what
+that means for a night: standing.py does.
+"""
+
+import json
+from collections.abc import Collection
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from headlines.schedule import find_due
+from lineage.database import Database, connect
+from lineage.pipeline_names import Names
+from lineage.records import Dispatch, ScheduledRun, ScheduledTask
+from lineage.standing import Timetable, find_stop
+from retraining.settings import Settings
+
+REASON = "reason"
+"""Event in Airflow's audit log: what an attempt says of itself when it fails, is skipped or begins to wait."""
+
+_GRACE = timedelta(minutes=2)
+"""How long the scheduler may take to begin a run that is due."""
+
+_REASON_CHARACTERS = 600
+_ACTIVE = ("queued", "running")
+_TELLING = ("failed", "up_for_retry", "running", "queued", "scheduled", "deferred", "restarting")
+_RUN = "SELECT id, run_id, run_type, state, execution_date, start_date, end_date FROM dag_run WHERE dag_id = :dag AND "
+
+
+class Scheduling:
+    """Airflow's view of one DAG, and the nights that its schedule asks for."""
+
+    def __init__(self, database: Database, settings: Settings, names: Names) -> None:
+        """Use `open_scheduling`."""
+        self._now = datetime.now(UTC)
+        self._rows = database.rows
+        self._settings = settings
+        self._names = names
+
+    def timetable(self, first: str | None = None, last: str | None = None) -> Timetable:
+        """What Airflow says of the nights of a range; None for no limit."""
+        due = find_due(self._settings, self._now - _GRACE, first or "")
+        return Timetable(
+            self.runs(first, last),
+            {one.night: one for one in due if last is None or one.night <= last},
+            due[-1].night if due else "",
+            self.dispatch(),
+            self._now,
+        )
+
+    def find_stop(self) -> str | None:
+        """What keeps the next night from beginning, with what to do; None where nothing does."""
+        return find_stop(self._names, self.dispatch(), self._now)
+
+    def runs(self, first: str | None = None, last: str | None = None) -> dict[str, list[ScheduledRun]]:
+        """The runs of each night, in the order in which Airflow made them.
+
+        Runs of nights before the first start of the service count only when somebody asked for them: Airflow makes one
+        by itself, which is skipped.
+        """
+        zone, day = ZoneInfo(self._settings.timezone), timedelta(days=1)
+        begin = datetime.fromisoformat(first or "1970-01-01").replace(tzinfo=zone)
+        end = (datetime.fromisoformat(last) + day if last else datetime(9999, 1, 1)).replace(tzinfo=zone)
+        named = self._named_nights()
+        rows = self._rows(
+            f"{_RUN} (execution_date >= :begin AND execution_date < :end OR run_id IN :named) ORDER BY id",
+            dag=self._names.pipeline,
+            begin=begin,
+            end=end,
+            named=list(named),
+        )
+        found: dict[str, list[ScheduledRun]] = {}
+        for run in self._read(rows, named):
+            is_asked_for = run.run_type != "scheduled" or run.night >= self._settings.scheduled_from
+            if (first or "") <= run.night <= (last or run.night) and is_asked_for:
+                found.setdefault(run.night, []).append(run)
+        return found
+
+    def dispatch(self) -> Dispatch:
+        """What decides whether runs begin and go on."""
+        dag = self._names.pipeline
+        known = self._rows(
+            "SELECT is_paused, max_active_runs, fileloc FROM dag WHERE dag_id = :dag AND is_active", dag=dag
+        )
+        is_paused, max_active_runs, file = known[0] if known else (False, 1, None)
+        errors = self._rows("SELECT filename, stacktrace FROM import_error ORDER BY filename")
+        import_error = next(
+            (
+                f"{name}: {trace.strip().splitlines()[-1]}"
+                for name, trace in errors
+                # Without the DAG nobody knows which file it was in.
+                if name == file or file is None
+            ),
+            None,
+        )
+        rows = self._rows(f"{_RUN} state IN :active ORDER BY id", dag=dag, active=_ACTIVE)
+        seen = dict(
+            self._rows(
+                "SELECT job_type, max(latest_heartbeat) FROM job WHERE state = 'running' "
+                "AND job_type IN :types GROUP BY job_type",
+                types=["SchedulerJob", "TriggererJob"],
+            )
+        )
+        pools = self._rows(
+            "SELECT p.pool, p.slots FROM slot_pool p LEFT JOIN task_instance t ON t.pool = p.pool "
+            "AND t.state IN :holding WHERE p.slots >= 0 GROUP BY p.pool, p.slots "
+            "HAVING coalesce(sum(t.pool_slots), 0) >= p.slots",
+            holding=["running", "queued"],
+        )
+        return Dispatch(
+            bool(known),
+            is_paused,
+            import_error,
+            max_active_runs,
+            tuple(self._read(rows, self._named_nights())),
+            seen.get("SchedulerJob"),
+            seen.get("TriggererJob"),
+            dict(pools),
+        )
+
+    def _named_nights(self) -> dict[str, str]:
+        """The night of each run whose sensor has begun, as it was rendered; Airflow keeps them of the newest runs."""
+        rows = self._rows(
+            "SELECT run_id, rendered_fields FROM rendered_task_instance_fields WHERE dag_id = :dag "
+            "AND task_id = :sensor",
+            dag=self._names.pipeline,
+            sensor=self._names.sensor or "",
+        )
+        named = ((run_id, json.loads(fields) if isinstance(fields, str) else fields) for run_id, fields in rows)
+        return {run_id: fields["night"] for run_id, fields in named if "night" in fields}
+
+    def _read(
+        self, rows: Collection[tuple[int, str, str, str, datetime, datetime, datetime]], named: dict[str, str]
+    ) -> list[ScheduledRun]:
+        zone = ZoneInfo(self._settings.timezone)
+        tasks = self._tasks([run_id for _, run_id, *_ in rows])
+        return [
+            ScheduledRun(
+                named.get(run_id) or logical_date.astimezone(zone).date().isoformat(),
+                run_id,
+                run_type,
+                state,
+                begun,
+                ended,
+                tuple(tasks.get(run_id, ())),
+            )
+            for _, run_id, run_type, state, logical_date, begun, ended in rows
+        ]
+
+    def _tasks(self, runs: list[str]) -> dict[str, list[ScheduledTask]]:
+        rows = self._rows(
+            "SELECT t.run_id, t.task_id, t.state, t.try_number, coalesce(t.end_date, t.start_date, t.queued_dttm, "
+            "t.updated_at), t.pool, (SELECT l.extra FROM log l WHERE l.dag_id = t.dag_id AND l.task_id = t.task_id "
+            "AND l.run_id = t.run_id AND l.try_number = t.try_number AND l.event = :reason ORDER BY l.id DESC LIMIT 1) "
+            "FROM task_instance t WHERE t.dag_id = :dag AND t.run_id IN :runs "
+            "AND (t.state IN :telling OR t.task_id = :sensor) ORDER BY t.start_date, t.task_id",
+            reason=REASON,
+            dag=self._names.pipeline,
+            runs=runs,
+            telling=_TELLING,
+            sensor=self._names.sensor or "",
+        )
+        found: dict[str, list[ScheduledTask]] = {}
+        for run_id, *known, reason in rows:
+            name, state, attempt, since, pool = known
+            # A gate's reason is a list on many lines; the whole of it is in the task's log.
+            told = " ".join((reason or "").split())
+            short = told if len(told) <= _REASON_CHARACTERS else f"{told[:_REASON_CHARACTERS]} ..."
+            found.setdefault(run_id, []).append(ScheduledTask(name, state or "none", attempt or 0, since, pool, short))
+        return found
+
+
+def open_scheduling(stack: ExitStack, settings: Settings, names: Names) -> Scheduling | None:
+    """Opens a read-only transaction on Airflow's database.
+
+    Args:
+      stack: closes it.
+      settings: where it is, and the schedule.
+      names: what the DAG and its sensor are called.
+
+    Returns:
+      None where no password for it is set, or where Airflow has not made its tables yet.
+
+    Raises:
+      LineageError: the server does not answer.
+    """
+    if settings.airflow_db_password is None:
+        return None
+    connection = stack.enter_context(
+        closing(
+            connect(
+                "Airflow's",
+                "AIRFLOW_DB",
+                host=settings.airflow_db_host,
+                port=settings.airflow_db_port,
+                dbname=settings.airflow_db_database,
+                user=settings.airflow_db_user,
+                password=settings.secret("airflow_db_password"),
+            )
+        )
+    )
+    place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{settings.airflow_db_database}"
+    database = Database(stack.enter_context(connection.cursor()), place)
+    # The last table of a migration that a start makes.
+    if not database.rows("SELECT 1 FROM pg_tables WHERE tablename = 'rendered_task_instance_fields'"):
+        return None
+    return Scheduling(database, settings, names)

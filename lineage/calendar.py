@@ -1,0 +1,280 @@
+"""All nights at a glance, also those that were never run.
+
+What a run of a night came to in detail is lineage/runs.py's.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from lineage.pipeline_names import Names
+from lineage.reader import Reader, Source, open_lineage
+from lineage.reading import (
+    CACHED,
+    COMPLETE,
+    ENDED_BADLY,
+    OUTPUT,
+    RESOLVER,
+    read_executions,
+    read_properties,
+)
+from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
+from lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, nights, run_state
+from lineage.standing import Timetable, stand
+
+_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]] = {
+    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck")
+}
+
+
+def calendar(
+    source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> tuple[NightSummary, ...]:
+    """One summary for each night, oldest first, from the first that was ever run to the last, with those in between.
+
+    Where Airflow's database is a second source, the nights that its schedule has asked for by now are there too, and
+    those whose runs died, wait or were skipped before MLMD heard of them.
+
+    Args:
+      source: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights that were run at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        runs = find_runs(reader, first, last, newest)
+        chosen = {run.night: run for run in runs}
+        counts = Counter(run.night for run in runs)
+        if newest is not None and (chosen or reader.scheduling is None):
+            first = min(chosen, default=NEVER)
+        timetable = reader.scheduling.timetable(first, last) if reader.scheduling else None
+        days = _find_days(reader, first, last)
+        if timetable:
+            days = sorted({*days, *timetable.runs, *timetable.due})
+        if not days:
+            return ()
+        told = _tell(reader, chosen.values())
+        used = _find_drops(reader, days[0], days[-1])
+        states = _states(reader, [run.context_id for run in chosen.values()])
+        failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
+        attempts = read_executions(reader, failed)
+        summaries = (
+            _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, {}))
+            for night in days
+        )
+        return tuple(_stand(reader.names, timetable, one) if timetable else one for one in summaries)
+
+
+def latest(source: Source, newest: int | None = None) -> list[NightReport]:
+    """The nights that were run or should have been, oldest first, as their newest runs left them.
+
+    Beside `nights` these are also those that MLMD has never heard of, where Airflow's database is a second source.
+
+    Args:
+      source: lineage.
+      newest: how many nights at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
+        chosen = asked_for[-newest:] if newest else asked_for
+        reports = {report.night: report for report in nights(reader, newest=newest)}
+        return [_report(one, reports.get(one.night)) for one in chosen]
+
+
+def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
+    if report is None:
+        return NightReport(
+            summary.night, summary.run_id or "", summary.state, summary.drop_version, reason=summary.reason
+        )
+    if summary.state == report.state:
+        return report
+    # What the newest attempt came to counts, be it only in Airflow.
+    error = report.error if summary.run_id == report.run_id and summary.state == "blocked" else None
+    return dataclasses.replace(report, state=summary.state, error=error, reason=summary.reason)
+
+
+def find_obstacle(source: Source) -> str | None:
+    """What keeps the next night from beginning, with what to do; None where nothing does, or Airflow is not asked.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        return reader.scheduling.find_stop() if reader.scheduling else None
+
+
+def gaps(
+    source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> tuple[Gap, ...]:
+    """The nights that came to no verdict, oldest first: missing, skipped, failed, blocked by the gate, or running.
+
+    Args:
+      source: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights that were run at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    return find_gaps(calendar(source, first, last, newest))
+
+
+def find_gaps(nights: Iterable[NightSummary]) -> tuple[Gap, ...]:
+    """Those of a calendar's nights that came to no verdict, in its order."""
+    return tuple(Gap(night.night, _STATE[night.state], night.reason) for night in nights if night.state in _STATE)
+
+
+def _find_days(reader: Reader, first: str | None, last: str | None) -> list[str]:
+    """The nights of a range from the first to the last of all history; those at its edges need not have been run."""
+    ends = find_ends(reader)
+    if ends is None:
+        return []
+    begin, end = (date.fromisoformat(night) for night in (max(ends[0], first or ""), min(ends[1], last or NEVER)))
+    return [(begin + timedelta(number)).isoformat() for number in range((end - begin).days + 1)]
+
+
+def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
+    """Of each run, by context, the few properties that a summary needs, of whatever its attempts made."""
+    rows = reader.rows(
+        "SELECT s.context_id, a.id, a.type_id FROM association s "
+        "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
+        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :told "
+        "JOIN execution e ON e.id = s.execution_id AND NOT e.type_id IN :resolvers "
+        "AND NOT e.last_known_state IN :failed WHERE s.context_id IN :runs ORDER BY ev.id",
+        resolvers=reader.types(RESOLVER),
+        failed=ENDED_BADLY,
+        output=OUTPUT,
+        told=reader.types("Examples", "ModelBlessing", "PushedModel"),
+        runs=[run.context_id for run in runs],
+    )
+    examples = {artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"}
+    verdicts = {artifact for _, artifact, _ in rows} - examples
+    properties = read_properties(reader, verdicts, ["blessed", "pushed", "pushed_version"])
+    for artifact, name, drop in reader.rows(
+        "SELECT p.artifact_id, p.name, p.string_value FROM artifactproperty n JOIN artifactproperty p "
+        "ON p.artifact_id = n.artifact_id AND p.name = CAST(:prefix AS VARCHAR) || n.string_value "
+        "WHERE n.artifact_id IN :artifacts AND n.name = :night AND n.is_custom_property",
+        prefix=reader.names.drop,
+        night=reader.names.night,
+        artifacts=examples,
+    ):
+        properties.setdefault(artifact, {})[name] = drop
+    found: dict[int, dict[str, str]] = {}
+    for context, artifact, _ in rows:
+        found.setdefault(context, {}).update(properties.get(artifact, {}))
+    return found
+
+
+def find_drop_versions(reader: Reader, first: str = "", last: str = NEVER) -> dict[str, set[int]]:
+    """Which versions of each night's drop any run of any night used."""
+    used = _find_drops(reader, first, last)
+    return {night: {drop["version"] for drop in drops.values()} for night, drops in used.items()}
+
+
+def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What is recorded of each night's drop, by night and by the text it is recorded as: one for each version."""
+    prefix = reader.names.drop
+    rows = reader.rows(
+        "SELECT DISTINCT name, string_value FROM artifactproperty WHERE name BETWEEN :first AND :last "
+        "AND is_custom_property",
+        first=f"{prefix}{first}",
+        last=f"{prefix}{last}",
+    )
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, text in rows:
+        # A database that sorts as a language does has others between them.
+        if name.startswith(prefix):
+            found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+    return found
+
+
+def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
+    """Of each run, by context, its attempts that are not finished well: their states, by execution."""
+    rows = reader.rows(
+        "SELECT s.context_id, e.id, e.last_known_state FROM association s JOIN execution e ON e.id = s.execution_id "
+        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED}",
+        finished=[COMPLETE, CACHED],
+        runs=runs,
+    )
+    found: dict[int, dict[int, int]] = {}
+    for context, execution, state in rows:
+        found.setdefault(context, {})[execution] = state or 0
+    return found
+
+
+def _summary(
+    reader: Reader,
+    night: str,
+    run: Run | None,
+    runs: int,
+    told: dict[int, dict[str, str]],
+    states: dict[int, dict[int, int]],
+    attempts: dict[int, ExecutionRecord],
+    drops: dict[str, dict[str, Any]],
+) -> NightSummary:
+    by_version = {drop["version"]: drop for drop in drops.values()}
+    newest = max(by_version, default=None)
+    corrected = newest is not None and newest > 1
+    delivered = by_version[min(by_version)].get("delivered") if by_version else None
+    if run is None:
+        if newest is None:
+            return NightSummary(night, None, 0, "missing", reason="no run, and no later night used a drop of it")
+        reason = "never run; its drop was used by other nights"
+        return NightSummary(
+            night, None, 0, "skipped", None, None, newest, corrected, delivered=delivered, reason=reason
+        )
+    own = told.get(run.context_id, {})
+    unfinished = states.get(run.context_id, {})
+    state: NightState = run_state(set(unfinished.values()), own)
+    reason = ""
+    if state == "failed":
+        attempt = next(attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY)
+        state = "blocked" if attempt.node == reader.names.gate else "failed"
+        reason = f"{attempt.node}: {attempt.error or 'it says no reason'}"
+    elif state == "running":
+        reason = "begun, and neither finished nor failed"
+    drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})
+    return NightSummary(
+        night,
+        run.run_id,
+        runs,
+        state,
+        own["blessed"] == "1" if "blessed" in own else None,
+        int(own["pushed_version"]) if own.get("pushed") == "1" and "pushed_version" in own else None,
+        newest,
+        corrected,
+        delivered,
+        drop.get("rows_in"),
+        drop.get("rows_quarantined"),
+        reason,
+    )
+
+
+def _stand(names: Names, timetable: Timetable, summary: NightSummary) -> NightSummary:
+    """A summary by both sources."""
+    told = (summary.state, summary.reason) if summary.run_id else None
+    summary = dataclasses.replace(summary, is_due=summary.night in timetable.due)
+    standing = stand(names, timetable, summary.night, told, summary.run_id)
+    runs = timetable.runs.get(summary.night, ())
+    if standing is None or standing == told:
+        return summary
+    state, reason = standing
+    if summary.state == "skipped" and not runs:
+        state, reason = "skipped", f"{summary.reason}; {reason}"
+    return dataclasses.replace(
+        summary,
+        state=state,
+        reason=reason,
+        run_id=runs[-1].run_id if runs else summary.run_id,
+        runs=max(summary.runs, len(runs)),
+    )

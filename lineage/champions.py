@@ -1,0 +1,300 @@
+"""Pushes and rollbacks: which version serves, which was champion as of a night, what served when.
+
+How a push is made is the Pusher's, how a rollback is made is the command's; this only reads what they recorded.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lineage.reader import Reader, Source, open_lineage
+from lineage.reading import COMPLETE, INPUT, LIVE, OUTPUT, RESOLVER, moment, read_artifacts
+from lineage.records import ArtifactRecord, Reign, Rollback
+from lineage.runs import NEVER
+
+_WITHDRAWN = "withdrawn:"
+_LOOK_AT = 40
+
+
+@dataclass(frozen=True)
+class Push:
+    """One record that a model was published; a rerun that made the same model records the same version again."""
+
+    id: int
+    version: int
+    at: datetime
+
+
+def rollbacks(source: Source) -> tuple[Rollback, ...]:
+    """Every rollback, oldest first.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        rows = reader.rows(
+            "SELECT id FROM artifact a WHERE type_id IN :types AND state = :live AND EXISTS (SELECT 1 FROM "
+            "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY id",
+            types=reader.types("Rollback"),
+            live=LIVE,
+            pipelines=reader.pipelines,
+        )
+        found = read_artifacts(reader, [identity for (identity,) in rows])
+    return tuple(map(_rollback, found.values()))
+
+
+def _rollback(artifact: ArtifactRecord) -> Rollback:
+    told = artifact.properties
+    return Rollback(
+        id=artifact.id,
+        from_version=int(told["from_version"]),
+        to_version=int(told["to_version"]),
+        by=told.get("by", ""),
+        reason=told.get("reason", ""),
+        at=datetime.fromisoformat(told["at"]),
+        night=told.get("night", ""),
+        withdrawn=tuple(sorted(int(name.removeprefix(_WITHDRAWN)) for name in told if name.startswith(_WITHDRAWN))),
+    )
+
+
+def find_withdrawn(returned: Iterable[Rollback]) -> set[int]:
+    """The versions that serve no more after some rollbacks, oldest first."""
+    found: set[int] = set()
+    for rollback in returned:
+        found.update(rollback.withdrawn)
+        found.discard(rollback.to_version)
+    return found
+
+
+def pushed_versions(source: Source) -> dict[int, bool]:
+    """Every version that was ever pushed, the greatest first, each with whether a rollback withdrew it.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        withdrawn = find_withdrawn(rollbacks(reader))
+        versions = {push.version for push in _greatest(reader, None)}
+    return {version: version in withdrawn for version in sorted(versions, reverse=True)}
+
+
+def serving_version(source: Source) -> Reign | None:
+    """What serves now and since when, and nothing about where it comes from; None before the first push.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        return _reign(reader, rollbacks(reader))
+
+
+def champion_as_of(source: Source, night: str) -> Reign | None:
+    """What a run for a night is compared with; None before the first push.
+
+    The night's own push does not count, nor do those of later nights; a rollback counts from the night it names.
+
+    Args:
+      source: lineage.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        return _reign(reader, [one for one in rollbacks(reader) if one.night <= night], below=night)
+
+
+def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
+    """What served when, newest first; a backfill that pushed an older night than what served then is no reign.
+
+    Args:
+      source: lineage.
+      limit: how many at most; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        returned = rollbacks(reader)
+        # Whether a version came to serve depends on greater ones only, and on those that were returned to.
+        back = [push for one in returned for push in pushes_of(reader, one.to_version)]
+        count = None if limit is None else limit + len(find_withdrawn(returned)) + 1
+        found = _sweep(returned, [*_greatest(reader, count), *back])
+        while limit is not None and count is not None and len(found) <= limit and count < _count_pushes(reader):
+            count *= 4
+            found = _sweep(returned, [*_greatest(reader, count), *back])
+        shown = found if limit is None else found[-limit:]
+        models = models_of_versions(reader, {version for version, _, _ in shown})
+    ends = [*(since for _, since, _ in found[1:]), None][: len(found)]
+    return tuple(
+        Reign(version, *models.get(version, (None, "")), since, until, rollback)
+        for (version, since, rollback), until in list(zip(found, ends, strict=True))[::-1][:limit]
+    )
+
+
+def _sweep(returned: Iterable[Rollback], pushes: Iterable[Push]) -> list[tuple[int, datetime, Rollback | None]]:
+    """What came to serve, when, and by which rollback if by one, oldest first."""
+    both: list[Rollback | Push] = [*returned, *_first_records(pushes)]
+    events = sorted(both, key=lambda event: event.id)
+    found: list[tuple[int, datetime, Rollback | None]] = []
+    pushed: set[int] = set()
+    heeded: list[Rollback] = []
+    for event in events:
+        if isinstance(event, Rollback):
+            heeded.append(event)
+        else:
+            pushed.add(event.version)
+        serving = max(pushed - find_withdrawn(heeded), default=None)
+        rollback = event if isinstance(event, Rollback) else None
+        if serving is not None and (rollback or not found or serving != found[-1][0]):
+            found.append((serving, event.at, rollback))
+    return found
+
+
+def _first_records(pushes: Iterable[Push]) -> list[Push]:
+    first: dict[int, Push] = {}
+    for push in pushes:
+        if push.version not in first or push.id < first[push.version].id:
+            first[push.version] = push
+    return list(first.values())
+
+
+def _reign(reader: Reader, returned: Sequence[Rollback], below: str | None = None) -> Reign | None:
+    newest = newest_push(reader, below, find_withdrawn(returned))
+    if newest is None:
+        return None
+    model, night = models_of_versions(reader, [newest.version])[newest.version]
+    first = min(pushes_of(reader, newest.version), key=lambda push: push.id)
+    back = next((one for one in reversed(returned) if one.to_version == newest.version), None)
+    return Reign(newest.version, model, night, back.at if back else first.at, None, back)
+
+
+def newest_push(reader: Reader, below: str | None = None, without: Collection[int] = ()) -> Push | None:
+    """The push of the greatest version.
+
+    Args:
+      reader: lineage.
+      below: only of nights before this one; None for all.
+      without: versions that are left out.
+    """
+    # In steps, for a planner cannot know that one of the first few will do. Versions have as many digits as each other,
+    # so that their order as text is their order, and the order of their nights.
+    name, last = ("pushed_version", NEVER) if below is None else (reader.names.night, below)
+    seen = 0
+    while True:
+        rows = reader.rows(
+            "SELECT artifact_id FROM artifactproperty WHERE name = :name AND is_custom_property "
+            "AND string_value < :last ORDER BY string_value DESC LIMIT :rows OFFSET :seen",
+            name=name,
+            last=last,
+            rows=_LOOK_AT,
+            seen=seen,
+        )
+        found = [push for push in _read_pushes(reader, [one for (one,) in rows]) if push.version not in without]
+        if found or not rows:
+            return max(found, key=lambda push: (push.version, push.id), default=None)
+        seen += len(rows)
+
+
+def _greatest(reader: Reader, count: int | None) -> list[Push]:
+    rows = reader.rows(
+        "SELECT artifact_id FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property "
+        "ORDER BY string_value DESC" + (" LIMIT :count" if count is not None else ""),
+        count=count,
+    )
+    return _read_pushes(reader, [artifact for (artifact,) in rows])
+
+
+def _count_pushes(reader: Reader) -> int:
+    [(count,)] = reader.rows(
+        "SELECT count(*) FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property"
+    )
+    return int(count)
+
+
+def pushes_of(reader: Reader, version: int) -> list[Push]:
+    """The records of pushes of a version."""
+    rows = reader.rows(
+        "SELECT artifact_id FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property "
+        "AND string_value = :version",
+        version=str(version),
+    )
+    return _read_pushes(reader, [artifact for (artifact,) in rows])
+
+
+def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
+    """Those of some artifacts that say that a model of the pipeline was published."""
+    rows = reader.rows(
+        "SELECT a.id, v.string_value, a.create_time_since_epoch FROM artifact a "
+        "JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = 'pushed' AND yes.int_value = 1 "
+        "JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' AND v.is_custom_property "
+        "WHERE a.id IN :artifacts AND a.state = :live AND a.type_id IN :types AND EXISTS (SELECT 1 FROM attribution p "
+        "WHERE p.artifact_id = a.id AND p.context_id IN :pipelines)",
+        artifacts=artifacts,
+        live=LIVE,
+        types=reader.types("PushedModel"),
+        pipelines=reader.pipelines,
+    )
+    return [Push(identity, int(number), moment(created)) for identity, number, created in rows]
+
+
+def models_of_versions(reader: Reader, versions: Iterable[int]) -> dict[int, tuple[int | None, str]]:
+    """Of each pushed version the model and the night that it was trained for; the latest record tells."""
+    numbers = list(map(str, versions))
+    rows = reader.rows(
+        "SELECT v.string_value, v.artifact_id, m.int_value, n.string_value FROM artifactproperty v "
+        "JOIN artifact a ON a.id = v.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "LEFT JOIN artifactproperty m ON m.artifact_id = a.id AND m.name = 'model_id' AND m.is_custom_property "
+        "LEFT JOIN artifactproperty n ON n.artifact_id = a.id AND n.name = :night AND n.is_custom_property "
+        "WHERE v.name = 'pushed_version' AND v.is_custom_property AND v.string_value IN :numbers "
+        "AND EXISTS (SELECT 1 FROM attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) "
+        "ORDER BY v.artifact_id",
+        live=LIVE,
+        types=reader.types("PushedModel"),
+        night=reader.names.night,
+        numbers=numbers,
+        pipelines=reader.pipelines,
+    )
+    # A stock Pusher does not say what it pushed, but took it.
+    silent = [push for _, push, model, _ in rows if model is None]
+    taken = _taken_models(reader, silent) if silent else {}
+    return {int(version): (model or taken.get(push), night or "") for version, push, model, night in rows}
+
+
+def _taken_models(reader: Reader, pushes: list[int]) -> dict[int, int]:
+    rows = reader.rows(
+        "SELECT o.artifact_id, i.artifact_id FROM event o JOIN execution e ON e.id = o.execution_id "
+        "AND NOT e.type_id IN :resolvers JOIN event i ON i.execution_id = e.id AND i.type = :input "
+        "JOIN artifact m ON m.id = i.artifact_id AND m.type_id IN :types "
+        "WHERE o.artifact_id IN :pushes AND o.type = :output",
+        resolvers=reader.types(RESOLVER),
+        input=INPUT,
+        output=OUTPUT,
+        types=reader.types("Model"),
+        pushes=pushes,
+    )
+    return dict(rows)
+
+
+def versions_of_models(reader: Reader, models: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """The versions under which models were pushed, in order; models that never were are left out."""
+    rows = reader.rows(
+        "SELECT DISTINCT i.artifact_id, v.string_value FROM event i JOIN execution e ON e.id = i.execution_id "
+        "AND e.last_known_state = :complete AND NOT e.type_id IN :resolvers "
+        "JOIN event o ON o.execution_id = e.id AND o.type = :output "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = 'pushed' AND yes.int_value = 1 "
+        "JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' AND v.is_custom_property "
+        "WHERE i.artifact_id IN :models AND i.type = :input",
+        complete=COMPLETE,
+        resolvers=reader.types(RESOLVER),
+        output=OUTPUT,
+        live=LIVE,
+        types=reader.types("PushedModel"),
+        models=models,
+        input=INPUT,
+    )
+    found: dict[int, set[int]] = {}
+    for model, version in rows:
+        found.setdefault(model, set()).add(int(version))
+    return {model: tuple(sorted(versions)) for model, versions in found.items()}

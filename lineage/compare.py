@@ -1,0 +1,80 @@
+"""Two models side by side: data, settings, code, libraries, metrics, class mix.
+
+Nothing here says which is better.
+"""
+
+from collections.abc import Mapping
+
+from lineage.models import model_detail
+from lineage.reader import Reader, Source, open_lineage
+from lineage.reading import find_executions, read_executions
+from lineage.records import Comparison, Difference, ModelDetail
+
+# Of each run its own; the rest of what a node was given is a setting.
+_OWN = {"run_id", "night", "state", "pipeline_name", "pipeline_root", "component_id", "fingerprint", "attempt", "host",
+        "pid", "process_started", "error", "superseded_by"}  # fmt: skip
+
+
+def compare(source: Source, a: str, b: str) -> Comparison:
+    """Two models side by side.
+
+    Args:
+      source: lineage.
+      a: one, as `find_model` takes it.
+      b: the other.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: there is no such model.
+    """
+    with open_lineage(source) as reader:
+        one, other = model_detail(reader, a), model_detail(reader, b)
+        given, given_other = (_given(reader, model.model.run_id) for model in (one, other))
+    return Comparison(
+        one,
+        other,
+        data=_differences(_data(one), _data(other)),
+        settings=_differences(_origin(one, "settings"), _origin(other, "settings")) + _differences(given, given_other),
+        code=_differences(_origin(one, "code"), _origin(other, "code")),
+        libraries=_differences(_libraries(one), _libraries(other)),
+        metrics={
+            name: (one.metrics.get(name), other.metrics.get(name)) for name in sorted(one.metrics | other.metrics)
+        },
+        class_mix={
+            label: (_share(one.class_mix, label), _share(other.class_mix, label))
+            for label in sorted(one.class_mix | other.class_mix)
+        },
+    )
+
+
+def _differences(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[Difference, ...]:
+    return tuple(Difference(name, a.get(name), b.get(name)) for name in sorted({*a, *b}) if a.get(name) != b.get(name))
+
+
+def _data(model: ModelDetail) -> dict[str, str]:
+    return {drop.night: f"version {drop.version} ({drop.sha256[:8]})" for drop in model.drops}
+
+
+def _origin(model: ModelDetail, name: str) -> dict[str, str]:
+    return {name: model.origin[name]} if name in model.origin else {}
+
+
+def _libraries(model: ModelDetail) -> dict[str, str]:
+    prefix = "library:"
+    return {name.removeprefix(prefix): value for name, value in model.origin.items() if name.startswith(prefix)}
+
+
+def _given(reader: Reader, run_id: str) -> dict[str, str]:
+    """What the nodes of a run were given, by `node.property`."""
+    return {
+        f"{attempt.node}.{name}": value
+        for attempt in read_executions(reader, find_executions(reader, run_id)).values()
+        if attempt.counts
+        for name, value in attempt.properties.items()
+        if name not in _OWN
+    }
+
+
+def _share(mix: Mapping[str, int], label: str) -> float | None:
+    total = sum(mix.values())
+    return mix.get(label, 0) / total if total else None

@@ -1,0 +1,321 @@
+"""Models: which there are, what each was trained on and came to, and where what serves now comes from.
+
+What a drop did to models is lineage/recall.py's.
+"""
+
+import json
+from collections.abc import Collection
+from datetime import date, timedelta
+from pathlib import Path
+
+from lineage.champions import (
+    champion_as_of,
+    models_of_versions,
+    pushes_of,
+    reigns,
+    serving_version,
+    versions_of_models,
+)
+from lineage.paths import build_graph, find_makers, find_upstream
+from lineage.reader import Reader, Source, UnknownError, open_lineage
+from lineage.reading import (
+    INPUT,
+    LIVE,
+    OUTPUT,
+    artifacts_of_run,
+    find_executions,
+    read_artifacts,
+    read_links,
+    read_places,
+)
+from lineage.records import (
+    ArtifactRecord,
+    DropFile,
+    DropUse,
+    Graph,
+    ModelDetail,
+    ModelSummary,
+    NightReport,
+    Serving,
+)
+from lineage.runs import find_run, read_floats, run_report, runs_of_night
+
+_ORIGIN = ("code", "settings", "data")
+_DROPS_FILE = "drops.json"
+_VERDICT_FILE = "verdict.json"
+
+
+def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
+    """The models of the pipeline, newest first.
+
+    Args:
+      source: lineage.
+      limit: how many at most; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        rows = reader.rows(
+            "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
+            "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
+            + (" LIMIT :rows" if limit else ""),
+            types=reader.types("Model"),
+            live=LIVE,
+            pipelines=reader.pipelines,
+            rows=limit,
+        )
+        found = summarise(reader, [identity for (identity,) in rows])
+    return tuple(sorted(found.values(), key=lambda model: -model.id))
+
+
+def summarise(reader: Reader, ids: Collection[int]) -> dict[int, ModelSummary]:
+    """Models by id, in no order; what the pipeline's trainer did not make is left out."""
+    artifacts = read_artifacts(reader, ids)
+    makers = find_makers(reader, ids)
+    places = read_places(reader, makers)
+    made_by = {
+        link.artifact_id: places.get(link.execution_id, ("", "", ""))
+        for link in (read_links(reader, executions=makers) if makers else [])
+        if link.is_output
+    }
+    versions = versions_of_models(reader, ids)
+    nights = {identity: artifact.properties.get(reader.names.night, "") for identity, artifact in artifacts.items()}
+    found = {}
+    for identity, artifact in artifacts.items():
+        pipeline, run_id, node = made_by.get(identity, ("", "", ""))
+        if artifact.type == "Model" and pipeline == reader.names.pipeline and node == reader.names.trainer:
+            night = nights[identity] or _night_of(reader, run_id)
+            found[identity] = ModelSummary(identity, night, run_id, artifact.uri, versions.get(identity, ()))
+    return found
+
+
+def _night_of(reader: Reader, run_id: str) -> str:
+    run = find_run(reader, find_executions(reader, run_id))
+    return run.night if run else ""
+
+
+def find_model(source: Source, name: str) -> ModelSummary:
+    """The model that a person means.
+
+    Args:
+      source: lineage.
+      name: a pushed version such as `2022020201`, a night such as `2022-02-02` (the model of its newest run that made
+        one), or `#` and MLMD's id of the artifact.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: there is no such model.
+    """
+    with open_lineage(source) as reader:
+        identity: int | None = None
+        if name.startswith("#") and name[1:].isdecimal():
+            identity = int(name[1:])
+        elif name.isdecimal():
+            identity, _ = models_of_versions(reader, [int(name)]).get(int(name), (None, ""))
+        else:
+            made = [report.model_id for report in runs_of_night(reader, name) if report.model_id is not None]
+            identity = made[-1] if made else None
+        found = summarise(reader, [identity]) if identity is not None else {}
+        if not found:
+            known = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
+            raise UnknownError(
+                f"lineage knows no model {name!r} of {reader.names.pipeline}; a model is named by its version, its "
+                "night (2022-02-02) or '#<id in MLMD>'; "
+                + (f"the newest are {', '.join(known)}" if known else "there is none yet: run a night first")
+            )
+        return found[identity or 0]
+
+
+def name_model(model: ModelSummary) -> str:
+    """What to call a model so that `find_model` finds it: its newest version, or its id."""
+    return str(model.versions[-1]) if model.versions else f"#{model.id}"
+
+
+def drops_of_model(source: Source, model: str) -> tuple[DropUse, ...]:
+    """Which drops trained a model, in which version, with their row counts, files and hashes; oldest first.
+
+    Args:
+      source: lineage.
+      model: as `find_model` takes it.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: there is no such model.
+    """
+    with open_lineage(source) as reader:
+        return _drops_of(reader, find_model(reader, model).id)
+
+
+def _drops_of(reader: Reader, model: int) -> tuple[DropUse, ...]:
+    # What tuned the model did not train it.
+    behind = read_artifacts(reader, find_upstream(reader, [model], without=reader.names.tuning))
+    found = {}
+    for artifact in behind.values():
+        for use in read_drops(artifact, reader.names.drop):
+            found[use.night, use.version] = use
+    return tuple(found[key] for key in sorted(found))
+
+
+def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -> list[DropUse]:
+    """The drops in examples, by night; their files are told by `drops.json` in the examples' folder."""
+    told = {
+        name.removeprefix(prefix): json.loads(value)
+        for name, value in examples.properties.items()
+        if name.startswith(prefix)
+    }
+    path = Path(examples.uri, _DROPS_FILE)
+    files = json.loads(path.read_text()) if told and with_files and path.is_file() else {}
+    return [
+        DropUse(
+            night,
+            drop["version"],
+            drop.get("sha256", ""),
+            drop.get("rows_in"),
+            drop.get("rows_used"),
+            drop.get("rows_quarantined"),
+            drop.get("duplicates_folded"),
+            tuple(
+                DropFile(file["name"], file["rows"], file["sha256"]) for file in files.get(night, {}).get("files", ())
+            ),
+        )
+        for night, drop in sorted(told.items())
+    ]
+
+
+def path_back(source: Source, model: str, full: bool = False) -> Graph:
+    """How a model came to be, from its drops to its push.
+
+    Args:
+      source: lineage.
+      model: as `find_model` takes it.
+      full: whether every execution and artifact is shown, or domain steps only.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: there is no such model.
+    """
+    with open_lineage(source) as reader:
+        return _path_to(reader, find_model(reader, model).id, full)
+
+
+def _path_to(reader: Reader, model: int, full: bool = False) -> Graph:
+    pushes = reader.rows(
+        "SELECT DISTINCT o.artifact_id FROM event i JOIN eventpath k ON k.event_id = i.id AND NOT k.is_index_step "
+        "AND NOT k.step_key IN :baseline JOIN event o ON o.execution_id = i.execution_id "
+        "AND o.type = :output JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "WHERE i.artifact_id = :model AND i.type = :input",
+        output=OUTPUT,
+        input=INPUT,
+        live=LIVE,
+        # Refused, it has no push; its verdict is the end then.
+        types=reader.types("PushedModel", "ModelBlessing"),
+        baseline=reader.names.baseline,
+        model=model,
+    )
+    behind = find_upstream(reader, [model, *(push for (push,) in pushes)])
+    return build_graph(reader, find_makers(reader, behind), full, only=behind)
+
+
+def serving_now(source: Source) -> Serving | None:
+    """What serves now, since when, and the path back to its drops; None before the first push.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        reign = serving_version(reader)
+        if reign is None:
+            return None
+        before = reigns(reader, limit=2)[1:]
+        identity = reign.model_id
+        model = summarise(reader, [identity]).get(identity) if identity is not None else None
+        push = max(pushes_of(reader, reign.version), key=lambda record: record.id)
+        told = read_artifacts(reader, [push.id])[push.id].properties
+        return Serving(
+            reign.version,
+            reign.night or (model.night if model else ""),
+            reign.since,
+            model,
+            told.get("pushed_destination", ""),
+            told.get("reason", ""),
+            reign.rollback,
+            before[0] if before else None,
+            _drops_of(reader, model.id) if model else (),
+            _path_to(reader, model.id) if model else Graph((), ()),
+        )
+
+
+def model_detail(source: Source, model: str) -> ModelDetail:
+    """Everything about a model: its verdict with reasons, its metrics beside the others', champions, where its card is.
+
+    Args:
+      source: lineage.
+      model: as `find_model` takes it.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: there is no such model.
+    """
+    with open_lineage(source) as reader:
+        summary = find_model(reader, model)
+        report = run_report(reader, summary.run_id)
+        made = artifacts_of_run(reader, summary.run_id).outputs
+        properties = read_artifacts(reader, [summary.id])[summary.id].properties
+        blessing = _verdict_of(reader, summary.id)
+        before, after = (champion_as_of(reader, night) for night in (summary.night, next_night(summary.night)))
+        now = serving_version(reader)
+        examples = made.get((reader.names.example_gen, "examples"))
+        told = [artifact.properties for artifact in made.values() if artifact.type in reader.names.scores] + [blessing]
+        return ModelDetail(
+            model=summary,
+            report=report,
+            properties=properties,
+            origin={
+                name: value
+                for name, value in sorted(properties.items())
+                if name in _ORIGIN or name.startswith("library:")
+            },
+            champion_before=before.version if before else None,
+            champion_after=after.version if after else None,
+            metrics=read_floats(blessing, "metric:"),
+            champion_metrics=read_floats(blessing, "champion_metric:"),
+            lr_metrics=read_floats(blessing, "lr_metric:"),
+            majority_metrics=read_floats(blessing, "majority_metric:"),
+            fresh={
+                who: {name: value for one in told for name, value in read_floats(one, f"fresh_{who}_metric:").items()}
+                for who in ("champion", "lr", "majority")
+            },
+            intervals=_intervals(report, made.get((reader.names.evaluator, "evaluation"))),
+            class_mix=json.loads(examples.properties.get("classes", "{}")) if examples else {},
+            drops=_drops_of(reader, summary.id),
+            artifacts=made,
+            is_serving=now is not None and now.model_id == summary.id,
+        )
+
+
+def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
+    """What the last evaluator to judge a model as a candidate said."""
+    judging = [
+        link.execution_id
+        for link in read_links(reader, artifacts=[model])
+        if not link.is_output and link.key not in reader.names.baseline
+    ]
+    links = read_links(reader, executions=judging) if judging else []
+    artifacts = read_artifacts(reader, {link.artifact_id for link in links if link.is_output})
+    blessings = [one for one in artifacts.values() if one.type == "ModelBlessing" and one.state == "live"]
+    return blessings[-1].properties if blessings else {}
+
+
+def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:
+    """The 95 % intervals that the checks and the evaluation's `verdict.json` tell."""
+    found = {check.name: (check.low, check.high) for check in report.checks}
+    path = Path(evaluation.uri, _VERDICT_FILE) if evaluation else None
+    if path and path.is_file():
+        found |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
+    return {name: (low, high) for name, (low, high) in found.items() if low is not None and high is not None}
+
+
+def next_night(night: str) -> str:
+    """The night after one."""
+    return (date.fromisoformat(night) + timedelta(1)).isoformat() if night else ""

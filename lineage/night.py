@@ -1,0 +1,69 @@
+"""A night in full: its drop, every attempt of every node of every run, the champions before and after, its models.
+
+The short form of a night is lineage/runs.py's.
+"""
+
+from lineage.calendar import calendar, find_drop_versions
+from lineage.champions import champion_as_of
+from lineage.models import next_night, read_drops, summarise
+from lineage.reader import Reader, Source, UnknownError, open_lineage
+from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
+from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
+from lineage.runs import find_runs, report_runs
+
+
+def night_detail(source: Source, night: str) -> NightDetail:
+    """Everything about a night.
+
+    Args:
+      source: lineage.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: the night was never run.
+    """
+    with open_lineage(source) as reader:
+        runs = find_runs(reader, night, night)
+        scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
+        summary = next(iter(calendar(reader, night, night)), None)
+        if not (runs or scheduled or (summary and summary.is_due)):
+            known = sorted({run.night for run in find_runs(reader)})
+            raise UnknownError(
+                f"night {night} was never run; "
+                + (f"{len(known)} nights were, {known[0]} to {known[-1]}" if known else "none was yet")
+            )
+        attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]
+        before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
+        return NightDetail(
+            night,
+            _find_drop(reader, runs[-1].run_id, night) if runs else None,
+            tuple(sorted(find_drop_versions(reader, night, night).get(night, ()))),
+            tuple(map(RunDetail, report_runs(reader, runs), attempts)),
+            before.version if before else None,
+            after.version if after else None,
+            _models_of(reader, attempts),
+            tuple(scheduled),
+            summary,
+        )
+
+
+def _find_drop(reader: Reader, run_id: str, night: str) -> DropUse | None:
+    examples = artifacts_of_run(reader, run_id).outputs.get((reader.names.example_gen, "examples"))
+    used = read_drops(examples, reader.names.drop) if examples else []
+    return next((drop for drop in used if drop.night == night), None)
+
+
+def _models_of(reader: Reader, attempts: list[tuple[ExecutionRecord, ...]]) -> tuple[ModelSummary, ...]:
+    rows = reader.rows(
+        "SELECT DISTINCT a.id FROM event ev JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
+        "AND a.state = :live WHERE ev.type = :output AND ev.execution_id IN :executions",
+        types=reader.types("Model"),
+        live=LIVE,
+        output=OUTPUT,
+        executions=[attempt.id for own in attempts for attempt in own],
+    )
+    # What a resolver found, or the cache answered with, was made by another run.
+    own_runs = {attempt.run_id for own in attempts for attempt in own}
+    models = summarise(reader, [identity for (identity,) in rows]).values()
+    return tuple(sorted((model for model in models if model.run_id in own_runs), key=lambda model: model.id))

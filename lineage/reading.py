@@ -1,0 +1,254 @@
+"""MLMD's rows as records: artifacts, attempts of nodes with where they belong, and the events between them.
+
+Nothing here knows what a property, a node or a path means.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lineage.reader import Reader, Source, UnknownError, open_lineage
+from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
+
+_EXECUTION_STATES = ("unknown", "new", "running", "complete", "failed", "cached", "canceled")
+_ARTIFACT_STATES = ("unknown", "pending", "live", "marked_for_deletion", "deleted", "abandoned", "reference")
+# The numbers of Execution.State, Artifact.State and Event.Type in metadata_store.proto.
+COMPLETE, FAILED, CACHED, CANCELED = 3, 4, 5, 6
+ENDED_BADLY = frozenset((FAILED, CANCELED))
+LIVE, ABANDONED = 2, 5
+INPUT, OUTPUT, INTERNAL_OUTPUT = 3, 4, 6
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+"""Type of resolver executions; AirflowDagRunner's write what they resolved as their outputs, so no path uses them."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """That an execution took (or made, if `is_output`) an artifact under `key`."""
+
+    execution_id: int
+    artifact_id: int
+    is_output: bool
+    key: str
+
+
+def read_artifacts(reader: Reader, ids: Collection[int]) -> dict[int, ArtifactRecord]:
+    """Artifacts with all their properties, by id."""
+    if not ids:
+        return {}
+    properties = _properties(reader, "artifact", ids)
+    return {
+        identity: ArtifactRecord(
+            identity,
+            uri or "",
+            properties.get(identity, {}),
+            reader.type_name(type_id),
+            _ARTIFACT_STATES[state or 0],
+            moment(created),
+        )
+        for identity, type_id, uri, state, created in reader.rows(
+            "SELECT id, type_id, uri, state, create_time_since_epoch FROM artifact WHERE id IN :ids ORDER BY id",
+            ids=ids,
+        )
+    }
+
+
+def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, ExecutionRecord]:
+    """Attempts with all their properties, by id, in the order in which they began."""
+    if not ids:
+        return {}
+    properties = _properties(reader, "execution", ids)
+    places = read_places(reader, ids)
+    published = _find_published(reader, [identity for identity, own in properties.items() if "superseded_by" in own])
+    found = {}
+    for identity, type_id, number, created, updated in reader.rows(
+        "SELECT id, type_id, last_known_state, create_time_since_epoch, last_update_time_since_epoch "
+        "FROM execution WHERE id IN :ids ORDER BY id",
+        ids=ids,
+    ):
+        state = _EXECUTION_STATES[number or 0]
+        own = properties.get(identity, {})
+        superseded_by = int(own["superseded_by"]) if "superseded_by" in own else None
+        found[identity] = ExecutionRecord(
+            identity,
+            reader.type_name(type_id),
+            *places.get(identity, ("", "", "")),
+            state,
+            int(own.get("attempt", 1)),
+            superseded_by,
+            own.get("error"),
+            moment(created),
+            _ended(state, superseded_by, updated, published.get(identity)),
+            own,
+        )
+    return found
+
+
+def _find_published(reader: Reader, superseded: Collection[int]) -> dict[int, int]:
+    """When superseded attempts ended: the note of who took their place has overwritten it, but in their events."""
+    if not superseded:
+        return {}
+    return dict(
+        reader.rows(
+            "SELECT execution_id, max(milliseconds_since_epoch) FROM event WHERE execution_id IN :ids "
+            "AND type = :output GROUP BY execution_id",
+            ids=superseded,
+            output=OUTPUT,
+        )
+    )
+
+
+def _ended(state: str, superseded_by: int | None, updated: int, published: int | None) -> datetime | None:
+    if state in ("unknown", "new", "running"):
+        return None
+    if superseded_by is None:
+        return moment(updated)
+    return moment(published) if published else None
+
+
+def read_places(reader: Reader, ids: Collection[int]) -> dict[int, tuple[str, str, str]]:
+    """Of each execution its pipeline, run id and node, as far as its contexts tell."""
+    names: dict[int, dict[str, str]] = {}
+    kinds = {**dict.fromkeys(reader.run_types, "run"), **dict.fromkeys(reader.node_types, "node")}
+    kinds |= dict.fromkeys(reader.types("pipeline"), "pipeline")
+    for execution, type_id, name in reader.rows(
+        "SELECT s.execution_id, c.type_id, c.name FROM association s JOIN context c ON c.id = s.context_id "
+        "WHERE s.execution_id IN :ids AND c.type_id IN :kinds",
+        ids=ids,
+        kinds=list(kinds),
+    ):
+        names.setdefault(execution, {})[kinds[type_id]] = name
+    return {execution: _place(**named) for execution, named in names.items()}
+
+
+def _place(pipeline: str = "", run: str = "", node: str = "") -> tuple[str, str, str]:
+    # AirflowDagRunner: `<pipeline>.<run id>` and `<pipeline>.<run id>.<node>`, with `#2` behind it on a second attempt.
+    # LocalDagRunner: the run id, and `<pipeline>.<node>`.
+    for prefix in (f"{run}.", f"{pipeline}."):
+        if node.startswith(prefix):
+            node = node.removeprefix(prefix).partition("#")[0]
+            break
+    return pipeline, run.removeprefix(f"{pipeline}."), node
+
+
+def read_links(reader: Reader, *, executions: Collection[int] = (), artifacts: Collection[int] = ()) -> list[Link]:
+    """What the executions took and made, or who took and made the artifacts, in the order of the events."""
+    chosen, ids = ("execution_id", executions) if executions else ("artifact_id", artifacts)
+    return [
+        Link(execution, artifact, kind in (OUTPUT, INTERNAL_OUTPUT), key or "")
+        for execution, artifact, kind, key in reader.rows(
+            "SELECT ev.execution_id, ev.artifact_id, ev.type, p.step_key FROM event ev "
+            "LEFT JOIN eventpath p ON p.event_id = ev.id AND NOT p.is_index_step "
+            f"WHERE ev.{chosen} IN :ids ORDER BY ev.id",
+            ids=ids,
+        )
+    ]
+
+
+def read_properties(reader: Reader, ids: Collection[int], names: Collection[str]) -> dict[int, dict[str, str]]:
+    """Some properties of artifacts, by id."""
+    return _properties(reader, "artifact", ids, names)
+
+
+def _properties(
+    reader: Reader, kind: str, ids: Collection[int], names: Collection[str] | None = None
+) -> dict[int, dict[str, str]]:
+    rows = reader.rows(
+        f"SELECT {kind}_id, name, string_value, int_value, double_value, bool_value FROM {kind}property "
+        f"WHERE {kind}_id IN :ids" + (" AND name IN :names" if names is not None else ""),
+        ids=ids,
+        names=list(names or ()),
+    )
+    found: dict[int, dict[str, str]] = {}
+    for identity, name, *values in rows:
+        if (text := as_text(values)) is not None:
+            found.setdefault(identity, {})[name] = text
+    return found
+
+
+def as_text(values: Iterable[Any]) -> str | None:
+    """The value that is set of a property's columns."""
+    for value in values:
+        if value is not None:
+            return str(value)
+    return None
+
+
+def moment(milliseconds: int) -> datetime:
+    """MLMD's milliseconds since the epoch as UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def artifacts_of_run(source: Source, run_id: str) -> RunArtifacts:
+    """The artifacts that the attempts that count of a run took and made; of several under one key the last.
+
+    Args:
+      source: lineage.
+      run_id: Airflow's run id.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        attempts = read_executions(reader, find_executions(reader, run_id))
+        counting = {identity: attempt for identity, attempt in attempts.items() if attempt.counts}
+        links = read_links(reader, executions=list(counting)) if counting else []
+        artifacts = read_artifacts(reader, {link.artifact_id for link in links})
+    found = RunArtifacts({}, {})
+    for link in links:
+        place = found.outputs if link.is_output else found.inputs
+        place[counting[link.execution_id].node, link.key] = artifacts[link.artifact_id]
+    return found
+
+
+def find_executions(reader: Reader, run_id: str) -> list[int]:
+    """The executions of a run of the pipeline, oldest first; none if there is no such run."""
+    rows = reader.rows(
+        "SELECT DISTINCT s.execution_id FROM context c JOIN association s ON s.context_id = c.id "
+        "WHERE c.type_id IN :types AND c.name IN :names AND EXISTS (SELECT 1 FROM association p "
+        "WHERE p.execution_id = s.execution_id AND p.context_id IN :pipelines) ORDER BY 1",
+        types=reader.run_types,
+        names=[f"{reader.names.pipeline}.{run_id}", run_id],
+        pipelines=reader.pipelines,
+    )
+    return [identity for (identity,) in rows]
+
+
+def find_execution(source: Source, run_id: str, node: str) -> ExecutionRecord:
+    """The newest attempt of a node in a run.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: the node has no attempt in such a run.
+    """
+    with open_lineage(source) as reader:
+        attempts = read_executions(reader, find_executions(reader, run_id)).values()
+    found = [attempt for attempt in attempts if attempt.node == node]
+    if not found:
+        nodes = ", ".join(sorted({attempt.node for attempt in attempts}))
+        raise UnknownError(
+            f"run {run_id!r} has no attempt of {node!r}"
+            + (f"; it has {nodes}" if nodes else f": lineage knows no such run of {reader.names.pipeline}")
+        )
+    return found[-1]
+
+
+def execution_detail(source: Source, execution_id: int) -> ExecutionDetail:
+    """An attempt with what it took and made.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: no such execution.
+    """
+    with open_lineage(source) as reader:
+        found = read_executions(reader, [execution_id])
+        if not found:
+            [(newest,)] = reader.rows("SELECT max(id) FROM execution")
+            raise UnknownError(f"lineage knows no execution {execution_id}; the newest is {newest or 'none'}")
+        links = read_links(reader, executions=[execution_id])
+        artifacts = read_artifacts(reader, {link.artifact_id for link in links})
+    sides = [
+        tuple((link.key, artifacts[link.artifact_id]) for link in links if link.is_output is is_output)
+        for is_output in (False, True)
+    ]
+    return ExecutionDetail(found[execution_id], *sides)

@@ -1,0 +1,310 @@
+"""Nights and their runs: what each run made of its night, as its attempts that count left it.
+
+What serves, and where models come from, is asked elsewhere.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lineage.reader import Reader, Source, UnknownError, open_lineage
+from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
+from lineage.records import ArtifactRecord, Check, NightReport, RunState
+
+NOT_SUPERSEDED = (
+    "NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = 'superseded_by' "
+    "AND x.is_custom_property)"
+)
+NEVER = "9999-12-31"
+"""After every night, and close enough to nights for Postgres to guess how many are before it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the pipeline: its context in MLMD, and the night it was for."""
+
+    context_id: int
+    run_id: str
+    night: str
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A node's attempt, where no later one took its place."""
+
+    id: int
+    state: int
+
+
+def find_runs(
+    reader: Reader, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> list[Run]:
+    """The runs of the pipeline for the nights from `first` to `last`, in the order in which they were begun.
+
+    Args:
+      reader: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights at most, the newest; None for all.
+    """
+    chosen = {"name": reader.names.night, "first": first or "0000-01-01", "last": last or NEVER}
+    if newest is not None:
+        nights = reader.rows(
+            "SELECT DISTINCT string_value FROM executionproperty WHERE name = :name AND is_custom_property IN :any "
+            "AND string_value BETWEEN :first AND :last ORDER BY string_value DESC LIMIT :newest",
+            any=[False, True],
+            newest=newest,
+            **chosen,
+        )
+        chosen["first"] = min((night for (night,) in nights), default=NEVER)
+    # In steps: no planner knows how many rows a name and a range of values leave, so it would join whole tables.
+    told = dict(
+        reader.rows(
+            "SELECT execution_id, string_value FROM executionproperty WHERE name = :name "
+            "AND is_custom_property IN :any AND string_value BETWEEN :first AND :last",
+            any=[False, True],
+            **chosen,
+        )
+    )
+    rows = reader.rows(
+        "SELECT s.execution_id, c.id, c.name FROM association ours "
+        "JOIN association s ON s.execution_id = ours.execution_id "
+        "JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
+        "WHERE ours.execution_id IN :ids AND ours.context_id IN :pipelines",
+        ids=list(told),
+        types=reader.run_types,
+        pipelines=reader.pipelines,
+    )
+    prefix = f"{reader.names.pipeline}."
+    found = {context: Run(context, name.removeprefix(prefix), told[execution]) for execution, context, name in rows}
+    return [found[context] for context in sorted(found)]
+
+
+def find_ends(reader: Reader) -> tuple[str, str] | None:
+    """The first and the last night that was ever run; None before the first run."""
+    # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
+    first, last = (
+        [
+            night
+            for is_custom in (False, True)
+            for (night,) in reader.rows(
+                "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
+                "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
+                "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
+                f"ORDER BY n.string_value {order} LIMIT 1",
+                name=reader.names.night,
+                custom=is_custom,
+                pipelines=reader.pipelines,
+            )
+        ]
+        for order in ("ASC", "DESC")
+    )
+    return (min(first), max(last)) if first else None
+
+
+def nights(
+    source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
+) -> list[NightReport]:
+    """Every night that was run, oldest first, each as its newest run left it.
+
+    Args:
+      source: lineage.
+      first: earliest night; None for no limit.
+      last: latest night; None for no limit.
+      newest: how many nights at most, the newest; None for all.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        by_night = {run.night: run for run in find_runs(reader, first, last, newest)}
+        return sorted(report_runs(reader, by_night.values()), key=lambda report: report.night)
+
+
+def runs_of_night(source: Source, night: str) -> list[NightReport]:
+    """Every run of one night, in the order in which they were begun.
+
+    Args:
+      source: lineage.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      LineageError: lineage cannot be read.
+    """
+    with open_lineage(source) as reader:
+        return report_runs(reader, find_runs(reader, night, night))
+
+
+def run_report(source: Source, run_id: str) -> NightReport:
+    """One run of the pipeline.
+
+    Args:
+      source: lineage.
+      run_id: Airflow's run id.
+
+    Raises:
+      LineageError: lineage cannot be read.
+      UnknownError: no such run.
+    """
+    with open_lineage(source) as reader:
+        run = find_run(reader, find_executions(reader, run_id))
+        if run is None:
+            newest = [known.run_id for known in find_runs(reader, newest=3)]
+            raise UnknownError(
+                f"lineage knows no run {run_id!r} of {reader.names.pipeline}; "
+                + (f"the newest are {', '.join(reversed(newest))}" if newest else "it knows none at all")
+            )
+        [report] = report_runs(reader, [run])
+        return report
+
+
+def find_run(reader: Reader, executions: Iterable[int]) -> Run | None:
+    """The run that executions of one run belong to; its night is empty where none of them says it."""
+    rows = reader.rows(
+        "SELECT c.id, c.name, min(n.string_value) FROM association s JOIN context c ON c.id = s.context_id "
+        "LEFT JOIN executionproperty n ON n.execution_id = s.execution_id AND n.name = :night "
+        "WHERE s.execution_id IN :executions AND c.type_id IN :types GROUP BY c.id, c.name",
+        executions=list(executions),
+        types=reader.run_types,
+        night=reader.names.night,
+    )
+    return Run(rows[0][0], rows[0][1].removeprefix(f"{reader.names.pipeline}."), rows[0][2] or "") if rows else None
+
+
+def report_runs(reader: Reader, runs: Iterable[Run]) -> list[NightReport]:
+    """What became of each run, in the given order."""
+    chosen = list(runs)
+    attempts: dict[int, dict[str, _Attempt]] = {}
+    for context, identity, state, node in reader.rows(
+        # The name of a node's context begins with its run's or its pipeline's.
+        "SELECT s.context_id, e.id, e.last_known_state, c.name FROM association s JOIN execution e "
+        "ON e.id = s.execution_id JOIN association place ON place.execution_id = e.id JOIN context c "
+        f"ON c.id = place.context_id AND c.type_id IN :nodes WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} "
+        "ORDER BY e.id",
+        runs=[run.context_id for run in chosen],
+        nodes=reader.node_types,
+    ):
+        name = node.removeprefix(f"{reader.names.pipeline}.")
+        attempts.setdefault(context, {})[name] = _Attempt(identity, state or 0)
+    named = {run.context_id: _by_node(run, attempts.get(run.context_id, {})) for run in chosen}
+    outputs = _read_outputs(reader, named.values())
+    errors = _read_errors(
+        reader, [one.id for nodes in named.values() for one in nodes.values() if one.state in ENDED_BADLY]
+    )
+    return [_report(reader, run, named[run.context_id], outputs, errors) for run in chosen]
+
+
+def _by_node(run: Run, attempts: Mapping[str, _Attempt]) -> dict[str, _Attempt]:
+    return {name.removeprefix(f"{run.run_id}.").partition("#")[0]: attempt for name, attempt in attempts.items()}
+
+
+def _read_outputs(reader: Reader, runs: Iterable[Mapping[str, _Attempt]]) -> dict[int, ArtifactRecord]:
+    """What the nodes that tell of a night have finished, by execution."""
+    names = reader.names
+    told = {
+        names.example_gen: "Examples",
+        names.trainer: "Model",
+        names.evaluator: "ModelBlessing",
+        names.pusher: "PushedModel",
+    }
+    kinds = {
+        attempt.id: told[node]
+        for nodes in runs
+        for node, attempt in nodes.items()
+        if node in told and attempt.state in (COMPLETE, CACHED)
+    }
+    made = reader.rows(
+        "SELECT execution_id, artifact_id FROM event WHERE type = :output AND execution_id IN :executions ORDER BY id",
+        output=OUTPUT,
+        executions=list(kinds),
+    )
+    artifacts = read_artifacts(reader, {artifact for _, artifact in made})
+    return {
+        execution: artifacts[artifact] for execution, artifact in made if artifacts[artifact].type == kinds[execution]
+    }
+
+
+def _read_errors(reader: Reader, executions: list[int]) -> dict[int, str]:
+    return dict(
+        reader.rows(
+            "SELECT execution_id, string_value FROM executionproperty WHERE name = 'error' AND is_custom_property "
+            "AND execution_id IN :executions",
+            executions=executions,
+        )
+    )
+
+
+def _report(
+    reader: Reader,
+    run: Run,
+    nodes: Mapping[str, _Attempt],
+    outputs: Mapping[int, ArtifactRecord],
+    errors: Mapping[int, str],
+) -> NightReport:
+    names = reader.names
+
+    def made_by(node: str) -> ArtifactRecord | None:
+        return outputs.get(nodes[node].id) if node in nodes else None
+
+    model = made_by(names.trainer)
+    examples, blessing, pushed = (
+        made.properties if made else {}
+        for made in (made_by(names.example_gen), made_by(names.evaluator), made_by(names.pusher))
+    )
+    failed = next((node for node, attempt in nodes.items() if attempt.state in ENDED_BADLY), None)
+    drops = dict(_prefixed(examples, names.drop))
+    drop = drops.get(run.night, {})
+    return NightReport(
+        night=run.night,
+        run_id=run.run_id,
+        state=run_state({attempt.state for attempt in nodes.values()}, pushed),
+        drop_version=drop.get("version"),
+        rows_in=drop.get("rows_in"),
+        rows_used=drop.get("rows_used"),
+        rows_quarantined=drop.get("rows_quarantined"),
+        duplicates_folded=drop.get("duplicates_folded"),
+        window_nights=len(drops) or None,
+        drops={night: described["version"] for night, described in drops.items()},
+        champion_version=blessing.get("champion_version", ""),
+        checks=read_checks(blessing),
+        metrics=read_floats(blessing, "metric:"),
+        champion_metrics=read_floats(blessing, "champion_metric:"),
+        blessed=blessing["blessed"] == "1" if "blessed" in blessing else None,
+        reason=pushed.get("reason") or blessing.get("reason", ""),
+        pushed_version=pushed.get("pushed_version") if pushed.get("pushed") == "1" else None,
+        error=errors.get(nodes[failed].id, "it says no reason") if failed else None,
+        failed_node=failed,
+        model_id=model.id if model else None,
+    )
+
+
+def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
+    """A run in one word, from the states of its attempts that count and what its push says."""
+    if states & ENDED_BADLY:
+        return "failed"
+    if not states <= {COMPLETE, CACHED} or "pushed" not in pushed:
+        return "running"
+    return "pushed" if pushed["pushed"] == "1" else "refused"
+
+
+def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
+    """The checks that a verdict consists of."""
+    told = _prefixed(blessing, "check:")
+    return tuple(Check(name, **{key: value[key] for key in value if key in _CHECK}) for name, value in told)
+
+
+_CHECK = ("value", "limit", "passed", "low", "high")
+
+
+def _prefixed(properties: Mapping[str, str], prefix: str) -> list[tuple[str, Any]]:
+    return sorted(
+        (name.removeprefix(prefix), json.loads(value)) for name, value in properties.items() if name.startswith(prefix)
+    )
+
+
+def read_floats(properties: Mapping[str, str], prefix: str) -> dict[str, float]:
+    """The numbers whose names begin with `prefix`, by the rest of the name."""
+    return {
+        name.removeprefix(prefix): float(value) for name, value in sorted(properties.items()) if name.startswith(prefix)
+    }

@@ -1,0 +1,266 @@
+"""A past night run again, apart from the service, with the drops and the champion it had: is it the same once more?
+
+Only the command line imports this, inside the command; nothing here writes outside `<state_dir>/replay`.
+"""
+
+import gzip
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto.metadata_store_pb2 import Event
+from tfx import v1 as tfx
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
+
+from headlines.drops.drops_folder import list_versions
+from headlines.drops.version_folder import SUCCESS_MARKER
+from headlines.pushes.model_hash import hash_model
+from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
+from retraining.local import LocalError
+from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
+from retraining.pipelines.nightly import NAME
+from retraining.settings import Settings
+from tfx_components.evaluator import VERDICT_FILE
+
+Artifacts = Mapping[tuple[str, str], ArtifactRecord]
+
+EXAMPLES = ("HeadlineExampleGen", "examples")
+MODEL = ("Trainer", "model")
+# In the order of `_CONTENTS`.
+STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, ("Evaluator", "evaluation"))
+# What the Trainer notes on a model, beside the versions of libraries.
+_ORIGIN = ("code", "data", "settings")
+
+
+class ReplayError(LocalError):
+    """The night cannot be replayed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that the run and its replay made."""
+
+    name: str
+    identical: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A night and its replay.
+
+    Attributes:
+      night: `YYYY-MM-DD`.
+      run_id: the run that was replayed.
+      comparisons: examples, vocabulary, weights, verdict.
+      causes: what was different this time, in one line each: code, data, settings, libraries.
+      place: where the replay left what it made.
+    """
+
+    night: str
+    run_id: str
+    comparisons: tuple[Comparison, ...]
+    causes: tuple[str, ...]
+    place: Path
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether everything is the same."""
+        return all(comparison.identical for comparison in self.comparisons)
+
+
+def replay(settings: Settings, night: str) -> Replay:
+    """Runs a night again as its newest finished run ran it, and compares the two.
+
+    Args:
+      settings: of today; the replay tells where those of the run were others.
+      night: `YYYY-MM-DD`.
+
+    Raises:
+      ReplayError: the night has no finished run, or a drop or the champion it used is gone.
+      TakenError: the night is being trained or replayed.
+    """
+    finished = [report for report in runs_of_night(settings, night) if report.state in ("pushed", "refused")]
+    if not finished:
+        raise ReplayError(f"night {night} has no finished run to replay; run it first: retraining run --night {night}")
+    run_id = finished[-1].run_id
+    before = artifacts_of_run(settings, run_id)
+    place = settings.state_dir / "replay" / night
+    replaying = settings.model_copy(update={"drops_dir": place / "drops"})
+
+    def prepare() -> None:
+        for left in place.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != LOCK:
+                left.unlink()
+        stage_drops(settings.drops_dir, before.outputs[EXAMPLES], replaying.drops_dir)
+        _place_champion(replaying, place, before)
+        _place_hyperparameters(replaying, place, before)
+
+    run_in_place(replaying, night, place, prepare)
+    after = {step: _find_made(place, *step) for step in STEPS}
+    return Replay(night, run_id, tuple(compare(before.outputs, after)), tuple(explain(before.outputs, after)), place)
+
+
+def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None:
+    """Copies the versions of the drops that made `examples`, and those they replaced, to a drops folder of their own.
+
+    Args:
+      drops_dir: where drops are delivered.
+      examples: names them in its properties `drop:<night>`.
+      target: is made.
+
+    Raises:
+      ReplayError: a version is not there any more.
+    """
+    for night, drop in _drops(examples).items():
+        versions = dict(list_versions(drops_dir, date.fromisoformat(night)))
+        if drop["version"] not in versions:
+            raise ReplayError(
+                f"version {drop['version']} of the drop of night {night}, which the run used, is not in {drops_dir} "
+                "any more; put it back to replay the night"
+            )
+        for number, folder in versions.items():
+            if number > drop["version"]:
+                continue
+            copy = target / night if number == 1 else target / night / folder.name
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in folder.iterdir():
+                if file.is_file():
+                    shutil.copy2(file, copy)
+        # What was used was complete.
+        (copy / SUCCESS_MARKER).touch()
+
+
+def compare(before: Artifacts, after: Artifacts) -> Iterator[Comparison]:
+    """Compares, by content, what a run and its replay made.
+
+    Args:
+      before: the run's artifacts; at least those of `STEPS`.
+      after: the replay's.
+    """
+    for (name, describe), step in zip(_CONTENTS.items(), STEPS, strict=True):
+        was, now = describe(Path(before[step].uri)), describe(Path(after[step].uri))
+        detail = was if was == now else f"{was} then, {now} now"
+        yield Comparison(name, was == now, detail)
+
+
+def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
+    """What could make a difference and was another one, from the notes that both runs left on model and examples."""
+    was, now = before[MODEL].properties, after[MODEL].properties
+    for name in sorted(was.keys() | now.keys()):
+        if (name in _ORIGIN or name.startswith("library:")) and was.get(name) != now.get(name):
+            yield f"{name}: {was.get(name, 'not recorded')} then, {now.get(name, 'not recorded')} now"
+    drops, drops_now = _drops(before[EXAMPLES]), _drops(after[EXAMPLES])
+    for night in sorted(drops.keys() | drops_now.keys()):
+        if drops.get(night) != drops_now.get(night):
+            yield f"drop of night {night}: {drops.get(night)} then, {drops_now.get(night)} now"
+
+
+def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> None:
+    """Makes the champion that the run was compared with known in `place`, as the Trainer's and the Pusher's."""
+    model = before.inputs.get(("Evaluator", "baseline_model"))
+    push = before.inputs.get(("Evaluator", "baseline_push"))
+    if model is None or push is None:
+        return
+    if not Path(model.uri).is_dir():
+        raise ReplayError(
+            f"the champion of that night, version {push.properties['pushed_version']}, is not at {model.uri} any more"
+        )
+    _import(settings, place, "Trainer", "model", Model, model.uri)
+    texts = {name: push.properties[name] for name in ("night", "pushed_version")}
+    model_id = _find_made(place, "Trainer", "model").id
+    _import(settings, place, "Pusher", "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
+
+
+def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts) -> None:
+    """Makes the tuned hyperparameters that the run used, and no others, known in `place`."""
+    tuned = before.inputs.get(("Trainer", "hyperparameters"))
+    if tuned is None:
+        return
+    if not Path(tuned.uri).is_dir():
+        raise ReplayError(
+            f"the hyperparameters that the run used, tuned on night {tuned.properties['night']}, are not at "
+            f"{tuned.uri} any more"
+        )
+    texts = {name: tuned.properties[name] for name in ("night", "hyperparameters")}
+    _import(settings, place, "Tuner", "best_hyperparameters", HyperParameters, tuned.uri, **texts)
+
+
+def _import(
+    settings: Settings, place: Path, node: str, key: str, kind: type, uri: str, **properties: int | str
+) -> None:
+    importer = tfx.dsl.Importer(uri, artifact_type=kind, custom_properties=properties, output_key=key).with_id(node)
+    pipeline_root = str(settings_in(settings, place).pipeline_root)
+    tfx.orchestration.LocalDagRunner().run(
+        Pipeline(NAME, pipeline_root, components=[importer], metadata_connection_config=sqlite_in(place))
+    )
+
+
+def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
+    """The artifact that the newest execution of a node made in `place`."""
+    store = MetadataStore(sqlite_in(place))
+    context = store.get_context_by_type_and_name("node", f"{NAME}.{node}")
+    newest = max(execution.id for execution in store.get_executions_by_context(context.id))
+    made = [
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([newest])
+        if event.type == Event.OUTPUT and event.path.steps[0].key == key
+    ]
+    [artifact] = store.get_artifacts_by_id(made)
+    properties = {
+        name: str(getattr(value, value.WhichOneof("value"))) for name, value in artifact.custom_properties.items()
+    }
+    return ArtifactRecord(artifact.id, artifact.uri, properties)
+
+
+def _drops(examples: ArtifactRecord) -> dict[str, Any]:
+    """Version and content hash of each drop of a window, by night."""
+    drops = {
+        name.removeprefix("drop:"): json.loads(value)
+        for name, value in examples.properties.items()
+        if name.startswith("drop:")
+    }
+    return {night: {key: drop[key] for key in ("version", "sha256")} for night, drop in drops.items()}
+
+
+def _hash_examples(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("Split-*/*.gz")):
+        # A gzip header may hold the time.
+        digest.update(file.parent.name.encode() + b"\0" + gzip.decompress(file.read_bytes()))
+    return digest.hexdigest()[:16]
+
+
+def _hash_vocabulary(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted((folder / "transform_fn" / "assets").iterdir()):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _hash_weights(folder: Path) -> str:
+    return hash_model(folder / "Format-Serving")[:16]
+
+
+def _tell_verdict(folder: Path) -> str:
+    verdict = json.loads((folder / VERDICT_FILE).read_text())
+    digest = hashlib.sha256(json.dumps(verdict, sort_keys=True).encode()).hexdigest()[:16]
+    passed = [check["passed"] for check in verdict["checks"]]
+    return f"{sum(passed)} of {len(passed)} checks passed, {digest}"
+
+
+_CONTENTS: dict[str, Callable[[Path], str]] = {
+    "examples": _hash_examples,
+    "vocabulary": _hash_vocabulary,
+    "weights": _hash_weights,
+    "verdict": _tell_verdict,
+}

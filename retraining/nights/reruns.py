@@ -1,0 +1,52 @@
+"""Why a night that was run would not be the same today: drops of its window or its champion have changed since.
+
+Nothing is run here, and no TFX: lineage tells what the night was run on, the drops folder what there is now.
+"""
+
+import lineage
+from headlines.drops.drops_folder import DropError, parse_night
+from headlines.drops.rules import Rules
+from headlines.drops.window import find_versions
+from retraining.settings import Settings
+
+
+def find_changes(settings: Settings, night: str) -> list[str]:
+    """What the newest finished run of a night was run on that is something else now, one line each.
+
+    Code and settings are not looked at: a change of theirs is for the nights to come.
+
+    Args:
+      settings: where lineage and drops are.
+      night: `YYYY-MM-DD`.
+
+    Returns:
+      Nothing when all is the same, and when the night has no finished run.
+
+    Raises:
+      LineageError: the database cannot be read.
+    """
+    finished = [report for report in lineage.runs_of_night(settings, night) if report.state in ("pushed", "refused")]
+    if not finished:
+        return []
+    before = finished[-1]
+    try:
+        versions, _ = find_versions(settings.drops_dir, parse_night(night), Rules(**settings.drop_rules))
+    except DropError as error:
+        return [str(error)]
+    drops = {version.night.isoformat(): version.number for version in versions}
+    changes = [
+        f"the drop of night {other} was {_name(before.drops.get(other))} then and is {_name(drops.get(other))} now"
+        for other in sorted(before.drops.keys() | drops.keys())
+        if before.drops.get(other) != drops.get(other)
+    ]
+    reign = lineage.champion_as_of(settings, night)
+    champion = str(reign.version) if reign else ""
+    if champion != before.champion_version:
+        changes.append(
+            f"the champion as of the night was {before.champion_version or 'none'} then and is {champion or 'none'} now"
+        )
+    return changes
+
+
+def _name(version: int | None) -> str:
+    return "missing" if version is None else f"version {version}"

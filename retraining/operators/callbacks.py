@@ -1,0 +1,62 @@
+"""Telling people and other DAGs: of a push, a failure, a change in the live traffic.
+
+How a notice is sent is in retraining/watching/webhook.py.
+"""
+
+from typing import Any
+
+from airflow.datasets import Dataset
+from airflow.exceptions import AirflowSkipException
+from airflow.models.baseoperator import BaseOperator
+from airflow.notifications.basenotifier import BaseNotifier
+from airflow.utils.context import Context
+
+import lineage
+from retraining.settings import Settings
+from retraining.watching.webhook import notify
+
+# Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
+CHAMPION = Dataset("x-headlines://champion")
+
+
+class AnnouncePush(BaseOperator):
+    """Tells people, and through the Dataset other DAGs, that a new model serves; is skipped when none was pushed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(outlets=[CHAMPION], **kwargs)
+
+    def execute(self, context: Context) -> str:
+        """Returns the pushed version."""
+        report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
+        if report.pushed_version is None:
+            raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
+        context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
+        notify("pushed", f"night {report.night}: version {report.pushed_version} is pushed; {report.reason}")
+        return report.pushed_version
+
+
+class FailureNotifier(BaseNotifier):
+    """Tells of a failed task."""
+
+    def notify(self, context: Context) -> None:
+        """Sends what failed, why, and where its log is."""
+        task_instance = context["task_instance"]
+        notify(
+            "task failed",
+            f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}: {context.get('exception')}",
+            log_url=task_instance.log_url,
+        )
+
+
+class TrafficNotifier(BaseNotifier):
+    """Tells of what LiveTraffic found beyond its limits; called when that task has succeeded."""
+
+    def notify(self, context: Context) -> None:
+        """Sends the alarms of the run, if it has any."""
+        settings = Settings.from_env()
+        if settings.serving_request_log is None:
+            return
+        made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
+        report = made.get(("LiveTraffic", "report"))
+        if report is not None and report.properties.get("alarm"):
+            notify("live traffic", report.properties["alarm"])

@@ -1,0 +1,1 @@
+"""The pipelines, in data order, and what they share. Wiring only."""

@@ -1,0 +1,46 @@
+"""What a candidate is measured by, and what it must show to be blessed: TFMA's metrics and slices, and the limits.
+
+Only the pipeline imports this (it needs TFMA); the rule that makes a verdict of them is `headlines.bar.judging`.
+"""
+
+import tensorflow_model_analysis as tfma
+
+from headlines.bar.tally import METRICS
+from modules.features import LABEL, NIGHT, transformed_name
+
+# Kept few: TFMA computes every metric on every slice, of both models. The verdict holds the slices of the titles.
+SLICES = ((), (LABEL,), (NIGHT,))
+
+
+def eval_config() -> tfma.EvalConfig:
+    """The evaluation that TFMA writes of a candidate and, when there is one, of the champion.
+
+    It has no thresholds: TFMA would hold one model's figures against a number, while the bar compares row by row. Rows
+    weigh the same: the age that training weighs by says nothing about how good an answer is.
+
+    Returns:
+      A config with one model, for TFX's Evaluator, which adds the champion as a second.
+    """
+    metrics = [
+        tfma.MetricConfig(class_name="Tallied", module="tfx_components.metrics", config=f'{{"name": "{name}"}}')
+        for name in METRICS
+    ]
+    metrics.append(
+        tfma.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.0]}')
+    )
+    options = tfma.Options()
+    # By TFMA's jackknife; its bootstrap takes five times as long.
+    options.compute_confidence_intervals.value = True
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name="serving_default",
+                prediction_key="probabilities",
+                label_key=transformed_name(LABEL),
+                preprocessing_function_names=["transform_features"],
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(feature_keys=keys) for keys in SLICES],
+        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        options=options,
+    )

@@ -1,0 +1,56 @@
+"""What MLMD holds before the first run of the pipelines, and what is swept up at each start of the service."""
+
+import sys
+from collections.abc import Iterable
+
+from tfx.orchestration.pipeline import Pipeline
+
+from retraining.pipelines.nightly import create_pipeline
+from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.pipelines.tuning import create_tuning_pipeline
+from retraining.recording.attempts import AttemptMetadata
+from retraining.recording.node_types import register_types
+from retraining.recording.rollback import RollbackError, settle_rollbacks
+from retraining.recording.settling import settle_dead_executions
+from retraining.recording.store import StoreError, add_indexes, connection_config, lock
+from retraining.settings import Settings, SettingsError
+
+
+def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
+    """Creates MLMD's tables, our indexes and every type the pipelines use; what exists is left as it is.
+
+    MLMD checks neither against another process that does the same, and would make each type several times.
+
+    Args:
+      settings: where MLMD is.
+      pipelines: the pipelines that will run.
+
+    Raises:
+      StoreError: the database cannot be reached.
+    """
+    config = connection_config(settings)
+    with lock(config, "mlmd tables"), AttemptMetadata(config) as metadata:
+        register_types(metadata, [node for pipeline in pipelines for node in pipeline.components])
+        add_indexes(config)
+
+
+def main() -> int:
+    """Prepares MLMD for the service: `python -m retraining.pipelines.preparation`, at every start.
+
+    Returns:
+      The exit code.
+    """
+    try:
+        settings = Settings.from_env()
+        creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
+        initialise(settings, [create(settings) for create in creators])
+        for sentence in [*settle_rollbacks(settings), *settle_dead_executions(settings)]:
+            print(sentence)
+    except (SettingsError, StoreError, RollbackError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

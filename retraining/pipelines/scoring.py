@@ -1,0 +1,57 @@
+"""Unlabelled headlines scored with a pushed model: files -> examples -> predictions -> one CSV file per night.
+
+Wiring only; which nights and which version is decided before (retraining/nights/unscored.py).
+"""
+
+import json
+
+from tfx import v1 as tfx
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import bulk_inferrer_pb2
+
+from retraining.pipelines.as_of import PushedModelResolver
+from retraining.pipelines.parts import assemble
+from retraining.settings import Settings
+from tfx_components.score_writer import PROBABILITIES, ScoreWriter
+from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
+
+NAME = "headline_scoring"
+# The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
+NIGHTS = "{{ ti.xcom_pull(task_ids='find_unlabelled')['nights'] }}"
+VERSION = "{{ ti.xcom_pull(task_ids='find_unlabelled')['version'] }}"
+
+
+def create_scoring_pipeline(
+    settings: Settings, nights: str = NIGHTS, version: str = VERSION, **overrides: object
+) -> Pipeline:
+    """Wires the scoring pipeline.
+
+    Args:
+      settings: what it runs with.
+      nights: whose headlines are scored, `YYYY-MM-DD` separated by commas, or a template for them.
+      version: which pushed model scores them, or a template for it.
+      **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.
+    """
+    pushed = PushedModelResolver(version)
+    rules = json.dumps(settings.drop_rules, ensure_ascii=False)
+    unlabelled = UnlabelledExampleGen(drops_dir=str(settings.drops_dir), nights=nights, rules=rules)
+    output = bulk_inferrer_pb2.OutputColumnsSpec(
+        predict_output=bulk_inferrer_pb2.PredictOutput(
+            output_columns=[bulk_inferrer_pb2.PredictOutputCol(output_key=PROBABILITIES, output_column=PROBABILITIES)]
+        )
+    )
+    inferrer = tfx.components.BulkInferrer(
+        examples=unlabelled.outputs["examples"],
+        model=pushed.outputs["model"],
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["score_examples"]),
+        # Examples instead of prediction logs: they keep the nights apart.
+        output_example_spec=bulk_inferrer_pb2.OutputExampleSpec(output_columns_spec=[output]),
+    )
+    writer = ScoreWriter(
+        examples=unlabelled.outputs["examples"],
+        predictions=inferrer.outputs["output_examples"],
+        model=pushed.outputs["model"],
+        scores_dir=str(settings.scores_dir),
+        version=version,
+    )
+    return assemble(NAME, [pushed, unlabelled, inferrer, writer], settings, overrides)

@@ -1,0 +1,44 @@
+"""The search for better hyperparameters on a night's window: the nightly pipeline's data part, then a Tuner.
+
+Wiring only; nightly runs of later nights find the result in lineage (retraining/pipelines/as_of.py).
+"""
+
+from tfx.orchestration.pipeline import Pipeline
+
+from retraining.pipelines.parts import assemble, create_data_nodes
+from retraining.pipelines.provenance import hash_code
+from retraining.settings import Settings
+from tfx_components.tuner import HeadlineTuner
+
+NAME = "headline_tuning"
+# The task that decides it runs before every node: retraining.operators.choosing.ChooseNight.
+NIGHT = "{{ ti.xcom_pull(task_ids='choose_night') }}"
+
+
+def create_tuning_pipeline(settings: Settings, night: str = NIGHT, **overrides: object) -> Pipeline:
+    """Wires the tuning pipeline.
+
+    Args:
+      settings: what it runs with.
+      night: the night whose window is searched on, `YYYY-MM-DD`, or a template that Airflow renders to it.
+      **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.
+    """
+    data = create_data_nodes(settings, night)
+    given: dict[str, object] = {}
+    for values in settings.given_hyperparameters.values():
+        given |= values
+    tuner = HeadlineTuner(
+        tuner_fn="modules.tuning.tuner_fn",
+        examples=data.transform.outputs["transformed_examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        source_examples=data.examples,
+        custom_config={
+            # What a person decided is not searched for.
+            "hyperparameters": given,
+            "seed": settings.seed,
+            "trials": settings.tuning_trials,
+            "minutes": settings.tuning_minutes,
+            "code": hash_code(),
+        },
+    ).with_id("Tuner")
+    return assemble(NAME, [*data, tuner], settings, overrides)

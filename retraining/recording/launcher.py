@@ -1,0 +1,243 @@
+"""How Airflow launches a TFX component: so that retries, clears and failures leave clean lineage.
+
+The records themselves are kept in retraining/recording/attempts.py; Airflow is imported only where a DAG is built.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.experimental.conditionals.conditional import CondContext
+from tfx.dsl.placeholder.placeholder import Placeholder
+from tfx.orchestration.data_types import ExecutionDecision, RuntimeParameter
+from tfx.orchestration.launcher.in_process_component_launcher import InProcessComponentLauncher
+from tfx.orchestration.metadata import Metadata
+from tfx.orchestration.pipeline import ExecutionMode, Pipeline
+from tfx.types.channel import Channel, UnionChannel
+
+from retraining.recording.attempts import AttemptInfo, AttemptMetadata, settle
+from retraining.recording.node_types import register_types
+from retraining.recording.store import hold_night, lock
+
+if TYPE_CHECKING:
+    from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
+
+_ERROR_CHARACTERS = 1000
+
+# As the C library, and so every library, says it.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
+logger = logging.getLogger(__name__)
+
+
+class UnsupportedPipelineError(ValueError):
+    """The pipeline uses something that AirflowDagRunner would silently ignore; the message names node and feature."""
+
+
+class DiskFullError(RuntimeError):
+    """An attempt found no space left; the message says where there is how much, and what to do."""
+
+
+class HeadlineLauncher(InProcessComponentLauncher):
+    """Runs a component in the task's process, each attempt as an execution of its own.
+
+    Before it starts, earlier attempts of the component in the run are settled: one that never ended becomes FAILED,
+    one that finished is superseded but keeps its outputs, since a model made by it may be serving. An attempt that
+    fails, however it fails, is recorded with its error, and takes its outputs back.
+    """
+
+    def __init__(self, *, component: BaseNode, metadata_connection: Metadata, **kwargs: Any) -> None:
+        """Takes what `BaseComponentLauncher.create` gives it."""
+        super().__init__(component=component, metadata_connection=metadata_connection, **kwargs)
+        self._component = component
+        self._component_info = AttemptInfo(component.type, component.id, self._pipeline_info)
+        self._connection_config = metadata_connection.connection_config
+        self._metadata_connection = AttemptMetadata(self._connection_config)
+        if isinstance(component.executor_spec, BeamExecutorSpec):
+            # The pipeline's arguments with the component's own behind them; stock passes only the former.
+            self._beam_pipeline_args = component.executor_spec.beam_pipeline_args
+
+    def launch(self) -> Any:
+        """Runs the component; one that trains a night waits until no other run trains the same night.
+
+        Raises:
+          DiskFullError: there was no space left.
+          BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
+        """
+        try:
+            with self._hold_night():
+                return super().launch()
+        except BaseException as error:  # Airflow's timeout and SIGTERM are no Exceptions.
+            full = self._explain_full_disk(error)
+            self._record_failure(full or error)
+            if full:
+                raise full from error
+            raise
+
+    def _explain_full_disk(self, error: BaseException) -> DiskFullError | None:
+        text = in_one_line(error)
+        if not any(full in text for full in _FULL):
+            return None
+        places = (Path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir()))
+        free = " and ".join(f"{place} has {_free_megabytes(place)} MB" for place in places)
+        return DiskFullError(
+            f"{self._component_info.component_id} found no space left on a disk ({text}); {free} free. Free some, or "
+            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed; "
+            "the champion keeps serving"
+        )
+
+    def _hold_night(self) -> contextlib.AbstractContextManager[None]:
+        night = find_trained_night(self._exec_properties)
+        if night is None:
+            return contextlib.nullcontext()
+        return hold_night(self._connection_config, night, f"process {os.getpid()}, run {self._pipeline_info.run_id}")
+
+    def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
+        with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
+            self._begin(metadata)
+            return super()._run_driver(*args, **kwargs)
+
+    def _begin(self, metadata: AttemptMetadata) -> None:
+        register_types(metadata, [self._component])
+        metadata.begin(self._component_info)
+
+    def _run_publisher(self, *args: Any, **kwargs: Any) -> None:
+        with lock(self._connection_config, self._component_info.lock_name):
+            super()._run_publisher(*args, **kwargs)
+
+    def _record_failure(self, error: BaseException) -> None:
+        try:
+            with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
+                if metadata.execution is None:
+                    # The driver failed before it could register anything, for lack of an input for example.
+                    self._begin(metadata)
+                    contexts = metadata.register_pipeline_contexts_if_not_exists(self._pipeline_info)
+                    execution = metadata.register_execution(
+                        self._pipeline_info, self._component_info, contexts, self._exec_properties
+                    )
+                else:
+                    [execution] = metadata.store.get_executions_by_id([metadata.execution.id])
+                settle(metadata.store, execution, in_one_line(error))
+        except Exception as cause:
+            logger.error(
+                "The failure of %s could not be recorded in MLMD (%s); the next attempt, or the next start of the "
+                "service, settles it.",
+                self._component_info.component_id,
+                in_one_line(cause),
+            )
+
+
+def _free_megabytes(place: Path) -> int:
+    there = next(path for path in (place, *place.parents) if path.exists())
+    return shutil.disk_usage(there).free >> 20
+
+
+def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
+    """The night a component trains: the `night` of its `custom_config`; None if it trains none."""
+    config = exec_properties.get("custom_config")
+    night = json.loads(config).get("night") if isinstance(config, str) and config else None
+    return night if isinstance(night, str) else None
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an error in one line; of a Beam worker's error, which quotes a traceback, its last line."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    if "Traceback (most recent call last)" in text:
+        text = text.splitlines()[-1]
+    text = " ".join(text.split())
+    return text if len(text) <= _ERROR_CHARACTERS else f"{text[:_ERROR_CHARACTERS]}..."
+
+
+def airflow_pipeline_config(dag_config: dict[str, Any], pipeline: Pipeline) -> "AirflowPipelineConfig":
+    """The configuration of AirflowDagRunner under which every component is launched by `HeadlineLauncher`.
+
+    Args:
+      dag_config: arguments of the `airflow.DAG`.
+      pipeline: what the runner is going to run.
+
+    Raises:
+      UnsupportedPipelineError: the runner would not run the pipeline as it is written.
+    """
+    from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
+
+    refuse_what_airflow_ignores(pipeline)
+    return AirflowPipelineConfig(airflow_dag_config=dag_config, supported_launcher_classes=[HeadlineLauncher])
+
+
+def refuse_what_airflow_ignores(pipeline: Pipeline) -> None:
+    """Checks that AirflowDagRunner runs the pipeline as it is written.
+
+    Args:
+      pipeline: the pipeline.
+
+    Raises:
+      UnsupportedPipelineError: it would not; one line per node and feature, with what to do instead.
+    """
+    problems = [f"{node.id}: {reason}" for node in pipeline.components for reason in _ignored(node, pipeline)]
+    if pipeline.execution_mode != ExecutionMode.SYNC:
+        problems.append(f"execution_mode={pipeline.execution_mode.name}: a DAG run is synchronous; use SYNC")
+    if pipeline.platform_config is not None:
+        problems.append("platform_config of the pipeline: set the DAG's arguments instead")
+    if problems:
+        raise UnsupportedPipelineError(
+            f"AirflowDagRunner would not do what pipeline {pipeline.pipeline_name} says:\n" + "\n".join(problems)
+        )
+
+
+def _ignored(node: BaseNode, pipeline: Pipeline) -> Iterator[str]:
+    if isinstance(node, Pipeline):
+        yield "a pipeline inside the pipeline is not run; list its components instead"
+        return
+    for context in pipeline.dsl_context_registry.get_contexts(node):
+        name = "Cond" if isinstance(context, CondContext) else type(context).__name__
+        yield f"inside {name}(...), it would run in any case; let it decide in its executor, from an input"
+    for name, value in node.exec_properties.items():
+        if _holds(value, Placeholder):
+            yield (
+                f"exec property {name!r} is a value known only at run time (.future() or another placeholder); pass "
+                "the artifact as an input and read it in the executor"
+            )
+        if node.exec_properties is not node.exec_properties and (_holds(value, RuntimeParameter) or "{{" in str(value)):
+            # TFX puts the rendered values into the dict, and the node makes another one at the next look.
+            yield (
+                f"exec property {name!r} is a template, but its {type(node).__name__} loses what Airflow renders; keep "
+                "its exec_properties in one dict, as retraining.pipelines.as_of.ChampionResolver does"
+            )
+        elif not isinstance(value, RuntimeParameter) and _holds(value, RuntimeParameter):
+            yield f"exec property {name!r} holds a RuntimeParameter inside; use a template such as '{{{{ ds }}}}'"
+    inputs = node.raw_inputs if isinstance(node, Resolver) else node.inputs
+    for name, channel in inputs.items():
+        for part in channel.channels if isinstance(channel, UnionChannel) else [channel]:
+            if not isinstance(part, Channel):
+                yield (
+                    f"input {name!r} is a {type(part).__name__}, from a resolver function or another pipeline; use "
+                    "tfx.dsl.Resolver with a strategy_class"
+                )
+    if not HeadlineLauncher.can_launch(node.executor_spec, None):
+        yield f"its executor is a {type(node.executor_spec).__name__}; only Python executors run in a task"
+    elif _holds(getattr(node.executor_spec, "beam_pipeline_args", []), Placeholder):
+        yield "its Beam arguments hold a placeholder; write them out"
+    if node.node_execution_options is not None:
+        yield "node_execution_options: set retries, timeout and trigger rule on the Airflow task instead"
+    if getattr(node, "platform_config", None) is not None:
+        yield "platform_config: set the Airflow task's own arguments instead"
+
+
+def _holds(value: Any, kind: type) -> bool:
+    """Whether `value`, or something in it, is a `kind`."""
+    if isinstance(value, Mapping):
+        return any(_holds(item, kind) for item in value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return any(_holds(item, kind) for item in value)
+    return isinstance(value, kind)

@@ -1,0 +1,219 @@
+"""Rollback: an earlier pushed version serves again, at once, and MLMD remembers who did it, when and why.
+
+Which files the model servers read is headlines/pushes/rollbacks.py's; how the champion follows is as_of.py's.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, Execution, ExecutionType
+
+from headlines.pushes import rollbacks
+from headlines.pushes.rollbacks import WITHDRAWN, Rollback
+from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
+from retraining.settings import Settings
+
+TYPE = "Rollback"
+"""The MLMD type of the execution and of its artifact."""
+
+
+class RollbackError(RuntimeError):
+    """The version does not serve, or not yet; the message says why and what to do."""
+
+
+def roll_back(settings: Settings, reason: str, by: str, to_version: int | None = None) -> Rollback:
+    """Makes an earlier pushed version serve again, and withdraws every newer one that is there.
+
+    The intention is recorded first, then the files change, then the record is completed: a process that dies in
+    between leaves a record that `settle_rollbacks` completes or gives up, by what the files say.
+
+    Args:
+      settings: where MLMD and the pushed models are.
+      reason: why; never empty.
+      by: the person.
+      to_version: what to serve. Default: the version before the one that serves.
+
+    Returns:
+      What was done. Later nights' champion is `to_version` until a newer push.
+
+    Raises:
+      RollbackError: there is no such version, it serves already, or the files cannot be read or written.
+      StoreError: MLMD does not answer.
+    """
+    if not reason.strip():
+        raise RollbackError("a rollback needs a reason, for those who will ask why this version serves")
+    serving_dir = settings.serving_dir
+    assert serving_dir is not None, "the settings fill it in"
+    if not rollbacks.find_versions(serving_dir):
+        raise RollbackError(f"nothing was pushed to {serving_dir} yet, so there is nothing to roll back")
+    config = connection_config(settings)
+    store = open_store(config)
+    with lock(config, TYPES_LOCK):
+        execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
+        artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
+    with _hold(serving_dir):
+        settled = _settle(store, serving_dir)
+        records = _find_pushes(store)
+        # Of several records of one version the latest.
+        pushes = {
+            int(one.custom_properties["pushed_version"].string_value): one
+            for one in records
+            if one.custom_properties["pushed"].int_value == 1
+        }
+        served = rollbacks.find_served(serving_dir) or 0
+        if to_version == served:
+            raise RollbackError("; ".join([f"{served} serves already", *settled]))
+        target = _choose(serving_dir, served, to_version, pushes)
+        planned: dict[str, Any] = {
+            "to_version": target,
+            "from_version": served,
+            "night": _first_night(settings, records),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "by": by,
+            "reason": reason.strip(),
+        }
+        # Also those that were removed from disk: to lineage they are pushed all the same.
+        known = {*rollbacks.find_versions(serving_dir), *pushes}
+        withdrawn = tuple(sorted(version for version in known if version > target))
+        for record in (execution, artifact):
+            for name, value in planned.items() | {f"{WITHDRAWN}{version}": 1 for version in withdrawn}.items():
+                setattr(
+                    record.custom_properties[name], "int_value" if isinstance(value, int) else "string_value", value
+                )
+        execution.last_known_state, artifact.state = Execution.RUNNING, Artifact.PENDING
+        artifact.uri = str(serving_dir.parent / rollbacks.RECORD)
+        linked = [(artifact, _event("rollback", Event.OUTPUT))] + [
+            (pushes[version], _event(key, Event.INPUT))
+            for key, version in (("from", served), ("to", target))
+            if version in pushes
+        ]
+        contexts = [one for one in store.get_contexts_by_artifact(pushes[target].id) if one.type == "pipeline"]
+        execution.id, [artifact.id, *_], _ = store.put_execution(execution, linked, contexts)
+        done = Rollback(id=artifact.id, withdrawn=withdrawn, **planned)
+        try:
+            rollbacks.add(serving_dir, done)
+        except (OSError, rollbacks.ConfigError) as error:
+            problem = _explain(error, serving_dir)
+            if done in rollbacks.read(serving_dir):
+                raise RollbackError(
+                    f"{target} is the champion from now on, but the model servers have not been told: {problem}; then "
+                    f"give the command again with --to {target}"
+                ) from error
+            _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
+            raise RollbackError(f"{problem}. {served} serves on") from error
+        _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
+    return done
+
+
+def settle_rollbacks(settings: Settings) -> list[str]:
+    """Completes or gives up the record of a rollback whose process died. For the start of the service.
+
+    Args:
+      settings: where MLMD and the pushed models are.
+
+    Returns:
+      One sentence per rollback that was settled.
+
+    Raises:
+      RollbackError: one is in force, and the model servers cannot be told.
+      StoreError: MLMD does not answer.
+    """
+    serving_dir = settings.serving_dir
+    assert serving_dir is not None, "the settings fill it in"
+    store = open_store(connection_config(settings))
+    if not serving_dir.is_dir() or not _unfinished(store):
+        return []
+    with _hold(serving_dir):
+        return _settle(store, serving_dir)
+
+
+@contextmanager
+def _hold(serving_dir: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(rollbacks.hold(serving_dir))
+        except OSError as error:
+            raise RollbackError(_explain(error, serving_dir)) from error
+        yield
+
+
+def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
+    if isinstance(error, rollbacks.ConfigError):
+        return str(error)
+    return f"{serving_dir.parent} cannot be written ({error}); free space or correct the permissions there"
+
+
+def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
+    """Ends what `hold` shows to be nobody's any more; the files are the judge of what took place."""
+    in_force = {rollback.id for rollback in rollbacks.read(serving_dir)}
+    sentences = []
+    for execution in _unfinished(store):
+        [output] = [e for e in store.get_events_by_execution_ids([execution.id]) if e.type == Event.OUTPUT]
+        [artifact] = store.get_artifacts_by_id([output.artifact_id])
+        to_version = artifact.custom_properties["to_version"].int_value
+        if artifact.id in in_force:
+            try:
+                rollbacks.tell_servers(serving_dir)
+            except (OSError, rollbacks.ConfigError) as error:
+                raise RollbackError(
+                    f"the rollback to {to_version} (execution {execution.id}) is in force, but the model servers "
+                    f"cannot be told: {_explain(error, serving_dir)}"
+                ) from error
+            _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
+            sentences.append(f"the rollback to {to_version} (execution {execution.id}) is COMPLETE only now")
+        else:
+            _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
+            sentences.append(f"the rollback to {to_version} (execution {execution.id}) is FAILED: nothing was changed")
+    return sentences
+
+
+def _unfinished(store: MetadataStore) -> list[Execution]:
+    return [one for one in store.get_executions_by_type(TYPE) if one.last_known_state == Execution.RUNNING]
+
+
+def _end(store: MetadataStore, execution: Execution, artifact: Artifact, state: int, artifact_state: int) -> None:
+    execution.last_known_state, artifact.state = state, artifact_state
+    store.put_execution(execution, [(artifact,)], [])
+
+
+def _find_pushes(store: MetadataStore) -> list[Artifact]:
+    """What every run that got to its push left there, pushed or not, oldest first."""
+    records = store.get_artifacts_by_type("PushedModel")
+    return sorted((one for one in records if one.state == Artifact.LIVE), key=lambda record: int(record.id))
+
+
+def _first_night(settings: Settings, records: list[Artifact]) -> str:
+    """The first night whose champion follows a rollback made now: the one after the newest that is decided.
+
+    Not simply today's date: the run for yesterday may still be to come, or the service may be at work on older nights.
+    """
+    newest = max(date.fromisoformat(record.custom_properties["night"].string_value) for record in records)
+    today = datetime.now(ZoneInfo(settings.timezone)).date()
+    return min(today, newest + timedelta(days=1)).isoformat()
+
+
+def _choose(serving_dir: Path, served: int, to_version: int | None, pushed: Collection[int]) -> int:
+    usable = [
+        version
+        for version in rollbacks.find_versions(serving_dir)
+        if version in pushed and version != served and (serving_dir / str(version) / "saved_model.pb").is_file()
+    ]
+    if to_version is None:
+        withdrawn = rollbacks.find_withdrawn(rollbacks.read(serving_dir))
+        earlier = [version for version in usable if version < served and version not in withdrawn]
+        if not earlier:
+            raise RollbackError(f"{served or 'nothing'} serves, and there is no earlier version to roll back to")
+        return earlier[-1]
+    if to_version not in usable:
+        others = ", ".join(str(version) for version in reversed(usable)) or "none"
+        raise RollbackError(f"there is no pushed model {to_version} in {serving_dir}; there are: {others}")
+    return to_version
+
+
+def _event(key: str, kind: int) -> Event:
+    return Event(type=kind, path=Event.Path(steps=[Event.Path.Step(key=key), Event.Path.Step(index=0)]))

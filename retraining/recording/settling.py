@@ -1,0 +1,49 @@
+"""Executions whose process is gone, settled when the service starts."""
+
+import time
+
+from ml_metadata import ListOptions
+from ml_metadata.proto.metadata_store_pb2 import Execution
+
+from retraining.recording.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
+from retraining.recording.store import connection_config
+from retraining.settings import Settings
+
+
+def settle_dead_executions(settings: Settings) -> list[str]:
+    """Settles the executions that are RUNNING in MLMD though their process is gone. For the start of the service.
+
+    A process of this host is looked up. One of another host cannot be: its execution is left alone until it is older
+    than twice TASK_TIMEOUT_MINUTES, when Airflow has stopped it long ago.
+
+    Args:
+      settings: where MLMD is.
+
+    Returns:
+      One sentence per execution that was settled.
+
+    Raises:
+      StoreError: the database cannot be reached.
+    """
+    limit_minutes = 2 * settings.task_timeout_minutes
+    settled = []
+    with AttemptMetadata(connection_config(settings)) as metadata:
+        for execution in metadata.store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
+            age_minutes = time.time() / 60 - execution.create_time_since_epoch / 60_000
+            if is_on_this_host(execution):
+                error = None if is_process_alive(execution) else f"{process_of(execution)} died"
+            else:
+                error = (
+                    f"{process_of(execution)} had not ended after {limit_minutes} minutes"
+                    if age_minutes > limit_minutes
+                    else None
+                )
+            if error is None:
+                continue
+            # Read again: it may have ended well between the first look and its process's end.
+            [execution] = metadata.store.get_executions_by_id([execution.id])
+            if execution.last_known_state == Execution.RUNNING:
+                settle(metadata.store, execution, error)
+                component, run = (execution.properties[key].string_value for key in ("component_id", "run_id"))
+                settled.append(f"execution {execution.id} ({component} in run {run}) is FAILED: {error}")
+    return settled

@@ -1,0 +1,201 @@
+"""The dead man's switch: a program that sees when a night comes to no verdict, also where no task runs to say so.
+
+It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD to speak up.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import lineage
+from headlines.schedule import Due, find_newest_due
+from lineage import LineageError, NightReport, NightSummary, Reader
+from retraining.settings import Settings
+from retraining.watching.webhook import give_sign_of_life, notify
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 30.0
+_MISSED_LOOKS = 4
+"""After as many polls without a look the program is taken to be stuck."""
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A night that should have come to a verdict by now.
+
+    Attributes:
+      night: `YYYY-MM-DD`.
+      age: how long ago the schedule asked for its run.
+      state: how it stands; `unknown` where nobody can be asked.
+      reason: why, and what to do.
+    """
+
+    night: str
+    age: timedelta
+    state: str
+    reason: str
+
+    def __str__(self) -> str:
+        age = _hours(self.age)
+        return f"night {self.night} has no verdict {age} after its scheduled start: {self.state}; {self.reason}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How things stand.
+
+    Attributes:
+      nights: the newest that were run or should have been, oldest first.
+      overdue: the night that should have come to a verdict by now, if there is one.
+      obstacle: what keeps the next night from beginning, with what to do; None where nothing does.
+    """
+
+    nights: list[NightReport]
+    overdue: Overdue | None
+    obstacle: str | None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the program has said, so that it says nothing twice, whatever restarts it.
+
+    Attributes:
+      told: the overdue night that a notice was sent about; empty when nothing is overdue.
+      heard: the newest night that a sign of life was given for.
+      looked_at: when it last looked, ISO 8601.
+    """
+
+    told: str = ""
+    heard: str = ""
+    looked_at: str = field(default="", compare=False)
+
+
+def find_overdue(settings: Settings, now: datetime, reader: Reader | None = None) -> Overdue | None:
+    """The newest night that should have come to a verdict by now, when neither it nor a later one has.
+
+    Args:
+      settings: the schedule and the databases.
+      now: the moment of asking.
+      reader: lineage, where it is open already.
+
+    Raises:
+      LineageError: MLMD or Airflow's database cannot be asked.
+    """
+    due = _find_deadline(settings, now)
+    return _judge(due, now, lineage.calendar(reader or settings, first=due.night)) if due else None
+
+
+def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
+    """Looks around, for a person.
+
+    Args:
+      settings: the schedule and the databases.
+      now: the moment of the look.
+      newest: how many nights.
+
+    Raises:
+      LineageError: MLMD or Airflow's database cannot be asked.
+    """
+    with lineage.open_lineage(settings) as reader:
+        obstacle = lineage.find_obstacle(reader) if settings.schedule != "none" else None
+        return Survey(lineage.latest(reader, newest), find_overdue(settings, now, reader), obstacle)
+
+
+def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
+    """Looks once, and tells what is new: a night is overdue, is no longer so, or came to a verdict.
+
+    Args:
+      settings: the schedule, the databases, and whom to tell.
+      memory: what was told before.
+      now: the moment of the look.
+
+    Returns:
+      What has been told by now; what could not be sent is told again at the next look.
+    """
+    memory = replace(memory, looked_at=now.isoformat())
+    deadline, newest = _find_deadline(settings, now), find_newest_due(settings, now)
+    if newest is None:
+        return memory
+    try:
+        nights = lineage.calendar(settings, first=(deadline or newest).night)
+        overdue = _judge(deadline, now, nights) if deadline else None
+    except LineageError as error:
+        # A night whose verdict was heard is not overdue because its database does not answer now.
+        if deadline is None or deadline.night <= memory.heard:
+            return memory
+        nights, overdue = (), Overdue(deadline.night, now - deadline.starts_at, "unknown", str(error))
+    if overdue:
+        if overdue.night != memory.told and notify("night overdue", str(overdue), night=overdue.night):
+            memory = replace(memory, told=overdue.night)
+    elif memory.told:
+        text = f"night {memory.told} or a later one has come to a verdict: nothing is overdue any more"
+        if notify("night no longer overdue", text, night=memory.told):
+            memory = replace(memory, told="")
+    healthy = max((one.night for one in nights if one.state in lineage.VERDICTS), default="")
+    if healthy >= newest.night and healthy > memory.heard and give_sign_of_life():
+        memory = replace(memory, heard=healthy)
+    return memory
+
+
+def run(settings: Settings) -> None:
+    """Looks until it is ended."""
+    log.info("Watching: a night is overdue %s minutes after its scheduled start.", settings.night_due_minutes)
+    memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
+    while True:
+        _keep(settings, memory)
+        # First of all: a scheduler that was started a moment ago has not been heard of yet.
+        time.sleep(POLL_SECONDS)
+        memory = look(settings, memory, datetime.now(UTC))
+
+
+def remember(settings: Settings) -> Memory:
+    """What was told before; nothing where the file is missing or cannot be read."""
+    try:
+        return Memory(**json.loads(_file(settings).read_text()))
+    except FileNotFoundError:
+        return Memory()
+    except (OSError, TypeError, ValueError) as error:
+        log.warning("%s cannot be read (%s): what was told before may be told again.", _file(settings), error)
+        return Memory()
+
+
+def is_watching(settings: Settings, now: datetime) -> bool:
+    """Whether the program has looked lately."""
+    looked_at = remember(settings).looked_at
+    return bool(looked_at) and now - datetime.fromisoformat(looked_at) < timedelta(seconds=_MISSED_LOOKS * POLL_SECONDS)
+
+
+def _find_deadline(settings: Settings, now: datetime) -> Due | None:
+    """The newest night that should have come to a verdict by now."""
+    return find_newest_due(settings, now - timedelta(minutes=settings.night_due_minutes))
+
+
+def _judge(due: Due, now: datetime, nights: Iterable[NightSummary]) -> Overdue | None:
+    later = [one for one in nights if one.night >= due.night]
+    if any(one.state in lineage.VERDICTS for one in later):
+        return None
+    one = next((one for one in later if one.night == due.night), None)
+    state, reason = (one.state, one.reason) if one else ("missing", "neither Airflow nor lineage knows a run of it")
+    return Overdue(due.night, now - due.starts_at, state, reason)
+
+
+def _file(settings: Settings) -> Path:
+    return settings.state_dir / "watch.json"
+
+
+def _keep(settings: Settings, memory: Memory) -> None:
+    """Replaces the file in one step, so that whoever reads it meanwhile sees all of it."""
+    partial = _file(settings).with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(asdict(memory)))
+    partial.replace(_file(settings))
+
+
+def _hours(passed: timedelta) -> str:
+    minutes = int(passed.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
