@@ -19,7 +19,7 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
       OSError: it could not be written; the old content is untouched.
     """
     with stage(path) as aside:
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         sync(aside)
         aside.replace(path)

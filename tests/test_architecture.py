@@ -224,7 +224,7 @@ def test_only_settings_reads_the_environment_for_the_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["retraining.__main__", "headlines.drops.delivery", "lineage", "headlines.drops.drops_folder"]
+    "module", ["retraining.__main__", "headlines.drops.delivery", "headlines.pushes.champion", "lineage"]
 )
 def test_the_command_line_and_the_read_side_load_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
