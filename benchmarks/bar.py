@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the reported differences, and no picture")
     arguments = parser.parse_args()
     settings = Settings.from_env()
-    limits = Limits.from_dict(settings.bar_limits)
+    limits = settings.bar_limits
     with tempfile.TemporaryDirectory() as scratch:
         drops = settings.drops_dir
         if not drops.is_dir() or not list_nights(drops):

@@ -5,7 +5,6 @@ from pathlib import Path
 from headlines.drops.drops_folder import find_version, list_nights
 from headlines.drops.quarantine import Headline, sift
 from headlines.drops.rows import read_file
-from headlines.drops.rules import Rules
 from retraining.settings import Settings
 
 
@@ -15,7 +14,7 @@ def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
     Raises:
       DropError: the folder or the drop of a night cannot be read.
     """
-    rules = Rules(**settings.drop_rules)
+    rules = settings.drop_rules
     headlines: list[Headline] = []
     for night in list_nights(drops_dir):
         # Nobody delivers while something is measured.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def run_ours(drops_dir: Path, night: str, window_nights: int, output: Path, cloc
     from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
     from tfx_components.headline_example_gen.executor import Executor
 
-    rules = Settings.from_env().drop_rules | {"window_nights": window_nights}
+    rules = replace(Settings.from_env().drop_rules, window_nights=window_nights)
     properties = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=rules).exec_properties
     examples, quarantine = Examples(), Quarantine()
     examples.uri, quarantine.uri = str(output / "examples"), str(output / "quarantine")

@@ -203,7 +203,6 @@ def read_titles(settings: Settings, scratch: Path) -> list[str]:
 
 def find_model(settings: Settings) -> Path:
     """The newest pushed model."""
-    assert settings.serving_dir
     versions = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
     if not versions:
         raise SystemExit(f"no model in {settings.serving_dir}; run `make demo` first, or give one with --model")

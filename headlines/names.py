@@ -83,6 +83,8 @@ PUSHED_VERSION = "pushed_version"
 MODEL_ID = "model_id"
 TO_VERSION = "to_version"
 FROM_VERSION = "from_version"
+BY = "by"
+AT = "at"
 WITHDRAWN_PREFIX = "withdrawn:"
 """With a version behind it: a list of any length would be too long for one string in MLMD on Postgres."""
 

@@ -3,11 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from retraining.settings import Settings
+
+class Schedule(Protocol):
+    """When nights are run, as the settings of the same names say."""
+
+    @property
+    def schedule(self) -> str: ...  # noqa: D102
+    @property
+    def timezone(self) -> str: ...  # noqa: D102
+    @property
+    def start_date(self) -> str: ...  # noqa: D102
+    @property
+    def scheduled_from(self) -> str: ...  # noqa: D102
+    @property
+    def drop_wait_minutes(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Due:
     starts_at: datetime
 
 
-def find_logical_date(settings: Settings, night: str) -> datetime:
+def find_logical_date(settings: Schedule, night: str) -> datetime:
     """The moment Airflow's schedule gives the night, so that a run by hand and a scheduled one are the same run."""
     midnight = _midnight(settings, date.fromisoformat(night))
     if settings.schedule == "none":
@@ -28,7 +42,7 @@ def find_logical_date(settings: Settings, night: str) -> datetime:
     return tick if tick.date() == midnight.date() else midnight
 
 
-def find_start(settings: Settings, night: str) -> datetime | None:
+def find_start(settings: Schedule, night: str) -> datetime | None:
     """When the schedule starts the night's run; None for a night that has none."""
     if settings.schedule == "none" or night < settings.scheduled_from:
         return None
@@ -37,13 +51,13 @@ def find_start(settings: Settings, night: str) -> datetime | None:
     return starts
 
 
-def find_cut_off(settings: Settings, night: str) -> datetime | None:
+def find_cut_off(settings: Schedule, night: str) -> datetime | None:
     """Until when the night's scheduled run waits for its drop; None for a night that has none."""
     starts = find_start(settings, night)
     return starts and starts + timedelta(minutes=settings.drop_wait_minutes)
 
 
-def find_due(settings: Settings, now: datetime, first: str = "") -> list[Due]:
+def find_due(settings: Schedule, now: datetime, first: str = "") -> list[Due]:
     """The nights that the schedule has started by now, oldest first.
 
     Nights before the first start of the service are not among them; before it was ever started, there are none.
@@ -59,7 +73,7 @@ def find_due(settings: Settings, now: datetime, first: str = "") -> list[Due]:
     return list(_find_started(settings, begin, now))
 
 
-def find_newest_due(settings: Settings, now: datetime) -> Due | None:
+def find_newest_due(settings: Schedule, now: datetime) -> Due | None:
     """The newest night that the schedule has started by now; None where there is none."""
     # However rare the ticks are, but without counting all nights of many years on most looks.
     for days in (10, 100, 10_000):
@@ -68,7 +82,7 @@ def find_newest_due(settings: Settings, now: datetime) -> Due | None:
     return None
 
 
-def _find_started(settings: Settings, begin: date, now: datetime) -> Iterator[Due]:
+def _find_started(settings: Schedule, begin: date, now: datetime) -> Iterator[Due]:
     before = timedelta(seconds=1)
     ticks = croniter(settings.schedule, _midnight(settings, begin) - before)
     tick: datetime = ticks.get_next(datetime)
@@ -84,5 +98,5 @@ def _find_started(settings: Settings, begin: date, now: datetime) -> Iterator[Du
         tick = starts
 
 
-def _midnight(settings: Settings, day: date) -> datetime:
+def _midnight(settings: Schedule, day: date) -> datetime:
     return datetime.combine(day, datetime.min.time(), ZoneInfo(settings.timezone))

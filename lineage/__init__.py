@@ -4,6 +4,7 @@ Where the settings say where Airflow's database is, it is a second source of wha
 and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
 """
 
+from headlines.pushes.champion import Rollback
 from lineage.airflow_runs import REASON
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
@@ -50,7 +51,6 @@ from lineage.records import (
     Point,
     Recall,
     Reign,
-    Rollback,
     RunArtifacts,
     RunDetail,
     ScheduledRun,

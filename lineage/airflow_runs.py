@@ -10,12 +10,12 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from headlines.schedule import find_due
+from headlines.postgres import Postgres
+from headlines.schedule import Schedule, find_due
 from lineage.database import Database, connect
 from lineage.pipeline_names import Names
 from lineage.records import Dispatch, ScheduledRun, ScheduledTask
 from lineage.standing import Timetable, find_stop
-from retraining.settings import Settings
 
 REASON = "reason"
 """Event in Airflow's audit log: what an attempt says of itself when it fails, is skipped or begins to wait."""
@@ -32,16 +32,16 @@ _RUN = "SELECT id, run_id, run_type, state, execution_date, start_date, end_date
 class Scheduling:
     """Airflow's view of one DAG, and the nights that its schedule asks for."""
 
-    def __init__(self, database: Database, settings: Settings, names: Names) -> None:
+    def __init__(self, database: Database, schedule: Schedule, names: Names) -> None:
         """Use `open_scheduling`."""
         self._now = datetime.now(UTC)
         self._rows = database.rows
-        self._settings = settings
+        self._schedule = schedule
         self._names = names
 
     def timetable(self, first: str | None = None, last: str | None = None) -> Timetable:
         """What Airflow says of the nights of a range; None for no limit."""
-        due = find_due(self._settings, self._now - _GRACE, first or "")
+        due = find_due(self._schedule, self._now - _GRACE, first or "")
         return Timetable(
             self.runs(first, last),
             {one.night: one for one in due if last is None or one.night <= last},
@@ -60,7 +60,7 @@ class Scheduling:
         Runs of nights before the first start of the service count only when somebody asked for them: Airflow makes one
         by itself, which is skipped.
         """
-        zone, day = ZoneInfo(self._settings.timezone), timedelta(days=1)
+        zone, day = ZoneInfo(self._schedule.timezone), timedelta(days=1)
         begin = datetime.fromisoformat(first or "1970-01-01").replace(tzinfo=zone)
         end = (datetime.fromisoformat(last) + day if last else datetime(9999, 1, 1)).replace(tzinfo=zone)
         named = self._named_nights()
@@ -73,7 +73,7 @@ class Scheduling:
         )
         found: dict[str, list[ScheduledRun]] = {}
         for run in self._read(rows, named):
-            is_asked_for = run.run_type != "scheduled" or run.night >= self._settings.scheduled_from
+            is_asked_for = run.run_type != "scheduled" or run.night >= self._schedule.scheduled_from
             if (first or "") <= run.night <= (last or run.night) and is_asked_for:
                 found.setdefault(run.night, []).append(run)
         return found
@@ -134,7 +134,7 @@ class Scheduling:
     def _read(
         self, rows: Collection[tuple[int, str, str, str, datetime, datetime, datetime]], named: dict[str, str]
     ) -> list[ScheduledRun]:
-        zone = ZoneInfo(self._settings.timezone)
+        zone = ZoneInfo(self._schedule.timezone)
         tasks = self._tasks([run_id for _, run_id, *_ in rows])
         return [
             ScheduledRun(
@@ -172,38 +172,26 @@ class Scheduling:
         return found
 
 
-def open_scheduling(stack: ExitStack, settings: Settings, names: Names) -> Scheduling | None:
+def open_scheduling(stack: ExitStack, place: Postgres | None, schedule: Schedule, names: Names) -> Scheduling | None:
     """Opens a read-only transaction on Airflow's database.
 
     Args:
       stack: closes it.
-      settings: where it is, and the schedule.
+      place: where it is; None where there is none.
+      schedule: of the nights.
       names: what the DAG and its sensor are called.
 
     Returns:
-      None where no password for it is set, or where Airflow has not made its tables yet.
+      None where there is none, or where Airflow has not made its tables yet.
 
     Raises:
       LineageError: the server does not answer.
     """
-    if settings.airflow_db_password is None:
+    if place is None:
         return None
-    connection = stack.enter_context(
-        closing(
-            connect(
-                "Airflow's",
-                "AIRFLOW_DB",
-                host=settings.airflow_db_host,
-                port=settings.airflow_db_port,
-                dbname=settings.airflow_db_database,
-                user=settings.airflow_db_user,
-                password=settings.secret("airflow_db_password"),
-            )
-        )
-    )
-    place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{settings.airflow_db_database}"
-    database = Database(stack.enter_context(connection.cursor()), place)
+    connection = stack.enter_context(closing(connect(place)))
+    database = Database(stack.enter_context(connection.cursor()), str(place))
     # The last table of a migration that a start makes.
     if not database.rows("SELECT 1 FROM pg_tables WHERE tablename = 'rendered_task_instance_fields'"):
         return None
-    return Scheduling(database, settings, names)
+    return Scheduling(database, schedule, names)

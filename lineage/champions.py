@@ -5,14 +5,15 @@ How a push is made is the Pusher's, how a rollback is made is the command's; thi
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
+from headlines.names import MODEL_ID, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE
+from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
 from lineage.reader import Reader, Source, open_lineage
 from lineage.reading import COMPLETE, INPUT, LIVE, OUTPUT, RESOLVER, moment, read_artifacts
-from lineage.records import ArtifactRecord, Reign, Rollback
+from lineage.records import Reign
 from lineage.runs import NEVER
 
-_WITHDRAWN = "withdrawn:"
 _LOOK_AT = 40
 
 
@@ -35,35 +36,12 @@ def rollbacks(source: Source) -> tuple[Rollback, ...]:
         rows = reader.rows(
             "SELECT id FROM artifact a WHERE type_id IN :types AND state = :live AND EXISTS (SELECT 1 FROM "
             "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY id",
-            types=reader.types("Rollback"),
+            types=reader.types(ROLLBACK_TYPE),
             live=LIVE,
             pipelines=reader.pipelines,
         )
         found = read_artifacts(reader, [identity for (identity,) in rows])
-    return tuple(map(_rollback, found.values()))
-
-
-def _rollback(artifact: ArtifactRecord) -> Rollback:
-    told = artifact.properties
-    return Rollback(
-        id=artifact.id,
-        from_version=int(told["from_version"]),
-        to_version=int(told["to_version"]),
-        by=told.get("by", ""),
-        reason=told.get("reason", ""),
-        at=datetime.fromisoformat(told["at"]),
-        night=told.get("night", ""),
-        withdrawn=tuple(sorted(int(name.removeprefix(_WITHDRAWN)) for name in told if name.startswith(_WITHDRAWN))),
-    )
-
-
-def find_withdrawn(returned: Iterable[Rollback]) -> set[int]:
-    """The versions that serve no more after some rollbacks, oldest first."""
-    found: set[int] = set()
-    for rollback in returned:
-        found.update(rollback.withdrawn)
-        found.discard(rollback.to_version)
-    return found
+    return tuple(Rollback.from_properties(artifact.id, artifact.properties) for artifact in found.values())
 
 
 def pushed_versions(source: Source) -> dict[int, bool]:
@@ -101,7 +79,7 @@ def champion_as_of(source: Source, night: str) -> Reign | None:
       LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
-        return _reign(reader, [one for one in rollbacks(reader) if one.night <= night], below=night)
+        return _reign(reader, rollbacks(reader), date.fromisoformat(night))
 
 
 def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
@@ -144,7 +122,7 @@ def _sweep(returned: Iterable[Rollback], pushes: Iterable[Push]) -> list[tuple[i
             heeded.append(event)
         else:
             pushed.add(event.version)
-        serving = max(pushed - find_withdrawn(heeded), default=None)
+        serving = choose_champion(pushed, heeded)
         rollback = event if isinstance(event, Rollback) else None
         if serving is not None and (rollback or not found or serving != found[-1][0]):
             found.append((serving, event.at, rollback))
@@ -159,27 +137,31 @@ def _first_records(pushes: Iterable[Push]) -> list[Push]:
     return list(first.values())
 
 
-def _reign(reader: Reader, returned: Sequence[Rollback], below: str | None = None) -> Reign | None:
-    newest = newest_push(reader, below, find_withdrawn(returned))
-    if newest is None:
+def _reign(reader: Reader, returned: Sequence[Rollback], night: date | None = None) -> Reign | None:
+    champion = newest_push(reader, returned, night)
+    if champion is None:
         return None
-    model, night = models_of_versions(reader, [newest.version])[newest.version]
-    first = min(pushes_of(reader, newest.version), key=lambda push: push.id)
-    back = next((one for one in reversed(returned) if one.to_version == newest.version), None)
-    return Reign(newest.version, model, night, back.at if back else first.at, None, back)
+    model, own_night = models_of_versions(reader, [champion.version])[champion.version]
+    first = min(pushes_of(reader, champion.version), key=lambda push: push.id)
+    heeded = [one for one in returned if night is None or date.fromisoformat(one.night) <= night]
+    back = next((one for one in reversed(heeded) if one.to_version == champion.version), None)
+    return Reign(champion.version, model, own_night, back.at if back else first.at, None, back)
 
 
-def newest_push(reader: Reader, below: str | None = None, without: Collection[int] = ()) -> Push | None:
-    """The push of the greatest version.
+def newest_push(
+    reader: Reader, returned: Iterable[Rollback], night: date | None = None, without: Collection[int] = ()
+) -> Push | None:
+    """The push that made the champion.
 
     Args:
       reader: lineage.
-      below: only of nights before this one; None for all.
+      returned: all rollbacks.
+      night: whose champion; None for what serves now.
       without: versions that are left out.
     """
     # In steps, for a planner cannot know that one of the first few will do. Versions have as many digits as each other,
     # so that their order as text is their order, and the order of their nights.
-    name, last = ("pushed_version", NEVER) if below is None else (reader.names.night, below)
+    name, last = (PUSHED_VERSION, NEVER) if night is None else (reader.names.night, night.isoformat())
     seen = 0
     while True:
         rows = reader.rows(
@@ -190,15 +172,17 @@ def newest_push(reader: Reader, below: str | None = None, without: Collection[in
             rows=_LOOK_AT,
             seen=seen,
         )
-        found = [push for push in _read_pushes(reader, [one for (one,) in rows]) if push.version not in without]
-        if found or not rows:
-            return max(found, key=lambda push: (push.version, push.id), default=None)
+        pushes = {push.version: push for push in _read_pushes(reader, [one for (one,) in rows])}
+        # The query has looked at the night already, as it is recorded: another pipeline's versions may not name theirs.
+        champion = choose_champion(pushes.keys() - set(without), returned, night, lambda _: date.min)
+        if champion or not rows:
+            return pushes[champion] if champion else None
         seen += len(rows)
 
 
 def _greatest(reader: Reader, count: int | None) -> list[Push]:
     rows = reader.rows(
-        "SELECT artifact_id FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property "
+        f"SELECT artifact_id FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property "
         "ORDER BY string_value DESC" + (" LIMIT :count" if count is not None else ""),
         count=count,
     )
@@ -207,7 +191,7 @@ def _greatest(reader: Reader, count: int | None) -> list[Push]:
 
 def _count_pushes(reader: Reader) -> int:
     [(count,)] = reader.rows(
-        "SELECT count(*) FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property"
+        f"SELECT count(*) FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property"
     )
     return int(count)
 
@@ -215,7 +199,7 @@ def _count_pushes(reader: Reader) -> int:
 def pushes_of(reader: Reader, version: int) -> list[Push]:
     """The records of pushes of a version."""
     rows = reader.rows(
-        "SELECT artifact_id FROM artifactproperty WHERE name = 'pushed_version' AND is_custom_property "
+        f"SELECT artifact_id FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property "
         "AND string_value = :version",
         version=str(version),
     )
@@ -226,10 +210,10 @@ def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
     """Those of some artifacts that say that a model of the pipeline was published."""
     rows = reader.rows(
         "SELECT a.id, v.string_value, a.create_time_since_epoch FROM artifact a "
-        "JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = 'pushed' AND yes.int_value = 1 "
-        "JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' AND v.is_custom_property "
+        f"JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = '{PUSHED}' AND yes.int_value = 1 "
+        f"JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{PUSHED_VERSION}' AND v.is_custom_property "
         "WHERE a.id IN :artifacts AND a.state = :live AND a.type_id IN :types AND EXISTS (SELECT 1 FROM attribution p "
-        "WHERE p.artifact_id = a.id AND p.context_id IN :pipelines)",
+        "WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id",
         artifacts=artifacts,
         live=LIVE,
         types=reader.types("PushedModel"),
@@ -244,9 +228,9 @@ def models_of_versions(reader: Reader, versions: Iterable[int]) -> dict[int, tup
     rows = reader.rows(
         "SELECT v.string_value, v.artifact_id, m.int_value, n.string_value FROM artifactproperty v "
         "JOIN artifact a ON a.id = v.artifact_id AND a.state = :live AND a.type_id IN :types "
-        "LEFT JOIN artifactproperty m ON m.artifact_id = a.id AND m.name = 'model_id' AND m.is_custom_property "
+        f"LEFT JOIN artifactproperty m ON m.artifact_id = a.id AND m.name = '{MODEL_ID}' AND m.is_custom_property "
         "LEFT JOIN artifactproperty n ON n.artifact_id = a.id AND n.name = :night AND n.is_custom_property "
-        "WHERE v.name = 'pushed_version' AND v.is_custom_property AND v.string_value IN :numbers "
+        f"WHERE v.name = '{PUSHED_VERSION}' AND v.is_custom_property AND v.string_value IN :numbers "
         "AND EXISTS (SELECT 1 FROM attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) "
         "ORDER BY v.artifact_id",
         live=LIVE,
@@ -283,8 +267,8 @@ def versions_of_models(reader: Reader, models: Collection[int]) -> dict[int, tup
         "AND e.last_known_state = :complete AND NOT e.type_id IN :resolvers "
         "JOIN event o ON o.execution_id = e.id AND o.type = :output "
         "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
-        "JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = 'pushed' AND yes.int_value = 1 "
-        "JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' AND v.is_custom_property "
+        f"JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = '{PUSHED}' AND yes.int_value = 1 "
+        f"JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{PUSHED_VERSION}' AND v.is_custom_property "
         "WHERE i.artifact_id IN :models AND i.type = :input",
         complete=COMPLETE,
         resolvers=reader.types(RESOLVER),

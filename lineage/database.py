@@ -12,11 +12,14 @@ from typing import Any, Protocol
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
+from headlines.errors import HeadlinesError
+from headlines.postgres import Postgres
+
 _LIST = re.compile(r"\bIN :(\w+)")
 _VALUE = re.compile(r"(?<!:):(\w+)")
 
 
-class LineageError(RuntimeError):
+class LineageError(HeadlinesError):
     """Lineage cannot be read; the message says why and what to do."""
 
 
@@ -65,31 +68,18 @@ class Database:
             raise LineageError(f"the database {self.place} could not answer: {answer}") from error
 
 
-def connect(
-    what: str, prefix: str, *, host: str, port: int | None, dbname: str, user: str, password: str
-) -> psycopg2.extensions.connection:
+def connect(place: Postgres) -> psycopg2.extensions.connection:
     """Connects to a Postgres to read it.
 
     Args:
-      what: whose database, for messages.
-      prefix: how the names of the settings begin that say where it is.
-      host: its server's.
-      port: its server's.
-      dbname: its name.
-      user: whom the server lets in.
-      password: of that user.
+      place: where it is.
 
     Raises:
       LineageError: the server does not let the user in; it says what to do.
     """
     try:
-        connection = psycopg2.connect(
-            host=host,
-            port=port,
-            dbname=dbname,
-            user=user,
-            password=password,
-            connect_timeout=5,
+        connection: psycopg2.extensions.connection = psycopg2.connect(
+            **place.arguments,
             application_name="retraining lineage",
             # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a plan
             # takes longer than running any of these; tables are joined in the order in which they are written, for what
@@ -97,11 +87,7 @@ def connect(
             options="-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
         )
     except psycopg2.OperationalError as error:
-        raise LineageError(
-            f"{what} database {host}:{port}/{dbname} does not let user {user} in: {str(error).strip()}; "
-            f"is it running (`retraining status`; `retraining up` starts it), and are {prefix}_HOST, {prefix}_PORT and "
-            f"{prefix}_PASSWORD right?"
-        ) from None
+        raise LineageError(place.explain(error)) from None
     connection.set_session(readonly=True, isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
     return connection
 

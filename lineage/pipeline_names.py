@@ -5,6 +5,23 @@ Configuration of the reader, not of the pipeline: nothing here is read from the 
 
 from dataclasses import dataclass
 
+from headlines.names import (
+    BASELINE_ANSWERS_TYPE,
+    BASELINE_MODEL,
+    BASELINE_PUSH,
+    DROP_PREFIX,
+    EVALUATOR,
+    EXAMPLE_GEN,
+    FRESH_SCORE_TYPE,
+    GATE,
+    NIGHT,
+    NIGHTLY_DAG,
+    PUSHER,
+    TRAFFIC_REPORT_TYPE,
+    TRAINER,
+    WAIT_FOR_DROP,
+)
+
 
 @dataclass(frozen=True)
 class Names:
@@ -28,19 +45,19 @@ class Names:
         that were transformed.
     """
 
-    pipeline: str = "headline_retraining"
-    sensor: str | None = "wait_for_drop"
-    example_gen: str = "HeadlineExampleGen"
-    gate: str | None = "DropGate"
-    trainer: str = "Trainer"
-    evaluator: str = "Evaluator"
-    pusher: str = "Pusher"
-    night: str = "night"
-    drop: str = "drop:"
-    baseline: tuple[str, ...] = ("baseline_model", "baseline_push")
+    pipeline: str = NIGHTLY_DAG
+    sensor: str | None = WAIT_FOR_DROP
+    example_gen: str = EXAMPLE_GEN
+    gate: str | None = GATE
+    trainer: str = TRAINER
+    evaluator: str = EVALUATOR
+    pusher: str = PUSHER
+    night: str = NIGHT
+    drop: str = DROP_PREFIX
+    baseline: tuple[str, ...] = (BASELINE_MODEL, BASELINE_PUSH)
     tuning: tuple[str, ...] = ("HyperParameters",)
     vocabulary: tuple[str, ...] = ("TransformGraph",)
-    scores: tuple[str, ...] = ("ModelEvaluation", "BaselineAnswers", "FreshScore", "TrafficReport")
+    scores: tuple[str, ...] = ("ModelEvaluation", BASELINE_ANSWERS_TYPE, FRESH_SCORE_TYPE, TRAFFIC_REPORT_TYPE)
     domain: tuple[str, ...] = (
         "Examples",
         "HyperParameters",

@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import psycopg2
 
+from headlines.errors import HeadlinesError
+from headlines.postgres import Postgres
+from headlines.schedule import Schedule
 from lineage.airflow_runs import Scheduling, open_scheduling
 from lineage.database import Database, LineageError, connect
 from lineage.pipeline_names import OURS, Names
-from retraining.settings import Settings
 
 SCHEMA_VERSION = 10
 
 
-class UnknownError(LookupError):
+class UnknownError(HeadlinesError):
     """Lineage does not know what was asked for; the message says what there is instead."""
 
 
@@ -84,7 +87,19 @@ class Reader(Database):
         return self.types("component_run", "node")
 
 
-Source = Settings | Path | Reader
+class Databases(Schedule, Protocol):
+    """Where lineage is, beside the schedule of the nights: what our settings say, or anything else that says it."""
+
+    @property
+    def mlmd(self) -> Postgres:
+        """MLMD's database."""
+
+    @property
+    def airflow_db(self) -> Postgres | None:
+        """Airflow's, a second source of what became of nights; None where there is none."""
+
+
+Source = Databases | Path | Reader
 
 
 @contextmanager
@@ -92,7 +107,7 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
     """Opens a read-only transaction on lineage, for one question or several about the same moment.
 
     Args:
-      source: the settings that say where MLMD's Postgres is, and Airflow's; the path of an SQLite file; or what is open
+      source: what says where MLMD's Postgres is, and Airflow's; the path of an SQLite file; or what is open
         already.
       names: how the pipeline calls its parts; not used for what is open already.
 
@@ -111,24 +126,13 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
             reader = Reader(file.cursor(), str(source), names)
             find_tables = "SELECT 1 FROM sqlite_master WHERE name = 'MLMDEnv'"
         else:
-            place = f"{source.mlmd_host}:{source.mlmd_port}/{source.mlmd_database}"
-            connection = stack.enter_context(closing(_connect(source)))
+            connection = stack.enter_context(closing(connect(source.mlmd)))
             cursor = stack.enter_context(connection.cursor())
-            reader = Reader(cursor, place, names, lambda: open_scheduling(stack, source, names))
+            reader = Reader(
+                cursor, str(source.mlmd), names, lambda: open_scheduling(stack, source.airflow_db, source, names)
+            )
             find_tables = "SELECT 1 FROM pg_tables WHERE tablename = 'mlmdenv'"
         yield _checked(reader, find_tables)
-
-
-def _connect(settings: Settings) -> psycopg2.extensions.connection:
-    return connect(
-        "the MLMD",
-        "MLMD",
-        host=settings.mlmd_host,
-        port=settings.mlmd_port,
-        dbname=settings.mlmd_database,
-        user=settings.mlmd_user,
-        password=settings.secret("mlmd_password"),
-    )
 
 
 def _open_file(path: Path) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
 from lineage.calendar import find_drop_versions
-from lineage.champions import find_withdrawn, newest_push, rollbacks, serving_version
+from lineage.champions import newest_push, rollbacks, serving_version
 from lineage.models import summarise
 from lineage.paths import artifact_node, drop_node, find_downstream, find_makers
 from lineage.reader import Reader, Source, UnknownError, open_lineage
@@ -76,7 +76,7 @@ def recall(source: Source, night: str, version: int | None = None) -> Recall:
         )
         now = serving_version(reader)
         tainted = {number for model in models.values() for number in model.versions}
-        good = newest_push(reader, without=tainted | find_withdrawn(rollbacks(reader)))
+        good = newest_push(reader, rollbacks(reader), without=tainted)
         return Recall(
             night,
             version,

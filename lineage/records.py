@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from headlines.pushes.champion import Rollback
+
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
 RunState = Literal["running", "failed", "pushed", "refused"]
 NightState = RunState | Literal["waiting", "stuck", "blocked", "skipped", "missing"]
@@ -281,31 +283,6 @@ class ModelSummary:
     run_id: str
     uri: str
     versions: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Serving was returned to an earlier version.
-
-    Attributes:
-      id: MLMD's, of the artifact; a later rollback has a greater one.
-      from_version: what served before.
-      to_version: what serves from then on.
-      by: the person.
-      reason: why.
-      at: UTC.
-      night: the first night whose champion follows it.
-      withdrawn: versions that neither serve nor are champion any more, until a later rollback returns to one.
-    """
-
-    id: int
-    from_version: int
-    to_version: int
-    by: str
-    reason: str
-    at: datetime
-    night: str
-    withdrawn: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -4,61 +4,49 @@ The only module that reads the environment; nothing here may import tfx, tensorf
 """
 
 import json
+from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from headlines.errors import HeadlinesError
+from retraining.setting_types import CHECKOUT as CHECKOUT
+from retraining.setting_types import (
+    Arguments,
+    Codes,
+    Cron,
+    Hyperparameters,
+    LabelShares,
+    Night,
+    Patterns,
+    Place,
+    Port,
+    Share,
+    WebAddress,
+    Words,
+    Zone,
+    check_night,
+)
+
+if TYPE_CHECKING:
+    from headlines.bar import verdict
+    from headlines.drops import alarms
+    from headlines.drops.rules import Rules
+    from headlines.postgres import Postgres
+
 ENV_FILE = CHECKOUT / ".env"
-
-_DROP_RULES = (
-    "window_nights",
-    "half_life_nights",
-    "max_missing_nights",
-    "label_codes",
-    "max_title_characters",
-    "require_success_marker",
-    "drop_settle_seconds",
-    "as_known_on",
-    "eval_percent",
-    "expected_class_mix",
-)
-_ALARM_LIMITS = (
-    "max_relabelled_share",
-    "max_swap_evidence",
-    "max_class_mix_shift",
-    "max_not_portuguese_share",
-    "max_unseen_word_excess",
-)
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
-_BAR_LIMITS = (
-    "min_accuracy",
-    "min_macro_f1",
-    "min_recall",
-    "max_accuracy_drop",
-    "max_macro_f1_drop",
-    "max_log_loss_rise",
-    "max_accuracy_below_baseline",
-    "max_macro_f1_below_baseline",
-    "max_log_loss_above_baseline",
-    "min_mcnemar_p",
-    "max_slice_drop",
-    "judged_slices",
-    "min_slice_rows",
-    "slice_patterns",
-)
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Group = TypeVar("Group")
 
 
-class SettingsError(ValueError):
+class SettingsError(HeadlinesError):
     """A setting is missing or cannot be used; the message names it, its value and what to do."""
 
 
@@ -71,26 +59,30 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     # Places
-    state_dir: Path = Field(
+    state_dir: Place = Field(
         CHECKOUT / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
-    drops_dir: Path = Field(
+    drops_dir: Place = Field(
         CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
     )
-    dags_dir: Path = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
-    serving_dir: Path | None = Field(
-        None, description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`."
+    dags_dir: Place = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
+    serving_dir: Place = Field(
+        default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
+        description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
     )
-    pipeline_root: Path | None = Field(None, description="Where artifacts go. Default: `<state_dir>/pipelines`.")
-    scores_dir: Path | None = Field(
-        None,
+    pipeline_root: Place = Field(
+        default_factory=lambda settings: settings["state_dir"] / "pipelines",
+        description="Where artifacts go. Default: `<state_dir>/pipelines`.",
+    )
+    scores_dir: Place = Field(
+        default_factory=lambda settings: settings["state_dir"] / "scores",
         description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
     )
 
     # Schedule
-    schedule: str = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
-    timezone: str = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
-    start_date: str = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
+    schedule: Cron = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
+    timezone: Zone = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
+    start_date: Night = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
     catchup_mode: Literal["each", "newest"] = Field(
         "newest",
         description="After an outage: `each` missed night in order, or the `newest` alone, with the others' drops in "
@@ -111,7 +103,7 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
-    failure_webhook_url: SecretStr | None = Field(
+    failure_webhook_url: WebAddress | None = Field(
         None,
         description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
         "no longer so, a model is pushed, or the live traffic is beyond its limits. Default: only the log.",
@@ -122,7 +114,7 @@ class Settings(BaseSettings):
         description="A night without a verdict is overdue this long after its scheduled start: a notice says why, "
         "`retraining status` exits with 1. The default is nine in the morning.",
     )
-    heartbeat_url: SecretStr | None = Field(
+    heartbeat_url: WebAddress | None = Field(
         None,
         description="Asked for (GET) after each night that came to a verdict, by what waits outside to be asked. "
         "Default: nothing is.",
@@ -139,7 +131,7 @@ class Settings(BaseSettings):
     )
     min_headlines: int = Field(200, ge=1, description="Fewer usable headlines in the window stop the run.")
     max_title_characters: int = Field(500, ge=1, description="A longer title is quarantined.")
-    label_codes: Annotated[dict[str, str], NoDecode] = Field(
+    label_codes: Codes = Field(
         {"0": "negative", "1": "neutral", "2": "positive"},
         description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
     )
@@ -181,7 +173,7 @@ class Settings(BaseSettings):
         description="The run stops when the share of words that the window has never seen is this far above what the "
         "window itself leads to expect.",
     )
-    expected_class_mix: Annotated[dict[str, float], NoDecode] = Field(
+    expected_class_mix: LabelShares = Field(
         {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
         description="What a first night, which has no window, is compared with; `none` to compare it with nothing.",
     )
@@ -196,7 +188,7 @@ class Settings(BaseSettings):
     # The quality bar. docs/quality-bar.md tells how a candidate is judged and where the limits come from.
     min_accuracy: Share = Field(0.50, description="A candidate below this accuracy is refused.")
     min_macro_f1: Share = Field(0.30, description="A candidate below this macro-F1 is refused.")
-    min_recall: Annotated[dict[str, float], NoDecode] = Field(
+    min_recall: LabelShares = Field(
         {"negative": 0.3, "neutral": 0.6, "positive": 0.05},
         description="A candidate is refused when the interval of a class's recall lies below this; `none` for no "
         "floors.",
@@ -225,34 +217,34 @@ class Settings(BaseSettings):
         description="A candidate is refused when it is less accurate on a slice than the champion (or else the LR "
         "baseline) by more than this, and beyond the interval.",
     )
-    judged_slices: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("sentiment", "night", "length", "digits", "quotes"),
-        description="Groups of slices that are held to it, separated by spaces.",
-    )
-    min_slice_rows: int = Field(30, ge=1, description="Slices with fewer evaluation rows are shown and not judged.")
-    slice_patterns: Annotated[dict[str, str], NoDecode] = Field(
+    slice_patterns: Patterns = Field(
         {"digits": "[0-9]", "quotes": "[\"'‘’“”]"},
         description="Groups of slices beside class, night and length, as JSON: a name, and a regular expression that "
         "is found in a title or not.",
     )
+    judged_slices: Words = Field(
+        ("sentiment", "night", "length", "digits", "quotes"),
+        description="Groups of slices that are held to it, separated by spaces.",
+    )
+    min_slice_rows: int = Field(30, ge=1, description="Slices with fewer evaluation rows are shown and not judged.")
 
     # The run
     seed: int = Field(20220201, description="Seed of everything random.")
-    hyperparameters: Annotated[dict[str, bool | int | float], NoDecode] = Field(
+    hyperparameters: Hyperparameters = Field(
         {}, description='Those that differ from the defaults in modules/hyperparameters.py, as JSON: `{"epochs": 4}`.'
     )
-    hyperparameters_file: Path | None = Field(
+    hyperparameters_file: Place | None = Field(
         None,
         description="A JSON file of hyperparameters, or one that tuning wrote, used instead of tuned ones. What "
         "`HYPERPARAMETERS` names wins over it.",
     )
-    tuning_schedule: str = Field(
+    tuning_schedule: Cron = Field(
         "0 4 1,15 * *", description="Cron expression of the search for better hyperparameters; `none` for by hand only."
     )
     tuning_trials: int = Field(20, ge=1, description="Most trials of one search; the first is of the defaults.")
     tuning_minutes: float = Field(60.0, gt=0, description="A search begins no trial after this many minutes.")
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
-    beam_runner_args: Annotated[tuple[str, ...], NoDecode] = Field(
+    beam_runner_args: Arguments = Field(
         (
             "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
             "--sdk_container_image=unused",
@@ -272,14 +264,18 @@ class Settings(BaseSettings):
         None, description="Password of its superuser `postgres`. Made at first start."
     )
     mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
-    mlmd_port: Port | None = Field(None, description="Its port. Default: `POSTGRES_PORT`.")
+    mlmd_port: Port = Field(
+        default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
+    )
     mlmd_database: str = Field("mlmd", description="Its name.")
     mlmd_user: str = Field("mlmd", description="Its role.")
     mlmd_password: SecretStr | None = Field(
         None, description="Its password: no spaces, quotes or backslashes. Made at first start."
     )
     airflow_db_host: str = Field("127.0.0.1", description="Server of Airflow's database.")
-    airflow_db_port: Port | None = Field(None, description="Its port. Default: `POSTGRES_PORT`.")
+    airflow_db_port: Port = Field(
+        default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
+    )
     airflow_db_database: str = Field("airflow", description="Its name.")
     airflow_db_user: str = Field("airflow", description="Its role.")
     airflow_db_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
@@ -303,7 +299,7 @@ class Settings(BaseSettings):
     serving_token: SecretStr | None = Field(
         None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
     )
-    serving_request_log: Path | None = Field(
+    serving_request_log: Place | None = Field(
         None,
         description="File in which the model server keeps requests with their titles, for the nightly run to look at. "
         "Default: none is kept.",
@@ -318,50 +314,35 @@ class Settings(BaseSettings):
         100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
     )
 
-    @field_validator("label_codes", mode="before")
+    @field_validator("scheduled_from")
     @classmethod
-    def _parse_codes(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-        if any(not separator for _, separator, _ in pairs):
-            raise ValueError("write code=label pairs separated by commas, such as 0=negative,1=neutral,2=positive")
-        return {code.strip(): label.strip() for code, _, label in pairs}
+    def _check_first_day(cls, value: str) -> str:
+        return value and check_night(value)
 
-    @field_validator("hyperparameters", "slice_patterns", mode="before")
+    @field_validator("judged_slices")
     @classmethod
-    def _parse_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f'it is not JSON ({error}); write it as {{"name": value}}') from None
+    def _check_slices(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        from headlines.bar.verdict import SLICES
 
-    @field_validator("expected_class_mix", "min_recall", mode="before")
-    @classmethod
-    def _parse_shares(cls, value: object) -> object:
-        return {} if value == "none" else cls._parse_codes(value)
-
-    @field_validator("judged_slices", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-    @field_validator("beam_runner_args", mode="before")
-    @classmethod
-    def _split_args(cls, value: object) -> object:
-        return tuple(value.split()) if isinstance(value, str) else value
+        known = [*SLICES, *info.data.get("slice_patterns", value)]
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(f"there is no slice {', '.join(unknown)}; there are {', '.join(known)}")
+        return value
 
     @field_validator("as_known_on")
     @classmethod
     def _end_of_day(cls, value: str, info: ValidationInfo) -> str:
         if not value:
             return value
-        moment = datetime.fromisoformat(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("it is neither a date `YYYY-MM-DD` nor a moment `YYYY-MM-DDTHH:MM:SS+00:00`") from None
         if len(value) == len("YYYY-MM-DD"):
             moment = datetime.combine(moment, time.max)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data["timezone"]))).isoformat()
+        return (
+            moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
+        ).isoformat()
 
     @field_validator("mlmd_password")
     @classmethod
@@ -371,46 +352,59 @@ class Settings(BaseSettings):
             raise ValueError("MLMD cannot use a password with a space, a quote or a backslash; choose another")
         return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_defaults(cls, values: dict[str, object]) -> dict[str, object]:
-        def given(name: str) -> object:
-            return values.get(name) or cls.model_fields[name].default
+    @property
+    def drop_rules(self) -> "Rules":
+        """The settings that decide which rows of which drops are used."""
+        from headlines.drops.rules import Rules
 
-        state = _locate(given("state_dir"))
-        values["state_dir"] = state
-        for name in ("drops_dir", "dags_dir"):
-            values[name] = _locate(given(name))
-        values["serving_dir"] = _locate(values.get("serving_dir") or state / "serving" / "headlines")
-        values["pipeline_root"] = _locate(values.get("pipeline_root") or state / "pipelines")
-        values["scores_dir"] = _locate(values.get("scores_dir") or state / "scores")
-        if values.get("hyperparameters_file"):
-            values["hyperparameters_file"] = _locate(values["hyperparameters_file"])
-        if values.get("serving_request_log"):
-            values["serving_request_log"] = _locate(values["serving_request_log"])
-        for name in ("mlmd_port", "airflow_db_port"):
-            values[name] = values.get(name) or given("postgres_port")
-        return values
+        return self._group(Rules)
 
     @property
-    def drop_rules(self) -> dict[str, Any]:
-        """The settings that decide which rows of which drops are used, as HeadlineExampleGen takes them."""
-        return self.model_dump(include=set(_DROP_RULES))
+    def alarm_limits(self) -> "alarms.Limits":
+        """The settings that decide which figures of a drop stop a run."""
+        from headlines.drops.alarms import Limits
+
+        return self._group(Limits)
 
     @property
-    def alarm_limits(self) -> dict[str, float]:
-        """The settings that decide which figures of a drop stop a run, as `alarms.Limits` takes them."""
-        return self.model_dump(include=set(_ALARM_LIMITS))
+    def bar_limits(self) -> "verdict.Limits":
+        """The settings that a candidate is judged by."""
+        from headlines.bar.verdict import Limits
 
-    @property
-    def bar_limits(self) -> dict[str, Any]:
-        """The settings that a candidate is judged by, as `verdict.Limits` takes them."""
-        return self.model_dump(include=set(_BAR_LIMITS))
+        return self._group(Limits)
+
+    def _group(self, kind: type[Group]) -> Group:
+        """The settings of a rule of the domain's, whose fields have the settings' names.
+
+        Domain modules are imported late: the scheduler reads settings before it forks its tasks, which must import anew
+        what decides what a model is.
+        """
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
     @property
     def text_rules(self) -> dict[str, bool]:
         """The settings that decide how the model sees a title, as `modules.preprocessing` takes them."""
         return self.model_dump(include=set(_TEXT_RULES))
+
+    @property
+    def mlmd(self) -> "Postgres":
+        """Where MLMD's database is.
+
+        Raises:
+          SettingsError: MLMD_PASSWORD is not set.
+        """
+        return self._database("MLMD", "mlmd")
+
+    @property
+    def airflow_db(self) -> "Postgres | None":
+        """Where Airflow's database is; None where no password for it is set."""
+        return self._database("Airflow", "airflow_db") if self.airflow_db_password else None
+
+    def _database(self, owner: str, prefix: str) -> "Postgres":
+        from headlines.postgres import Postgres
+
+        host, port, name, user = (getattr(self, f"{prefix}_{part}") for part in ("host", "port", "database", "user"))
+        return Postgres(owner, prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))
 
     @property
     def given_hyperparameters(self) -> dict[str, dict[str, Any]]:
@@ -457,6 +451,19 @@ class Settings(BaseSettings):
             )
         return value.get_secret_value()
 
+    def write(self, name: str) -> str | None:
+        """The text from which a setting is read as it is; None for one that is not set."""
+        value = getattr(self, name)
+        if isinstance(value, SecretStr):
+            return value.get_secret_value()
+        written = self.model_dump(mode="json", include={name})[name]
+        return None if written is None else str(written).lower() if isinstance(written, bool) else str(written)
+
+    def to_environment(self) -> dict[str, str]:
+        """The settings as the environment variables they are read from."""
+        texts = {name.upper(): self.write(name) for name in type(self).model_fields}
+        return {name: text for name, text in texts.items() if text is not None}
+
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
         """Reads the settings.
@@ -469,7 +476,7 @@ class Settings(BaseSettings):
         """
         try:
             located = _Places(_env_file=ENV_FILE)
-            secrets_dir = _locate(overrides.get("state_dir") or located.state_dir) / "secrets"
+            secrets_dir = CHECKOUT / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(
                 _env_file=ENV_FILE,
                 _secrets_dir=secrets_dir if secrets_dir.is_dir() else None,
@@ -477,7 +484,12 @@ class Settings(BaseSettings):
             )
         except ValidationError as error:
             raise SettingsError(
-                "\n".join(_explain(problem["loc"], problem["input"], problem["msg"]) for problem in error.errors())
+                "\n".join(
+                    _explain(problem["loc"], problem["input"], problem["msg"])
+                    for problem in error.errors()
+                    # It follows another setting, which is named already.
+                    if problem["type"] != "default_factory_not_called"
+                )
             ) from None
 
 
@@ -496,11 +508,6 @@ def _read_hyperparameters(file: Path | None) -> dict[str, Any]:
     raise SettingsError(f"HYPERPARAMETERS_FILE={file}: {problem}; correct the file, or unset it")
 
 
-def _locate(path: object) -> Path:
-    """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
-    return CHECKOUT / Path(str(path)).expanduser()
-
-
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:
     name = str(location[0]).upper() if location else "settings"
     secret = bool(location) and "Secret" in str(Settings.model_fields[str(location[0])].annotation)
@@ -513,4 +520,4 @@ class _Places(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
-    state_dir: Path = CHECKOUT / "var"
+    state_dir: Place = CHECKOUT / "var"

@@ -71,7 +71,7 @@ class Executor(stock_executor.Executor):
             rows.nights,
             ask(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), rows.titles),
             others,
-            Limits.from_dict(json.loads(exec_properties[LIMITS_KEY])),
+            Limits.from_json(exec_properties[LIMITS_KEY]),
             _version_of(input_dict.get(BASELINE_PUSH_KEY)),
         )
         text = json.dumps(verdict.to_json(), ensure_ascii=False, allow_nan=False)
@@ -106,7 +106,7 @@ class HeadlineEvaluator(stock_component.Evaluator):
         examples: types.BaseChannel,
         model: types.BaseChannel,
         eval_config: tfma.EvalConfig,
-        limits: dict[str, Any],
+        limits: Limits,
         baseline_model: types.BaseChannel | None = None,
         baseline_push: types.BaseChannel | None = None,
         baseline_answers: types.BaseChannel | None = None,
@@ -116,15 +116,11 @@ class HeadlineEvaluator(stock_component.Evaluator):
         examples: raw Examples; the split `eval` is used.
         model: the candidate.
         eval_config: what TFMA writes beside the verdict; thresholds in it are not looked at.
-        limits: the fields of `verdict.Limits`.
+        limits: what the candidate must show.
         baseline_model: the champion; may resolve to nothing, then nothing is compared with it.
         baseline_push: the PushedModel that made it champion, for its version.
         baseline_answers: from Baseline; without them nothing is compared with LR and the majority class.
-
-        Raises:
-          ValueError: a limit is missing, unknown or wrong.
         """
-        Limits.from_dict(limits)
         # Not Evaluator.__init__: it makes its own spec, which would not take the further input.
         base_beam_component.BaseBeamComponent.__init__(
             self,
@@ -134,7 +130,7 @@ class HeadlineEvaluator(stock_component.Evaluator):
                 baseline_model=baseline_model,
                 baseline_push=baseline_push,
                 baseline_answers=baseline_answers,
-                limits=json.dumps(limits, ensure_ascii=False, sort_keys=True),
+                limits=limits.to_json(),
                 eval_config=eval_config,
                 fairness_indicator_thresholds="null",
                 example_splits="null",

@@ -5,7 +5,6 @@ It judges what HeadlineExampleGen and ExampleValidator recorded and changes noth
 
 import csv
 import io
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -65,7 +64,7 @@ class Executor(BaseExecutor):
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
             *_judge_size(examples, int(exec_properties["min_headlines"])),
-            *find_alarms(read_figures(examples), Limits(**json.loads(exec_properties["alarm_limits"]))),
+            *find_alarms(read_figures(examples), Limits.from_json(exec_properties["alarm_limits"])),
         ]
         if problems:
             raise BadDropError(
@@ -114,7 +113,7 @@ class DropGate(BaseComponent):
         anomalies: BaseChannel,
         max_quarantined_share: float,
         min_headlines: int,
-        alarm_limits: dict[str, float],
+        alarm_limits: Limits,
     ) -> None:
         """Places the component in a pipeline.
 
@@ -124,19 +123,15 @@ class DropGate(BaseComponent):
           anomalies: from ExampleValidator, on all splits of `examples`.
           max_quarantined_share: of the rows of the night's own drop, in [0, 1].
           min_headlines: usable ones, in the whole window.
-          alarm_limits: the fields of `alarms.Limits`.
-
-        Raises:
-          TypeError: a limit is missing or unknown.
+          alarm_limits: of the night's labels, words and language.
         """
-        Limits(**alarm_limits)
         spec = DropGateSpec(
             examples=examples,
             quarantine=quarantine,
             anomalies=anomalies,
             max_quarantined_share=float(max_quarantined_share),
             min_headlines=min_headlines,
-            alarm_limits=json.dumps(alarm_limits, sort_keys=True),
+            alarm_limits=alarm_limits.to_json(),
         )
         super().__init__(spec=spec)
 

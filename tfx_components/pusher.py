@@ -1,13 +1,7 @@
-"""HeadlinePusher: TFX's Pusher with one version per night, published whole or not at all.
-
-Which model deserves it is decided upstream; which version is champion for a night is decided by who reads the record.
-"""
+"""HeadlinePusher: TFX's Pusher with one version per night; how it is published is in headlines/pushes/publishing.py."""
 
 import json
-import os
-import shutil
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,42 +23,12 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
-from headlines.pushes import rollbacks
-from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
+from headlines.names import CHAMPION_VERSION, CHECK_PREFIX, CODE, DATA, MODEL_ID, NIGHT, REASON, SETTINGS
+from headlines.pushes.publishing import RefusedError, publish
 from tfx_components.related_index import RelatedHeadlines
 
-NIGHT_KEY = "night"
+NIGHT_KEY = NIGHT
 RELATED_INDEX_KEY = "related_index"
-# A version is its night's number times this, plus a revision from 1: the greatest version is the newest night's.
-REVISIONS = 100
-
-# Never a number, so no model server takes it for a version.
-_INCOMING = ".incoming-"
-
-
-class PushError(RuntimeError):
-    """A model could not be published; what was served before is untouched."""
-
-
-class RefusedError(PushError):
-    """The model may not be published after all; the message is the reason that is recorded."""
-
-
-class ChampionChangedError(RefusedError):
-    """The model was compared with a champion that is no longer the one as of its night, so its blessing is stale."""
-
-
-class RolledBackError(RefusedError):
-    """It is the same model again that somebody rolled back."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Where a model is served from now on, and why as this version."""
-
-    version: int
-    path: Path
-    reason: str
 
 
 class Executor(stock_executor.Executor):
@@ -92,8 +56,8 @@ class Executor(stock_executor.Executor):
         self._log_startup(input_dict, output_dict, exec_properties)
         night = date.fromisoformat(exec_properties[NIGHT_KEY])
         push = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
-        push.set_string_custom_property("night", night.isoformat())
-        push.set_int_custom_property("model_id", artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
+        push.set_string_custom_property(NIGHT, night.isoformat())
+        push.set_int_custom_property(MODEL_ID, artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
         refusal = find_refusal(input_dict)
         if refusal:
             self._refuse(push, refusal)
@@ -106,7 +70,7 @@ class Executor(stock_executor.Executor):
                 Path(self.GetModelPath(input_dict)),
                 Path(destination.filesystem.base_directory),
                 night,
-                blessing.get_string_custom_property("champion_version"),
+                blessing.get_string_custom_property(CHAMPION_VERSION),
                 describe(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), blessing, night),
                 Path(input_dict[RELATED_INDEX_KEY][0].uri) if input_dict.get(RELATED_INDEX_KEY) else None,
             )
@@ -114,12 +78,12 @@ class Executor(stock_executor.Executor):
             self._refuse(push, str(error))
             return
         self._MarkPushed(push, str(publication.path), str(publication.version))
-        push.set_string_custom_property("reason", publication.reason)
+        push.set_string_custom_property(REASON, publication.reason)
         logging.info("Pushed: %s, in %s", publication.reason, publication.path)
 
     def _refuse(self, push: types.Artifact, reason: str) -> None:
         self._MarkNotPushed(push)
-        push.set_string_custom_property("reason", reason)
+        push.set_string_custom_property(REASON, reason)
         logging.warning("Not pushed: %s", reason)
 
 
@@ -185,7 +149,7 @@ def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
     ):
         blessing = artifact_utils.get_single_instance(input_dict[key])
         if not is_blessed(blessing):
-            return blessing.get_string_custom_property("reason") or f"refused: {key} is not blessed, see {blessing.uri}"
+            return blessing.get_string_custom_property(REASON) or f"refused: {key} is not blessed, see {blessing.uri}"
     return ""
 
 
@@ -198,154 +162,13 @@ def describe(model: types.Artifact, blessing: types.Artifact, night: date) -> di
       night: it was trained for.
     """
     verdict = {
-        name.removeprefix("check:"): json.loads(value.string_value)
+        name.removeprefix(CHECK_PREFIX): json.loads(value.string_value)
         for name, value in sorted(blessing.mlmd_artifact.custom_properties.items())
-        if name.startswith("check:")
+        if name.startswith(CHECK_PREFIX)
     }
     return {
         "night": night.isoformat(),
         "model_id": model.id,
-        **{name: model.get_string_custom_property(name) for name in ("code", "data", "settings")},
-        "verdict": {"reason": blessing.get_string_custom_property("reason"), "checks": verdict},
+        **{name: model.get_string_custom_property(name) for name in (CODE, DATA, SETTINGS)},
+        "verdict": {"reason": blessing.get_string_custom_property(REASON), "checks": verdict},
     }
-
-
-def publish(
-    model_path: Path,
-    serving_dir: Path,
-    night: date,
-    champion_version: str = "",
-    about: dict[str, Any] | None = None,
-    related_index: Path | None = None,
-) -> Publication:
-    """Makes a model appear, complete, as the night's version in the serving directory.
-
-    The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
-    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones. Model
-    servers that a rollback holds at an earlier version move on to this one if it is newer.
-
-    Args:
-      model_path: a SavedModel.
-      serving_dir: made if missing.
-      night: the night the model was trained for.
-      champion_version: what the model was compared with; empty if there was no champion.
-      about: what is written down beside a new version, with the version, the reason and the time.
-      related_index: folder of an index of the headlines that the model was taught, which a new version gets a copy of.
-
-    Returns:
-      The version now holding the model.
-
-    Raises:
-      ChampionChangedError: the champion as of the night is not the version any more that the model was compared with.
-      RolledBackError: the night made a model again that was rolled back.
-      PushError: the disk is full, the folder may not be written, the model servers' config file is none, or the night
-        has used up its revisions.
-    """
-    number = int(f"{night:%Y%m%d}")
-    try:
-        serving_dir.mkdir(parents=True, exist_ok=True)
-        with rollbacks.hold(serving_dir):
-            for abandoned in serving_dir.glob(f"{_INCOMING}*"):
-                shutil.rmtree(abandoned)
-            present = rollbacks.find_versions(serving_dir)
-            served = rollbacks.find_served(serving_dir)
-            history = rollbacks.read(serving_dir)
-            _check_champion(
-                present, number, champion_version, set(rollbacks.find_withdrawn(history, night)), serving_dir
-            )
-            mine = [version for version in present if version // REVISIONS == number]
-            digest = hash_model(model_path)
-            _check_rollbacks(mine, digest, rollbacks.find_withdrawn(history), serving_dir)
-            if mine and hash_model(serving_dir / str(mine[-1])) == digest:
-                version = mine[-1]
-                reason = f"kept {version}: the night was run again and made the same model"
-            else:
-                version = mine[-1] + 1 if mine else number * REVISIONS + 1
-                reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
-                if version // REVISIONS != number:
-                    raise PushError(f"{night} has used up its revisions with {mine[-1]}; remove the last ones")
-                noted = (about or {}) | {
-                    "version": str(version),
-                    "reason": reason,
-                    "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-                _appear(model_path, serving_dir / str(version), noted, related_index)
-            rollbacks.tell_servers(serving_dir)
-    except OSError as error:
-        raise PushError(_explain(error, model_path, serving_dir)) from error
-    except rollbacks.ConfigError as error:
-        raise PushError(f"{error}, and clear this task") from error
-    if served and served > version:
-        reason += f"; the newer {served} keeps serving"
-    elif served and served < present[-1]:
-        reason += f"; it takes over from {served}, which was rolled back to"
-    return Publication(version, serving_dir / str(version), reason)
-
-
-def _check_champion(
-    present: list[int], number: int, champion_version: str, withdrawn: set[int], serving_dir: Path
-) -> None:
-    """Compares the champion of the verdict with what is published now, while nobody else can publish.
-
-    Only a greater version, or a rollback, means that the champion has changed: older ones may have been cleaned up
-    meanwhile.
-    """
-    if int(champion_version or 0) in withdrawn:
-        raise ChampionChangedError(
-            f"refused: the model was compared with champion {champion_version}, which was rolled back since; run the "
-            "night again to compare it with the one as of its night"
-        )
-    earlier = [version for version in present if version // REVISIONS < number and version not in withdrawn]
-    if earlier and earlier[-1] > int(champion_version or 0):
-        compared = f"champion {champion_version}" if champion_version else "no champion"
-        raise ChampionChangedError(
-            f"refused: the model was compared with {compared}, but the champion as of its night is {earlier[-1]} by "
-            f"now; run the night again to compare it with that one (if lineage knows no push of {earlier[-1]}, clear "
-            f"the Pusher of its night, or move it out of {serving_dir})"
-        )
-
-
-def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, rollbacks.Rollback], serving_dir: Path) -> None:
-    """Looks whether a model is one of its night's that were rolled back."""
-    for version in mine:
-        if version in withdrawn and hash_model(serving_dir / str(version)) == digest:
-            rollback = withdrawn[version]
-            raise RolledBackError(
-                f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
-                f"{rollback.at} ({rollback.reason}); to serve it after all: retraining rollback --to {version}"
-            )
-
-
-def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:
-    """Copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
-    incoming = target.with_name(f"{_INCOMING}{target.name}")
-    try:
-        shutil.copytree(source, incoming, copy_function=_copy_durably)
-        extras = incoming / EXTRAS
-        extras.mkdir(exist_ok=True)
-        with (extras / ABOUT_FILE).open("w", encoding="utf-8") as stream:
-            json.dump(about, stream, ensure_ascii=False, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if related_index is not None:
-            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=_copy_durably)
-        incoming.rename(target)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def _copy_durably(source: str, target: str) -> None:
-    # Synced before the rename, or a power cut could leave the new name with empty files.
-    shutil.copyfile(source, target)
-    with Path(target).open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:
-    # copytree goes on after a failed file and gathers what went wrong: the first of it tells enough.
-    cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error
-    size = sum(file.stat().st_size for file in model_path.rglob("*") if file.is_file()) / 1e6
-    return (
-        f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; "
-        "free space or correct the permissions there, then clear this task. What was served before still is."
-    )

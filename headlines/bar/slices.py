@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headlines.bar.tally import Integers
+from headlines.bar.verdict import LENGTH
 from modules.features import LABEL, LABELS, NIGHT
 
-LENGTH = "length"
 # Words up to which a title is short, and up to which it is medium: 39 % and 36 % of real headlines.
 _LENGTHS = {"short": 10, "medium": 12}
 

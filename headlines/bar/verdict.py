@@ -4,11 +4,15 @@ How a verdict is reached is in `judging`; no limit is chosen here.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from modules.features import LABELS
+from headlines.recorded import Recorded
+from modules.features import LABEL, LABELS, NIGHT
+
+LENGTH = "length"
+SLICES = (LABEL, NIGHT, LENGTH)
+"""Groups of slices that there are without any pattern."""
 
 # How the name of a check says whom the candidate is compared with, and how a person says it.
 SUFFIXES = {"champion": "_change", "lr": "_vs_lr", "majority": "_vs_majority"}
@@ -16,7 +20,7 @@ _OPPONENTS = {"champion": "the champion", "lr": "the LR baseline", "majority": "
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Recorded):
     """What a candidate must show.
 
     A comparison fails when the candidate is worse by more than the margin *and* the interval of the difference leaves
@@ -50,24 +54,10 @@ class Limits:
     min_slice_rows: int
     slice_patterns: dict[str, str]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Takes the fields by name.
-
-        Raises:
-          ValueError: one is missing or unknown, a class is none, or a pattern is no regular expression.
-        """
-        names = {field.name for field in fields(cls)}
-        if values.keys() != names:
-            raise ValueError(f"the quality bar needs exactly {sorted(names)}, not {sorted(values)}")
-        if set(values["min_recall"]) - set(LABELS):
-            raise ValueError(f"recall floors are for {', '.join(LABELS)}, not {sorted(values['min_recall'])}")
-        for name, pattern in values["slice_patterns"].items():
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"slice {name}: {pattern!r} is no regular expression ({error})") from None
-        return cls(**{**values, "judged_slices": tuple(values["judged_slices"])})
+    def __post_init__(self) -> None:
+        if set(self.min_recall) - set(LABELS):
+            raise ValueError(f"recall floors are for {', '.join(LABELS)}, not {sorted(self.min_recall)}")
+        check_patterns(self.slice_patterns)
 
     def margin(self, metric: str, opponent: str) -> float:
         """How much worse than an opponent a metric may be."""
@@ -80,6 +70,19 @@ class Limits:
                 "log_loss": "log_loss_above_baseline",
             }
         return float(getattr(self, f"max_{ends[metric]}"))
+
+
+def check_patterns(patterns: dict[str, str]) -> None:
+    """Checks that the pattern of each group of slices is one.
+
+    Raises:
+      ValueError: one is no regular expression.
+    """
+    for name, pattern in patterns.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"slice {name}: {pattern!r} is no regular expression ({error})") from None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headlines.drops.figures import Figures
+from headlines.recorded import Recorded
 
 # Shares of fewer titles are chance.
 FEWEST_TITLES = 100
@@ -16,7 +17,7 @@ _CHANGES_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Recorded):
     """See the settings of the same names."""
 
     max_relabelled_share: float

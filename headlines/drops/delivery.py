@@ -1,18 +1,15 @@
 """Checks a file as the nightly run would, and delivers it as a drop so that nobody ever reads half of it.
 
-No TFX here and nothing shown: the rules are the reader's own, and `retraining.cli` has the words and tables.
+The rules are the reader's own; what is shown of an inspection is in retraining/cli/drops.py.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Protocol
 
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.drops_folder import DropError, DropVersion, list_csv_files, list_versions
@@ -22,7 +19,23 @@ from headlines.drops.rows import read_file
 from headlines.drops.rules import Rules
 from headlines.drops.version_folder import SUCCESS_MARKER, is_csv, is_unlabelled
 from headlines.drops.window import read_window
-from retraining.settings import Settings
+from headlines.durable import copy_file, stage, sync
+from headlines.holding import hold
+
+
+class Demands(Protocol):
+    """What a drop is held to and where it goes, as the settings of the same names say."""
+
+    @property
+    def drops_dir(self) -> Path: ...  # noqa: D102
+    @property
+    def drop_rules(self) -> Rules: ...  # noqa: D102
+    @property
+    def alarm_limits(self) -> Limits: ...  # noqa: D102
+    @property
+    def max_quarantined_share(self) -> float: ...  # noqa: D102
+    @property
+    def min_headlines(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Inspection:
     remark: str
 
 
-def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspection:
+def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspection:
     """Reads a file as the drop of a night, beside the window that a run of that night reads.
 
     Nothing is delivered; only the drops folder is made when it is not there.
@@ -70,7 +83,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
     version = _choose_version(settings.drops_dir, night, correct, file)
     read_file(file)
     # Nights still to be delivered are no fault of this file.
-    rules = dataclasses.replace(Rules(**settings.drop_rules), max_missing_nights=10**6)
+    rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
     remark = ""
     try:
         window = read_window(settings.drops_dir, night, rules, version)
@@ -85,7 +98,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
     problems = [
         *tell_quarantined(drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons),
         *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
-        *find_alarms(window.figures, Limits(**settings.alarm_limits)),
+        *find_alarms(window.figures, settings.alarm_limits),
     ]
     return Inspection(
         version,
@@ -100,7 +113,7 @@ def inspect(settings: Settings, file: Path, night: date, correct: bool) -> Inspe
     )
 
 
-def deliver(settings: Settings, version: DropVersion) -> Path:
+def deliver(settings: Demands, version: DropVersion) -> Path:
     """Copies the file of an inspected version to its place, marked as whole; both or nothing is there to be read.
 
     Args:
@@ -120,7 +133,7 @@ def deliver(settings: Settings, version: DropVersion) -> Path:
     marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
-        with _hold(night):
+        with hold(night):
             if _choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
                 raise DropError(
                     f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"
@@ -128,7 +141,10 @@ def deliver(settings: Settings, version: DropVersion) -> Path:
             if version.number > 1:
                 folder.mkdir()
             delivered = json.dumps({"delivered": datetime.now(UTC).isoformat(timespec="seconds")})
-            with _stage(target, source.read_bytes()) as whole, _stage(marker, delivered.encode()) as whole_marker:
+            with stage(target) as whole, stage(marker) as whole_marker:
+                whole_marker.write_text(delivered)
+                copy_file(source, whole)
+                sync(whole_marker)
                 # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
                 whole_marker.replace(marker)
                 try:
@@ -137,7 +153,7 @@ def deliver(settings: Settings, version: DropVersion) -> Path:
                 except OSError:
                     marker.unlink()
                     raise
-            _sync(folder)
+            sync(folder)
     except FileExistsError as error:
         place = error.filename2 or error.filename
         raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
@@ -158,38 +174,3 @@ def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> 
             "deliver a correction with --correct"
         )
     return DropVersion(night, versions[0][0] + 1 if correct else 1, (file,))
-
-
-@contextlib.contextmanager
-def _hold(folder: Path) -> Iterator[None]:
-    """Lets one delivery at a time into the folder of a night."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        # Linux cannot lock a folder on NFS; a delivery by two at once is no reason to take none there.
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-
-
-@contextlib.contextmanager
-def _stage(path: Path, content: bytes) -> Iterator[Path]:
-    """What a file is to hold, on the disk under a temporary name that the reader ignores, as long as it is needed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -3,16 +3,15 @@
 Standard library only; the values are settings, handed over as they are.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
+from headlines.recorded import Recorded
 from modules.features import LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Recorded):
     """See the settings of the same names; `label_codes` maps a code as written in a drop to a label's name."""
 
     window_nights: int
@@ -35,8 +34,3 @@ class Rules:
     def known_by(self) -> datetime | None:
         """The moment after which deliveries are not looked at; None for no such moment."""
         return datetime.fromisoformat(self.as_known_on) if self.as_known_on else None
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Makes the rules from the JSON of an execution property."""
-        return cls(**json.loads(text))

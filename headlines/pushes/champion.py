@@ -1,10 +1,11 @@
 """Who is champion: one rule, wherever the pushes are known from (artifacts, MLMD's tables, or folders of versions)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Self
 
-from headlines.names import night_of
+from headlines.names import AT, BY, FROM_VERSION, NIGHT, REASON, TO_VERSION, WITHDRAWN_PREFIX, night_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,41 @@ class Rollback:
     night: str
     withdrawn: tuple[int, ...]
 
+    def to_properties(self) -> dict[str, int | str]:
+        """All but the id, as MLMD keeps it."""
+        return {
+            FROM_VERSION: self.from_version,
+            TO_VERSION: self.to_version,
+            BY: self.by,
+            REASON: self.reason,
+            AT: self.at.isoformat(timespec="seconds"),
+            NIGHT: self.night,
+            **{f"{WITHDRAWN_PREFIX}{version}": 1 for version in self.withdrawn},
+        }
+
+    @classmethod
+    def from_properties(cls, identity: int, properties: Mapping[str, int | str]) -> Self:
+        """A rollback as MLMD kept it.
+
+        Args:
+          identity: of its artifact.
+          properties: by name, numbers as such or as text.
+        """
+        return cls(
+            identity,
+            int(properties[FROM_VERSION]),
+            int(properties[TO_VERSION]),
+            str(properties[BY]),
+            str(properties[REASON]),
+            datetime.fromisoformat(str(properties[AT])),
+            str(properties[NIGHT]),
+            tuple(
+                sorted(
+                    int(name.removeprefix(WITHDRAWN_PREFIX)) for name in properties if name.startswith(WITHDRAWN_PREFIX)
+                )
+            ),
+        )
+
 
 def find_withdrawn(rollbacks: Iterable[Rollback], night: date | None = None) -> dict[int, Rollback]:
     """The versions that are not to be served, each with the rollback that says so.
@@ -48,7 +84,12 @@ def find_withdrawn(rollbacks: Iterable[Rollback], night: date | None = None) -> 
     return withdrawn
 
 
-def choose_champion(versions: Iterable[int], rollbacks: Iterable[Rollback], night: date | None = None) -> int | None:
+def choose_champion(
+    versions: Iterable[int],
+    rollbacks: Iterable[Rollback],
+    night: date | None = None,
+    night_by: Callable[[int], date] = night_of,
+) -> int | None:
     """The version that a night's candidate is compared with, or that serves now.
 
     That is the greatest one of an earlier night that no rollback has withdrawn. A night's own push is left out, so that
@@ -56,15 +97,16 @@ def choose_champion(versions: Iterable[int], rollbacks: Iterable[Rollback], nigh
     however early it was made.
 
     Args:
-      versions: all that were pushed, `YYYYMMDDRR`, in any order.
+      versions: all that were pushed, in any order.
       rollbacks: all that there were, in any order.
       night: whose champion. Default: what serves now, which no night bounds.
+      night_by: gives the night that a version was made for, where its number does not say it.
 
     Returns:
       None where there is none.
     """
     withdrawn = find_withdrawn(rollbacks, night)
     return max(
-        (version for version in versions if version not in withdrawn and (night is None or night_of(version) < night)),
+        (version for version in versions if version not in withdrawn and (night is None or night_by(version) < night)),
         default=None,
     )

@@ -10,7 +10,6 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 
 from headlines.drops.drops_folder import parse_night
-from headlines.drops.rules import Rules
 from headlines.drops.window import read_window
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 from retraining.settings import Settings
@@ -22,7 +21,7 @@ def propose(settings: Settings, night: str) -> str:
     Raises:
       DropError: the drop cannot be read.
     """
-    rules = dataclasses.replace(Rules(**settings.drop_rules), window_nights=1)
+    rules = dataclasses.replace(settings.drop_rules, window_nights=1)
     window = read_window(settings.drops_dir, parse_night(night), rules)
     rows = pd.DataFrame(
         {

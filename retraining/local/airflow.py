@@ -3,13 +3,10 @@
 Nothing here may import airflow: its settings are environment variables and its commands are processes.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 from urllib.parse import quote
-
-from pydantic import SecretStr
 
 from retraining.local import postgres
 from retraining.settings import CHECKOUT, Settings
@@ -74,7 +71,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **settings.server_options,
         **inherited,
-        **export(settings),
+        **settings.to_environment(),
         **_QUIET,
         **_ARITHMETIC,
         **_airflow_settings(settings),
@@ -92,26 +89,6 @@ def environment(settings: Settings) -> dict[str, str]:
 def compute_as_the_service() -> None:
     """Makes this process compute as the service's do, to the last bit; to be called before TensorFlow is imported."""
     os.environ.update(_QUIET | _ARITHMETIC)
-
-
-def export(settings: Settings) -> dict[str, str]:
-    """The settings as the environment variables they are read from."""
-    exported = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if value is None:
-            continue
-        if isinstance(value, SecretStr):
-            value = value.get_secret_value()
-        elif name in ("hyperparameters", "slice_patterns"):
-            value = json.dumps(value, ensure_ascii=False)
-        elif isinstance(value, dict):
-            # An empty variable would count as not set.
-            value = ",".join(f"{code}={label}" for code, label in value.items()) or "none"
-        elif isinstance(value, tuple):
-            value = " ".join(value)
-        exported[name.upper()] = str(value)
-    return exported
 
 
 def _airflow_settings(settings: Settings) -> dict[str, str]:

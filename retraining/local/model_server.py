@@ -8,27 +8,13 @@ import sys
 
 import httpx
 
-from modules.features import MODEL_NAME
-from retraining.local import airflow, ports
+from headlines.names import POLICY_FILE
+from retraining.local import ports
 from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
 
 # It lets requests finish that it has begun to answer, and gives them half a minute.
 PROGRAM = Program("serving", "python -m serving", priority=25, stop_seconds=35)
-
-POLICY_FILE = "models.config"
-"""Beside the serving directory, in TensorFlow Serving's format; both servers obey it."""
-
-_POLICY = """\
-model_config_list {{
-  config {{
-    name: "{name}"
-    base_path: "{path}"
-    model_platform: "tensorflow"
-    model_version_policy {{ latest {{ num_versions: 2 }} }}
-  }}
-}}
-"""
 
 
 def address(settings: Settings) -> str:
@@ -58,7 +44,6 @@ def find_version(settings: Settings) -> str | None:
 
 def prepare(settings: Settings) -> None:
     """Makes the folder that it watches."""
-    assert settings.serving_dir is not None
     settings.serving_dir.mkdir(parents=True, exist_ok=True)
 
 
@@ -67,10 +52,11 @@ def write_policy(settings: Settings) -> None:
 
     As our server without one, it keeps the two newest versions, so that the one before the newest stays warm.
     """
-    assert settings.serving_dir is not None
-    policy = settings.serving_dir.parent / POLICY_FILE
-    if not policy.exists():
-        policy.write_text(_POLICY.format(name=MODEL_NAME, path=settings.serving_dir), encoding="utf-8")
+    # Late: the formats of TensorFlow Serving take a second to import.
+    from headlines.pushes import rollbacks
+
+    if not (settings.serving_dir.parent / POLICY_FILE).exists():
+        rollbacks.write_policy(settings.serving_dir)
 
 
 def run_here(settings: Settings) -> None:
@@ -81,5 +67,5 @@ def run_here(settings: Settings) -> None:
     """
     ports.check_free(settings, {"SERVING_PORT"})
     prepare(settings)
-    environment = {**settings.server_options, **os.environ, **airflow.export(settings), "PYTHONPATH": str(CHECKOUT)}
+    environment = {**settings.server_options, **os.environ, **settings.to_environment(), "PYTHONPATH": str(CHECKOUT)}
     os.execve(sys.executable, [sys.executable, "-m", "serving"], environment)

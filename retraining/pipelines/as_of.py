@@ -13,7 +13,8 @@ from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
-from headlines.pushes.rollbacks import WITHDRAWN, Rollback, find_withdrawn
+from headlines.names import MODEL_ID, NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE
+from headlines.pushes.champion import Rollback, choose_champion
 
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
@@ -26,7 +27,7 @@ Artifacts = dict[str, list[types.Artifact]]
 class RollbackRecord(types.Artifact):
     """A rollback, as retraining/recording/rollback.py records it."""
 
-    TYPE_NAME = "Rollback"
+    TYPE_NAME = ROLLBACK_TYPE
 
 
 class ChampionAsOf(ResolverStrategy):
@@ -58,25 +59,20 @@ class ChampionAsOf(ResolverStrategy):
         """
         night = date.fromisoformat(self._night)
         models = {model.id: model for model in input_dict[MODEL] if _is_live(model)}
-        withdrawn = find_withdrawn((_read_rollback(one) for one in input_dict[ROLLBACK] if _is_live(one)), night)
-        pushes = [
-            push
-            for push in input_dict[PUSHED_MODEL]
-            if _is_live(push)
-            and push.get_int_custom_property("pushed") == 1
-            and push.get_int_custom_property("model_id") in models
-            and date.fromisoformat(push.get_string_custom_property("night")) < night
-            and int(push.get_string_custom_property("pushed_version")) not in withdrawn
-        ]
-        if not pushes:
-            return {MODEL: [], PUSHED_MODEL: [], ROLLBACK: []}
         # A rerun that made the same model again has recorded the same version again: the latest record is the one kept.
-        champion = max(pushes, key=lambda push: (int(push.get_string_custom_property("pushed_version")), push.id))
-        return {
-            MODEL: [models[champion.get_int_custom_property("model_id")]],
-            PUSHED_MODEL: [champion],
-            ROLLBACK: [],
+        pushes = {
+            int(push.get_string_custom_property(PUSHED_VERSION)): push
+            for push in sorted(input_dict[PUSHED_MODEL], key=lambda push: push.id)
+            if _is_live(push)
+            and push.get_int_custom_property(PUSHED) == 1
+            and push.get_int_custom_property(MODEL_ID) in models
         }
+        rollbacks = [_read_rollback(one) for one in input_dict[ROLLBACK] if _is_live(one)]
+        champion = choose_champion(pushes, rollbacks, night)
+        if champion is None:
+            return {MODEL: [], PUSHED_MODEL: [], ROLLBACK: []}
+        push = pushes[champion]
+        return {MODEL: [models[push.get_int_custom_property(MODEL_ID)]], PUSHED_MODEL: [push], ROLLBACK: []}
 
 
 class HyperparametersAsOf(ResolverStrategy):
@@ -108,10 +104,10 @@ class HyperparametersAsOf(ResolverStrategy):
             for artifact in _read(store, HyperParameters)
             # A search that goes on, or failed, has not set its night yet.
             if _is_live(artifact)
-            and (tuned_on := artifact.get_string_custom_property("night"))
+            and (tuned_on := artifact.get_string_custom_property(NIGHT))
             and date.fromisoformat(tuned_on) < night
         ]
-        latest = max(tuned, key=lambda one: (one.get_string_custom_property("night"), one.id), default=None)
+        latest = max(tuned, key=lambda one: (one.get_string_custom_property(NIGHT), one.id), default=None)
         return {HYPERPARAMETERS: [latest] if latest else []}
 
 
@@ -136,12 +132,12 @@ class PushedVersion(ResolverStrategy):
             push
             for push in _read(store, PushedModel)
             if _is_live(push)
-            and push.get_int_custom_property("pushed") == 1
-            and push.get_string_custom_property("pushed_version") == self._version
+            and push.get_int_custom_property(PUSHED) == 1
+            and push.get_string_custom_property(PUSHED_VERSION) == self._version
         ]
         models = {model.id: model for model in _read(store, Model) if _is_live(model)}
         for push in sorted(pushes, key=lambda push: push.id, reverse=True):
-            if model := models.get(push.get_int_custom_property("model_id")):
+            if model := models.get(push.get_int_custom_property(MODEL_ID)):
                 return {MODEL: [model]}
         raise LookupError(
             f"lineage knows no live model that was pushed as version {self._version!r}; `retraining status` lists the "
@@ -215,10 +211,6 @@ def _is_live(artifact: types.Artifact) -> bool:
 
 def _read_rollback(artifact: types.Artifact) -> Rollback:
     properties = artifact.mlmd_artifact.custom_properties
-    return Rollback(
-        id=artifact.id,
-        to_version=properties["to_version"].int_value,
-        from_version=properties["from_version"].int_value,
-        withdrawn=tuple(int(name.removeprefix(WITHDRAWN)) for name in properties if name.startswith(WITHDRAWN)),
-        **{name: properties[name].string_value for name in ("night", "at", "by", "reason")},
+    return Rollback.from_properties(
+        artifact.id, {name: getattr(value, value.WhichOneof("value")) for name, value in properties.items()}
     )

@@ -5,6 +5,7 @@ No TFX here: the hashes are computed at every DAG parse.
 
 import hashlib
 import json
+from dataclasses import asdict
 
 from retraining.settings import CHECKOUT, Settings
 
@@ -33,10 +34,10 @@ def hash_code() -> str:
 def hash_settings(settings: Settings) -> str:
     """The first 16 hex digits of the SHA-256 of the settings that decide what a model is."""
     chosen = (
-        settings.drop_rules
-        | settings.alarm_limits
+        asdict(settings.drop_rules)
+        | asdict(settings.alarm_limits)
         | settings.text_rules
-        | settings.bar_limits
+        | asdict(settings.bar_limits)
         | settings.model_dump(include=set(_MODEL_SETTINGS))
         | {"hyperparameters": settings.given_hyperparameters}
     )

@@ -3,8 +3,6 @@
 Wiring only; which nights and which version is decided before (retraining/nights/unscored.py).
 """
 
-import json
-
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
@@ -33,8 +31,9 @@ def create_scoring_pipeline(
       **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.
     """
     pushed = PushedModelResolver(version)
-    rules = json.dumps(settings.drop_rules, ensure_ascii=False)
-    unlabelled = UnlabelledExampleGen(drops_dir=str(settings.drops_dir), nights=nights, rules=rules)
+    unlabelled = UnlabelledExampleGen(
+        drops_dir=str(settings.drops_dir), nights=nights, rules=settings.drop_rules.to_json()
+    )
     output = bulk_inferrer_pb2.OutputColumnsSpec(
         predict_output=bulk_inferrer_pb2.PredictOutput(
             output_columns=[bulk_inferrer_pb2.PredictOutputCol(output_key=PROBABILITIES, output_column=PROBABILITIES)]

@@ -5,24 +5,26 @@ Which files the model servers read is headlines/pushes/rollbacks.py's; how the c
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, Execution, ExecutionType
 
+from headlines.errors import HeadlinesError
+from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
 from headlines.pushes import rollbacks
-from headlines.pushes.rollbacks import WITHDRAWN, Rollback
+from headlines.pushes.champion import Rollback, find_withdrawn
 from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
 from retraining.settings import Settings
 
-TYPE = "Rollback"
+TYPE = ROLLBACK_TYPE
 """The MLMD type of the execution and of its artifact."""
 
 
-class RollbackError(RuntimeError):
+class RollbackError(HeadlinesError):
     """The version does not serve, or not yet; the message says why and what to do."""
 
 
@@ -48,7 +50,6 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
     if not reason.strip():
         raise RollbackError("a rollback needs a reason, for those who will ask why this version serves")
     serving_dir = settings.serving_dir
-    assert serving_dir is not None, "the settings fill it in"
     if not rollbacks.find_versions(serving_dir):
         raise RollbackError(f"nothing was pushed to {serving_dir} yet, so there is nothing to roll back")
     config = connection_config(settings)
@@ -61,32 +62,33 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         records = _find_pushes(store)
         # Of several records of one version the latest.
         pushes = {
-            int(one.custom_properties["pushed_version"].string_value): one
+            int(one.custom_properties[PUSHED_VERSION].string_value): one
             for one in records
-            if one.custom_properties["pushed"].int_value == 1
+            if one.custom_properties[PUSHED].int_value == 1
         }
         served = rollbacks.find_served(serving_dir) or 0
         if to_version == served:
             raise RollbackError("; ".join([f"{served} serves already", *settled]))
         target = _choose(serving_dir, served, to_version, pushes)
-        planned: dict[str, Any] = {
-            "to_version": target,
-            "from_version": served,
-            "night": _first_night(settings, records),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "by": by,
-            "reason": reason.strip(),
-        }
         # Also those that were removed from disk: to lineage they are pushed all the same.
-        known = {*rollbacks.find_versions(serving_dir), *pushes}
-        withdrawn = tuple(sorted(version for version in known if version > target))
+        versions = {*rollbacks.find_versions(serving_dir), *pushes}
+        planned = Rollback(
+            0,
+            served,
+            target,
+            by,
+            reason.strip(),
+            datetime.now(UTC).replace(microsecond=0),
+            _first_night(settings, records),
+            tuple(sorted(version for version in versions if version > target)),
+        )
         for record in (execution, artifact):
-            for name, value in planned.items() | {f"{WITHDRAWN}{version}": 1 for version in withdrawn}.items():
+            for name, value in planned.to_properties().items():
                 setattr(
                     record.custom_properties[name], "int_value" if isinstance(value, int) else "string_value", value
                 )
         execution.last_known_state, artifact.state = Execution.RUNNING, Artifact.PENDING
-        artifact.uri = str(serving_dir.parent / rollbacks.RECORD)
+        artifact.uri = str(serving_dir.parent / ROLLBACKS_FILE)
         linked = [(artifact, _event("rollback", Event.OUTPUT))] + [
             (pushes[version], _event(key, Event.INPUT))
             for key, version in (("from", served), ("to", target))
@@ -94,7 +96,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         ]
         contexts = [one for one in store.get_contexts_by_artifact(pushes[target].id) if one.type == "pipeline"]
         execution.id, [artifact.id, *_], _ = store.put_execution(execution, linked, contexts)
-        done = Rollback(id=artifact.id, withdrawn=withdrawn, **planned)
+        done = replace(planned, id=artifact.id)
         try:
             rollbacks.add(serving_dir, done)
         except (OSError, rollbacks.ConfigError) as error:
@@ -124,7 +126,6 @@ def settle_rollbacks(settings: Settings) -> list[str]:
       StoreError: MLMD does not answer.
     """
     serving_dir = settings.serving_dir
-    assert serving_dir is not None, "the settings fill it in"
     store = open_store(connection_config(settings))
     if not serving_dir.is_dir() or not _unfinished(store):
         return []
@@ -155,7 +156,7 @@ def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
     for execution in _unfinished(store):
         [output] = [e for e in store.get_events_by_execution_ids([execution.id]) if e.type == Event.OUTPUT]
         [artifact] = store.get_artifacts_by_id([output.artifact_id])
-        to_version = artifact.custom_properties["to_version"].int_value
+        to_version = artifact.custom_properties[TO_VERSION].int_value
         if artifact.id in in_force:
             try:
                 rollbacks.tell_servers(serving_dir)
@@ -192,7 +193,7 @@ def _first_night(settings: Settings, records: list[Artifact]) -> str:
 
     Not simply today's date: the run for yesterday may still be to come, or the service may be at work on older nights.
     """
-    newest = max(date.fromisoformat(record.custom_properties["night"].string_value) for record in records)
+    newest = max(date.fromisoformat(record.custom_properties[NIGHT].string_value) for record in records)
     today = datetime.now(ZoneInfo(settings.timezone)).date()
     return min(today, newest + timedelta(days=1)).isoformat()
 
@@ -201,10 +202,10 @@ def _choose(serving_dir: Path, served: int, to_version: int | None, pushed: Coll
     usable = [
         version
         for version in rollbacks.find_versions(serving_dir)
-        if version in pushed and version != served and (serving_dir / str(version) / "saved_model.pb").is_file()
+        if version in pushed and version != served and (serving_dir / str(version) / SAVED_MODEL_FILE).is_file()
     ]
     if to_version is None:
-        withdrawn = rollbacks.find_withdrawn(rollbacks.read(serving_dir))
+        withdrawn = find_withdrawn(rollbacks.read(serving_dir))
         earlier = [version for version in usable if version < served and version not in withdrawn]
         if not earlier:
             raise RollbackError(f"{served or 'nothing'} serves, and there is no earlier version to roll back to")

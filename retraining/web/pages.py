@@ -242,7 +242,6 @@ def rollback_choices(reader: Reader, settings: Settings, to: int | None) -> Page
     if serving is None:
         raise UnknownError("nothing has been pushed yet, so there is nothing to roll back")
     folder = settings.serving_dir
-    assert folder is not None, "the settings fill it in"
     pushed = lineage.pushed_versions(reader)
     versions = [
         version

@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 # A quick training, and a bar so low that every model is pushed: for tests of time.
 SMALL_TRAINING = {
-    name: value for name, value in airflow.export(Settings.from_env(**QUICK)).items() if name.lower() in QUICK
+    name: value for name, value in Settings.from_env(**QUICK).to_environment().items() if name.lower() in QUICK
 }
 
 

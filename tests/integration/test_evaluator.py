@@ -87,7 +87,7 @@ def evaluate(
         {"evaluation": [evaluation], "blessing": [blessing]},
         {
             "eval_config": proto_utils.proto_to_json(quality_bar.eval_config()),
-            "limits": json.dumps(settings.bar_limits),
+            "limits": settings.bar_limits.to_json(),
             "example_splits": "null",
         },
     )

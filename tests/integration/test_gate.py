@@ -1,7 +1,6 @@
 """DropGate: what stops a run, and what its message tells."""
 
 import csv
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 from tfx.v1.components import ExampleValidator, ImportSchemaGen, StatisticsGen
 
-from headlines.drops.alarms import Limits, find_alarms
+from headlines.drops.alarms import find_alarms
 from headlines.drops.rules import Rules
 from headlines.drops.window import read_window
 from retraining.settings import CHECKOUT, Settings
@@ -52,7 +51,7 @@ class Night(NamedTuple):
             {
                 "max_quarantined_share": max_quarantined_share,
                 "min_headlines": min_headlines,
-                "alarm_limits": json.dumps(LIMITS),
+                "alarm_limits": LIMITS.to_json(),
             },
         )
 
@@ -70,7 +69,9 @@ def ingest(drops_dir: Path, tmp_path: Path, drop_rules: dict[str, Any]) -> Calla
         made = Night(Examples(), Quarantine(), ExampleAnomalies())
         for name, artifact in made._asdict().items():
             artifact.uri = str(tmp_path / name)
-        properties = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=drop_rules).exec_properties
+        properties = HeadlineExampleGen(
+            drops_dir=str(drops_dir), night=night, rules=Rules(**drop_rules)
+        ).exec_properties
         ExampleGenExecutor().Do({}, {"examples": [made.examples], "quarantine": [made.quarantine]}, properties)
         made.anomalies.splits = ["train", "eval"]
         for split in made.anomalies.splits:
@@ -176,7 +177,7 @@ def test_swapped_label_codes_stop_the_run_until_they_are_corrected(
 
 
 def test_none_of_the_twelve_nights_raises_an_alarm(twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
-    limits = Limits(**LIMITS)
+    limits = LIMITS
     for number in range(1, 13):
         window = read_window(twelve_nights, date(2022, 2, number), Rules(**drop_rules))
         assert list(find_alarms(window.figures, limits)) == [], number
@@ -188,7 +189,7 @@ def test_behind_statistics_and_validator_the_gate_decides(
 ) -> None:
     """The real chain, on a good night and on one that leaves nothing to compute statistics of."""
     deliver("2022-02-01", content)
-    example_gen = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
+    example_gen = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**drop_rules))
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
     schema_gen = ImportSchemaGen(schema_file=str(CHECKOUT / "modules" / "schema.pbtxt"))
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"])

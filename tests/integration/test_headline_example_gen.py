@@ -64,7 +64,7 @@ Run = Callable[..., Outputs]
 @pytest.fixture
 def run(drops_dir: Path, tmp_path: Path, drop_rules: dict[str, Any]) -> Run:
     def run(night: str, place: str = "run", drops_dir: Path = drops_dir, **rules: Any) -> Outputs:
-        component = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules={**drop_rules, **rules})
+        component = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=Rules(**{**drop_rules, **rules}))
         outputs = Outputs(Examples(), Quarantine())
         outputs.examples.uri = str(tmp_path / place / "examples")
         outputs.quarantine.uri = str(tmp_path / place / "quarantine")
@@ -303,7 +303,7 @@ def test_the_fingerprint_changes_with_any_drop_of_the_window_and_no_other(
     drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
 ) -> None:
     def take() -> str:
-        rules = {**drop_rules, "window_nights": 2}
+        rules = Rules(**{**drop_rules, "window_nights": 2})
         return fingerprint(hash_window(HeadlineExampleGen(str(drops_dir), "2022-02-03", rules).exec_properties))
 
     assert take() == fingerprint([])
@@ -321,7 +321,7 @@ def test_a_drop_that_arrives_while_the_window_is_read_fails_the_run(
     drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
 ) -> None:
     deliver("2022-02-02", FIRST_NIGHT)
-    properties = HeadlineExampleGen(str(drops_dir), "2022-02-02", drop_rules).exec_properties
+    properties = HeadlineExampleGen(str(drops_dir), "2022-02-02", Rules(**drop_rules)).exec_properties
     seen = fingerprint(hash_window(properties))
     deliver("2022-02-01", "Lua,1\n")
     with pytest.raises(ValueError, match="changed or arrived while it was read; run the night again"):
@@ -335,7 +335,7 @@ def test_under_airflow_s_launcher_a_version_that_changed_after_its_use_fails_the
     drops_dir = tmp_path / "drops"
 
     def run(night: str, drops_dir: Path = drops_dir) -> Artifact:
-        node = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=drop_rules)
+        node = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=Rules(**drop_rules))
         return launch(settings, node, f"run of {night} at {time.time_ns()}").output_dict["examples"][0]
 
     file = deliver("2022-02-01", FIRST_NIGHT)
@@ -351,7 +351,7 @@ def test_under_airflow_s_launcher_a_version_that_changed_after_its_use_fails_the
         (place / "2022-02-01" / "headlines.csv").write_bytes(original.replace(b"positive", b"negative"))
         with pytest.raises(ChangedDropError) as caught:
             run("2022-02-02", place)
-        now = hash_window(HeadlineExampleGen(str(place), "2022-02-01", drop_rules).exec_properties)[0][1]
+        now = hash_window(HeadlineExampleGen(str(place), "2022-02-01", Rules(**drop_rules)).exec_properties)[0][1]
         assert str(caught.value).startswith(
             "version 1 of the drop of night 2022-02-01 was changed after the run of night 2022-02-01 had used it: "
             f"its SHA-256 was {before} and is {now} now."
@@ -368,7 +368,7 @@ def test_under_airflow_s_launcher_another_folder_of_a_name_alike_has_versions_of
     settings: Settings, tmp_path: Path, deliver: Deliver, drop_rules: dict[str, Any], before: str, after: str
 ) -> None:
     def run(place: str) -> None:
-        node = HeadlineExampleGen(drops_dir=str(tmp_path / place), night="2022-02-01", rules=drop_rules)
+        node = HeadlineExampleGen(drops_dir=str(tmp_path / place), night="2022-02-01", rules=Rules(**drop_rules))
         launch(settings, node, f"run at {time.time_ns()}")
 
     for place, rows in ((before, FIRST_NIGHT), (after, "Lua,1\n")):
@@ -391,7 +391,7 @@ def test_under_airflow_s_launcher_a_drop_that_settles_behind_the_check_for_chang
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rules = drop_rules | {"drop_settle_seconds": 3600}
-    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=rules)
+    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**rules))
     file = deliver("2022-02-01", FIRST_NIGHT)
     os.utime(file, (0, 0))
     launch(settings, node, "first")
@@ -413,7 +413,7 @@ def test_under_airflow_s_launcher_a_cached_run_notices_a_corrected_drop(
     settings: Settings, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
 ) -> None:
     def rows_used(run: str) -> tuple[int, str]:
-        node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
+        node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**drop_rules))
         [examples] = launch(settings, node, run, cache=True).output_dict["examples"]
         return examples.get_int_custom_property("rows_used"), examples.uri
 
@@ -429,7 +429,7 @@ def test_it_runs_under_local_dag_runner(
     tmp_path: Path, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any]
 ) -> None:
     deliver("2022-02-01", FIRST_NIGHT)
-    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=drop_rules)
+    node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**drop_rules))
     connection = sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite"))
 
     def run_it() -> None:

@@ -10,7 +10,6 @@ from tiny_model import write_examples
 
 from headlines.bar.judging import judge
 from headlines.bar.tally import decide
-from headlines.bar.verdict import Limits
 from modules.features import LABELS
 from retraining.settings import Settings
 from tfx_components.baseline import FreshScore
@@ -41,7 +40,7 @@ def card(tmp_path: Path) -> tuple[dict, str, ModelCard]:
     rows = read_rows(examples, "eval")
     probabilities = np.full((len(ROWS), 3), 0.1)
     probabilities[np.arange(len(ROWS)), np.minimum(rows.actual, 1)] = 0.8
-    limits = Limits.from_dict(Settings().bar_limits)
+    limits = Settings().bar_limits
     verdict = judge(rows.titles, rows.actual, rows.nights, decide(probabilities), {}, limits)
     evaluation.uri, card.uri = str(tmp_path), str(tmp_path / "card")
     (tmp_path / "verdict.json").write_text(json.dumps(verdict.to_json()))

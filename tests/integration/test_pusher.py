@@ -6,7 +6,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from tfx.utils import proto_utils
 from tiny_model import save_tiny_model
 
 from headlines.pushes import rollbacks
+from headlines.pushes.champion import Rollback
 from headlines.pushes.model_hash import hash_model
-from headlines.pushes.rollbacks import Rollback
 from serving.app import ABOUT
 from serving.model import Model as ServedModel
 from tfx_components.pusher import Executor, PushError, publish
@@ -268,7 +268,7 @@ def test_a_config_file_that_is_none_is_told_and_the_task_can_be_cleared(
     model_path: Path, other_path: Path, serving_dir: Path
 ) -> None:
     publish(model_path, serving_dir, NIGHT)
-    undone = Rollback(1, 2022020501, 0, (), "2022-02-06", "2022-02-06T08:00:00+00:00", "ana", "to try it")
+    undone = Rollback(1, 0, 2022020501, "ana", "to try it", datetime(2022, 2, 6, 8, tzinfo=UTC), "2022-02-06", ())
     rollbacks.add(serving_dir, undone)
     config = serving_dir.parent / "models.config"
     config.write_text("model_config_list { config {")

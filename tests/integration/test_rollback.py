@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_leaves_what_serves_and_a_failed_record(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(RollbackError, match=f"No space left.* {THIRD} serves on"):
-        patch.setattr("headlines.pushes.rollbacks._replace", fail)
+        patch.setattr("headlines.pushes.rollbacks.replace_file", fail)
         roll_back(three_nights, "a bad drop", "ana")
     assert find_served(three_nights.serving_dir) == THIRD
     [artifact] = store_of(three_nights).get_artifacts_by_type("Rollback")
@@ -209,7 +209,7 @@ def test_a_folder_that_cannot_be_written_leaves_what_serves_and_a_failed_record(
 def test_a_rollback_that_servers_could_not_be_told_of_says_so_and_is_completed_by_the_same_command(
     three_nights: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = rollbacks._replace
+    write = rollbacks.replace_file
 
     def fail(path: Path, text: str) -> None:
         if path.name == "models.config":
@@ -217,7 +217,7 @@ def test_a_rollback_that_servers_could_not_be_told_of_says_so_and_is_completed_b
         write(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(RollbackError) as told:
-        patch.setattr(rollbacks, "_replace", fail)
+        patch.setattr(rollbacks, "replace_file", fail)
         roll_back(three_nights, "a bad drop", "ana")
     assert f"{SECOND} is the champion from now on, but the model servers have not been told" in str(told.value)
     assert f"give the command again with --to {SECOND}" in str(told.value)

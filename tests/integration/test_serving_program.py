@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from tiny_model import save_tiny_model
 
-from headlines.pushes.rollbacks import Rollback, add
+from headlines.pushes.champion import Rollback
+from headlines.pushes.rollbacks import add
 from retraining.local import LocalError, airflow, model_server, ports, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.pusher import publish
@@ -76,7 +77,9 @@ def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
     assert ask(settings, "/v1/models/headlines").json()["model_version_status"][0]["state"] == "AVAILABLE"
     assert ask(settings, "/version", token="wrong").status_code == 401
     assert settings.serving_dir is not None
-    back = Rollback(1, int(pushed) - 1, int(pushed), (int(pushed),), str(NIGHT), "2022-02-06T08:00+00:00", "ana", "bad")
+    back = Rollback(
+        1, int(pushed), int(pushed) - 1, "ana", "bad", datetime(2022, 2, 6, 8, tzinfo=UTC), str(NIGHT), (int(pushed),)
+    )
     add(settings.serving_dir, back)
     wait_until(lambda: ask(settings, "/version").json()["version"] == str(back.to_version), "the rollback is followed")
     # Another process at its place is told apart from it.

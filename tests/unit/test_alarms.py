@@ -5,13 +5,13 @@ from datetime import date, timedelta
 
 import pytest
 
-from headlines.drops.alarms import Limits, find_alarms
+from headlines.drops.alarms import find_alarms
 from headlines.drops.figures import Figures, compare, share_not_portuguese
 from headlines.drops.quarantine import Headline, normalise
 from headlines.drops.rows import Row
 from retraining.settings import Settings
 
-LIMITS = Limits(**Settings.from_env().alarm_limits)
+LIMITS = Settings.from_env().alarm_limits
 MIX = {"negative": 0.23, "neutral": 0.71, "positive": 0.06}
 PHRASES = {
     "negative": "Acidente grave mata",

@@ -60,7 +60,7 @@ def test_both_model_servers_obey_the_version_policy_that_init_writes(tmp_path: P
     ours = ServerSettings(dir=COMPOSE["services"]["page"]["environment"]["SERVING_DIR"])
     assert ours.models_config_file == Path(pushed).parent / written.name
 
-    pinned = written.read_text().replace("latest { num_versions: 2 }", "specific { versions: 2022020101 }")
+    pinned = re.sub(r"latest \{\s*num_versions: 2\s*\}", "specific { versions: 2022020101 }", written.read_text())
     written.write_text(pinned)
     model_server.write_policy(settings)
     assert read_policy(written, "headlines") == Policy(specific=(2022020101,)), "a rollback outlives another init"

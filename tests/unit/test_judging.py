@@ -1,5 +1,6 @@
 """The rule of the quality bar, on answers made up for it."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def right_on(share: float, seed: int = 0, sure: float = 0.8, only: int | None = 
 
 
 def limits(**changed: Any) -> Limits:
-    return Limits.from_dict(Settings().bar_limits | {"min_recall": {}} | changed)
+    return Limits(**{**asdict(Settings().bar_limits), "min_recall": {}, **changed})
 
 
 def give(candidate: Answers, changed: dict[str, Any] | None = None, **others: Answers) -> Verdict:
@@ -181,8 +182,8 @@ def test_slices_can_be_added_by_a_regular_expression() -> None:
 
 
 def test_a_limit_that_is_missing_or_a_class_that_is_none_is_named() -> None:
-    with pytest.raises(ValueError, match="the quality bar needs exactly"):
-        Limits.from_dict({})
+    with pytest.raises(TypeError, match=r"missing .* 'min_accuracy'"):
+        Limits.from_json("{}")
     with pytest.raises(ValueError, match="recall floors are for"):
         limits(min_recall={"good": 0.1})
 

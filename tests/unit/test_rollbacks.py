@@ -1,12 +1,13 @@
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from headlines.pushes.rollbacks import ConfigError, Rollback, add, find_served, find_withdrawn, read, tell_servers
+from headlines.pushes.champion import Rollback, find_withdrawn
+from headlines.pushes.rollbacks import ConfigError, add, find_served, read, tell_servers
 from serving.policy import Policy, read_policy
 
 FIRST, SECOND, THIRD = 2022020101, 2022020201, 2022020301
@@ -23,7 +24,7 @@ def serving_dir(tmp_path: Path) -> Path:
 
 def rollback(to: int, *withdrawn: int, identity: int = 1, night: str = "2022-02-04") -> Rollback:
     return Rollback(
-        identity, to, max(withdrawn), withdrawn, night, "2022-02-04T08:00:00+00:00", "ana", "rótulos trocados"
+        identity, max(withdrawn), to, "ana", "rótulos trocados", datetime(2022, 2, 4, 8, tzinfo=UTC), night, withdrawn
     )
 
 

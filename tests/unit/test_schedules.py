@@ -20,7 +20,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, PushedModel
 
-from headlines.drops.rules import Rules
 from headlines.drops.window import check_nothing_lost, read_window
 from retraining.pipelines.as_of import ChampionAsOf
 from retraining.settings import Settings
@@ -29,7 +28,7 @@ from tfx_components import pusher
 FIRST = date(2022, 2, 1)
 WINDOW_NIGHTS = 3
 DAYS = st.integers(0, 5)
-RULES = Rules(**Settings(window_nights=WINDOW_NIGHTS, max_missing_nights=9, drop_settle_seconds=0).drop_rules)
+RULES = Settings(window_nights=WINDOW_NIGHTS, max_missing_nights=9, drop_settle_seconds=0).drop_rules
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 Only what TFX must know to place it in a pipeline; the work is in `executor`.
 """
 
-import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -57,23 +56,18 @@ class HeadlineExampleGen(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, drops_dir: str, night: str, rules: dict[str, Any]) -> None:
+    def __init__(self, drops_dir: str, night: str, rules: Rules) -> None:
         """Places the component in a pipeline.
 
         Args:
           drops_dir: folder that holds a folder per night.
           night: `YYYY-MM-DD`, or what is rendered to it before the run.
-          rules: the fields of `Rules`.
-
-        Raises:
-          TypeError: a rule is missing or unknown.
-          ValueError: a rule is wrong.
+          rules: which rows of which drops are used, and how.
         """
-        Rules(**rules)
         spec = HeadlineExampleGenSpec(
             drops_dir=drops_dir,
             night=night,
-            rules=json.dumps(rules, ensure_ascii=False, sort_keys=True),
+            rules=rules.to_json(),
             fingerprint="",
             examples=Channel(type=standard_artifacts.Examples),
             quarantine=Channel(type=Quarantine),

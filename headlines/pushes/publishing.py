@@ -1,0 +1,176 @@
+"""Publishing a model: a new version in the serving directory, whole or not at all.
+
+Which model deserves it is decided before; which version is champion for a night is headlines/pushes/champion.py's.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from headlines.durable import copy_file, replace_file
+from headlines.errors import HeadlinesError
+from headlines.names import night_of, revision_of, version_of
+from headlines.pushes import rollbacks
+from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
+from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
+
+# Never a number, so no model server takes it for a version.
+_INCOMING = ".incoming-"
+
+
+class PushError(HeadlinesError):
+    """A model could not be published; what was served before is untouched."""
+
+
+class RefusedError(PushError):
+    """The model may not be published after all; the message is the reason that is recorded."""
+
+
+class ChampionChangedError(RefusedError):
+    """The model was compared with a champion that is no longer the one as of its night, so its blessing is stale."""
+
+
+class RolledBackError(RefusedError):
+    """It is the same model again that somebody rolled back."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a model is served from now on, and why as this version."""
+
+    version: int
+    path: Path
+    reason: str
+
+
+def publish(
+    model_path: Path,
+    serving_dir: Path,
+    night: date,
+    champion_version: str = "",
+    about: dict[str, Any] | None = None,
+    related_index: Path | None = None,
+) -> Publication:
+    """Makes a model appear, complete, as the night's version in the serving directory.
+
+    The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
+    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones. Model
+    servers that a rollback holds at an earlier version move on to this one if it is newer.
+
+    Args:
+      model_path: a SavedModel.
+      serving_dir: made if missing.
+      night: the night the model was trained for.
+      champion_version: what the model was compared with; empty if there was no champion.
+      about: what is written down beside a new version, with the version, the reason and the time.
+      related_index: folder of an index of the headlines that the model was taught, which a new version gets a copy of.
+
+    Returns:
+      The version now holding the model.
+
+    Raises:
+      ChampionChangedError: the champion as of the night is not the version any more that the model was compared with.
+      RolledBackError: the night made a model again that was rolled back.
+      PushError: the disk is full, the folder may not be written, the model servers' config file is none, or the night
+        has used up its revisions.
+    """
+    try:
+        serving_dir.mkdir(parents=True, exist_ok=True)
+        with rollbacks.hold(serving_dir):
+            for abandoned in serving_dir.glob(f"{_INCOMING}*"):
+                shutil.rmtree(abandoned)
+            present = rollbacks.find_versions(serving_dir)
+            served = rollbacks.find_served(serving_dir)
+            history = rollbacks.read(serving_dir)
+            _check_champion(champion_version, present, history, night, serving_dir)
+            mine = [version for version in present if night_of(version) == night]
+            digest = hash_model(model_path)
+            _check_rollbacks(mine, digest, find_withdrawn(history), serving_dir)
+            if mine and hash_model(serving_dir / str(mine[-1])) == digest:
+                version = mine[-1]
+                reason = f"kept {version}: the night was run again and made the same model"
+            else:
+                try:
+                    version = version_of(night, revision_of(mine[-1]) + 1 if mine else 1)
+                except ValueError:
+                    used_up = f"{night} has used up its revisions with {mine[-1]}; remove the last ones"
+                    raise PushError(used_up) from None
+                reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
+                noted = (about or {}) | {
+                    "version": str(version),
+                    "reason": reason,
+                    "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+                _appear(model_path, serving_dir / str(version), noted, related_index)
+            rollbacks.tell_servers(serving_dir)
+    except OSError as error:
+        raise PushError(_explain(error, model_path, serving_dir)) from error
+    except rollbacks.ConfigError as error:
+        raise PushError(f"{error}, and clear this task") from error
+    if served and served > version:
+        reason += f"; the newer {served} keeps serving"
+    elif served and served < present[-1]:
+        reason += f"; it takes over from {served}, which was rolled back to"
+    return Publication(version, serving_dir / str(version), reason)
+
+
+def _check_champion(
+    compared_with: str, present: list[int], history: list[Rollback], night: date, serving_dir: Path
+) -> None:
+    """Compares the champion of the verdict with what is published now, while nobody else can publish.
+
+    Only a greater version, or a rollback, means that the champion has changed: older ones may have been cleaned up
+    meanwhile.
+    """
+    if int(compared_with or 0) in find_withdrawn(history, night):
+        raise ChampionChangedError(
+            f"refused: the model was compared with champion {compared_with}, which was rolled back since; run the "
+            "night again to compare it with the one as of its night"
+        )
+    champion = choose_champion(present, history, night)
+    if champion and champion > int(compared_with or 0):
+        compared = f"champion {compared_with}" if compared_with else "no champion"
+        raise ChampionChangedError(
+            f"refused: the model was compared with {compared}, but the champion as of its night is {champion} by "
+            f"now; run the night again to compare it with that one (if lineage knows no push of {champion}, clear "
+            f"the Pusher of its night, or move it out of {serving_dir})"
+        )
+
+
+def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback], serving_dir: Path) -> None:
+    """Looks whether a model is one of its night's that were rolled back."""
+    for version in mine:
+        if version in withdrawn and hash_model(serving_dir / str(version)) == digest:
+            rollback = withdrawn[version]
+            raise RolledBackError(
+                f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
+                f"{rollback.at} ({rollback.reason}); to serve it after all: retraining rollback --to {version}"
+            )
+
+
+def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:
+    """Copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
+    incoming = target.with_name(f"{_INCOMING}{target.name}")
+    try:
+        shutil.copytree(source, incoming, copy_function=copy_file)
+        extras = incoming / EXTRAS
+        extras.mkdir(exist_ok=True)
+        replace_file(extras / ABOUT_FILE, json.dumps(about, ensure_ascii=False, indent=1))
+        if related_index is not None:
+            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=copy_file)
+        incoming.rename(target)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:
+    # copytree goes on after a failed file and gathers what went wrong: the first of it tells enough.
+    cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+    size = sum(file.stat().st_size for file in model_path.rglob("*") if file.is_file()) / 1e6
+    return (
+        f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; "
+        "free space or correct the permissions there, then clear this task. What was served before still is."
+    )

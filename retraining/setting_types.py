@@ -1,0 +1,159 @@
+"""The grammars of settings: how the text in the environment becomes a value, is refused, and is written again.
+
+A type here is all that a setting with a grammar needs: reading, checking and `Settings.write` go by it.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic_settings import NoDecode
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NONE = "none"
+"""How nothing is written, where an empty variable counts as not set."""
+
+_NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def _locate(value: object) -> object:
+    """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
+    if not isinstance(value, str | Path):
+        return value
+    if "://" in str(value):
+        raise ValueError("it is an address, and only a path of this machine can be used; mount it, and give its path")
+    return CHECKOUT / Path(value).expanduser()
+
+
+def _check_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError):
+        raise ValueError("there is no such time zone; write it as in America/Sao_Paulo or UTC") from None
+    return value
+
+
+def _check_schedule(value: str) -> str:
+    if value != NONE and not croniter.is_valid(value):
+        raise ValueError("it is no cron expression of five fields such as `0 2 * * *`, nor `none`")
+    return value
+
+
+def check_night(value: str) -> str:
+    """The text of a date, as it is.
+
+    Raises:
+      ValueError: it is no date `YYYY-MM-DD`.
+    """
+    try:
+        if not _NIGHT.fullmatch(value):
+            raise ValueError
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("it is no date; write it as YYYY-MM-DD, such as 2022-02-01") from None
+    return value
+
+
+def _check_web_address(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it is no address that begins with http:// or https://")
+    return value
+
+
+def _check_label(name: str) -> None:
+    # Late, as everything that a task must import anew after an edit: the scheduler reads settings before it forks.
+    from modules.features import LABELS
+
+    if name not in LABELS:
+        raise ValueError(f"{name} is no label; the labels are {', '.join(LABELS)}")
+
+
+def _check_labels(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        _check_label(name)
+    return value
+
+
+def _check_codes(value: dict[str, str]) -> dict[str, str]:
+    for label in value.values():
+        _check_label(label)
+    return value
+
+
+def _check_patterns(value: dict[str, str]) -> dict[str, str]:
+    from headlines.bar.verdict import check_patterns
+
+    check_patterns(value)
+    return value
+
+
+def _check_arguments(value: tuple[str, ...]) -> tuple[str, ...]:
+    for argument in value:
+        if not argument.startswith("--"):
+            raise ValueError(f"{argument!r} is no argument; write each as --name=value, separated by spaces")
+    return value
+
+
+def _parse_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value == NONE:
+        return {}
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError("write name=value pairs separated by commas, such as 0=negative,1=neutral,2=positive")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _write_pairs(value: Mapping[str, object]) -> str:
+    return ",".join(f"{name}={text}" for name, text in value.items()) or NONE
+
+
+def _parse_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'it is not JSON ({error}); write it as {{"name": value}}') from None
+
+
+def _write_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parse_words(value: object) -> object:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _parse_arguments(value: object) -> object:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+_PAIRS = (NoDecode, BeforeValidator(_parse_pairs), PlainSerializer(_write_pairs, when_used="json"))
+_JSON = (NoDecode, BeforeValidator(_parse_json), PlainSerializer(_write_json, when_used="json"))
+_WORDS = PlainSerializer(" ".join, when_used="json")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[Path, BeforeValidator(_locate)]
+Zone = Annotated[str, AfterValidator(_check_zone)]
+Cron = Annotated[str, AfterValidator(_check_schedule)]
+Night = Annotated[str, AfterValidator(check_night)]
+WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
+Codes = Annotated[dict[str, str], *_PAIRS, AfterValidator(_check_codes)]
+LabelShares = Annotated[dict[str, Share], *_PAIRS, AfterValidator(_check_labels)]
+Patterns = Annotated[dict[str, str], *_JSON, AfterValidator(_check_patterns)]
+Hyperparameters = Annotated[dict[str, bool | int | float], *_JSON]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_words), _WORDS]
+Arguments = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_parse_arguments), AfterValidator(_check_arguments), _WORDS
+]
