@@ -21,7 +21,7 @@ from benchmarks.drops import read_headlines
 from headlines.bar.judging import judge
 from headlines.bar.tally import Floats, Integers, decide
 from headlines.bar.verdict import Limits
-from headlines.drops.drops_folder import list_nights
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.samples import write_samples
 from modules.features import LABELS
 from retraining.settings import CHECKOUT, Settings
@@ -149,7 +149,7 @@ def main() -> None:
     limits = settings.bar_limits
     with tempfile.TemporaryDirectory() as scratch:
         drops = settings.drops_dir
-        if not drops.is_dir() or not list_nights(drops):
+        if not drops.is_dir() or not DropsFolder(drops).nights:
             drops = Path(scratch)
             write_samples(drops, nights=12)
         # Of a title that has several labels the newest.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headlines.drops.drops_folder import find_version, list_nights
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.quarantine import Headline, sift
 from headlines.drops.rows import read_file
 from retraining.settings import Settings
@@ -14,11 +14,11 @@ def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
     Raises:
       DropError: the folder or the drop of a night cannot be read.
     """
-    rules = settings.drop_rules
+    rules, drops = settings.drop_rules, DropsFolder(drops_dir)
     headlines: list[Headline] = []
-    for night in list_nights(drops_dir):
+    for night in drops.nights:
         # Nobody delivers while something is measured.
-        version = find_version(drops_dir, night, rules.require_success_marker, known_by=rules.known_by)
+        version = drops.find_version(night, rules.require_success_marker, known_by=rules.known_by)
         rows = [row for file in version.files for row in read_file(file).rows]
         headlines += sift([(night, version.number, rows)], rules).readable
     return headlines

@@ -13,7 +13,8 @@ import psycopg2
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from retraining.pipelines.nightly import NAME, create_pipeline
+from headlines.names import NIGHTLY_DAG
+from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.preparation import initialise
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
@@ -64,8 +65,8 @@ class Nights:
                 *self._store.get_context_types(),
             )
         }
-        self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=NAME)
-        self._pipeline.properties["pipeline_name"].string_value = NAME
+        self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=NIGHTLY_DAG)
+        self._pipeline.properties["pipeline_name"].string_value = NIGHTLY_DAG
         [self._pipeline.id] = self._store.put_contexts([self._pipeline])
         self._champion: tuple[int, int, str] | None = None
         self._executions = 0
@@ -73,7 +74,7 @@ class Nights:
     def write(self, number: int) -> None:
         """Writes the run of the night that is `number` nights after the first."""
         night = (FIRST_NIGHT + timedelta(number)).isoformat()
-        run = self._context("run", f"{NAME}.scheduled__{night}", run_id=f"scheduled__{night}")
+        run = self._context("run", f"{NIGHTLY_DAG}.scheduled__{night}", run_id=f"scheduled__{night}")
         version = 2 if number % _CORRECTED == 7 else 1
         drops = {
             f"drop:{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
@@ -163,7 +164,7 @@ class Nights:
 
     def _context(self, kind: str, name: str, **properties: str) -> mlmd.Context:
         context = mlmd.Context(type_id=self._types[kind], name=name)
-        for key, value in ({"pipeline_name": NAME} | properties).items():
+        for key, value in ({"pipeline_name": NIGHTLY_DAG} | properties).items():
             context.properties[key].string_value = value
         return context
 
@@ -188,7 +189,7 @@ class Nights:
             last_known_state=mlmd.Execution.FAILED if failed else mlmd.Execution.COMPLETE,
         )
         for key, text in (
-            {"pipeline_name": NAME, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
+            {"pipeline_name": NIGHTLY_DAG, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
              "state": "failed" if failed else "complete"} | exec_properties
         ).items():  # fmt: skip
             execution.properties[key].string_value = text
@@ -209,7 +210,7 @@ class Nights:
             artifact = mlmd.Artifact(
                 type_id=self._types[kind],
                 uri=f"/pipelines/{node}/{key}/{self._executions}",
-                name=f"{key}:{NAME}:{self._executions}:0",
+                name=f"{key}:{NIGHTLY_DAG}:{self._executions}:0",
                 state=mlmd.Artifact.ABANDONED if failed else mlmd.Artifact.LIVE,
             )
             for name, value in (properties or {}).get(key, {}).items():
@@ -218,7 +219,9 @@ class Nights:
             artifacts.append(artifact)
             edges.append((0, index, self._event(mlmd.Event.OUTPUT, key)))
         suffix = "" if attempt == 1 else f"#{attempt}"
-        place = self._context("component_run", f"{NAME}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node)
+        place = self._context(
+            "component_run", f"{NIGHTLY_DAG}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node
+        )
         _, made, contexts = self._store.put_lineage_subgraph(
             [execution], artifacts, [self._pipeline, run, place], edges, reuse_context_if_already_exist=True
         )
@@ -259,7 +262,7 @@ def multiply(settings: Settings, nights: int, times: int) -> None:
             cursor.execute(f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
 
 
-_PIPELINE = f"(SELECT id FROM context WHERE name = '{NAME}')"
+_PIPELINE = f"(SELECT id FROM context WHERE name = '{NIGHTLY_DAG}')"
 # A text with the first date, or the version beginning with one, moved by some days.
 _MOVED = r"""
 CREATE FUNCTION pg_temp.moved(text, int) RETURNS text LANGUAGE sql IMMUTABLE AS $$

@@ -23,11 +23,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from headlines.drops.drops_folder import list_nights
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.samples import write_samples
+from headlines.names import NIGHTLY_DAG
 from headlines.schedule import find_logical_date
 from retraining.local.api import Api
-from retraining.local.night_runs import DAG_ID
 from retraining.settings import CHECKOUT, Settings
 
 console = Console(width=100)
@@ -99,9 +99,9 @@ def read_settings(environment: dict[str, str]) -> Settings:
 
 def measure_run(settings: Settings, night: str) -> Measured:
     """Reads what Airflow recorded of a night's run."""
-    api = Api(settings, DAG_ID)
+    api = Api(settings, NIGHTLY_DAG)
     run = find_run(api, settings, night)
-    logs = settings.airflow_home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run['dag_run_id']}"
+    logs = settings.airflow_home / "logs" / f"dag_id={NIGHTLY_DAG}" / f"run_id={run['dag_run_id']}"
     nodes = []
     for task in api.get_tasks(run["dag_run_id"]):
         if task["state"] != "success" or task["task_id"] == "wait_for_drop":
@@ -136,7 +136,7 @@ def measure_first_start(environment: dict[str, str], night: str) -> float:
     call(environment, "up")
     call(environment, "run", "--night", night)
     settings = read_settings(environment)
-    api = Api(settings, DAG_ID)
+    api = Api(settings, NIGHTLY_DAG)
     run = find_run(api, settings, night)
     return min(at(task["start_date"]) for task in api.get_tasks(run["dag_run_id"]) if task["start_date"]) - begun
 
@@ -247,7 +247,7 @@ def main() -> None:
 def measure(place: Path, drops: Path, skip_stock: bool) -> dict[str, tuple[float, float, bool]]:
     """Takes every figure; name -> value, limit, and whether more is better."""
     with service(place / "ours", drops, 26000) as environment:
-        before, night = map(str, list_nights(drops)[-2:])
+        before, night = map(str, DropsFolder(drops).nights[-2:])
         first_start = measure_first_start(environment, before)
         call(environment, "run", "--night", night)
         ours = measure_run(read_settings(environment), night)

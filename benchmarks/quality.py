@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality_scores import SCORES, interval, mean_score
-from headlines.drops.drops_folder import DropError, list_nights
+from headlines.drops.drops_folder import DropError, DropsFolder
 from modules.features import LABELS
 from retraining.local.airflow import compute_as_the_service
 from tfx_components.peak_memory import peak_memory_mb
@@ -131,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     nights = range(arguments.first_night, arguments.last_night + 1)
     try:
-        found = len(list_nights(arguments.drops))
+        found = len(DropsFolder(arguments.drops).nights)
     except DropError as error:
         sys.exit(str(error))
     if found < nights[-1] or nights[0] < 2:

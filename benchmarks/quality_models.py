@@ -26,7 +26,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
 from benchmarks.drops import read_headlines
-from headlines.drops.drops_folder import list_nights
+from headlines.drops.drops_folder import DropsFolder
 from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
 from modules.model import run_fn
 from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
@@ -57,7 +57,7 @@ class Headlines:
 def read_drops(drops_dir: Path) -> Headlines:
     """Reads the drops of all nights as delivered; bad rows are left out."""
     headlines = read_headlines(drops_dir, Settings.from_env())
-    number_of = {night: number for number, night in enumerate(list_nights(drops_dir), start=1)}
+    number_of = {night: number for number, night in enumerate(DropsFolder(drops_dir).nights, start=1)}
     return Headlines(
         [headline.title for headline in headlines],
         np.array([LABELS.index(headline.label) for headline in headlines], int),

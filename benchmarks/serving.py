@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.drops import read_headlines
-from headlines.drops.drops_folder import list_nights
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.samples import write_samples
 from retraining.settings import CHECKOUT, Settings
 
@@ -195,7 +195,7 @@ async def swaps(model: Path, folder: Path, first: int, count: int, pid: int, bas
 def read_titles(settings: Settings, scratch: Path) -> list[str]:
     """Titles of the drops, or of samples if there are none."""
     drops = settings.drops_dir
-    if not drops.is_dir() or not list_nights(drops):
+    if not drops.is_dir() or not DropsFolder(drops).nights:
         drops = scratch
         write_samples(drops)
     return [headline.title for headline in read_headlines(drops, settings)][:2000]

@@ -10,16 +10,16 @@ from airflow.models import DAG
 from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
-from lineage import OURS
+from headlines.names import LATE_DROPS_DAG, NIGHTLY_DAG
 from retraining.operators.callbacks import FailureNotifier
-from retraining.operators.waiting import LATE_DROPS, LateDropWait
+from retraining.operators.waiting import LateDropWait
 from retraining.settings import Settings
 
 settings = Settings.from_env()
 
 if settings.late_drops == "backfill":
     with DAG(
-        LATE_DROPS,
+        LATE_DROPS_DAG,
         description="Waits for the drops that missed their cut-off, and has their nights run.",
         doc_md=__doc__,
         schedule=None,
@@ -37,6 +37,6 @@ if settings.late_drops == "backfill":
         LateDropWait(task_id="wait_for_late_drop", night="{{ params.night }}", settings=settings) >> (
             # It has the logical date of the run that was skipped: that one is cleared, and queued behind what runs.
             TriggerDagRunOperator(
-                task_id="run_night", trigger_dag_id=OURS.pipeline, logical_date="{{ logical_date }}", reset_dag_run=True
+                task_id="run_night", trigger_dag_id=NIGHTLY_DAG, logical_date="{{ logical_date }}", reset_dag_run=True
             )
         )

@@ -6,9 +6,10 @@ Schedule, parameters and Airflow's own operators only; what a night does is in r
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
+from headlines.names import ANNOUNCE_PUSH, LIVE_TRAFFIC, PUSHER, WAIT_FOR_DROP
 from retraining.operators.arguments import dag_arguments, night_param
 from retraining.operators.callbacks import AnnouncePush, TrafficNotifier
-from retraining.operators.waiting import SENSOR, DropSensor
+from retraining.operators.waiting import DropSensor
 from retraining.pipelines.nightly import NIGHT, create_pipeline
 from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import Settings
@@ -36,7 +37,7 @@ dag = AirflowDagRunner(
 ).run(pipeline)
 
 wait_for_drop = DropSensor(
-    task_id=SENSOR,
+    task_id=WAIT_FOR_DROP,
     night=NIGHT,
     force="{{ params.force }}",
     settings=settings,
@@ -44,5 +45,5 @@ wait_for_drop = DropSensor(
     dag=dag,
 )
 wait_for_drop >> [task for task in dag.roots if task is not wait_for_drop]
-dag.get_task("LiveTraffic").on_success_callback = TrafficNotifier()
-dag.get_task("Pusher") >> AnnouncePush(task_id="announce_push", dag=dag)
+dag.get_task(LIVE_TRAFFIC).on_success_callback = TrafficNotifier()
+dag.get_task(PUSHER) >> AnnouncePush(task_id=ANNOUNCE_PUSH, dag=dag)

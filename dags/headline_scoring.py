@@ -6,6 +6,7 @@ Trigger, parameters and Airflow's own operators only; what scoring does is in re
 from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
+from headlines.names import FIND_UNLABELLED
 from retraining.operators.arguments import dag_arguments, night_param
 from retraining.operators.callbacks import CHAMPION
 from retraining.operators.choosing import FindUnlabelled
@@ -36,6 +37,6 @@ dag = AirflowDagRunner(
 ).run(pipeline)
 
 find_unlabelled = FindUnlabelled(
-    task_id="find_unlabelled", night="{{ params.night }}", force="{{ params.force }}", settings=settings, dag=dag
+    task_id=FIND_UNLABELLED, night="{{ params.night }}", force="{{ params.force }}", settings=settings, dag=dag
 )
 find_unlabelled >> [task for task in dag.roots if task is not find_unlabelled]

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
+from headlines.names import CHOOSE_NIGHT, TUNER
 from retraining.operators.arguments import dag_arguments, night_param
 from retraining.operators.choosing import ChooseNight
 from retraining.pipelines.tuning import create_tuning_pipeline
@@ -34,6 +35,6 @@ dag = AirflowDagRunner(
 ).run(pipeline)
 
 # No trial begins after the search's own time, and the last one may take as long as any task.
-dag.get_task("Tuner").execution_timeout += timedelta(minutes=settings.tuning_minutes)
-choose_night = ChooseNight(task_id="choose_night", night="{{ params.night }}", settings=settings, dag=dag)
+dag.get_task(TUNER).execution_timeout += timedelta(minutes=settings.tuning_minutes)
+choose_night = ChooseNight(task_id=CHOOSE_NIGHT, night="{{ params.night }}", settings=settings, dag=dag)
 choose_night >> [task for task in dag.roots if task is not choose_night]

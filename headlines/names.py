@@ -4,6 +4,7 @@ DAG, node and task ids are what Airflow and MLMD keep history under, property na
 names are what other programs look for: a value here never changes. Nothing is imported but the calendar.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime
 
 # DAGs; of the first three each is also a TFX pipeline.
@@ -137,6 +138,11 @@ def night_of(version: int) -> date:
       ValueError: it is no version `YYYYMMDDRR`.
     """
     return datetime.strptime(str(version // _REVISIONS), "%Y%m%d").date()
+
+
+def find_versions_of(night: date, versions: Iterable[int]) -> list[int]:
+    """Those of some pushed versions that are a night's, in order."""
+    return sorted(version for version in versions if version // _REVISIONS == int(f"{night:%Y%m%d}"))
 
 
 def revision_of(version: int) -> int:

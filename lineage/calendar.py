@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import Any, Literal
 
+from headlines.names import PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, open_lineage
 from lineage.reading import (
@@ -159,7 +160,7 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
     )
     examples = {artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"}
     verdicts = {artifact for _, artifact, _ in rows} - examples
-    properties = read_properties(reader, verdicts, ["blessed", "pushed", "pushed_version"])
+    properties = read_properties(reader, verdicts, ["blessed", "pushed", PUSHED_VERSION])
     for artifact, name, drop in reader.rows(
         "SELECT p.artifact_id, p.name, p.string_value FROM artifactproperty n JOIN artifactproperty p "
         "ON p.artifact_id = n.artifact_id AND p.name = CAST(:prefix AS VARCHAR) || n.string_value "
@@ -250,12 +251,12 @@ def _summary(
         runs,
         state,
         own["blessed"] == "1" if "blessed" in own else None,
-        int(own["pushed_version"]) if own.get("pushed") == "1" and "pushed_version" in own else None,
+        int(own[PUSHED_VERSION]) if own.get("pushed") == "1" and PUSHED_VERSION in own else None,
         newest,
         corrected,
         delivered,
-        drop.get("rows_in"),
-        drop.get("rows_quarantined"),
+        drop.get(ROWS_IN),
+        drop.get(ROWS_QUARANTINED),
         reason,
     )
 

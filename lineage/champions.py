@@ -173,8 +173,7 @@ def newest_push(
             seen=seen,
         )
         pushes = {push.version: push for push in _read_pushes(reader, [one for (one,) in rows])}
-        # The query has looked at the night already, as it is recorded: another pipeline's versions may not name theirs.
-        champion = choose_champion(pushes.keys() - set(without), returned, night, lambda _: date.min)
+        champion = choose_champion(pushes.keys() - set(without), returned, night)
         if champion or not rows:
             return pushes[champion] if champion else None
         seen += len(rows)

@@ -5,6 +5,7 @@ Nothing here says which is better.
 
 from collections.abc import Mapping
 
+from headlines.names import LIBRARY_PREFIX, PROCESS_STARTED, SUPERSEDED_BY
 from lineage.models import model_detail
 from lineage.reader import Reader, Source, open_lineage
 from lineage.reading import find_executions, read_executions
@@ -12,7 +13,7 @@ from lineage.records import Comparison, Difference, ModelDetail
 
 # Of each run its own; the rest of what a node was given is a setting.
 _OWN = {"run_id", "night", "state", "pipeline_name", "pipeline_root", "component_id", "fingerprint", "attempt", "host",
-        "pid", "process_started", "error", "superseded_by"}  # fmt: skip
+        "pid", PROCESS_STARTED, "error", SUPERSEDED_BY}  # fmt: skip
 
 
 def compare(source: Source, a: str, b: str) -> Comparison:
@@ -60,7 +61,7 @@ def _origin(model: ModelDetail, name: str) -> dict[str, str]:
 
 
 def _libraries(model: ModelDetail) -> dict[str, str]:
-    prefix = "library:"
+    prefix = LIBRARY_PREFIX
     return {name.removeprefix(prefix): value for name, value in model.origin.items() if name.startswith(prefix)}
 
 

@@ -8,6 +8,19 @@ from collections.abc import Collection
 from datetime import date, timedelta
 from pathlib import Path
 
+from headlines.names import (
+    CHAMPION_METRIC_PREFIX,
+    DROPS_FILE,
+    DUPLICATES_FOLDED,
+    LIBRARY_PREFIX,
+    LR_METRIC_PREFIX,
+    MAJORITY_METRIC_PREFIX,
+    METRIC_PREFIX,
+    ROWS_IN,
+    ROWS_QUARANTINED,
+    ROWS_USED,
+    VERDICT_FILE,
+)
 from lineage.champions import (
     champion_as_of,
     models_of_versions,
@@ -41,8 +54,6 @@ from lineage.records import (
 from lineage.runs import find_run, read_floats, run_report, runs_of_night
 
 _ORIGIN = ("code", "settings", "data")
-_DROPS_FILE = "drops.json"
-_VERDICT_FILE = "verdict.json"
 
 
 def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
@@ -164,17 +175,17 @@ def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -
         for name, value in examples.properties.items()
         if name.startswith(prefix)
     }
-    path = Path(examples.uri, _DROPS_FILE)
+    path = Path(examples.uri, DROPS_FILE)
     files = json.loads(path.read_text()) if told and with_files and path.is_file() else {}
     return [
         DropUse(
             night,
             drop["version"],
             drop.get("sha256", ""),
-            drop.get("rows_in"),
-            drop.get("rows_used"),
-            drop.get("rows_quarantined"),
-            drop.get("duplicates_folded"),
+            drop.get(ROWS_IN),
+            drop.get(ROWS_USED),
+            drop.get(ROWS_QUARANTINED),
+            drop.get(DUPLICATES_FOLDED),
             tuple(
                 DropFile(file["name"], file["rows"], file["sha256"]) for file in files.get(night, {}).get("files", ())
             ),
@@ -274,14 +285,14 @@ def model_detail(source: Source, model: str) -> ModelDetail:
             origin={
                 name: value
                 for name, value in sorted(properties.items())
-                if name in _ORIGIN or name.startswith("library:")
+                if name in _ORIGIN or name.startswith(LIBRARY_PREFIX)
             },
             champion_before=before.version if before else None,
             champion_after=after.version if after else None,
-            metrics=read_floats(blessing, "metric:"),
-            champion_metrics=read_floats(blessing, "champion_metric:"),
-            lr_metrics=read_floats(blessing, "lr_metric:"),
-            majority_metrics=read_floats(blessing, "majority_metric:"),
+            metrics=read_floats(blessing, METRIC_PREFIX),
+            champion_metrics=read_floats(blessing, CHAMPION_METRIC_PREFIX),
+            lr_metrics=read_floats(blessing, LR_METRIC_PREFIX),
+            majority_metrics=read_floats(blessing, MAJORITY_METRIC_PREFIX),
             fresh={
                 who: {name: value for one in told for name, value in read_floats(one, f"fresh_{who}_metric:").items()}
                 for who in ("champion", "lr", "majority")
@@ -310,7 +321,7 @@ def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
 def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:
     """The 95 % intervals that the checks and the evaluation's `verdict.json` tell."""
     found = {check.name: (check.low, check.high) for check in report.checks}
-    path = Path(evaluation.uri, _VERDICT_FILE) if evaluation else None
+    path = Path(evaluation.uri, VERDICT_FILE) if evaluation else None
     if path and path.is_file():
         found |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
     return {name: (low, high) for name, (low, high) in found.items() if low is not None and high is not None}

@@ -7,6 +7,7 @@ failed made nothing.
 import json
 from collections.abc import Collection, Iterable, Mapping
 
+from headlines.names import PUSHED_VERSION
 from lineage.reader import Reader
 from lineage.reading import (
     COMPLETE,
@@ -160,7 +161,7 @@ def artifact_node(
         is_domain = any(name.startswith(names.drop) for name in artifact.properties) or (
             maker is not None and maker.node == names.example_gen
         )
-    version = artifact.properties.get("pushed_version")
+    version = artifact.properties.get(PUSHED_VERSION)
     label = f"version {version}" if version else f"{artifact.type} of night {night}" if night else (
         f"{artifact.type} {artifact.id}"
     )  # fmt: skip

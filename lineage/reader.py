@@ -22,7 +22,7 @@ from lineage.pipeline_names import OURS, Names
 SCHEMA_VERSION = 10
 
 
-class UnknownError(HeadlinesError):
+class UnknownError(HeadlinesError, LookupError):
     """Lineage does not know what was asked for; the message says what there is instead."""
 
 

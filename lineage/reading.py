@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from headlines.names import SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -59,7 +60,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
         return {}
     properties = _properties(reader, "execution", ids)
     places = read_places(reader, ids)
-    published = _find_published(reader, [identity for identity, own in properties.items() if "superseded_by" in own])
+    published = _find_published(reader, [identity for identity, own in properties.items() if SUPERSEDED_BY in own])
     found = {}
     for identity, type_id, number, created, updated in reader.rows(
         "SELECT id, type_id, last_known_state, create_time_since_epoch, last_update_time_since_epoch "
@@ -68,7 +69,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
     ):
         state = _EXECUTION_STATES[number or 0]
         own = properties.get(identity, {})
-        superseded_by = int(own["superseded_by"]) if "superseded_by" in own else None
+        superseded_by = int(own[SUPERSEDED_BY]) if SUPERSEDED_BY in own else None
         found[identity] = ExecutionRecord(
             identity,
             reader.type_name(type_id),

@@ -8,6 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headlines.names import (
+    CHAMPION_METRIC_PREFIX,
+    CHAMPION_VERSION,
+    CHECK_PREFIX,
+    DUPLICATES_FOLDED,
+    METRIC_PREFIX,
+    PUSHED_VERSION,
+    ROWS_IN,
+    ROWS_QUARANTINED,
+    ROWS_USED,
+)
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
 from lineage.records import ArtifactRecord, Check, NightReport, RunState
@@ -260,19 +271,19 @@ def _report(
         run_id=run.run_id,
         state=run_state({attempt.state for attempt in nodes.values()}, pushed),
         drop_version=drop.get("version"),
-        rows_in=drop.get("rows_in"),
-        rows_used=drop.get("rows_used"),
-        rows_quarantined=drop.get("rows_quarantined"),
-        duplicates_folded=drop.get("duplicates_folded"),
+        rows_in=drop.get(ROWS_IN),
+        rows_used=drop.get(ROWS_USED),
+        rows_quarantined=drop.get(ROWS_QUARANTINED),
+        duplicates_folded=drop.get(DUPLICATES_FOLDED),
         window_nights=len(drops) or None,
         drops={night: described["version"] for night, described in drops.items()},
-        champion_version=blessing.get("champion_version", ""),
+        champion_version=blessing.get(CHAMPION_VERSION, ""),
         checks=read_checks(blessing),
-        metrics=read_floats(blessing, "metric:"),
-        champion_metrics=read_floats(blessing, "champion_metric:"),
+        metrics=read_floats(blessing, METRIC_PREFIX),
+        champion_metrics=read_floats(blessing, CHAMPION_METRIC_PREFIX),
         blessed=blessing["blessed"] == "1" if "blessed" in blessing else None,
         reason=pushed.get("reason") or blessing.get("reason", ""),
-        pushed_version=pushed.get("pushed_version") if pushed.get("pushed") == "1" else None,
+        pushed_version=pushed.get(PUSHED_VERSION) if pushed.get("pushed") == "1" else None,
         error=errors.get(nodes[failed].id, "it says no reason") if failed else None,
         failed_node=failed,
         model_id=model.id if model else None,
@@ -290,7 +301,7 @@ def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
 
 def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
     """The checks that a verdict consists of."""
-    told = _prefixed(blessing, "check:")
+    told = _prefixed(blessing, CHECK_PREFIX)
     return tuple(Check(name, **{key: value[key] for key in value if key in _CHECK}) for name, value in told)
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ENV_FILE = CHECKOUT / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
+_OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
 Group = TypeVar("Group")
@@ -393,18 +394,26 @@ class Settings(BaseSettings):
         Raises:
           SettingsError: MLMD_PASSWORD is not set.
         """
-        return self._database("MLMD", "mlmd")
+        return self.database("mlmd")
 
     @property
     def airflow_db(self) -> "Postgres | None":
         """Where Airflow's database is; None where no password for it is set."""
-        return self._database("Airflow", "airflow_db") if self.airflow_db_password else None
+        return self.database("airflow_db") if self.airflow_db_password else None
 
-    def _database(self, owner: str, prefix: str) -> "Postgres":
+    def database(self, prefix: Literal["mlmd", "airflow_db"]) -> "Postgres":
+        """Where a database is.
+
+        Args:
+          prefix: how the names of its settings begin.
+
+        Raises:
+          SettingsError: its password is not set.
+        """
         from headlines.postgres import Postgres
 
         host, port, name, user = (getattr(self, f"{prefix}_{part}") for part in ("host", "port", "database", "user"))
-        return Postgres(owner, prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))
+        return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))
 
     @property
     def given_hyperparameters(self) -> dict[str, dict[str, Any]]:

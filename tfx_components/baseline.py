@@ -20,6 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from headlines.bar.judging import majority
 from headlines.bar.tally import Answers, Floats, count_rows, decide, measure
+from headlines.names import BASELINE_ANSWERS_TYPE, CHAMPION_VERSION, FRESH_ROWS, FRESH_SCORE_TYPE, PUSHED_VERSION
 from modules.features import LABELS
 from tfx_components.predictions import Rows, ask, read_rows
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 class BaselineAnswers(types.Artifact):
     """`answers.json`: the LR baseline's probabilities of the rows of the split `eval`, and the classes' shares."""
 
-    TYPE_NAME = "BaselineAnswers"
+    TYPE_NAME = BASELINE_ANSWERS_TYPE
 
 
 class FreshScore(types.Artifact):
@@ -42,7 +43,7 @@ class FreshScore(types.Artifact):
     `lr` and `majority`, as far as there was one before the night.
     """
 
-    TYPE_NAME = "FreshScore"
+    TYPE_NAME = FRESH_SCORE_TYPE
 
 
 class Baselines(NamedTuple):
@@ -82,8 +83,8 @@ class Executor(base_executor.BaseExecutor):
         if champions := input_dict.get("model"):
             production["champion"] = ask(champions[0], fresh.titles)
             push = artifact_utils.get_single_instance(input_dict["pushed_model"])
-            score.set_string_custom_property("champion_version", push.get_string_custom_property("pushed_version"))
-        score.set_int_custom_property("fresh_rows", len(fresh.titles))
+            score.set_string_custom_property(CHAMPION_VERSION, push.get_string_custom_property(PUSHED_VERSION))
+        score.set_int_custom_property(FRESH_ROWS, len(fresh.titles))
         for name, answered in production.items() if fresh.titles else ():
             metrics = measure(count_rows(fresh.actual, answered).sum(axis=0))
             for metric, value in metrics.items():

@@ -28,13 +28,13 @@ from tfx.types.standard_component_specs import (
 from headlines.bar.judging import judge
 from headlines.bar.tally import Answers
 from headlines.bar.verdict import Limits, Verdict
+from headlines.names import BASELINE_PUSH, CHAMPION_VERSION, PUSHED_VERSION, VERDICT_FILE
 from tfx_components.baseline import BaselineAnswers, read_answers
 from tfx_components.predictions import ask, read_rows
 
-BASELINE_PUSH_KEY = "baseline_push"
+BASELINE_PUSH_KEY = BASELINE_PUSH
 ANSWERS_KEY = "baseline_answers"
 LIMITS_KEY = "limits"
-VERDICT_FILE = "verdict.json"
 
 
 class Executor(stock_executor.Executor):
@@ -143,7 +143,7 @@ class HeadlineEvaluator(stock_component.Evaluator):
 def _record(verdict: Verdict, blessing: types.Artifact) -> None:
     """Puts the verdict onto the blessing, one short property per item: MLMD on Postgres refuses long strings."""
     blessing.set_string_custom_property("reason", verdict.reason)
-    blessing.set_string_custom_property("champion_version", verdict.champion_version)
+    blessing.set_string_custom_property(CHAMPION_VERSION, verdict.champion_version)
     for check in verdict.checks:
         value = {name: getattr(check, name) for name in ("value", "limit", "passed", "low", "high")}
         blessing.set_string_custom_property(f"check:{check.name}", json.dumps(value))
@@ -154,7 +154,7 @@ def _record(verdict: Verdict, blessing: types.Artifact) -> None:
 
 
 def _version_of(pushes: list[types.Artifact] | None) -> str:
-    return pushes[0].get_string_custom_property("pushed_version") if pushes else ""
+    return pushes[0].get_string_custom_property(PUSHED_VERSION) if pushes else ""
 
 
 def mark(blessing: types.Artifact, blessed: bool) -> None:

@@ -22,18 +22,18 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.figures import Figures
-from headlines.drops.quarantine import QUARANTINE_FILE
+from headlines.errors import HeadlinesError
+from headlines.names import ANOMALIES_FILE, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
 from tfx_components.headline_example_gen.component import Quarantine
 
 log = logging.getLogger(__name__)
 
 # As ExampleValidator names it.
-_ANOMALIES_FILE = "SchemaDiff.pb"
 _BAD_ROWS_SHOWN = 5
 _RAW_CHARACTERS_SHOWN = 120
 
 
-class BadDropError(ValueError):
+class BadDropError(HeadlinesError):
     """The window's data are not fit to train on; the message lists every reason."""
 
 
@@ -74,10 +74,10 @@ class Executor(BaseExecutor):
         log.info(
             "Night %s passes: %d headlines of %d nights, %d of the night's %d rows quarantined, no anomalies.",
             night,
-            examples.get_int_custom_property("rows_used"),
+            examples.get_int_custom_property(ROWS_USED),
             examples.get_int_custom_property("nights"),
-            examples.get_int_custom_property("night_rows_quarantined"),
-            examples.get_int_custom_property("night_rows_in"),
+            examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
+            examples.get_int_custom_property(NIGHT_ROWS_IN),
         )
 
 
@@ -146,7 +146,7 @@ def read_figures(examples: Artifact) -> Figures:
 
 def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        path = Path(artifact_utils.get_split_uri([anomalies], split)) / _ANOMALIES_FILE
+        path = Path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
         found = anomalies_pb2.Anomalies()
         with fileio.open(str(path), "rb") as file:
             found.ParseFromString(file.read())
@@ -169,8 +169,8 @@ def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float
     night = examples.get_string_custom_property("night")
     rows = [row for row in rows if row["night"] == night]
     for problem in tell_quarantined(
-        examples.get_int_custom_property("night_rows_quarantined"),
-        examples.get_int_custom_property("night_rows_in"),
+        examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
+        examples.get_int_custom_property(NIGHT_ROWS_IN),
         max_share,
         Counter(row["reason"] for row in rows),
     ):
@@ -185,7 +185,7 @@ def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float
 
 def _judge_size(examples: Artifact, min_headlines: int) -> Iterator[str]:
     return tell_too_few(
-        examples.get_int_custom_property("rows_used"), examples.get_int_custom_property("nights"), min_headlines
+        examples.get_int_custom_property(ROWS_USED), examples.get_int_custom_property("nights"), min_headlines
     )
 
 

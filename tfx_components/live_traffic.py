@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from headlines.drops.quarantine import normalise
-from tfx_components.pusher import REVISIONS
+from headlines.names import TRAFFIC_REPORT_TYPE, version_of
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ FEATURES = {WORDS: schema_pb2.INT, UNSEEN_WORDS: schema_pb2.FLOAT, LABEL: schema
 class TrafficReport(types.Artifact):
     """What was found in the requests of a night."""
 
-    TYPE_NAME = "TrafficReport"
+    TYPE_NAME = TRAFFIC_REPORT_TYPE
 
 
 class Request(NamedTuple):
@@ -206,8 +206,8 @@ def judge_answers(requests: Iterable[Request], window: Iterable[Headline], night
 
     Only answers of models of earlier nights count: one of the same night was taught the label.
     """
-    number = int(night.replace("-", ""))
-    answers = {normalise(r.title): r.label for r in requests if r.version // REVISIONS < number}
+    first = version_of(date.fromisoformat(night))
+    answers = {normalise(one.title): one.label for one in requests if one.version < first}
     labels = {normalise(row.title): row.label for row in window if row.night == night}
     return [answers[key] == label for key, label in labels.items() if key in answers]
 

@@ -13,12 +13,21 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from headlines.names import (
+    CARD_FILE,
+    CHAMPION_VERSION,
+    DROP_PREFIX,
+    LIBRARY_PREFIX,
+    MODEL_CARD,
+    ROWS_IN,
+    ROWS_QUARANTINED,
+    ROWS_USED,
+    VERDICT_FILE,
+)
 from modules.features import LABELS
 from tfx_components.baseline import FreshScore
-from tfx_components.evaluator import VERDICT_FILE
 from tfx_components.predictions import Rows, read_rows
 
-MARKDOWN_FILE = "card.md"
 JSON_FILE = "card.json"
 # Fewer held-out rows of a class leave its precision and recall to chance.
 _FEW_ROWS = 50
@@ -37,7 +46,7 @@ _ALWAYS_WEAK = (
 class ModelCard(types.Artifact):
     """`card.md` and `card.json`. Custom properties: `night`, `blessed` (1 or 0), `reason`."""
 
-    TYPE_NAME = "ModelCard"
+    TYPE_NAME = MODEL_CARD
 
 
 class Executor(base_executor.BaseExecutor):
@@ -68,7 +77,7 @@ class Executor(base_executor.BaseExecutor):
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(card, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / JSON_FILE).write_text(text + "\n", encoding="utf-8")
-        (folder / MARKDOWN_FILE).write_text(render(card), encoding="utf-8")
+        (folder / CARD_FILE).write_text(render(card), encoding="utf-8")
         artifact.set_string_custom_property("night", card["night"])
         artifact.set_string_custom_property("reason", verdict["reason"])
         artifact.set_int_custom_property("blessed", int(verdict["blessed"]))
@@ -140,19 +149,19 @@ def describe(
         "reason": verdict["reason"],
         "data": {
             "drops": {
-                name.removeprefix("drop:"): json.loads(value)
+                name.removeprefix(DROP_PREFIX): json.loads(value)
                 for name, value in sorted(examples.items())
-                if name.startswith("drop:")
+                if name.startswith(DROP_PREFIX)
             },
             "rows": {split: len(read.titles) for split, read in rows.items()},
-            "rows_quarantined": examples["rows_quarantined"],
+            ROWS_QUARANTINED: examples[ROWS_QUARANTINED],
             "classes": {split: _count_classes(read) for split, read in rows.items()},
         },
         "metrics": {
             who: verdict[f"{prefix}metrics"]
             for who, prefix in (("candidate", ""), ("champion", "champion_"), ("lr", "lr_"), ("majority", "majority_"))
         },
-        "champion_version": verdict["champion_version"],
+        CHAMPION_VERSION: verdict[CHAMPION_VERSION],
         "intervals": verdict["intervals"],
         "checks": verdict["checks"],
         "slices": verdict["slices"],
@@ -160,7 +169,7 @@ def describe(
         "limits": verdict["limits"],
         "origin": {name: model[name] for name in ("code", "data", "settings")},
         "libraries": {
-            name.removeprefix("library:"): value for name, value in model.items() if name.startswith("library:")
+            name.removeprefix(LIBRARY_PREFIX): value for name, value in model.items() if name.startswith(LIBRARY_PREFIX)
         },
         "weaknesses": find_weaknesses(verdict),
     }
@@ -220,10 +229,7 @@ def render(card: dict[str, Any]) -> str:
         *_table(["split", *LABELS], [[split, *counts.values()] for split, counts in data["classes"].items()]),
         *_table(
             ["night", "version of its drop", "rows in", "rows used"],
-            [
-                [night, f"v{drop['version']}", drop["rows_in"], drop["rows_used"]]
-                for night, drop in data["drops"].items()
-            ],
+            [[night, f"v{drop['version']}", drop[ROWS_IN], drop[ROWS_USED]] for night, drop in data["drops"].items()],
         ),
         "## Metrics on the held-out rows",
         "",

@@ -168,7 +168,7 @@ def describe(model: types.Artifact, blessing: types.Artifact, night: date) -> di
     }
     return {
         "night": night.isoformat(),
-        "model_id": model.id,
+        MODEL_ID: model.id,
         **{name: model.get_string_custom_property(name) for name in (CODE, DATA, SETTINGS)},
         "verdict": {"reason": blessing.get_string_custom_property(REASON), "checks": verdict},
     }

@@ -8,7 +8,6 @@ Nothing is scored here; the model's probabilities are written as they are.
 import csv
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Examples, Model
 
+from headlines.durable import stage, sync
 from modules.features import LABELS, TITLE
 from tfx_components.unlabelled_example_gen import FILE, LINE
 
@@ -75,22 +75,18 @@ def ScoreWriter(
         folder = Path(artifact_utils.get_split_uri([predictions], night))
         target = Path(scores_dir) / night / f"{version}.csv"
         target.parent.mkdir(parents=True, exist_ok=True)
-        incoming = target.with_name(f".incoming-{target.name}")
-        try:
-            with incoming.open("w", encoding="utf-8", newline="") as file:
+        with stage(target) as aside:
+            with aside.open("w", encoding="utf-8", newline="") as file:
                 labels = write_scores(folder, version, file)
-                file.flush()
-                # Synced before the rename, or a power cut could leave the new name with an empty file.
-                os.fsync(file.fileno())
             wanted = examples.get_int_custom_property(f"rows:{night}")
             if labels.total() != wanted:
                 raise RuntimeError(
                     f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
                     f"predictions in {folder}; nothing was written for it. Clear BulkInferrer to predict again"
                 )
-            incoming.rename(target)
-        finally:
-            incoming.unlink(missing_ok=True)
+            # Before the rename, or a power cut could leave the new name with an empty file.
+            sync(aside)
+            aside.rename(target)
         scores.set_int_custom_property(f"rows:{night}", labels.total())
         summary[night] = {"file": str(target), "rows": labels.total(), "labels": dict(labels)}
         log.info("Night %s: %d headlines scored by version %s, in %s", night, labels.total(), version, target)

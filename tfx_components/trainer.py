@@ -20,6 +20,8 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, HYPERPARAMETERS_KEY, MODEL_KEY, MODEL_RUN_KEY
 
+from headlines.names import DROP_PREFIX
+
 SOURCE_KEY = "source_examples"
 # What `run_fn` leaves in the folder of its run: `values` by name, and why tuned ones were `left_out`.
 HYPERPARAMETERS_FILE = "hyperparameters.json"
@@ -144,7 +146,7 @@ def hash_drops(examples: types.Artifact) -> str:
     """The first 16 hex digits of a SHA-256 over the night, the version and the contents of each drop of the window."""
     drops = {}
     for name, value in examples.mlmd_artifact.custom_properties.items():
-        if name.startswith("drop:"):
+        if name.startswith(DROP_PREFIX):
             drop = json.loads(value.string_value)
             drops[name] = [drop["version"], drop["sha256"]]
     return hashlib.sha256(json.dumps(drops, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,9 +21,10 @@ from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 
 from headlines.drops.drops_folder import DropError, list_unlabelled, parse_night
-from headlines.drops.quarantine import QUARANTINE_FILE, SetAside, judge_title, write_csv
+from headlines.drops.quarantine import SetAside, judge_title, write_csv
 from headlines.drops.rows import stream_titles
 from headlines.drops.rules import Rules
+from headlines.names import QUARANTINE_FILE, RECORDS_FILE
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 # Where a headline was delivered, so that a score can be traced to its row.
 FILE = "file"
 LINE = "line"
-_RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"
 _VERSION = 1
 
 
@@ -73,7 +73,7 @@ def UnlabelledExampleGen(
             folder = Path(artifact_utils.get_split_uri([examples], night.isoformat()))
             folder.mkdir(parents=True)
             counts = {"rows": 0, "quarantined": 0}
-            for entry in _write_night(night, found[night], Rules.from_json(rules), folder / _RECORDS_FILE, counts):
+            for entry in _write_night(night, found[night], Rules.from_json(rules), folder / RECORDS_FILE, counts):
                 reasons[entry.reason.value] += 1
                 yield entry
             for name, count in counts.items():

@@ -1,6 +1,6 @@
 """Checks a file as the nightly run would, and delivers it as a drop so that nobody ever reads half of it.
 
-The rules are the reader's own; what is shown of an inspection is in retraining/cli/drops.py.
+The rules are the reader's own; what is shown of an inspection is in retraining/cli/inspection.py.
 """
 
 import dataclasses
@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
-from headlines.drops.drops_folder import DropError, DropVersion, list_csv_files, list_versions
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import SetAside
 from headlines.drops.rows import read_file
 from headlines.drops.rules import Rules
-from headlines.drops.version_folder import SUCCESS_MARKER, is_csv, is_unlabelled
+from headlines.drops.version_folder import is_csv, is_unlabelled
 from headlines.drops.window import read_window
 from headlines.durable import copy_file, stage, sync
 from headlines.holding import hold
+from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
 
 
 class Demands(Protocol):
@@ -84,12 +85,12 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
     read_file(file)
     # Nights still to be delivered are no fault of this file.
     rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
-    remark = ""
+    drops, remark = DropsFolder(settings.drops_dir), ""
     try:
-        window = read_window(settings.drops_dir, night, rules, version)
+        window = read_window(drops, night, rules, version)
     except DropError as error:
         remark = str(error)
-        window = read_window(settings.drops_dir, night, dataclasses.replace(rules, window_nights=1), version)
+        window = read_window(drops, night, dataclasses.replace(rules, window_nights=1), version)
     drop = window.drops[-1]
     quarantined, folded = (
         [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
@@ -129,7 +130,7 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     [source] = version.files
     night = settings.drops_dir / version.night.isoformat()
     folder = night if version.number == 1 else night / f"v{version.number}"
-    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else "headlines.csv")
+    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else HEADLINES_FILE)
     marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
@@ -164,8 +165,8 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
 
 def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> DropVersion:
     folder = drops_dir / night.isoformat()
-    versions = list_versions(drops_dir, night) if folder.exists() else []
-    delivered = [number for number, place in versions if list_csv_files(place)]
+    versions = DropsFolder(drops_dir).list_versions(night) if folder.exists() else {}
+    delivered = [number for number, place in versions.items() if place.csv_files]
     if correct and not delivered:
         raise DropError(f"night {night} has no drop to correct in {drops_dir}; deliver it without --correct")
     if delivered and not correct:
@@ -173,4 +174,4 @@ def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> 
             f"night {night} has version {delivered[0]} of its drop already, and a drop never changes in place; "
             "deliver a correction with --correct"
         )
-    return DropVersion(night, versions[0][0] + 1 if correct else 1, (file,))
+    return DropVersion(night, max(versions) + 1 if correct else 1, (file,))

@@ -17,8 +17,6 @@ from headlines.drops.rows import Row
 from headlines.drops.rules import Rules
 from modules.features import LABELS
 
-QUARANTINE_FILE = "quarantine.csv"
-DUPLICATES_FILE = "duplicates.csv"
 COLUMNS = ("night", "version", "file", "line", "reason", "detail", "raw")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 

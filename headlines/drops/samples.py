@@ -14,13 +14,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
+
 HEADLINES = range(338, 352)
 """How many good headlines a night has."""
 NIGHTS_OF_DRIFT = 12
 """Over how many nights topics, words and labels move from their first to their last mix."""
 
 # It says that a drop is whole, which saves the wait for its files to settle.
-SUCCESS_MARKER = "_SUCCESS"
 # As meant, from the first night to the last; careless labels turn these into 36 % and 14 % negative, 6 % positive.
 _NEGATIVE_SHARE = (0.36, 0.09)
 _POSITIVE_SHARE = 0.05
@@ -53,13 +54,13 @@ def write_samples(
     files = []
     for index, rows in zip(range(nights), _make_nights(seed), strict=False):
         folder = drops_dir / (first_night + timedelta(days=index)).isoformat()
-        files.append(folder / "headlines.csv")
+        files.append(folder / HEADLINES_FILE)
         if folder.exists():
             continue
         incomplete = drops_dir / f".{folder.name}.tmp"
         shutil.rmtree(incomplete, ignore_errors=True)
         incomplete.mkdir()
-        (incomplete / "headlines.csv").write_bytes(_to_csv(rows))
+        (incomplete / HEADLINES_FILE).write_bytes(_to_csv(rows))
         (incomplete / SUCCESS_MARKER).touch()
         incomplete.rename(folder)
     return files

@@ -1,16 +1,19 @@
 """The folder of one version of a drop: which of its files are the drop's, and what it lacks to be complete.
 
-Standard library only, and no look inside a CSV file; nights and versions are `drop`'s.
+No look inside a CSV file; nights and their versions are in headlines/drops/drops_folder.py.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-SUCCESS_MARKER = "_SUCCESS"
+from headlines.names import SUCCESS_MARKER
+
 # Files of this name hold headlines to be scored, not to be learnt from: `unlabelled*.csv` is no part of a drop.
 UNLABELLED_PREFIX = "unlabelled"
 _TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".filepart")
@@ -44,6 +47,21 @@ class VersionFolder:
     def is_marked(self) -> bool:
         """Whether whoever delivered it says that it is whole."""
         return any(path.name == SUCCESS_MARKER for path in self.paths)
+
+    @property
+    def delivered(self) -> datetime | None:
+        """When it was delivered: as its `_SUCCESS` file tells, else when its newest CSV file was last written."""
+        try:
+            delivered = datetime.fromisoformat(json.loads((self.path / SUCCESS_MARKER).read_bytes())["delivered"])
+            return delivered if delivered.tzinfo else delivered.replace(tzinfo=UTC)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # no marker, or one that was written by hand and says nothing
+        written = [path.stat().st_mtime for path in self.csv_files]
+        return datetime.fromtimestamp(max(written), UTC) if written else None
+
+    def was_known(self, known_by: datetime | None) -> bool:
+        """Whether it had been delivered by a moment; always when that is None, or when nobody can tell."""
+        return known_by is None or (delivered := self.delivered) is None or delivered <= known_by
 
     def find_lack(self, require_success_marker: bool) -> str:
         """What it lacks to be complete, whatever the age of its files; empty when nothing."""

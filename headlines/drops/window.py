@@ -1,6 +1,6 @@
 """The window of a night: which drops it reads, and the split and weight of every headline in it.
 
-Standard library only. A run for night D never looks into a folder of a later night.
+A run for night D never reads a drop of a later night.
 """
 
 import hashlib
@@ -9,16 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 
 from headlines.drops.drops_folder import (
     DropError,
+    DropsFolder,
     DropVersion,
-    find_earlier_version,
-    find_version,
     hash_files,
-    list_nights,
-    was_known,
 )
 from headlines.drops.figures import Figures, compare
 from headlines.drops.quarantine import Headline, SetAside, sift
@@ -73,11 +69,11 @@ class Window:
     figures: Figures
 
 
-def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
+def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
     """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
 
     Args:
-      drops_dir: holds a folder per night.
+      drops: where they are.
       night: whose window.
       rules: how long it is, and what a row is held to.
       newest: taken for the night's own drop, when it is not to be looked for.
@@ -85,7 +81,7 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
-    versions, missing = find_versions(drops_dir, night, rules, newest)
+    versions, missing = find_versions(drops, night, rules, newest)
     read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
     sifted = sift(
         ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
@@ -94,7 +90,7 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     used, quarantined, folded = (
         Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
     )
-    drops = tuple(
+    read_drops = tuple(
         Drop(version, files, used[version.night], quarantined[version.night], folded[version.night])
         for version, files in read
     )
@@ -103,7 +99,7 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     before = [headline for headline in reversed(sifted.readable) if headline.night < night]
     known = {headline.key for headline in before}
     for version in versions[:-1]:
-        for replaced in _read_replaced(drops_dir, version, rules):
+        for replaced in _read_replaced(drops, version, rules):
             known.update(headline.key for headline in replaced)
     fresh = [
         headline
@@ -115,15 +111,15 @@ def read_window(drops_dir: Path, night: date, rules: Rules, newest: DropVersion 
     figures = compare(
         [headline for headline in sifted.readable if headline.night == night],
         before,
-        next(_read_replaced(drops_dir, versions[-1], rules), []),
+        next(_read_replaced(drops, versions[-1], rules), []),
         rules.expected_class_mix,
     )
-    return Window(night, missing, drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
+    return Window(night, missing, read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
 
 
-def _read_replaced(drops_dir: Path, version: DropVersion, rules: Rules) -> Iterator[list[Headline]]:
+def _read_replaced(drops: DropsFolder, version: DropVersion, rules: Rules) -> Iterator[list[Headline]]:
     """The readable rows of each version that a version replaces, newest first."""
-    earlier = find_earlier_version(drops_dir, version, rules.known_by)
+    earlier = drops.find_earlier_version(version, rules.known_by)
     while earlier:
         try:
             rows = [row for path in earlier.files for row in read_file(path).rows]
@@ -132,11 +128,11 @@ def _read_replaced(drops_dir: Path, version: DropVersion, rules: Rules) -> Itera
             log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
         else:
             yield sift([(earlier.night, earlier.number, rows)], rules).readable
-        earlier = find_earlier_version(drops_dir, earlier, rules.known_by)
+        earlier = drops.find_earlier_version(earlier, rules.known_by)
 
 
 def find_versions(
-    drops_dir: Path, night: date, rules: Rules, newest: DropVersion | None = None
+    drops: DropsFolder, night: date, rules: Rules, newest: DropVersion | None = None
 ) -> tuple[list[DropVersion], tuple[date, ...]]:
     """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
 
@@ -145,10 +141,10 @@ def find_versions(
     """
 
     def find(other: date) -> DropVersion:
-        return find_version(drops_dir, other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
+        return drops.find_version(other, rules.require_success_marker, rules.drop_settle_seconds, rules.known_by)
 
     newest = newest or find(night)
-    earlier, missing = choose_earlier_nights(drops_dir, night, rules)
+    earlier, missing = choose_earlier_nights(drops, night, rules)
     return [*map(find, earlier), newest], missing
 
 
@@ -158,7 +154,7 @@ def fingerprint(drops: Iterable[tuple[DropVersion, str]]) -> str:
     return hashlib.sha256(named.encode()).hexdigest()
 
 
-def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
+def choose_earlier_nights(drops: DropsFolder, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:
     """The nights before `night` in its window that have a drop, and those that have none, oldest first.
 
     The window is `(night - window_nights, night]`, or all nights so far when `window_nights` is 0. Nights before the
@@ -167,11 +163,7 @@ def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[l
     Raises:
       DropError: more than `max_missing_nights` have no folder.
     """
-    past = [
-        delivered
-        for delivered in list_nights(drops_dir)
-        if delivered < night and was_known(drops_dir, delivered, rules.known_by)
-    ]
+    past = [delivered for delivered in drops.nights if delivered < night and drops.was_known(delivered, rules.known_by)]
     first = past[0] if past else night
     if rules.window_nights:
         first = max(first, night - timedelta(days=rules.window_nights - 1))
@@ -183,7 +175,7 @@ def choose_earlier_nights(drops_dir: Path, night: date, rules: Rules) -> tuple[l
         if len(missing) > rules.max_missing_nights:
             raise DropError(
                 f"{len(missing)} nights of the window {first}..{night} have no drop, at most "
-                f"{rules.max_missing_nights} may: {names}; deliver them to {drops_dir} or raise MAX_MISSING_NIGHTS"
+                f"{rules.max_missing_nights} may: {names}; deliver them to {drops.path} or raise MAX_MISSING_NIGHTS"
             )
         log.warning("Nights of the window %s..%s without a drop: %s.", first, night, names)
     return nights, missing

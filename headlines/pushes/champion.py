@@ -1,11 +1,12 @@
 """Who is champion: one rule, wherever the pushes are known from (artifacts, MLMD's tables, or folders of versions)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from math import inf
 from typing import Self
 
-from headlines.names import AT, BY, FROM_VERSION, NIGHT, REASON, TO_VERSION, WITHDRAWN_PREFIX, night_of
+from headlines.names import AT, BY, FROM_VERSION, NIGHT, REASON, TO_VERSION, WITHDRAWN_PREFIX, version_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ def choose_champion(
     versions: Iterable[int],
     rollbacks: Iterable[Rollback],
     night: date | None = None,
-    night_by: Callable[[int], date] = night_of,
 ) -> int | None:
     """The version that a night's candidate is compared with, or that serves now.
 
@@ -100,13 +100,10 @@ def choose_champion(
       versions: all that were pushed, in any order.
       rollbacks: all that there were, in any order.
       night: whose champion. Default: what serves now, which no night bounds.
-      night_by: gives the night that a version was made for, where its number does not say it.
 
     Returns:
       None where there is none.
     """
     withdrawn = find_withdrawn(rollbacks, night)
-    return max(
-        (version for version in versions if version not in withdrawn and (night is None or night_by(version) < night)),
-        default=None,
-    )
+    bound = inf if night is None else version_of(night)
+    return max((version for version in versions if version not in withdrawn and version < bound), default=None)

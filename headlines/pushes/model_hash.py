@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from headlines.names import SAVED_MODEL_FILE
+
 _CHECKPOINT = "variables/variables"
 # TensorFlow's list of the tracked Python objects, stored among the weights; their names carry counters.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -47,7 +49,7 @@ def hash_model(path: Path) -> str:
     for name in sorted(set(weights.get_variable_to_shape_map()) - {_OBJECT_GRAPH}):
         value = np.asarray(weights.get_tensor(name))
         digest.update(f"{name}\0{value.dtype}\0{value.shape}\0".encode() + value.tobytes())
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    saved = saved_model_pb2.SavedModel.FromString((path / SAVED_MODEL_FILE).read_bytes())
     for meta_graph in saved.meta_graphs:
         digest.update(repr(sorted(meta_graph.signature_def)).encode())
         graph = meta_graph.graph_def

@@ -12,7 +12,7 @@ from typing import Any
 
 from headlines.durable import copy_file, replace_file
 from headlines.errors import HeadlinesError
-from headlines.names import night_of, revision_of, version_of
+from headlines.names import find_versions_of, revision_of, version_of
 from headlines.pushes import rollbacks
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
 from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
@@ -86,7 +86,7 @@ def publish(
             served = rollbacks.find_served(serving_dir)
             history = rollbacks.read(serving_dir)
             _check_champion(champion_version, present, history, night, serving_dir)
-            mine = [version for version in present if night_of(version) == night]
+            mine = find_versions_of(night, present)
             digest = hash_model(model_path)
             _check_rollbacks(mine, digest, find_withdrawn(history), serving_dir)
             if mine and hash_model(serving_dir / str(mine[-1])) == digest:

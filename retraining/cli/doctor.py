@@ -18,11 +18,11 @@ from typing import Literal
 import psutil
 
 import lineage
-from headlines.drops.drops_folder import list_nights
+from headlines.drops.drops_folder import DropsFolder
+from headlines.names import NIGHTLY_DAG
 from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
-from retraining.local.night_runs import DAG_ID
 from retraining.settings import CHECKOUT, Settings, SettingsError
 from retraining.watching import watch
 
@@ -136,7 +136,7 @@ def _secrets(settings: Settings) -> Finding:
 
 
 def _drops(settings: Settings) -> Finding:
-    nights = list_nights(settings.drops_dir) if settings.drops_dir.is_dir() else []
+    nights = DropsFolder(settings.drops_dir).nights if settings.drops_dir.is_dir() else []
     if not nights:
         return Finding(
             "drops",
@@ -169,7 +169,7 @@ def _dags(settings: Settings, has_web: bool) -> Finding:
     if not has_web:
         return Finding("DAGs", "ok", "not looked at: the web server does not run")
     try:
-        with closing(Api(settings, DAG_ID)) as api:
+        with closing(Api(settings, NIGHTLY_DAG)) as api:
             errors = api.find_import_errors()
     except LocalError as error:
         return Finding("DAGs", "fail", str(error))

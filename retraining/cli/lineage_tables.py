@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from headlines.names import MODEL_CARD
 from lineage import (
     Comparison,
     Difference,
@@ -70,7 +71,7 @@ def render_model(answer: ModelDetail) -> RenderableType:
             table.add_row(name, *(_number(source.get(name)) for source in sources))
         parts.append(table)
     origin = "; ".join(f"{name} {value}" for name, value in answer.origin.items())
-    card = next((one.uri for (node, _), one in answer.artifacts.items() if node == "ModelCard"), None)
+    card = next((one.uri for (node, _), one in answer.artifacts.items() if node == MODEL_CARD), None)
     notes = [f"made from: {origin}" if origin else "", f"card: {card}" if card else ""]
     return Group(*parts, _drops(answer.drops), Text("\n".join(filter(None, notes)), style="dim"))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 
-from headlines.drops.drops_folder import parse_night
+from headlines.drops.drops_folder import DropsFolder, parse_night
 from headlines.drops.window import read_window
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 from retraining.settings import Settings
@@ -22,7 +22,7 @@ def propose(settings: Settings, night: str) -> str:
       DropError: the drop cannot be read.
     """
     rules = dataclasses.replace(settings.drop_rules, window_nights=1)
-    window = read_window(settings.drops_dir, parse_night(night), rules)
+    window = read_window(DropsFolder(settings.drops_dir), parse_night(night), rules)
     rows = pd.DataFrame(
         {
             TITLE: [headline.title for headline in window.headlines],

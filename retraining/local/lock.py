@@ -3,13 +3,13 @@
 Nothing here knows what the commands do.
 """
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
+from headlines import holding
+from headlines.holding import HeldError
 from retraining.local import LocalError
 from retraining.settings import Settings
 
@@ -26,17 +26,17 @@ def hold(settings: Settings) -> Iterator[None]:
       LockedError: another process holds it.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.state_dir / "lock").open("a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(_explain(settings.state_dir, file.name)) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} retraining {' '.join(sys.argv[1:])}")
-        file.flush()
+            stack.enter_context(
+                holding.hold(
+                    settings.state_dir / "lock", f"{os.getpid()} retraining {' '.join(sys.argv[1:])}", wait=False
+                )
+            )
+        except HeldError as error:
+            pid, _, command = error.holder.partition(" ")
+            raise LockedError(
+                f"`{command}` (process {pid}) is at work on {settings.state_dir}; wait for it, or stop it with: "
+                f"kill -INT {pid}"
+            ) from None
         yield
-
-
-def _explain(state_dir: Path, lock: str) -> str:
-    pid, _, command = Path(lock).read_text().partition(" ")
-    return f"`{command}` (process {pid}) is at work on {state_dir}; wait for it, or stop it with: kill -INT {pid}"

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headlines.names import NIGHTLY_DAG, WAIT_FOR_DROP
 from headlines.schedule import find_logical_date
 from retraining.local.api import Api, ApiError
 from retraining.local.supervisor import last_lines
 from retraining.settings import Settings
 
-DAG_ID = "headline_retraining"
-_SENSOR = "wait_for_drop"
 _POLL_SECONDS = 1.0
 # Airflow's words for a task that has ended one way or another.
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -92,7 +91,7 @@ def begin(settings: Settings, night: str, force: bool = False) -> Start:
     Raises:
       ApiError: Airflow does not answer, cannot read the DAG, or refuses the night.
     """
-    with closing(Api(settings, DAG_ID)) as api:
+    with closing(Api(settings, NIGHTLY_DAG)) as api:
         unpause(api)
         logical_date = find_logical_date(settings, night)
         run = api.find_run(logical_date)
@@ -125,7 +124,7 @@ def follow(settings: Settings, run_id: str) -> Iterator[Run]:
 
     A look costs the web server 0.1 s, most of it for the password, so what follows from the tasks is not asked for.
     """
-    with closing(Api(settings, DAG_ID)) as api:
+    with closing(Api(settings, NIGHTLY_DAG)) as api:
         edges = api.edges()
         order = sort_nodes(edges)
         while True:
@@ -165,7 +164,7 @@ def sort_nodes(edges: dict[str, list[str]]) -> list[str]:
 def find_task_log(settings: Settings, run_id: str | None, task: str) -> Path | None:
     """The log of a task's newest attempt, in one run or, with None, in the run that wrote last."""
     run = f"run_id={run_id}" if run_id else "run_id=*"
-    logs = (settings.airflow_home / "logs" / f"dag_id={DAG_ID}").glob(f"{run}/task_id={task}/attempt=*.log")
+    logs = (settings.airflow_home / "logs" / f"dag_id={NIGHTLY_DAG}").glob(f"{run}/task_id={task}/attempt=*.log")
     return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -199,7 +198,8 @@ def _wait_for_dag(api: Api) -> None:
                 raise ApiError(f"Airflow cannot read {error['filename']}:\n{error['stack_trace'].strip()}")
         if time.monotonic() > deadline:
             raise ApiError(
-                f"the scheduler has not read the DAG {DAG_ID} within {_DAG_SECONDS} s; see `retraining logs scheduler`"
+                f"the scheduler has not read the DAG {NIGHTLY_DAG} within {_DAG_SECONDS} s; "
+                "see `retraining logs scheduler`"
             )
         time.sleep(_POLL_SECONDS)
 
@@ -209,7 +209,7 @@ def _find_tasks(api: Api, run_id: str) -> dict[str, dict[str, Any]]:
 
 
 def _was_skipped(api: Api, run_id: str) -> bool:
-    return any(task["task_id"] == _SENSOR and task["state"] == "skipped" for task in api.get_tasks(run_id))
+    return any(task["task_id"] == WAIT_FOR_DROP and task["state"] == "skipped" for task in api.get_tasks(run_id))
 
 
 def _task(found: dict[str, object]) -> Task:

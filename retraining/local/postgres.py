@@ -18,12 +18,17 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from headlines.postgres import Postgres
 from retraining.local import LocalError
 from retraining.settings import Settings
 
 _PASSING = {"dac_read_search": 2, "dac_override": 1}
 """The Linux capabilities that pass every folder, the milder first, by their numbers in <linux/capability.h>."""
 _SETPCAP = 8
+
+
+# A database of its own name is always there.
+_SUPERUSER = ("postgres", "postgres")
 
 
 class PostgresError(LocalError):
@@ -129,14 +134,9 @@ def connect_superuser(settings: Settings) -> Any:
     Raises:
       psycopg2.OperationalError: the server does not answer, or the password is wrong.
     """
-    connection = psycopg2.connect(
-        host=settings.postgres_host,
-        port=settings.postgres_port,
-        dbname="postgres",
-        user="postgres",
-        password=settings.secret("postgres_password"),
-        connect_timeout=5,
-    )
+    password = settings.secret("postgres_password")
+    place = Postgres("The server", "POSTGRES", settings.postgres_host, settings.postgres_port, *_SUPERUSER, password)
+    connection = psycopg2.connect(**place.arguments)
     connection.autocommit = True
     return connection
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -71,12 +71,11 @@ def init(settings: Settings, report: Report) -> Settings:
 
 def find_database_problem(settings: Settings, which: Database) -> str | None:
     """Why one of the two databases does not let its role in and what to do, or None when it does."""
+    place = settings.database("mlmd" if which == "mlmd" else "airflow_db")
     try:
-        _connect(settings, which).close()
+        psycopg2.connect(**place.arguments).close()
     except psycopg2.OperationalError as error:
-        prefix = "MLMD" if which == "mlmd" else "AIRFLOW_DB"
-        names = ", ".join(f"{prefix}_{name}" for name in ("HOST", "PORT", "DATABASE", "USER"))
-        return f"{str(error).strip()}; check that the server runs, and {names} and {prefix}_PASSWORD in .env"
+        return place.explain(error)
     return None
 
 
@@ -120,7 +119,8 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
 def make_admin(settings: Settings, environment: dict[str, str]) -> None:
     """Makes the web user, or gives it the password of the settings if it has another."""
     password = settings.secret("airflow_admin_password")
-    with closing(_connect(settings, "airflow")) as connection, connection, connection.cursor() as cursor:
+    place = settings.database("airflow_db")
+    with closing(psycopg2.connect(**place.arguments)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT password FROM ab_user WHERE username = %s", [airflow.ADMIN])
         found = cursor.fetchone()
         if found is not None and not check_password_hash(found[0], password):
@@ -134,19 +134,6 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
         answer = f"{password}\n{password}\n"
         with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
             _finish(settings, "admin", process)
-
-
-def _connect(settings: Settings, which: Database) -> Any:
-    mine = ("mlmd", "mlmd_password") if which == "mlmd" else ("airflow_db", "airflow_db_password")
-    prefix, password = mine
-    return psycopg2.connect(
-        host=getattr(settings, f"{prefix}_host"),
-        port=getattr(settings, f"{prefix}_port"),
-        dbname=getattr(settings, f"{prefix}_database"),
-        user=getattr(settings, f"{prefix}_user"),
-        password=settings.secret(password),
-        connect_timeout=5,
-    )
 
 
 @contextmanager

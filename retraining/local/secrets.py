@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
+from headlines.durable import replace_file
 from retraining.settings import Settings
 
 
@@ -56,10 +57,5 @@ def make_missing(settings: Settings) -> Settings:
 
 def _write(settings: Settings, name: str, value: str) -> str:
     """Writes the whole file or nothing, so that an interrupted start never leaves half a password."""
-    target = settings.secrets_dir / name
-    partial = target.with_name(f".{name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(value + "\n")
-    partial.replace(target)
+    replace_file(settings.secrets_dir / name, f"{value}\n", mode=0o600)
     return value

@@ -4,7 +4,6 @@ What a night does is in retraining/pipelines/nightly.py; nothing here touches th
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx import v1 as tfx
 
+from headlines.holding import HeldError, hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.store import NightTakenError, StoreError, connection_config, hold_night
@@ -74,17 +74,13 @@ def hold_place(place: Path) -> Iterator[None]:
       TakenError: another process holds it.
     """
     place.mkdir(parents=True, exist_ok=True)
-    with (place / LOCK).open("a+") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            stack.enter_context(hold(place / LOCK, str(os.getpid()), wait=False))
+        except HeldError as error:
             raise TakenError(
-                f"process {file.read()} runs a night in {place}; wait until it has ended, or end it, and try again"
+                f"process {error.holder} runs a night in {place}; wait until it has ended, or end it, and try again"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         yield
 
 

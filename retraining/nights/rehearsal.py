@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 import lineage
 from headlines.drops.samples import write_samples
+from headlines.names import NIGHTLY_DAG
 from headlines.schedule import find_due, find_logical_date
 from retraining.local import LocalError, lock, model_server, service
 from retraining.local import night_runs as runs
@@ -147,7 +148,7 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
 def _play(settings: Settings, heard: Heard, report: Report, show: Callable[[str, Iterable[Run]], Run]) -> Rehearsal:
     settings = service.up(settings, report)
     [due] = find_due(settings, datetime.now(UTC) + timedelta(days=1))[:1]
-    with closing(Api(settings, runs.DAG_ID)) as api:
+    with closing(Api(settings, NIGHTLY_DAG)) as api:
         runs.unpause(api)
         report(f"waiting for the clock: night {due.night} is due at {due.starts_at:%H:%M}; nothing is triggered")
         logical_date = find_logical_date(settings, due.night)

@@ -19,22 +19,34 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
-from headlines.drops.drops_folder import list_versions
-from headlines.drops.version_folder import SUCCESS_MARKER
+from headlines.drops.drops_folder import DropsFolder
+from headlines.names import (
+    BASELINE_MODEL,
+    BASELINE_PUSH,
+    DROP_PREFIX,
+    EVALUATOR,
+    EXAMPLE_GEN,
+    LIBRARY_PREFIX,
+    NIGHTLY_DAG,
+    PUSHED_VERSION,
+    PUSHER,
+    SUCCESS_MARKER,
+    TRAINER,
+    TUNER,
+    VERDICT_FILE,
+)
 from headlines.pushes.model_hash import hash_model
 from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
 from retraining.local import LocalError
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
-from retraining.pipelines.nightly import NAME
 from retraining.settings import Settings
-from tfx_components.evaluator import VERDICT_FILE
 
 Artifacts = Mapping[tuple[str, str], ArtifactRecord]
 
-EXAMPLES = ("HeadlineExampleGen", "examples")
-MODEL = ("Trainer", "model")
+EXAMPLES = (EXAMPLE_GEN, "examples")
+MODEL = (TRAINER, "model")
 # In the order of `_CONTENTS`.
-STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, ("Evaluator", "evaluation"))
+STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, (EVALUATOR, "evaluation"))
 # What the Trainer notes on a model, beside the versions of libraries.
 _ORIGIN = ("code", "data", "settings")
 
@@ -121,8 +133,9 @@ def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None
     Raises:
       ReplayError: a version is not there any more.
     """
+    drops = DropsFolder(drops_dir)
     for night, drop in _drops(examples).items():
-        versions = dict(list_versions(drops_dir, date.fromisoformat(night)))
+        versions = drops.list_versions(date.fromisoformat(night))
         if drop["version"] not in versions:
             raise ReplayError(
                 f"version {drop['version']} of the drop of night {night}, which the run used, is not in {drops_dir} "
@@ -131,11 +144,10 @@ def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None
         for number, folder in versions.items():
             if number > drop["version"]:
                 continue
-            copy = target / night if number == 1 else target / night / folder.name
+            copy = target / night if number == 1 else target / night / folder.path.name
             copy.mkdir(parents=True, exist_ok=True)
-            for file in folder.iterdir():
-                if file.is_file():
-                    shutil.copy2(file, copy)
+            for file in folder.paths:
+                shutil.copy2(file, copy)
         # What was used was complete.
         (copy / SUCCESS_MARKER).touch()
 
@@ -157,7 +169,7 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
     """What could make a difference and was another one, from the notes that both runs left on model and examples."""
     was, now = before[MODEL].properties, after[MODEL].properties
     for name in sorted(was.keys() | now.keys()):
-        if (name in _ORIGIN or name.startswith("library:")) and was.get(name) != now.get(name):
+        if (name in _ORIGIN or name.startswith(LIBRARY_PREFIX)) and was.get(name) != now.get(name):
             yield f"{name}: {was.get(name, 'not recorded')} then, {now.get(name, 'not recorded')} now"
     drops, drops_now = _drops(before[EXAMPLES]), _drops(after[EXAMPLES])
     for night in sorted(drops.keys() | drops_now.keys()):
@@ -167,23 +179,23 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
 
 def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> None:
     """Makes the champion that the run was compared with known in `place`, as the Trainer's and the Pusher's."""
-    model = before.inputs.get(("Evaluator", "baseline_model"))
-    push = before.inputs.get(("Evaluator", "baseline_push"))
+    model = before.inputs.get((EVALUATOR, BASELINE_MODEL))
+    push = before.inputs.get((EVALUATOR, BASELINE_PUSH))
     if model is None or push is None:
         return
     if not Path(model.uri).is_dir():
         raise ReplayError(
             f"the champion of that night, version {push.properties['pushed_version']}, is not at {model.uri} any more"
         )
-    _import(settings, place, "Trainer", "model", Model, model.uri)
-    texts = {name: push.properties[name] for name in ("night", "pushed_version")}
-    model_id = _find_made(place, "Trainer", "model").id
-    _import(settings, place, "Pusher", "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
+    _import(settings, place, TRAINER, "model", Model, model.uri)
+    texts = {name: push.properties[name] for name in ("night", PUSHED_VERSION)}
+    model_id = _find_made(place, TRAINER, "model").id
+    _import(settings, place, PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
 
 
 def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts) -> None:
     """Makes the tuned hyperparameters that the run used, and no others, known in `place`."""
-    tuned = before.inputs.get(("Trainer", "hyperparameters"))
+    tuned = before.inputs.get((TRAINER, "hyperparameters"))
     if tuned is None:
         return
     if not Path(tuned.uri).is_dir():
@@ -192,7 +204,7 @@ def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts
             f"{tuned.uri} any more"
         )
     texts = {name: tuned.properties[name] for name in ("night", "hyperparameters")}
-    _import(settings, place, "Tuner", "best_hyperparameters", HyperParameters, tuned.uri, **texts)
+    _import(settings, place, TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
 
 
 def _import(
@@ -201,14 +213,14 @@ def _import(
     importer = tfx.dsl.Importer(uri, artifact_type=kind, custom_properties=properties, output_key=key).with_id(node)
     pipeline_root = str(settings_in(settings, place).pipeline_root)
     tfx.orchestration.LocalDagRunner().run(
-        Pipeline(NAME, pipeline_root, components=[importer], metadata_connection_config=sqlite_in(place))
+        Pipeline(NIGHTLY_DAG, pipeline_root, components=[importer], metadata_connection_config=sqlite_in(place))
     )
 
 
 def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
     """The artifact that the newest execution of a node made in `place`."""
     store = MetadataStore(sqlite_in(place))
-    context = store.get_context_by_type_and_name("node", f"{NAME}.{node}")
+    context = store.get_context_by_type_and_name("node", f"{NIGHTLY_DAG}.{node}")
     newest = max(execution.id for execution in store.get_executions_by_context(context.id))
     made = [
         event.artifact_id
@@ -225,9 +237,9 @@ def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
 def _drops(examples: ArtifactRecord) -> dict[str, Any]:
     """Version and content hash of each drop of a window, by night."""
     drops = {
-        name.removeprefix("drop:"): json.loads(value)
+        name.removeprefix(DROP_PREFIX): json.loads(value)
         for name, value in examples.properties.items()
-        if name.startswith("drop:")
+        if name.startswith(DROP_PREFIX)
     }
     return {night: {key: drop[key] for key in ("version", "sha256")} for night, drop in drops.items()}
 

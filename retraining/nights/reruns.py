@@ -4,7 +4,7 @@ Nothing is run here, and no TFX: lineage tells what the night was run on, the dr
 """
 
 import lineage
-from headlines.drops.drops_folder import DropError, parse_night
+from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.window import find_versions
 from retraining.settings import Settings
 
@@ -29,7 +29,7 @@ def find_changes(settings: Settings, night: str) -> list[str]:
         return []
     before = finished[-1]
     try:
-        versions, _ = find_versions(settings.drops_dir, parse_night(night), settings.drop_rules)
+        versions, _ = find_versions(DropsFolder(settings.drops_dir), parse_night(night), settings.drop_rules)
     except DropError as error:
         return [str(error)]
     drops = {version.night.isoformat(): version.number for version in versions}

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from headlines.drops.drops_folder import list_unlabelled
+from headlines.names import night_of
 from retraining.settings import Settings
 
 
@@ -30,13 +31,13 @@ def find_pending(settings: Settings, version: str, night: str | None = None, for
     for other, files in list_unlabelled(settings.drops_dir, settings.drop_settle_seconds).items():
         if night and other.isoformat() != night:
             continue
-        own = bool(night) or f"{other:%Y%m%d}" >= version[:8]
+        own = bool(night) or other >= night_of(int(version))
         delivered = max(file.stat().st_mtime for file in files)
         if (force and own) or not _is_scored(settings.scores_dir, other, delivered, version if own else "*"):
             pending.append(other.isoformat())
     return pending
 
 
-def _is_scored(scores_dir: Path | None, night: date, delivered: float, version: str) -> bool:
-    files = (Path(str(scores_dir)) / night.isoformat()).glob(f"{version}.csv")
+def _is_scored(scores_dir: Path, night: date, delivered: float, version: str) -> bool:
+    files = (scores_dir / night.isoformat()).glob(f"{version}.csv")
     return any(file.stat().st_mtime >= delivered for file in files if not file.name.startswith("."))

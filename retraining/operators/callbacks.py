@@ -12,6 +12,7 @@ from airflow.notifications.basenotifier import BaseNotifier
 from airflow.utils.context import Context
 
 import lineage
+from headlines.names import LIVE_TRAFFIC
 from retraining.settings import Settings
 from retraining.watching.webhook import notify
 
@@ -57,6 +58,6 @@ class TrafficNotifier(BaseNotifier):
         if settings.serving_request_log is None:
             return
         made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
-        report = made.get(("LiveTraffic", "report"))
+        report = made.get((LIVE_TRAFFIC, "report"))
         if report is not None and report.properties.get("alarm"):
             notify("live traffic", report.properties["alarm"])

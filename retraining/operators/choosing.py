@@ -50,7 +50,7 @@ class ChooseNight(BaseOperator):
                 f"({self._settings.scheduled_from}); to search now: retraining exec airflow dags trigger "
                 f"{context['dag'].dag_id}"
             )
-        for night in reversed(drop.list_nights(self._settings.drops_dir)):
+        for night in reversed(drop.DropsFolder(self._settings.drops_dir).nights):
             if (
                 night <= today
                 and drop.find_problem(

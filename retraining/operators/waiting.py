@@ -22,15 +22,13 @@ from airflow.utils.state import TaskInstanceState
 
 import lineage
 from headlines.drops import drops_folder as drop
+from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from retraining.operators.reasons import record
 from retraining.settings import Settings
 from retraining.watching.webhook import notify
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0
-SENSOR = "wait_for_drop"
-LATE_DROPS = "headline_late_drops"
-"""The DAG whose runs wait for the drops that missed their cut-off."""
 
 
 class DropSensor(BaseSensorOperator):
@@ -125,7 +123,7 @@ class DropSensor(BaseSensorOperator):
     def _tell_of_missed_nights(self) -> None:
         """Names the nights between the last one that was run and this one that were delivered and never run."""
         run = {report.night for report in lineage.nights(Settings.from_env()) if report.night < self.night}
-        delivered = map(str, drop.list_nights(Path(self._drops_dir)))
+        delivered = map(str, drop.DropsFolder(Path(self._drops_dir)).nights)
         missed = [night for night in delivered if run and max(run) < night < self.night]
         if missed:
             counted = "1 night was" if len(missed) == 1 else f"{len(missed)} nights were"
@@ -160,14 +158,14 @@ class DropSensor(BaseSensorOperator):
     def _wait_on(self, context: Context) -> None:
         try:
             trigger_dag(
-                LATE_DROPS,
+                LATE_DROPS_DAG,
                 run_id=f"late__{self.night}",
                 conf={"night": self.night},
                 execution_date=context["logical_date"],
                 replace_microseconds=False,
             )
         except DagRunAlreadyExists:
-            log.info("A run of %s has waited for night %s before.", LATE_DROPS, self.night)
+            log.info("A run of %s has waited for night %s before.", LATE_DROPS_DAG, self.night)
 
 
 class LateDropWait(BaseOperator):
@@ -204,7 +202,7 @@ class LateDropWait(BaseOperator):
         if not event["complete"]:
             raise AirflowSkipException(f"the drop of night {self.night} never came, and is in no window any more")
         runs = DagRun.find(dag_id=lineage.OURS.pipeline, execution_date=context["logical_date"])
-        sensors = [run.get_task_instance(SENSOR) for run in runs]
+        sensors = [run.get_task_instance(WAIT_FOR_DROP) for run in runs]
         if [sensor.state for sensor in sensors if sensor] != [TaskInstanceState.SKIPPED]:
             raise AirflowSkipException(f"night {self.night} was begun by hand before its drop was found here")
         log.info("The drop of night %s has come: its run begins anew.", self.night)

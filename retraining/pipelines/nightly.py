@@ -7,6 +7,7 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
+from headlines.names import EVALUATOR, MODEL_CARD, NIGHTLY_DAG, PUSHER, TRAINER
 from retraining.pipelines import evaluation as quality_bar
 from retraining.pipelines.as_of import ChampionResolver, HyperparametersResolver
 from retraining.pipelines.parts import assemble, create_data_nodes
@@ -21,7 +22,6 @@ from tfx_components.pusher import HeadlinePusher
 from tfx_components.related_index import RelatedIndex
 from tfx_components.trainer import HeadlineTrainer
 
-NAME = "headline_retraining"
 # A run by hand may name its night; otherwise it is the logical date's date where the schedule lives.
 NIGHT = "{{ params.night or logical_date.in_timezone(dag.timezone).strftime('%Y-%m-%d') }}"
 
@@ -70,14 +70,14 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
             "code": hash_code(),
             "settings": hash_settings(settings),
         },
-    ).with_id("Trainer")
+    ).with_id(TRAINER)
     model = trainer.outputs["model"]
     # The candidate is compared with the champion as of its night, never with one from a later night.
     champion = ChampionResolver(
         night=night,
-        model=tfx.dsl.Channel(type=standard_artifacts.Model, producer_component_id="Trainer", output_key="model"),
+        model=tfx.dsl.Channel(type=standard_artifacts.Model, producer_component_id=TRAINER, output_key="model"),
         pushed_model=tfx.dsl.Channel(
-            type=standard_artifacts.PushedModel, producer_component_id="Pusher", output_key="pushed_model"
+            type=standard_artifacts.PushedModel, producer_component_id=PUSHER, output_key="pushed_model"
         ),
     )
     # What needs no network to be known: what LR makes of the same rows, and how production did on the fresh ones.
@@ -93,7 +93,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         baseline_answers=baseline.outputs["answers"],
         eval_config=quality_bar.eval_config(),
         limits=settings.bar_limits,
-    ).with_id("Evaluator")
+    ).with_id(EVALUATOR)
     # A model that cannot answer as it will be served is never pushed.
     infra_check = InfraCheck(model=model, examples=examples)
     pusher = HeadlinePusher(
@@ -103,14 +103,14 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         related_index=related_index.outputs["index"],
         serving_dir=str(settings.serving_dir),
         night=night,
-    ).with_id("Pusher")
+    ).with_id(PUSHER)
     # For people: all that is known of the night's model, blessed or not, on one page.
     model_card = ModelCardWriter(
         examples=examples,
         model=model,
         evaluation=evaluator.outputs["evaluation"],
         fresh_score=baseline.outputs["fresh_score"],
-    ).with_id("ModelCard")
+    ).with_id(MODEL_CARD)
     nodes = [
         *data,
         related_index,
@@ -124,4 +124,4 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         pusher,
         model_card,
     ]
-    return assemble(NAME, nodes, settings, overrides)
+    return assemble(NIGHTLY_DAG, nodes, settings, overrides)

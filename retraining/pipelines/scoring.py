@@ -7,13 +7,13 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 
+from headlines.names import SCORING_DAG
 from retraining.pipelines.as_of import PushedModelResolver
 from retraining.pipelines.parts import assemble
 from retraining.settings import Settings
 from tfx_components.score_writer import PROBABILITIES, ScoreWriter
 from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
 
-NAME = "headline_scoring"
 # The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
 NIGHTS = "{{ ti.xcom_pull(task_ids='find_unlabelled')['nights'] }}"
 VERSION = "{{ ti.xcom_pull(task_ids='find_unlabelled')['version'] }}"
@@ -53,4 +53,4 @@ def create_scoring_pipeline(
         scores_dir=str(settings.scores_dir),
         version=version,
     )
-    return assemble(NAME, [pushed, unlabelled, inferrer, writer], settings, overrides)
+    return assemble(SCORING_DAG, [pushed, unlabelled, inferrer, writer], settings, overrides)

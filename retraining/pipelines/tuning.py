@@ -5,12 +5,12 @@ Wiring only; nightly runs of later nights find the result in lineage (retraining
 
 from tfx.orchestration.pipeline import Pipeline
 
+from headlines.names import TUNER, TUNING_DAG
 from retraining.pipelines.parts import assemble, create_data_nodes
 from retraining.pipelines.provenance import hash_code
 from retraining.settings import Settings
 from tfx_components.tuner import HeadlineTuner
 
-NAME = "headline_tuning"
 # The task that decides it runs before every node: retraining.operators.choosing.ChooseNight.
 NIGHT = "{{ ti.xcom_pull(task_ids='choose_night') }}"
 
@@ -40,5 +40,5 @@ def create_tuning_pipeline(settings: Settings, night: str = NIGHT, **overrides: 
             "minutes": settings.tuning_minutes,
             "code": hash_code(),
         },
-    ).with_id("Tuner")
-    return assemble(NAME, [*data, tuner], settings, overrides)
+    ).with_id(TUNER)
+    return assemble(TUNING_DAG, [*data, tuner], settings, overrides)

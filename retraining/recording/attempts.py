@@ -20,6 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.orchestration import data_types, metadata
 from tfx.types import Artifact, artifact_utils
 
+from headlines.names import PROCESS_STARTED, SUPERSEDED_BY
 from retraining.recording.store import StoreError, open_store, storable
 
 FINISHED = (Execution.COMPLETE, Execution.CACHED)
@@ -98,9 +99,9 @@ class AttemptMetadata(metadata.Metadata):
         """Registers this attempt, which supersedes every earlier one."""
         earlier = self._attempts(component_info)
         self.execution = super().register_execution(pipeline_info, component_info, *args, **kwargs)
-        superseded = [execution for execution in earlier if "superseded_by" not in execution.custom_properties]
+        superseded = [execution for execution in earlier if SUPERSEDED_BY not in execution.custom_properties]
         for execution in superseded:
-            execution.custom_properties["superseded_by"].int_value = self.execution.id
+            execution.custom_properties[SUPERSEDED_BY].int_value = self.execution.id
         if superseded:
             self.store.put_executions(superseded)
         return self.execution
@@ -112,7 +113,7 @@ class AttemptMetadata(metadata.Metadata):
             execution.custom_properties["attempt"].int_value = self._attempt.attempt
             execution.custom_properties["host"].string_value = socket.gethostname()
             execution.custom_properties["pid"].int_value = process.pid
-            execution.custom_properties["process_started"].double_value = process.create_time()
+            execution.custom_properties[PROCESS_STARTED].double_value = process.create_time()
         return execution
 
     def update_execution(
@@ -197,7 +198,7 @@ class AttemptMetadata(metadata.Metadata):
 
 def counts(execution: Execution) -> bool:
     """Whether an execution finished and no later attempt took its place."""
-    return execution.last_known_state in FINISHED and "superseded_by" not in execution.custom_properties
+    return execution.last_known_state in FINISHED and SUPERSEDED_BY not in execution.custom_properties
 
 
 def settle(store: MetadataStore, execution: Execution, error: str) -> None:
@@ -257,7 +258,7 @@ def is_process_alive(execution: Execution) -> bool:
     try:
         process = psutil.Process(execution.custom_properties["pid"].int_value)
         # The pid may belong to another process by now. Boot time, which psutil adds, moves a little with the clock.
-        same = abs(process.create_time() - execution.custom_properties["process_started"].double_value) < 2
+        same = abs(process.create_time() - execution.custom_properties[PROCESS_STARTED].double_value) < 2
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

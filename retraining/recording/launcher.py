@@ -26,6 +26,7 @@ from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types.channel import Channel, UnionChannel
 
+from headlines.errors import HeadlinesError
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.store import hold_night, lock
@@ -41,11 +42,11 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 logger = logging.getLogger(__name__)
 
 
-class UnsupportedPipelineError(ValueError):
+class UnsupportedPipelineError(HeadlinesError):
     """The pipeline uses something that AirflowDagRunner would silently ignore; the message names node and feature."""
 
 
-class DiskFullError(RuntimeError):
+class DiskFullError(HeadlinesError):
     """An attempt found no space left; the message says where there is how much, and what to do."""
 
 

@@ -15,6 +15,8 @@ from google.protobuf.message import Message
 from ml_metadata import MetadataStore, errors
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, PostgreSQLDatabaseConfig
 
+from headlines.errors import HeadlinesError
+from headlines.postgres import Postgres
 from retraining.settings import Settings
 
 TYPES_LOCK = "mlmd types"
@@ -33,7 +35,7 @@ _OPEN_ATTEMPTS = 10
 logger = logging.getLogger(__name__)
 
 
-class StoreError(RuntimeError):
+class StoreError(HeadlinesError):
     """MLMD's database cannot be used; the message says where it is, what it answered and which settings to check."""
 
 
@@ -63,14 +65,15 @@ def connection_config(settings: Settings) -> ConnectionConfig:
     Raises:
       SettingsError: MLMD_PASSWORD is not set.
     """
+    place = settings.mlmd
     return ConnectionConfig(
         postgresql=PostgreSQLDatabaseConfig(
-            host=settings.mlmd_host,
+            host=place.host,
             # A string; without it MLMD aborts the whole process.
-            port=str(settings.mlmd_port),
-            dbname=settings.mlmd_database,
-            user=settings.mlmd_user,
-            password=settings.secret("mlmd_password"),
+            port=str(place.port),
+            dbname=place.name,
+            user=place.user,
+            password=place.password,
             # Otherwise MLMD looks into the database `postgres` first, where its role has no business.
             skip_db_creation=True,
         )
@@ -209,27 +212,17 @@ def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
 
 
 def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
-    postgres = config.postgresql
+    place = _place(config)
     try:
-        return psycopg2.connect(
-            host=postgres.host,
-            port=postgres.port,
-            dbname=postgres.dbname,
-            user=postgres.user,
-            password=postgres.password,
-            connect_timeout=5,
-        )
+        connection: psycopg2.extensions.connection = psycopg2.connect(**place.arguments)
     except psycopg2.OperationalError as error:
-        answer = " ".join(str(error).split())
-        raise StoreError(
-            f"the MLMD database cannot be reached at {_place(config)}: {answer}. Check that the server runs "
-            "(`retraining status`) and MLMD_HOST, MLMD_PORT, MLMD_DATABASE, MLMD_USER and MLMD_PASSWORD"
-        ) from None
+        raise StoreError(place.explain(error)) from None
+    return connection
 
 
-def _place(config: ConnectionConfig) -> str:
-    postgres = config.postgresql
-    return f"host {postgres.host}, port {postgres.port}, database {postgres.dbname}, user {postgres.user}"
+def _place(config: ConnectionConfig) -> Postgres:
+    server = config.postgresql
+    return Postgres("MLMD", "MLMD", server.host, int(server.port), server.dbname, server.user, server.password)
 
 
 def _clean(message: Message) -> None:

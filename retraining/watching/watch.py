@@ -5,7 +5,6 @@ It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lineage
+from headlines.durable import replace_file
 from headlines.schedule import Due, find_newest_due
 from lineage import LineageError, NightReport, NightSummary, Reader
 from retraining.settings import Settings
@@ -190,10 +190,7 @@ def _file(settings: Settings) -> Path:
 
 
 def _keep(settings: Settings, memory: Memory) -> None:
-    """Replaces the file in one step, so that whoever reads it meanwhile sees all of it."""
-    partial = _file(settings).with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(asdict(memory)))
-    partial.replace(_file(settings))
+    replace_file(_file(settings), json.dumps(asdict(memory)))
 
 
 def _hours(passed: timedelta) -> str:

@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from headlines.drops.display import neutralise, show_bytes
-from headlines.drops.drops_folder import DropError, list_csv_files, list_versions, parse_night
+from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.rows import read_file
+from headlines.names import ANOMALIES_FILE, QUARANTINE_FILE, REASON_PREFIX, VERDICT_FILE
 from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
 
@@ -28,7 +29,7 @@ _TOP_VALUES = 8
 
 def verdict(evaluation: ArtifactRecord | None) -> dict[str, Any]:
     """The Evaluator's `verdict.json`; empty without one."""
-    text = text_of(evaluation, "verdict.json")
+    text = text_of(evaluation, VERDICT_FILE)
     return dict(json.loads(text)) if text else {}
 
 
@@ -69,7 +70,7 @@ def statistics(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, Any]
 def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]] | None:
     """TFDV's anomalies by split, as far as files can be read; None if none can, or they were not looked for."""
     found: dict[str, list[dict[str, str]]] = {}
-    for split, data in _splits(artifact, "SchemaDiff.pb"):
+    for split, data in _splits(artifact, ANOMALIES_FILE):
         parsed = _parse(data, anomalies_pb2.Anomalies())
         if parsed is not None:
             found[split] = [
@@ -124,14 +125,14 @@ def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int] | None:
     """How many rows are on record as quarantined, by reason, most first; None if the run did not get as far."""
     if artifact is None:
         return None
-    prefix = "reason:"
+    prefix = REASON_PREFIX
     told = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
     return dict(Counter(told).most_common())
 
 
 def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:
     """The rows of a run's quarantine; None if there is no such file (any more)."""
-    path = Path(artifact.uri, "quarantine.csv") if artifact else None
+    path = Path(artifact.uri, QUARANTINE_FILE) if artifact else None
     if path is None or not path.is_file():
         return None
     with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -145,12 +146,12 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
       UnknownError: the version is not in the drops folder (any more), or cannot be read.
     """
     try:
-        folder = dict(list_versions(drops_dir, parse_night(night))).get(version)
+        folder = DropsFolder(drops_dir).list_versions(parse_night(night)).get(version)
         if folder is None:
             raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
         return [
             {"file": path.name, "line": row.line, "title": show_bytes(row.title), "label": show_bytes(row.label)}
-            for path in list_csv_files(folder)
+            for path in folder.csv_files
             for row in read_file(path).rows
         ]
     except DropError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import lineage
 from headlines.drops.drops_folder import DropError, parse_night
+from headlines.names import CARD_FILE, EVALUATOR, EXAMPLE_GEN, MODEL_CARD, SAVED_MODEL_FILE, TRAINER
 from headlines.schedule import find_cut_off
 from lineage import ArtifactRecord, Reader, UnknownError
 from retraining.settings import Settings
@@ -125,10 +126,10 @@ def night(reader: Reader, name: str) -> Page:
         "night": detail,
         "before": _neighbour(name, -1),
         "after": _neighbour(name, 1),
-        "mixes": documents.class_mixes(made.get(("HeadlineExampleGen", "examples")), described),
+        "mixes": documents.class_mixes(made.get((EXAMPLE_GEN, "examples")), described),
         "statistics": described,
         "anomalies": documents.anomalies(made.get(("ExampleValidator", "anomalies"))),
-        "quarantine": documents.count_reasons(made.get(("HeadlineExampleGen", "quarantine"))),
+        "quarantine": documents.count_reasons(made.get((EXAMPLE_GEN, "quarantine"))),
     }
 
 
@@ -158,12 +159,12 @@ def model(reader: Reader, name: str) -> Page:
     """A model: its verdict check by check, how it errs, what it was made from, its card and where its logs are."""
     detail = lineage.model_detail(reader, name)
     made = detail.artifacts
-    card = next((artifact for (node, _), artifact in made.items() if node == "ModelCard"), None)
+    card = next((artifact for (node, _), artifact in made.items() if node == MODEL_CARD), None)
     return {
         "model": detail,
-        "verdict": documents.verdict(made.get(("Evaluator", "evaluation"))),
-        "card": documents.text_of(card, "card.md"),
-        "model_run": made[("Trainer", "model_run")].uri if ("Trainer", "model_run") in made else None,
+        "verdict": documents.verdict(made.get((EVALUATOR, "evaluation"))),
+        "card": documents.text_of(card, CARD_FILE),
+        "model_run": made[(TRAINER, "model_run")].uri if (TRAINER, "model_run") in made else None,
         "picture": lay_out(lineage.path_back(reader, name)),
     }
 
@@ -178,7 +179,7 @@ def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -
     """The rows that the newest run of a night put aside, each with its reason."""
     detail = _night_detail(reader, name)
     made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
-    known = documents.quarantined_rows(made.get(("HeadlineExampleGen", "quarantine")))
+    known = documents.quarantined_rows(made.get((EXAMPLE_GEN, "quarantine")))
     found = [row for row in known or () if row["reason"] == reason or not reason]
     return {
         "night": name,
@@ -246,7 +247,7 @@ def rollback_choices(reader: Reader, settings: Settings, to: int | None) -> Page
     versions = [
         version
         for version in pushed
-        if version != serving.version and (folder / str(version) / "saved_model.pb").is_file()
+        if version != serving.version and (folder / str(version) / SAVED_MODEL_FILE).is_file()
     ]
     before = next((version for version in versions if version < serving.version and not pushed[version]), None)
     chosen = to or before

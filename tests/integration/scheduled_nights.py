@@ -33,6 +33,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunType
 from sqlalchemy.orm import Session
 
+from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from lineage import LineageError
 from retraining.operators import waiting
 
@@ -146,9 +147,9 @@ class Nights:
         return run
 
     def _sensor(self, run_id: str, session: Session) -> TaskInstance:
-        instance = self.find(run_id, session).get_task_instance(waiting.SENSOR, session=session)
+        instance = self.find(run_id, session).get_task_instance(WAIT_FOR_DROP, session=session)
         assert instance
-        instance.task = self.dag.get_task(waiting.SENSOR)
+        instance.task = self.dag.get_task(WAIT_FOR_DROP)
         return instance
 
 
@@ -278,7 +279,7 @@ def play_newest_night(nights: Nights, drops: Drops) -> dict[str, Seen]:
         put_forward = mock.patch.object(pendulum, "now", later)
         seen["never, resumed"] = nights.wait(run_id, lambda: clock.enter_context(put_forward))
     with create_session() as session:
-        waits = DagRun.find(dag_id=waiting.LATE_DROPS, session=session)
+        waits = DagRun.find(dag_id=LATE_DROPS_DAG, session=session)
         seen["never, resumed"] |= {
             "logical date": nights.find(run_id, session).execution_date.isoformat(),
             "late runs": {run.run_id: [run.conf, run.execution_date.isoformat()] for run in waits},

@@ -19,6 +19,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 from tfx.v1.components import ExampleValidator, ImportSchemaGen, StatisticsGen
 
 from headlines.drops.alarms import find_alarms
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rules import Rules
 from headlines.drops.window import read_window
 from retraining.settings import CHECKOUT, Settings
@@ -179,7 +180,7 @@ def test_swapped_label_codes_stop_the_run_until_they_are_corrected(
 def test_none_of_the_twelve_nights_raises_an_alarm(twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
     limits = LIMITS
     for number in range(1, 13):
-        window = read_window(twelve_nights, date(2022, 2, number), Rules(**drop_rules))
+        window = read_window(DropsFolder(twelve_nights), date(2022, 2, number), Rules(**drop_rules))
         assert list(find_alarms(window.figures, limits)) == [], number
 
 

@@ -22,8 +22,9 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import Examples
 
 from headlines.drops import window
-from headlines.drops.drops_folder import DropError, find_delivery
+from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.drops.rules import Rules
+from headlines.drops.version_folder import VersionFolder
 from headlines.drops.window import fingerprint
 from retraining.settings import Settings
 from tfx_components.gate import read_figures
@@ -124,7 +125,7 @@ def test_lineage_keeps_the_figures_of_every_night(run: Run, twelve_nights: Path,
     examples = run("2022-02-05", drops_dir=twelve_nights).examples
     figures = read_figures(examples)
     rules = Rules(**drop_rules)
-    assert figures == window.read_window(twelve_nights, date(2022, 2, 5), rules).figures
+    assert figures == window.read_window(DropsFolder(twelve_nights), date(2022, 2, 5), rules).figures
     assert figures.titles > 300 and sum(figures.classes.values()) == figures.titles
     assert 0 < (figures.class_mix_shift or 0) < 0.2 and 0 < (figures.unseen_word_share or 0) < 0.3
 
@@ -201,7 +202,10 @@ def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(
         assert recorded == {name: value for name, value in drop.items() if name != "files"}
     first, second = drops.values()
     assert (first["version"], first["rows_in"], first["rows_used"]) == (1, 3, 3)
-    assert datetime.fromisoformat(second["delivered"]) == find_delivery(drops_dir / "2022-02-03" / "v2")
+    assert (
+        datetime.fromisoformat(second["delivered"])
+        == VersionFolder.look_into(drops_dir / "2022-02-03" / "v2").delivered
+    )
     assert (second["version"], second["rows_in"], second["rows_quarantined"]) == (2, 1, 1)
     [file] = second["files"]
     assert (file["name"], file["rows"], len(file["sha256"]), len(second["sha256"])) == ("eleição.csv", 1, 64, 64)

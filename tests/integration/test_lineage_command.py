@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import lineage
 from lineage import LineageError
-from retraining.cli import lineage as commands
+from retraining.cli import lineage_commands as commands
 from retraining.settings import Settings
 
 FIRST, SECOND = "2022-02-01", "2022-02-02"

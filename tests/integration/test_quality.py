@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.quarantine import Reason
 from headlines.drops.rules import Rules
 from headlines.drops.window import read_window
@@ -16,7 +17,7 @@ from retraining.settings import CHECKOUT
 
 def count_readable_rows(drops_dir: Path, drop_rules: dict[str, Any]) -> int:
     """The rows with a title and a label that the service reads in all twelve nights."""
-    window = read_window(drops_dir, date(2022, 2, 12), Rules(**drop_rules))
+    window = read_window(DropsFolder(drops_dir), date(2022, 2, 12), Rules(**drop_rules))
     conflicts = [entry for entry in window.quarantined if entry.reason is Reason.CONFLICT]
     return len(window.headlines) + len(window.folded) + len(conflicts)
 

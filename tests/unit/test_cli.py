@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retraining.__main__ import app
+from retraining.cli.main import app
 from retraining.local import secrets
 from retraining.settings import CHECKOUT, Settings
 

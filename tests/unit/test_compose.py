@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from retraining.__main__ import app
+from retraining.cli.main import app
 from retraining.local import model_server
 from retraining.settings import Settings
 from serving.policy import Policy, read_policy

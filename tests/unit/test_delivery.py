@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from headlines.drops import delivery
-from headlines.drops.drops_folder import DropError, DropVersion, find_delivery, find_problem, find_version
-from retraining.__main__ import app, main
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, find_problem
+from headlines.drops.version_folder import VersionFolder
+from retraining.cli.main import app, main
 from retraining.settings import CHECKOUT, Settings
 
 NIGHT = date(2022, 2, 1)
@@ -67,7 +68,7 @@ def test_a_good_file_is_delivered_marked_and_dated(
     assert delivered.read_bytes() == file.read_bytes()
     assert sorted(path.name for path in delivered.parent.iterdir()) == ["_SUCCESS", "export.csv"]
     assert find_problem(str(drops_dir), "2022-02-01", require_success_marker=True, settle_seconds=3600) is None
-    moment = find_delivery(delivered.parent)
+    moment = VersionFolder.look_into(delivered.parent).delivered
     assert moment and abs((datetime.now(UTC) - moment).total_seconds()) < 60
 
 
@@ -90,7 +91,7 @@ def test_bad_rows_are_shown_with_their_reason_and_stop_the_delivery(
     assert "wrong number of fields 2" in told and "3 instead of 2" in told
     assert list(drops_dir.iterdir()) == []
     assert drop(file, "--night", NIGHT, "--anyway")[0] == 0
-    assert find_version(drops_dir, NIGHT).files == (drops_dir / "2022-02-01" / "export.csv",)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (drops_dir / "2022-02-01" / "export.csv",)
 
 
 def test_a_file_that_cannot_be_read_as_a_whole_is_refused(
@@ -113,7 +114,7 @@ def test_a_drop_is_never_overwritten_and_a_correction_is_a_version_of_its_own(
     for number in (2, 3):
         code, told = drop(write(GOOD + f"Correção {number},neutral\n"), "--night", NIGHT, "--correct")
         assert code == 0 and f"as version {number} of night" in told
-        assert find_version(drops_dir, NIGHT).number == number
+        assert DropsFolder(drops_dir).find_version(NIGHT).number == number
     assert (drops_dir / "2022-02-01" / "export.csv").read_text().endswith("número 94,neutral\n")
 
 
@@ -162,7 +163,7 @@ def test_what_was_delivered_meanwhile_is_not_replaced(
     deliver("2022-02-01", "Outro,neutral\n", "v7/other.csv")
     with pytest.raises(DropError, match="v3 or a newer version was delivered meanwhile"):
         delivery.deliver(settings, hidden.version)
-    assert find_version(drops_dir, NIGHT).number == 7
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 7
     assert not list(drops_dir.rglob("*.tmp"))
 
 
@@ -183,7 +184,7 @@ def test_of_two_deliveries_inspected_together_one_is_the_drop_and_the_other_is_t
         DropError, match="v2 or a newer version was delivered meanwhile" if correct else "has version 1 of its drop"
     ):
         delivery.deliver(settings, two)
-    assert find_version(drops_dir, NIGHT).files == (delivered,)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (delivered,)
     assert not list(drops_dir.rglob("two.csv"))
 
 
@@ -199,7 +200,7 @@ def test_a_delivery_waits_for_the_end_of_another_to_the_same_night(
     if correct:
         deliver("2022-02-01", "Outro,neutral\n")
     one, two = inspect_two(settings, write, correct)
-    stage, ends = delivery._stage, []
+    stage, ends = delivery.stage, []
 
     def deliver_two() -> None:
         with pytest.raises(DropError):
@@ -208,18 +209,18 @@ def test_a_delivery_waits_for_the_end_of_another_to_the_same_night(
 
     other = threading.Thread(target=deliver_two)
 
-    def stage_beside_another(path: Path, content: bytes) -> Any:
+    def stage_beside_another(path: Path) -> Any:
         if path.name == "one.csv":
             other.start()
             other.join(0.5)
             assert other.is_alive()
-        return stage(path, content)
+        return stage(path)
 
-    monkeypatch.setattr(delivery, "_stage", stage_beside_another)
+    monkeypatch.setattr(delivery, "stage", stage_beside_another)
     delivered = delivery.deliver(settings, one)
     other.join()
     assert ends == ["refused"]
-    assert find_version(drops_dir, NIGHT).files == (delivered,)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (delivered,)
 
 
 def test_where_a_folder_cannot_be_locked_a_drop_is_delivered_all_the_same(
@@ -237,7 +238,7 @@ def test_a_file_whose_name_no_reader_takes_for_a_drop_is_delivered_under_another
     settings: Settings, drops_dir: Path, write: Callable[..., Path], name: str
 ) -> None:
     assert drop(write(GOOD, name), "--night", NIGHT)[0] == 0
-    assert find_version(drops_dir, NIGHT).files == (drops_dir / "2022-02-01" / "headlines.csv",)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (drops_dir / "2022-02-01" / "headlines.csv",)
 
 
 def test_a_marker_that_marked_no_labelled_file_is_replaced(
@@ -248,8 +249,8 @@ def test_a_marker_that_marked_no_labelled_file_is_replaced(
     code, told = drop(write(GOOD), "--night", NIGHT)
     assert code == 0, told
     folder = drops_dir / "2022-02-01"
-    assert find_version(drops_dir, NIGHT, require_success_marker=True).files == (folder / "export.csv",)
-    moment = find_delivery(folder)
+    assert DropsFolder(drops_dir).find_version(NIGHT, require_success_marker=True).files == (folder / "export.csv",)
+    moment = VersionFolder.look_into(folder).delivered
     assert moment and abs((datetime.now(UTC) - moment).total_seconds()) < 60
 
 
@@ -284,17 +285,17 @@ def test_a_delivery_that_is_killed_halfway_leaves_nothing_to_be_read_and_can_be_
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
         if before:
-            assert find_version(drops_dir, NIGHT).files == before
+            assert DropsFolder(drops_dir).find_version(NIGHT).files == before
         else:
             assert find_problem(str(drops_dir), "2022-02-01") is not None
         version = delivery.inspect(settings, write(GOOD), NIGHT, correct).version
     delivered = delivery.deliver(settings, version)
-    assert find_version(drops_dir, NIGHT, require_success_marker=True).files == (delivered,)
+    assert DropsFolder(drops_dir).find_version(NIGHT, require_success_marker=True).files == (delivered,)
 
 
 def test_nothing_heavy_is_loaded_to_check_a_file(settings: Settings, write: Callable[..., Path]) -> None:
     code = (
-        "import json, sys; from retraining.__main__ import app; "
+        "import json, sys; from retraining.cli.main import app; "
         "app(sys.argv[1:], standalone_mode=False); print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(

@@ -10,9 +10,8 @@ import pytest
 
 from headlines.drops.drops_folder import (
     DropError,
+    DropsFolder,
     find_problem,
-    find_version,
-    list_nights,
     list_unlabelled,
     parse_night,
 )
@@ -27,7 +26,7 @@ def test_several_files_of_a_night_are_one_drop_in_the_order_of_their_names(drops
     names = [f"{letter}.csv" for letter in "hbgaecfd"] + ["z.CSV"]
     for name in names:
         deliver("2022-02-01", ROW, name)
-    version = find_version(drops_dir, NIGHT)
+    version = DropsFolder(drops_dir).find_version(NIGHT)
     assert version.number == 1
     assert [path.name for path in version.files] == sorted(names)
 
@@ -35,7 +34,7 @@ def test_several_files_of_a_night_are_one_drop_in_the_order_of_their_names(drops
 def test_the_newest_correction_counts_alone(drops_dir: Path, deliver: Deliver) -> None:
     for place in ("", "v2/", "v10/", "v1/", "v03/", "notes/"):
         deliver("2022-02-01", ROW, f"{place}headlines.csv")
-    version = find_version(drops_dir, NIGHT)
+    version = DropsFolder(drops_dir).find_version(NIGHT)
     assert version.number == 10
     assert version.files == (drops_dir / "2022-02-01" / "v10" / "headlines.csv",)
 
@@ -48,7 +47,7 @@ def test_temporary_files_are_not_read(drops_dir: Path, deliver: Deliver, name: s
     assert f"{temporary.parent} holds only temporary files ({name})" in problem
     whole = deliver("2022-02-01", ROW)
     deliver("2022-02-01", b"", "_SUCCESS")
-    assert find_version(drops_dir, NIGHT).files == (whole,)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (whole,)
 
 
 @pytest.mark.parametrize(
@@ -66,23 +65,23 @@ def test_half_a_delivery_of_several_files_waits_however_old_it_is(drops_dir: Pat
         assert way_out in problem
     assert find_problem(str(drops_dir), "2022-02-01") == problem
     second = under_way.rename(first.with_name("b.csv"))
-    assert find_version(drops_dir, NIGHT, settle_seconds=10).files == (first, second)
+    assert DropsFolder(drops_dir).find_version(NIGHT, settle_seconds=10).files == (first, second)
 
 
 def test_half_a_correction_does_not_replace_the_version_before_it(drops_dir: Path, deliver: Deliver) -> None:
     deliver("2022-02-01", ROW)
     deliver("2022-02-01", ROW, "v2/a.csv")
     left = deliver("2022-02-01", ROW, "v2/b.csv.part")
-    assert find_version(drops_dir, NIGHT).number == 1
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 1
     left.unlink()
-    assert find_version(drops_dir, NIGHT).number == 2
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 2
 
 
 def test_half_a_delivery_that_is_marked_as_whole_is_whole(drops_dir: Path, deliver: Deliver) -> None:
     whole = deliver("2022-02-01", ROW, "a.csv")
     deliver("2022-02-01", ROW, "b.csv.part")
     deliver("2022-02-01", b"", "_SUCCESS")
-    assert find_version(drops_dir, NIGHT, require_success_marker=True, settle_seconds=10).files == (whole,)
+    assert DropsFolder(drops_dir).find_version(NIGHT, require_success_marker=True, settle_seconds=10).files == (whole,)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_half_a_delivery_that_is_marked_as_whole_is_whole(drops_dir: Path, deliv
 def test_what_is_no_csv_file_under_way_holds_nobody_up(drops_dir: Path, deliver: Deliver, name: str) -> None:
     whole = deliver("2022-02-01", ROW, "a.csv")
     deliver("2022-02-01", ROW, name)
-    assert find_version(drops_dir, NIGHT).files == (whole,)
+    assert DropsFolder(drops_dir).find_version(NIGHT).files == (whole,)
 
 
 def test_a_correction_under_way_does_not_hide_the_version_before_it(
@@ -103,7 +102,7 @@ def test_a_correction_under_way_does_not_hide_the_version_before_it(
 ) -> None:
     deliver("2022-02-01", ROW)
     deliver("2022-02-01", ROW, "v2/headlines.csv.part")
-    assert find_version(drops_dir, NIGHT).number == 1
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 1
     assert "version 1 counts" in caplog.text and "v2 holds only temporary files" in caplog.text
 
 
@@ -141,8 +140,8 @@ def test_a_success_marker_ends_the_wait_at_once(drops_dir: Path, deliver: Delive
 def test_a_growing_correction_does_not_hide_the_version_before_it(drops_dir: Path, deliver: Deliver) -> None:
     age(deliver("2022-02-01", ROW), 3600)
     deliver("2022-02-01", ROW, "v2/headlines.csv")
-    assert find_version(drops_dir, NIGHT, settle_seconds=10).number == 1
-    assert find_version(drops_dir, NIGHT).number == 2
+    assert DropsFolder(drops_dir).find_version(NIGHT, settle_seconds=10).number == 1
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 2
 
 
 def test_a_clock_that_is_far_ahead_makes_nobody_wait(drops_dir: Path, deliver: Deliver) -> None:
@@ -162,7 +161,7 @@ def test_whoever_asks_waits_while_the_files_grow_but_not_for_a_drop_that_is_not_
 
 def test_a_past_day_sees_the_versions_that_had_been_delivered_then(drops_dir: Path, deliver: Deliver) -> None:
     def known(day: int) -> int:
-        return find_version(drops_dir, NIGHT, known_by=datetime(2022, 2, day, tzinfo=UTC)).number
+        return DropsFolder(drops_dir).find_version(NIGHT, known_by=datetime(2022, 2, day, tzinfo=UTC)).number
 
     noon = datetime(2022, 2, 1, 12, tzinfo=UTC).timestamp()
     os.utime(deliver("2022-02-01", ROW), times=(noon, noon))
@@ -171,7 +170,7 @@ def test_a_past_day_sees_the_versions_that_had_been_delivered_then(drops_dir: Pa
     deliver("2022-02-01", b'{"delivered": "2022-02-03T12:00:00+00:00"}', "v2/_SUCCESS")
     deliver("2022-02-01", ROW, "v3/headlines.csv")
     assert [known(day) for day in (2, 3, 4)] == [1, 1, 2]
-    assert find_version(drops_dir, NIGHT).number == 3
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 3
     with pytest.raises(DropError, match=r"not complete as known on 2022-02-01 00:00 UTC: .*version 1 was delivered at"):
         known(1)
 
@@ -188,12 +187,12 @@ def test_a_night_that_is_no_date_is_named(text: str) -> None:
 def test_only_folders_named_as_nights_are_nights(drops_dir: Path) -> None:
     for name in ("2022-02-02", "2022-02-01", "2022-02-31", "samples", ".2022-02-03.tmp"):
         (drops_dir / name).mkdir()
-    assert list_nights(drops_dir) == [date(2022, 2, 1), date(2022, 2, 2)]
+    assert DropsFolder(drops_dir).nights == [date(2022, 2, 1), date(2022, 2, 2)]
 
 
 def test_a_missing_drops_folder_names_its_setting(tmp_path: Path) -> None:
     with pytest.raises(DropError, match="DROPS_DIR"):
-        list_nights(tmp_path / "nowhere")
+        _ = DropsFolder(tmp_path / "nowhere").nights
 
 
 def test_a_missing_drop_says_where_to_deliver_it(drops_dir: Path) -> None:
@@ -314,16 +313,16 @@ def test_unlabelled_files_are_no_part_of_a_drop_and_a_folder_of_nothing_else_is_
     drops_dir: Path, deliver: Deliver
 ) -> None:
     labelled = deliver("2022-02-01", ROW)
-    before = find_version(drops_dir, NIGHT)
+    before = DropsFolder(drops_dir).find_version(NIGHT)
     deliver("2022-02-01", b"title\nChuva\n", "unlabelled.csv")
     deliver("2022-02-02", b"title\nChuva\n", "unlabelled-2.CSV")
     deliver("2022-02-02", b"title\nChu", ".unlabelled-3.csv.Xa12zQ")
     deliver("2022-02-02", b"", "_SUCCESS")
-    assert find_version(drops_dir, NIGHT) == before
+    assert DropsFolder(drops_dir).find_version(NIGHT) == before
     assert before.files == (labelled,)
-    assert list_nights(drops_dir) == [NIGHT]
+    assert DropsFolder(drops_dir).nights == [NIGHT]
     deliver("2022-02-02", b"", "headlines.csv.part")
-    assert list_nights(drops_dir) == [NIGHT, date(2022, 2, 2)]
+    assert DropsFolder(drops_dir).nights == [NIGHT, date(2022, 2, 2)]
 
 
 def test_the_unlabelled_files_of_each_night_are_listed_when_they_have_settled(

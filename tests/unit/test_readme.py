@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from retraining.__main__ import app
+from retraining.cli.main import app
 from retraining.settings import CHECKOUT, Settings
 
 README = (CHECKOUT / "README.md").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headlines.drops.drops_folder import find_problem
+from headlines.drops.drops_folder import DropsFolder, find_problem
 from headlines.drops.quarantine import Reason
 from headlines.drops.rules import Rules
 from headlines.drops.samples import write_samples
@@ -37,7 +37,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def window(samples: Path) -> Window:
-    return read_window(samples, date(2022, 2, 12), RULES)
+    return read_window(DropsFolder(samples), date(2022, 2, 12), RULES)
 
 
 def contents(folder: Path) -> list[tuple[str, bytes]]:
@@ -124,5 +124,5 @@ def test_titles_are_varied_and_whole(window: Window) -> None:
 
 
 def test_samples_need_no_label_codes(samples: Path) -> None:
-    window = read_window(samples, date(2022, 2, 1), replace(RULES, window_nights=1))
+    window = read_window(DropsFolder(samples), date(2022, 2, 1), replace(RULES, window_nights=1))
     assert {headline.label for headline in window.headlines} == {"negative", "neutral", "positive"}

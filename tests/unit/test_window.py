@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headlines.drops.drops_folder import DropError
+from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.drops.quarantine import normalise
 from headlines.drops.rules import Rules
 from headlines.drops.window import (
@@ -49,7 +49,7 @@ def deliver_nights(deliver: Deliver, *numbers: int) -> None:
 
 
 def nights_read(drops_dir: Path, night: date, rules: Rules) -> list[int]:
-    return [drop.version.night.day for drop in read_window(drops_dir, night, rules).drops]
+    return [drop.version.night.day for drop in read_window(DropsFolder(drops_dir), night, rules).drops]
 
 
 def test_the_window_ends_with_the_night_and_never_reaches_a_later_one(drops_dir: Path, deliver: Deliver) -> None:
@@ -71,11 +71,11 @@ def test_missing_nights_are_allowed_up_to_the_limit_and_said(
     drops_dir: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture
 ) -> None:
     deliver_nights(deliver, 1, 2, 4)
-    window = read_window(drops_dir, day(4), RULES)
+    window = read_window(DropsFolder(drops_dir), day(4), RULES)
     assert window.missing == (day(3),)
     assert "2022-02-03" in caplog.text
     with pytest.raises(DropError, match="2022-02-03") as caught:
-        read_window(drops_dir, day(4), replace(RULES, max_missing_nights=0))
+        read_window(DropsFolder(drops_dir), day(4), replace(RULES, max_missing_nights=0))
     assert "MAX_MISSING_NIGHTS" in str(caught.value)
 
 
@@ -86,43 +86,43 @@ def test_a_night_that_was_not_known_then_is_missing(drops_dir: Path, deliver: De
         deliver(day(number).isoformat(), moment.encode(), "_SUCCESS")
     then = replace(RULES, as_known_on="2022-02-03T23:59:59+00:00")
     assert nights_read(drops_dir, day(3), then) == [1, 3]
-    assert read_window(drops_dir, day(3), then).missing == (day(2),)
+    assert read_window(DropsFolder(drops_dir), day(3), then).missing == (day(2),)
     assert nights_read(drops_dir, day(3), RULES) == [1, 2, 3]
 
 
 def test_all_so_far_counts_missing_nights_too(drops_dir: Path, deliver: Deliver) -> None:
     deliver_nights(deliver, 1, 4)
     with pytest.raises(DropError, match="2022-02-02, 2022-02-03"):
-        read_window(drops_dir, day(4), replace(RULES, window_nights=0))
+        read_window(DropsFolder(drops_dir), day(4), replace(RULES, window_nights=0))
 
 
 def test_nights_before_the_first_delivery_are_not_missing(drops_dir: Path, deliver: Deliver) -> None:
     deliver_nights(deliver, 10)
-    assert choose_earlier_nights(drops_dir, day(10), replace(RULES, window_nights=12)) == ([], ())
+    assert choose_earlier_nights(DropsFolder(drops_dir), day(10), replace(RULES, window_nights=12)) == ([], ())
 
 
 def test_a_missing_night_of_the_run_itself_fails_first(drops_dir: Path, deliver: Deliver) -> None:
     deliver_nights(deliver, 1)
     with pytest.raises(DropError, match=r"night 2022-02-10 has no drop"):
-        read_window(drops_dir, day(10), RULES)
+        read_window(DropsFolder(drops_dir), day(10), RULES)
 
 
 def test_an_older_drop_that_cannot_be_read_fails_the_run_and_is_named(drops_dir: Path, deliver: Deliver) -> None:
     deliver_nights(deliver, 1, 2)
     broken = deliver("2022-02-01", b"titulo\nx\n")
     with pytest.raises(DropError, match="must name the columns") as caught:
-        read_window(drops_dir, day(2), RULES)
+        read_window(DropsFolder(drops_dir), day(2), RULES)
     assert str(broken) in str(caught.value)
     broken.unlink()
     with pytest.raises(DropError, match="2022-02-01 is not complete"):
-        read_window(drops_dir, day(2), RULES)
+        read_window(DropsFolder(drops_dir), day(2), RULES)
 
 
 def test_a_correction_replaces_the_whole_drop(drops_dir: Path, deliver: Deliver) -> None:
     deliver("2022-02-01", "Chove,negative\nSol,neutral\n")
-    before = read_window(drops_dir, day(1), RULES).drops[0]
+    before = read_window(DropsFolder(drops_dir), day(1), RULES).drops[0]
     deliver("2022-02-01", "Chove,neutral\n", "v2/headlines.csv")
-    window = read_window(drops_dir, day(1), RULES)
+    window = read_window(DropsFolder(drops_dir), day(1), RULES)
     assert [(headline.title, headline.label, headline.version) for headline in window.headlines] == [
         ("Chove", "neutral", 2)
     ]
@@ -153,7 +153,7 @@ def test_titles_of_evaluation_stay_there_when_its_share_grows() -> None:
 
 def test_a_lost_row_is_noticed(drops_dir: Path, deliver: Deliver) -> None:
     deliver_nights(deliver, 1)
-    drops = read_window(drops_dir, day(1), RULES).drops
+    drops = read_window(DropsFolder(drops_dir), day(1), RULES).drops
     check_nothing_lost(drops)
     with pytest.raises(RuntimeError, match=r"night 2022-02-01 were lost or invented: 1 came in, but 0 used"):
         check_nothing_lost([replace(drops[0], rows_used=0)])
@@ -163,7 +163,7 @@ def test_over_all_twelve_nights_no_title_is_in_two_splits_and_no_row_is_lost(twe
     splits: dict[str, set[str]] = {}
     for number in range(1, 13):
         rules = replace(RULES, window_nights=12, max_title_characters=500)
-        window = read_window(twelve_nights, day(number), rules)
+        window = read_window(DropsFolder(twelve_nights), day(number), rules)
         assert [drop.version.night.day for drop in window.drops] == list(range(1, number + 1))
         check_nothing_lost(window.drops)
         delivered = 0
@@ -190,7 +190,7 @@ def test_over_all_twelve_nights_in_one_window_fresh_rows_are_rows_that_no_earlie
     judged: dict[int, set[str]] = {}
 
     def run(number: int) -> int:
-        window = read_window(drops, day(number), rules)
+        window = read_window(DropsFolder(drops), day(number), rules)
         fresh = {headline.key for headline in window.fresh}
         for other in range(1, 13):
             assert not fresh & trained.get(other, set()), "no model of whatever night ever trains on them"
@@ -220,9 +220,9 @@ def test_a_title_older_than_the_window_is_fresh_again_and_still_trains_nobody(
     for number, title in enumerate(("Chove", "Sol", "Ouro", "Mar"), 1):
         deliver(day(number).isoformat(), f"{title},neutral\n")
     deliver(day(4).isoformat(), "Chove,neutral\n")
-    window = read_window(drops_dir, day(4), RULES)
+    window = read_window(DropsFolder(drops_dir), day(4), RULES)
     assert [headline.key for headline in window.fresh] == ["chove"]
-    assert not read_window(drops_dir, day(4), replace(RULES, window_nights=4)).fresh
+    assert not read_window(DropsFolder(drops_dir), day(4), replace(RULES, window_nights=4)).fresh
 
 
 # Few words, so that duplicates, conflicts and every fault are common.

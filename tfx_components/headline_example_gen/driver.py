@@ -18,7 +18,7 @@ from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 
-from headlines.drops.drops_folder import DropError, DropVersion, hash_files, parse_night
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files, parse_night
 from headlines.drops.rules import Rules
 from headlines.drops.window import find_versions, fingerprint
 
@@ -64,7 +64,8 @@ def hash_window(exec_properties: dict[str, Any]) -> Contents:
     """The versions that a run reads and their content hashes; empty when they cannot all be found and read."""
     rules = Rules.from_json(exec_properties["rules"])
     try:
-        versions, _ = find_versions(Path(exec_properties["drops_dir"]), parse_night(exec_properties["night"]), rules)
+        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        versions, _ = find_versions(drops, parse_night(exec_properties["night"]), rules)
         return [
             (
                 version,

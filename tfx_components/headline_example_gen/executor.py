@@ -20,15 +20,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
-from headlines.drops.drops_folder import DropError, find_delivery, parse_night
-from headlines.drops.quarantine import (
-    DUPLICATES_FILE,
-    QUARANTINE_FILE,
-    Headline,
-    SetAside,
-    write_csv,
-)
+from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
+from headlines.drops.quarantine import Headline, SetAside, write_csv
 from headlines.drops.rules import Rules
+from headlines.drops.version_folder import VersionFolder
 from headlines.drops.window import (
     FRESH_SPLIT,
     SPLITS,
@@ -40,13 +35,24 @@ from headlines.drops.window import (
     split_of,
     weigh,
 )
+from headlines.names import (
+    DROPS_FILE,
+    DUPLICATES_FILE,
+    DUPLICATES_FOLDED,
+    FRESH_ROWS,
+    NIGHT_ROWS_IN,
+    NIGHT_ROWS_QUARANTINED,
+    QUARANTINE_FILE,
+    RECORDS_FILE,
+    ROWS_IN,
+    ROWS_QUARANTINED,
+    ROWS_USED,
+)
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 
 log = logging.getLogger(__name__)
 
-_RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"
 # Which drops of which version made the examples, with their files: night -> description.
-DROPS_FILE = "drops.json"
 _UNIX_EPOCH = date(1970, 1, 1)
 
 
@@ -72,7 +78,7 @@ class Executor(BaseExecutor):
         """
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
-        window = read_window(Path(exec_properties["drops_dir"]), night, rules)
+        window = read_window(DropsFolder(Path(exec_properties["drops_dir"])), night, rules)
         check_nothing_lost(window.drops)
         seen = exec_properties.get("fingerprint")
         if seen and seen != fingerprint((drop.version, drop.sha256) for drop in window.drops):
@@ -113,7 +119,7 @@ def _write_examples(window: Window, rules: Rules, examples: Artifact) -> Counter
         for split in (*SPLITS, FRESH_SPLIT):
             folder = Path(artifact_utils.get_split_uri([examples], split))
             fileio.makedirs(str(folder))
-            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / _RECORDS_FILE), "GZIP"))
+            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / RECORDS_FILE), "GZIP"))
         for headline in window.headlines:
             weight = weigh((window.night - headline.night).days, rules.half_life_nights)
             example = _to_example(headline, weight)
@@ -150,17 +156,17 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     examples.version = newest.version.number
     numbers = {
         "nights": len(window.drops),
-        "rows_in": sum(drop.rows_in for drop in window.drops),
-        "rows_used": len(window.headlines),
-        "rows_quarantined": len(window.quarantined),
-        "duplicates_folded": len(window.folded),
-        "night_rows_in": newest.rows_in,
+        ROWS_IN: sum(drop.rows_in for drop in window.drops),
+        ROWS_USED: len(window.headlines),
+        ROWS_QUARANTINED: len(window.quarantined),
+        DUPLICATES_FOLDED: len(window.folded),
+        NIGHT_ROWS_IN: newest.rows_in,
         "night_rows_used": newest.rows_used,
-        "night_rows_quarantined": newest.rows_quarantined,
+        NIGHT_ROWS_QUARANTINED: newest.rows_quarantined,
         "night_duplicates_folded": newest.duplicates_folded,
         "train_rows": split_rows["train"],
         "eval_rows": split_rows["eval"],
-        "fresh_rows": split_rows[FRESH_SPLIT],
+        FRESH_ROWS: split_rows[FRESH_SPLIT],
     }
     for name, value in (numbers | window.figures.to_properties()).items():
         if isinstance(value, int):
@@ -184,14 +190,15 @@ def _describe_files(drop: Drop) -> dict[str, Any]:
 
 
 def _describe_drop(drop: Drop) -> dict[str, Any]:
+    delivered = VersionFolder.look_into(drop.version.files[0].parent).delivered
     return {
         "version": drop.version.number,
-        "delivered": delivered.isoformat() if (delivered := find_delivery(drop.version.files[0].parent)) else None,
+        "delivered": delivered.isoformat() if delivered else None,
         "sha256": drop.sha256,
-        "rows_in": drop.rows_in,
-        "rows_used": drop.rows_used,
-        "rows_quarantined": drop.rows_quarantined,
-        "duplicates_folded": drop.duplicates_folded,
+        ROWS_IN: drop.rows_in,
+        ROWS_USED: drop.rows_used,
+        ROWS_QUARANTINED: drop.rows_quarantined,
+        DUPLICATES_FOLDED: drop.duplicates_folded,
     }
 
 

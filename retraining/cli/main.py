@@ -1,0 +1,39 @@
+"""The `retraining` command: its groups, and how it ends.
+
+Nothing heavy is imported here or by what this imports: `--help` and `status` answer at once.
+"""
+
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+from headlines.errors import HeadlinesError
+from retraining.cli import drop_commands, lineage_commands, night_commands, service_commands
+from retraining.cli.console import fail
+
+app = typer.Typer(
+    name="retraining",
+    help="Nightly retraining of a headline-sentiment model: the service and its runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(service_commands.app)
+app.add_typer(night_commands.app)
+app.add_typer(drop_commands.app)
+app.add_typer(lineage_commands.app, name="lineage")
+
+
+def main() -> NoReturn:
+    """Runs the command; what a user can mend is one message, not a traceback."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As an exception, so that what was begun is ended on the way out.
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    try:
+        app(prog_name="retraining")
+    except HeadlinesError as error:
+        fail(str(error))
+    sys.exit(0)

@@ -1,0 +1,170 @@
+"""Commands of the service itself: start, stop, prepare, look after it."""
+
+import logging
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from lineage import LineageError
+from retraining.cli.console import console, example, fail
+from retraining.cli.progress import show_steps
+from retraining.cli.summary import render_nights
+from retraining.local import airflow, lock, model_server, night_runs, preparation, service, supervisor
+from retraining.settings import Settings
+from retraining.watching import watch
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("retraining up"))
+def up() -> None:
+    """Start the service, or what of it does not run: Postgres, Airflow's three programs and the model server."""
+    settings = Settings.from_env()
+    with lock.hold(settings), show_steps(console) as report:
+        settings = service.up(settings, report)
+    print_addresses(settings)
+
+
+@app.command(epilog=example("retraining down"))
+def down() -> None:
+    """Stop the service. Nothing is lost: databases, models and logs stay in the state folder."""
+    settings = Settings.from_env()
+    with lock.hold(settings), console.status("stopping ..."):
+        stopped = service.down(settings)
+    console.print("The service is stopped." if stopped else "The service was not running.")
+
+
+@app.command(epilog=example("retraining init"))
+def init() -> None:
+    """Prepare Postgres servers of your own, once: roles, databases, tables, types and the web user (for a team)."""
+    settings = Settings.from_env()
+    with lock.hold(settings), show_steps(console) as report:
+        preparation.init(settings, report)
+
+
+@app.command(
+    "exec",
+    epilog=example("retraining exec airflow dags list"),
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run.")]) -> None:
+    """Run a command in the service's environment: Airflow's own command line, or Python with the same settings."""
+    environment = airflow.environment(Settings.from_env())
+    # It is the caller's process: `retraining down` must not end it.
+    del environment[airflow.MARK]
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        fail(f"{command[0]} cannot be run: {error.strerror}")
+
+
+@app.command(epilog=example("retraining serve"))
+def serve() -> None:
+    """Serve the pushed models here, in the foreground, apart from the service; end it with Ctrl-C.
+
+    `retraining up` starts the same server. It needs neither Postgres nor Airflow.
+    """
+    settings = Settings.from_env()
+    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
+    model_server.run_here(settings)
+
+
+@app.command("watch", epilog=example("retraining watch"))
+def keep_watch() -> None:
+    """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
+
+    `retraining up` starts the same program.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    watch.run(Settings.from_env())
+
+
+@app.command(epilog=example("retraining status"))
+def status() -> None:
+    """Show what runs, where it is, and what became of the last nights.
+
+    Exits with 1 unless everything is healthy, and when the newest night that is due has come to no verdict.
+    """
+    settings = Settings.from_env()
+    health = service.health(settings)
+    if not health.programs:
+        console.print("The service is down; start it with: retraining up")
+        raise typer.Exit(1)
+    table = Table("program", "state", "process", "log", box=box.SIMPLE_HEAD, pad_edge=False)
+    known = supervisor.states(settings)
+    for name, state in health.programs.items():
+        colour = "green" if state == "healthy" else "red"
+        log = supervisor.log_path(settings, name)
+        table.add_row(name, f"[{colour}]{state}[/]", str(known[name]["pid"] or "-") if name in known else "-", str(log))
+    console.print(table)
+    print_addresses(settings)
+    try:
+        survey = watch.survey(settings, datetime.now(UTC))
+    except LineageError as error:
+        console.print(escape(str(error)), style="red", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if survey.nights:
+        console.print(render_nights(survey.nights))
+    if survey.obstacle:
+        console.print(
+            f"No night will begin: {escape(survey.obstacle)}", style="yellow", highlight=False, soft_wrap=True
+        )
+    if survey.overdue:
+        console.print(f"Overdue: {escape(str(survey.overdue))}", style="red", highlight=False, soft_wrap=True)
+    if survey.overdue or not health.is_up:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("retraining doctor"))
+def doctor() -> None:
+    """Check this machine, the packages, ports, disk, secrets, databases and DAGs, and say how to mend what is wrong."""
+    from retraining.cli.doctor import examine
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    found = []
+    for finding in examine(Settings.from_env()):
+        found.append(finding.level)
+        mark = f"[{colours[finding.level]}]{finding.level:<4}[/]"
+        console.print(f"{mark}  {finding.subject:<17} {escape(finding.text)}", highlight=False, soft_wrap=True)
+    if "fail" in found:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("retraining logs Trainer -f"))
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(help="A program, a step of the start, or a node of the pipeline.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing what is written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines to begin with.")] = 40,
+) -> None:
+    """Show the end of a log; without a name, list the logs there are. A node's log is that of its newest attempt."""
+    settings = Settings.from_env()
+    known = {path.stem: path for path in sorted(settings.state_dir.joinpath("logs").glob("*.log"))}
+    if name is None:
+        for known_name, path in known.items():
+            console.print(f"{known_name:<12} {path}", highlight=False, soft_wrap=True)
+        console.print("A node of the pipeline by its name, such as: retraining logs Trainer")
+        return
+    found = known.get(name) or night_runs.find_task_log(settings, None, name)
+    if found is None:
+        fail(f"there is no log of {name!r}; `retraining logs` lists programs, `retraining status` shows what ran")
+    os.execvp("tail", ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(found)])
+
+
+def print_addresses(settings: Settings) -> None:
+    """Says where a browser finds the service, and who may log in."""
+    secret = settings.secrets_dir / "airflow_admin_password"
+    console.print()
+    console.print(f"Airflow:         [bold]{airflow.web_address(settings)}[/]", highlight=False)
+    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
+    if secret.is_file():
+        console.print(f"Log in as {airflow.ADMIN}:  cat '{secret}'", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"Log in as {airflow.ADMIN}:  with the AIRFLOW_ADMIN_PASSWORD you set", highlight=False)
