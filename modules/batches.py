@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from modules.features import (
     LABEL,
@@ -38,31 +39,32 @@ class Rows(NamedTuple):
       buckets: int64 [n], the titles' buckets.
     """
 
-    titles: np.ndarray
-    sequences: dict[str, np.ndarray]
+    titles: NDArray[np.object_]
+    sequences: dict[str, NDArray[np.int64]]
     ngrams: scipy.sparse.csr_matrix
-    label_ids: np.ndarray
-    weights: np.ndarray
-    buckets: np.ndarray
+    label_ids: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    buckets: NDArray[np.int64]
 
-    def choose(self, wanted: np.ndarray) -> "Rows":
-        """Those where `wanted`, bool [n], is true; their weights have mean 1 again."""
-        weights = self.weights[wanted]
+    def choose(self, mask: NDArray[np.bool_]) -> "Rows":
+        """The rows where `mask`, bool [n], is true; their weights have mean 1 again."""
+        weights = self.weights[mask]
         return Rows(
-            self.titles[wanted],
-            {name: value[wanted] for name, value in self.sequences.items()},
-            self.ngrams[wanted],
-            self.label_ids[wanted],
+            self.titles[mask],
+            {name: value[mask] for name, value in self.sequences.items()},
+            self.ngrams[mask],
+            self.label_ids[mask],
             weights / max(weights.mean(), 1e-9) if len(weights) else weights,
-            self.buckets[wanted],
+            self.buckets[mask],
         )
 
     @property
-    def class_shares(self) -> np.ndarray:
+    def class_shares(self) -> NDArray[np.float64]:
         """Weighted shares of the classes, float [len(LABELS)], none of them zero."""
         counts = np.bincount(self.label_ids, weights=self.weights, minlength=len(LABELS))
         # One imaginary example per class keeps every share above zero.
-        return (counts + 1) / (counts.sum() + len(LABELS))
+        shares: NDArray[np.float64] = (counts + 1) / (counts.sum() + len(LABELS))
+        return shares
 
 
 def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
@@ -82,7 +84,7 @@ def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
     if not sum(np.count_nonzero(part[LABEL].numpy() >= 0) for part in parts):
         raise ValueError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
 
-    def join(name: str) -> np.ndarray:
+    def join(name: str) -> NDArray[Any]:
         return np.concatenate([part[name].numpy() for part in parts])
 
     ngrams = scipy.sparse.vstack(

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 161)
 # Breaks the tie between classes that share their probability.
@@ -41,13 +42,13 @@ class Calibration:
         return probabilities * (1 - sharing) + shared * sharing + _MARGIN * (chosen - sharing / sharers)
 
 
-def log_loss(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
+def log_loss(probabilities: NDArray[np.float32], label_ids: NDArray[np.int64]) -> float:
     """Mean negative log of the probability given to the true class, in nats."""
     chosen = probabilities[np.arange(len(label_ids)), label_ids]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def fit_temperature(logits: np.ndarray, label_ids: np.ndarray) -> float:
+def fit_temperature(logits: NDArray[np.float32], label_ids: NDArray[np.int64]) -> float:
     """The temperature of least log-loss, in [0.25, 4].
 
     Args:

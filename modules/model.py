@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from modules.batches import Rows, make_batches, read_rows
 from modules.calibration import Calibration, fit_temperature
@@ -182,7 +183,7 @@ def run_fn(fn_args: Any) -> None:
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
 
 
-def _write_reference(titles: np.ndarray, probabilities: np.ndarray, model_dir: str) -> None:
+def _write_reference(titles: NDArray[np.object_], probabilities: NDArray[np.float32], model_dir: str) -> None:
     """Writes what the model says in training beside `model_dir`, for whoever serves it to compare."""
     answers = [
         {"title": title.decode("utf-8", "replace"), "probabilities": [float(value) for value in row]}

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from modules.features import LABELS, TOKEN_COUNT, TOKENS, WORDS
 from modules.hyperparameters import Hyperparameters
@@ -52,7 +53,10 @@ class PositionedEmbedding(keras.layers.Layer):
 
 
 def build_transformer(
-    token_ids: int, vectors: PretrainedVectors, hyperparameters: Hyperparameters, class_shares: np.ndarray
+    token_ids: int,
+    vectors: PretrainedVectors,
+    hyperparameters: Hyperparameters,
+    class_shares: NDArray[np.float64],
 ) -> keras.Model:
     """The Transformer: what a word means at large (its vector) and here (its embedding), attention, masked mean.
 
@@ -96,13 +100,20 @@ def build_transformer(
 class WidePath(tf.Module):
     """A fitted regression on n-grams and on the mean word vector, as a graph."""
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, vectors: PretrainedVectors, vector_scale: float):
-        """Args.
+    def __init__(
+        self,
+        kernel: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        vectors: PretrainedVectors,
+        vector_scale: float,
+    ):
+        """Makes variables of the fitted numbers.
 
-        kernel: float [n-gram buckets + vector size, classes].
-        bias: float [classes].
-        vectors: of words.
-        vector_scale: length of the mean vector.
+        Args:
+          kernel: float [n-gram buckets + vector size, classes].
+          bias: float [classes].
+          vectors: the table that words are looked up in.
+          vector_scale: length of a title's mean vector.
         """
         super().__init__()
         vector_size = vectors.scales.shape[0]

@@ -42,6 +42,7 @@ class HeadlineModel(tf.Module):
         super().__init__(name=MODEL_NAME)
         self.network_variables = variables
         self.transform_graph = tf.saved_model.load(transform_output.transform_savedmodel_dir)
+        apply: Callable[[dict[str, Any]], dict[str, Any]] = self.transform_graph.transform_fn
         raw_spec = transform_output.raw_feature_spec()
 
         def transform(features: dict[str, tf.SparseTensor], size: tf.Tensor) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class HeadlineModel(tf.Module):
                 for name, spec in raw_spec.items()
                 if name not in features
             }
-            return self.transform_graph.transform_fn({**features, **missing})
+            return apply({**features, **missing})
 
         def predict(transformed: dict[str, Any]) -> dict[str, tf.Tensor]:
             logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, WORDS, NGRAMS)})

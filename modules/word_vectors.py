@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("word_vectors.npz")
 # Of the file: so that a change of the table is a change of the code, whose hash lineage records.
@@ -23,9 +24,9 @@ class WordVectors(NamedTuple):
       rarities: float32 [words + 1], what a word counts in the mean of a title: near 1 for rare words, near 0 for `de`.
     """
 
-    codes: np.ndarray
-    scales: np.ndarray
-    rarities: np.ndarray
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    rarities: NDArray[np.float32]
 
 
 @cache

@@ -25,7 +25,7 @@ def main() -> int:
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
     import uvicorn
-    from uvicorn.server import STARTUP_FAILURE
+    from uvicorn.config import STARTUP_FAILURE
 
     from serving.app import create_app
     from serving.connections import configure

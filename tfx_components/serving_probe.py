@@ -147,7 +147,8 @@ def probe(
 
 def _newest_rows(files: list[str], limit: int) -> Iterator[tf.train.Example]:
     """Up to `limit` rows of the newest night in gzipped TFRecords, in their order."""
-    newest, rows = "", []
+    newest = ""
+    rows: list[tf.train.Example] = []
     for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         night = _text(example, NIGHT)
