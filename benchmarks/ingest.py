@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from headlines.names import ROWS_USED
 from tfx_components.peak_memory import peak_memory_mb
 
 FIRST_NIGHT = date(2022, 1, 1)
@@ -98,7 +99,8 @@ def run_ours(drops_dir: Path, night: str, window_nights: int, output: Path, cloc
     examples.uri, quarantine.uri = str(output / "examples"), str(output / "quarantine")
     with clock:
         Executor().Do({}, {"examples": [examples], "quarantine": [quarantine]}, properties)
-    return examples.get_int_custom_property("rows_used")
+    rows_used: int = examples.get_int_custom_property(ROWS_USED)
+    return rows_used
 
 
 def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clock: Clock) -> int:

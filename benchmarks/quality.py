@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality_scores import SCORES, interval, mean_score
+from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropError, list_nights
 from modules.features import LABELS
 from retraining.local.airflow import compute_as_the_service
@@ -30,12 +31,10 @@ BASELINE, ARTICLE, OURS = "TF-IDF + LR", "the article's", "ours"
 console = Console(width=130)
 
 # By contestant, probabilities [seeds, rows, classes].
-Answers = dict[str, np.ndarray]
+Answers = dict[str, Floats]
 
 
-def answer_night(
-    drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]
-) -> tuple[Answers, np.ndarray]:
+def answer_night(drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]) -> tuple[Answers, Integers]:
     """What every contestant says of the titles of `night`, and their true label ids."""
     # TensorFlow and Beam only in the processes that work.
     from benchmarks import quality_models as models
@@ -79,7 +78,7 @@ def measure_training(drops_dir: Path, hyperparameters: dict[str, Any]) -> Traini
     return Training(len(headlines.titles), seconds, peak_memory_mb() * 2**20 / 1e9)
 
 
-def show(answers: Answers, label_ids: np.ndarray, training: Training, title: str) -> bool:
+def show(answers: Answers, label_ids: Integers, training: Training, title: str) -> bool:
     """Prints the table and the closing line; whether every target is met."""
     table = Table(title=title)
     table.add_column("")
