@@ -58,7 +58,7 @@ class Headlines:
 
 
 def read_drops(drops_dir: Path) -> Headlines:
-    """Reads the drops of all nights as delivered; bad rows are left out."""
+    """The headlines of all nights as delivered; bad rows are left out."""
     headlines = read_headlines(drops_dir, Settings.from_env())
     number_of = {night: number for number, night in enumerate(list_nights(drops_dir), start=1)}
     return Headlines(
@@ -69,13 +69,17 @@ def read_drops(drops_dir: Path) -> Headlines:
 
 
 def answer_majority(past: Headlines, titles: list[str]) -> Floats:
-    """The shares of the classes, for every title: float [titles, classes]."""
+    """The shares of the classes in the past, for every title: float [titles, classes]."""
     shares = np.bincount(past.label_ids, minlength=len(LABELS)) + 1.0
     return np.tile(shares / shares.sum(), (len(titles), 1))
 
 
 def answer_regression(past: Headlines, titles: list[str]) -> Floats:
-    """Logistic regression on TF-IDF of words and of characters, the best of the plain ones on nights 2-5."""
+    """The answers of logistic regression on TF-IDF of words and of characters, the best plain model on nights 2-5.
+
+    Returns:
+      Probabilities float [titles, classes].
+    """
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, strip_accents="unicode"),
@@ -88,18 +92,23 @@ def answer_regression(past: Headlines, titles: list[str]) -> Floats:
 
 
 def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
-    """The article's model, rebuilt: the plain Transformer of Keras's text classification example, trained 4 epochs."""
+    """The answers of the article's model: the Transformer of Keras's text classification example, trained 4 epochs.
+
+    Returns:
+      Probabilities float [titles, classes].
+    """
     keras.utils.set_random_seed(seed)
     length, size, heads, feed_forward = 32, 32, 2, 32
     texts = [
         [text.decode().split() for text in normalize_text(tf.constant(part), TextSettings()).numpy()]
         for part in (past.titles, titles)
     ]
-    known = {word: i for i, (word, _) in enumerate(Counter(w for t in texts[0] for w in t).most_common(20_000), 2)}
-    ids = [np.array([([known.get(w, 1) for w in t] + [0] * length)[:length] for t in part]) for part in texts]
+    counts = Counter(word for text in texts[0] for word in text)
+    vocabulary = {word: number for number, (word, _) in enumerate(counts.most_common(20_000), 2)}
+    ids = [np.array([([vocabulary.get(w, 1) for w in t] + [0] * length)[:length] for t in part]) for part in texts]
 
     inputs = keras.Input((length,), dtype="int64")
-    embedded = keras.layers.Embedding(len(known) + 2, size)(inputs)
+    embedded = keras.layers.Embedding(len(vocabulary) + 2, size)(inputs)
     x = embedded + keras.layers.Embedding(length, size)(keras.ops.arange(length))
     attended = keras.layers.Dropout(0.1)(keras.layers.MultiHeadAttention(heads, size)(x, x))
     x = keras.layers.LayerNormalization(epsilon=1e-6)(x + attended)
@@ -114,7 +123,11 @@ def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
 
 
 def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameters: dict[str, Any]) -> Floats:
-    """Transform, Trainer and the exported model's `predict_text`: float [seeds, titles, classes]."""
+    """The answers of the exported model's `predict_text`, after Transform and Trainer.
+
+    Returns:
+      Probabilities float [seeds, titles, classes], each row of sum 1.
+    """
     answers = []
     with tempfile.TemporaryDirectory() as folder:
         _transform(past, Path(folder))
@@ -137,7 +150,7 @@ def time_training(headlines: Headlines, hyperparameters: dict[str, Any]) -> floa
 
 
 def _train(folder: Path, seed: int, hyperparameters: dict[str, Any]) -> str:
-    """Trains on what `_transform` left in `folder`; where the exported model is."""
+    """Trains on what `_transform` left in `folder`; returns where the exported model is."""
     model_dir = folder / f"seed-{seed}" / "Format-Serving"
     run_fn(
         FnArgs(

@@ -11,7 +11,7 @@ from kserve import Model, ModelServer
 
 
 class Headlines(Model):
-    """Answers `{"instances": [title, ...]}`."""
+    """The model behind kserve: it answers `{"instances": [title, ...]}`."""
 
     def __init__(self, path: str) -> None:
         super().__init__("headlines")
