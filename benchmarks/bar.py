@@ -78,10 +78,10 @@ def simulate(headlines: Headlines, points: float, rows: int, nights: int, limits
 
     Args:
       headlines: what rows are drawn from.
-      points: of accuracy, in percent, by which the candidate is better than champion and baseline; negative if worse.
+      points: percentage points of accuracy by which the candidate is better than the others; negative if worse.
       rows: evaluation rows a night.
       nights: how many to simulate.
-      limits: of the quality bar.
+      limits: the quality bar's.
 
     Returns:
       The share, in [0, 1], and how often each check failed.

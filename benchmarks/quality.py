@@ -1,4 +1,4 @@
-"""`make quality`: for each night, learn from all nights before it, answer its titles; pooled, beside simpler models.
+"""`make quality`: each night's titles, answered after all nights before it are learnt; pooled, beside simpler models.
 
 Nothing is tuned here: every choice was made on nights 1-5, which are not among those judged by default.
 """
@@ -95,7 +95,7 @@ def show(answers: Answers, label_ids: Integers, training: Training, title: str) 
       answers: by contestant, probabilities [seeds, rows, classes].
       label_ids: int [rows].
       training: what one training took.
-      title: of the table.
+      title: what stands above the table.
 
     Returns:
       Whether every target is met.

@@ -45,11 +45,14 @@ def interval(
     """95 % bootstrap interval over rows of our score or, paired, of its difference to theirs.
 
     Args:
-      score: of one seed's probabilities.
+      score: what to take of one seed's probabilities.
       ours: probabilities [seeds, rows, classes].
       theirs: the same, perhaps of another number of seeds, for the same rows; None for our score alone.
       label_ids: int [rows].
-      resamples: of the rows.
+      resamples: how often the rows are drawn anew.
+
+    Returns:
+      The lower and the upper end.
     """
     random = np.random.default_rng(0)
     values = []

@@ -263,7 +263,7 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
     """Runs every part and prints the tables.
 
     Args:
-      arguments: of the command line.
+      arguments: the command line's.
       place: an empty folder.
       titles: what to ask about.
       model: the SavedModel to serve.

@@ -28,7 +28,7 @@ SEQUENCES = (TOKENS, TOKEN_COUNT, WORDS)
 
 
 class Rows(NamedTuple):
-    """Some labelled, transformed examples; a headline takes about 3 kB.
+    """Labelled, transformed examples, in memory; a headline takes about 3 kB.
 
     Attributes:
       titles: bytes [n], as they came.
@@ -68,14 +68,14 @@ class Rows(NamedTuple):
 
 
 def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
-    """Reads the labelled examples.
+    """The labelled ones of the transformed examples on disk.
 
     Args:
       patterns: globs of gzipped TFRecords of transformed examples.
-      feature_spec: of the transformed examples.
+      feature_spec: how TensorFlow parses them, by feature.
 
     Raises:
-      ValueError: there are none.
+      ValueError: none is labelled.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(1024)
@@ -105,7 +105,7 @@ def make_batches(rows: Rows, batch_size: int, shuffle_seed: int | None = None) -
     """Batches of ({tokens, token_count, words}, one-hot labels [n, len(LABELS)], weights [n]).
 
     Args:
-      rows: what to batch.
+      rows: the examples to batch, in their order.
       batch_size: rows per batch; the last may be smaller.
       shuffle_seed: shuffle anew in each pass, the same way for the same seed; None keeps the order.
     """

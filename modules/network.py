@@ -62,8 +62,8 @@ def build_transformer(
 
     Args:
       token_ids: number of token ids, padding and unknown included.
-      vectors: of words.
-      hyperparameters: sizes.
+      vectors: the table that words are looked up in.
+      hyperparameters: sizes, depth and dropout.
       class_shares: float [len(LABELS)], positive: what the untrained network answers to an empty title.
 
     Returns:
@@ -131,6 +131,12 @@ class WidePath(tf.Module):
 
 
 def blend(transformer: Any, wide: Any, transformer_share: float) -> Any:
-    """Log-probabilities [n, len(LABELS)] of the weighted mean probability of two paths, of which these are logits."""
+    """The log of the weighted mean probability of the two paths: float [n, len(LABELS)].
+
+    Args:
+      transformer: the Transformer's logits, float [n, len(LABELS)].
+      wide: the wide path's logits, likewise.
+      transformer_share: what the Transformer counts, from 0 to 1.
+    """
     mean = transformer_share * keras.ops.softmax(transformer) + (1.0 - transformer_share) * keras.ops.softmax(wide)
     return keras.ops.log(keras.ops.maximum(mean, keras.config.epsilon()))

@@ -31,12 +31,12 @@ class HeadlineModel(tf.Module):
         transform_output: tft.TFTransformOutput,
         calibration: Calibration,
     ):
-        """Holds what the signatures need.
+        """Loads the transform graph and makes the signatures.
 
         Args:
           network: {tokens, token_count, words, ngrams} -> logits float32 [n, len(LABELS)].
           variables: those that `network` reads.
-          transform_output: of the Transform whose examples `network` was trained on.
+          transform_output: what Transform left, on whose examples `network` was trained.
           calibration: what turns logits into probabilities.
         """
         super().__init__(name=MODEL_NAME)
@@ -100,7 +100,15 @@ def export(
     calibration: Calibration,
     directory: str,
 ) -> None:
-    """Writes the SavedModel of a HeadlineModel, with warm-up requests, to `directory`, which is created."""
+    """Writes the SavedModel of a HeadlineModel, with warm-up requests.
+
+    Args:
+      network: as HeadlineModel takes it.
+      variables: as HeadlineModel takes them.
+      transform_output: as HeadlineModel takes it.
+      calibration: as HeadlineModel takes it.
+      directory: where to write; it is created.
+    """
     model = HeadlineModel(network, variables, transform_output, calibration)
     tf.saved_model.save(model, directory, signatures=model.functions)
     write_warmup_requests(directory)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("word_vectors.npz")
-# Of the file: so that a change of the table is a change of the code, whose hash lineage records.
+# The hash of the file, so that a change of the table is a change of the code, whose hash lineage records.
 SHA256 = "1252528a5568090132faa6891c612c1153be576df9bb99dd7057a93d946100ed"
 
 
@@ -37,7 +37,7 @@ def read_words() -> tuple[str, ...]:
 
 
 def read_vectors() -> WordVectors:
-    """Reads the table."""
+    """The table, read from its file."""
     with np.load(FILE) as file:
         codes, scales, rarities = file["codes"], file["scales"], file["rarities"]
     return WordVectors(np.pad(codes, ((1, 0), (0, 0))), scales, np.pad(rarities, (1, 0)))

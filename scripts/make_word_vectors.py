@@ -44,7 +44,7 @@ def choose_words() -> tuple[dict[str, str], NDArray[np.float64]]:
 
 
 def main() -> None:
-    """Writes the file and prints the hash that modules/word_vectors.py must name."""
+    """Writes the file and prints the hash that `modules/word_vectors.py` must name."""
     spellings, shares = choose_words()
     words = list(spellings.values())
     encoder = USE()
