@@ -12,7 +12,11 @@ from serving.settings import Settings, SettingsError
 
 
 def main() -> int:
-    """Serves until it is told to stop."""
+    """Serves until a signal stops it.
+
+    Returns:
+      The exit code: 2 if a setting is wrong, uvicorn's own if the server could not start.
+    """
     try:
         settings = Settings.from_env()
     except SettingsError as error:
