@@ -17,18 +17,16 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedKFold
 
-from benchmarks.drops import read_headlines
+from benchmarks.drops import find_drops, read_headlines
 from headlines.bar.judging import judge
 from headlines.bar.tally import Floats, Integers, decide
 from headlines.bar.verdict import Limits
-from headlines.drops.drops_folder import DropsFolder
-from headlines.drops.samples import write_samples
 from modules.features import LABELS
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.baseline import make_classifier
 
 MAX_WRONG_BLESSINGS = 0.02
-# The differences in accuracy, in points, that the issue is about; the others draw the curve.
+# The differences in accuracy, in points, that the table shows; the others draw the curve.
 REPORTED = (-5, -2, 0, 2)
 _CURVE = (-8, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3)
 # Retrainings of one recipe, of which every night's candidate, champion and baseline are made.
@@ -40,7 +38,7 @@ console = Console(width=100)
 
 @dataclass(frozen=True)
 class Headlines:
-    """Real headlines, and what equally good models answered that had not seen them.
+    """Real headlines, and the answers of equally good models that had not seen them.
 
     Attributes:
       titles: n of them.
@@ -54,13 +52,18 @@ class Headlines:
 
 
 def answer_out_of_fold(titles: list[str], actual: Integers) -> Headlines:
-    """Trains the LR baseline a few times, each time on another resample of the other folds."""
+    """Trains the LR baseline a few times, each time on another resample, and has it answer the fold it has not seen.
+
+    Args:
+      titles: n of them.
+      actual: label ids [n].
+    """
     chance = np.random.default_rng(0)
     probabilities = np.zeros((_RETRAININGS, len(titles), len(LABELS)))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    for taught, held_out in folds.split(titles, actual):
+    for training, held_out in folds.split(titles, actual):
         for model in range(_RETRAININGS):
-            rows = chance.choice(taught, len(taught))
+            rows = chance.choice(training, len(training))
             classifier = make_classifier().fit([titles[row] for row in rows], actual[rows])
             probabilities[model, held_out] = classifier.predict_proba([titles[row] for row in held_out])
     return Headlines(titles, actual, probabilities)
@@ -72,6 +75,16 @@ def simulate(headlines: Headlines, points: float, rows: int, nights: int, limits
     Rows are drawn anew each night. Which retraining is the candidate, the champion and the baseline is drawn for each
     row, so that without a difference none of them is better by any measure. A worse candidate answers a share of the
     rows as if it had been asked another headline; a better one is put right on a share of its errors.
+
+    Args:
+      headlines: what rows are drawn from.
+      points: percentage points of accuracy by which the candidate is better than the others; negative if worse.
+      rows: evaluation rows a night.
+      nights: how many to simulate.
+      limits: the quality bar's.
+
+    Returns:
+      The share, in [0, 1], and how often each check failed.
     """
     blessed = 0
     causes: Counter[str] = Counter()
@@ -148,10 +161,7 @@ def main() -> None:
     settings = Settings.from_env()
     limits = settings.bar_limits
     with tempfile.TemporaryDirectory() as scratch:
-        drops = settings.drops_dir
-        if not drops.is_dir() or not DropsFolder(drops).nights:
-            drops = Path(scratch)
-            write_samples(drops, nights=12)
+        drops = find_drops(settings, Path(scratch))
         # Of a title that has several labels the newest.
         labels = {headline.title: headline.label for headline in read_headlines(drops, settings)}
         actual = np.array([LABELS.index(label) for label in labels.values()])
@@ -175,20 +185,20 @@ def main() -> None:
             for rows in sizes
             for points in differences
         }
-        found = {key: future.result() for key, future in running.items()}
+        rates = {key: future.result() for key, future in running.items()}
     for points in REPORTED:
-        share, causes = found[arguments.rows, points]
+        share, causes = rates[arguments.rows, points]
         wrong = f"blessed {share:.1%}" if points < 0 else f"refused {1 - share:.1%}"
-        told = ", ".join(f"{name} {count}" for name, count in causes.most_common(4))
-        table.add_row(f"{points:+d} points", f"{share:.1%}", f"{1 - share:.1%}", wrong, told)
+        failures = ", ".join(f"{name} {count}" for name, count in causes.most_common(4))
+        table.add_row(f"{points:+d} points", f"{share:.1%}", f"{1 - share:.1%}", wrong, failures)
     console.print(table)
     if not arguments.quick:
-        curves = {rows: [found[rows, points][0] for points in _CURVE] for rows in sizes}
+        curves = {rows: [rates[rows, points][0] for points in _CURVE] for rows in sizes}
         draw(curves, arguments.nights, arguments.picture)
         for rows, blessed in curves.items():
             shares = ", ".join(f"{points:+d}: {share:.1%}" for points, share in zip(_CURVE, blessed, strict=True))
             console.print(f"blessed of {rows} rows, by points: {shares}")
-    worst = found[arguments.rows, min(REPORTED)][0]
+    worst = rates[arguments.rows, min(REPORTED)][0]
     missed = worst > MAX_WRONG_BLESSINGS
     console.print(
         f"{time.monotonic() - started:.0f} s; a model 5 points worse is blessed on {worst:.1%} of nights "

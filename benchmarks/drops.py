@@ -1,24 +1,36 @@
-"""The headlines of drops, read as the service reads them: a night's newest version, whose bad rows stop nothing."""
+"""The drops that benchmarks take headlines from, read as the service reads them: bad rows stop nothing."""
 
 from pathlib import Path
 
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.quarantine import Headline, sift
 from headlines.drops.rows import read_file
+from headlines.drops.samples import write_samples
 from retraining.settings import Settings
 
 
+def find_drops(settings: Settings, scratch: Path) -> Path:
+    """The folder of drops of the settings if it has any, else `scratch`, to which samples are written."""
+    if settings.drops_dir.is_dir() and DropsFolder(settings.drops_dir).nights:
+        return settings.drops_dir
+    write_samples(scratch)
+    return scratch
+
+
 def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
-    """Every row that has a title and a label, as delivered: the oldest night first, duplicates and all.
+    """Every row of each night's newest version that has a title and a label, as delivered, duplicates and all.
+
+    Returns:
+      The rows, those of the oldest night first.
 
     Raises:
       DropError: the folder or the drop of a night cannot be read.
     """
-    rules, drops = settings.drop_rules, DropsFolder(drops_dir)
+    rules = settings.drop_rules
     headlines: list[Headline] = []
-    for night in drops.nights:
+    for night in DropsFolder(drops_dir).nights:
         # Nobody delivers while something is measured.
-        version = drops.find_version(night, rules.require_success_marker, known_by=rules.known_by)
+        version = DropsFolder(drops_dir).find_version(night, rules.require_success_marker, known_by=rules.known_by)
         rows = [row for file in version.files for row in read_file(file).rows]
         headlines += sift([(night, version.number, rows)], rules).readable
     return headlines

@@ -5,20 +5,17 @@ Every figure is measured in this run, each in a process of its own; the headline
 
 import argparse
 import csv
-import json
 import random
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from tfx_components.peak_memory import peak_memory_mb
+from benchmarks.measurement import Clock, conclude, measure, print_measurement, tabulate
+from headlines.names import HEADLINES_FILE, ROWS_USED, SUCCESS_MARKER
+from modules.features import LABEL, TITLE
 
 FIRST_NIGHT = date(2022, 1, 1)
 MAX_GIGABYTES = 1.5
@@ -29,35 +26,6 @@ _LABELS = ("negative", "neutral", "neutral", "neutral", "positive")
 console = Console(width=100)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One run: headlines written, time from its first file to its last record, and the most memory it held.
-
-    What is judged is processor time, of all threads: other work on the machine is no part of it.
-    """
-
-    headlines: int
-    seconds: float
-    cpu_seconds: float
-    gigabytes: float
-
-    @property
-    def rate(self) -> float:
-        """Headlines per second of processor time."""
-        return self.headlines / self.cpu_seconds
-
-
-class Clock:
-    """Measures what is inside `with`, and leaves out imports and preparation."""
-
-    def __enter__(self) -> None:
-        self.seconds, self.cpu_seconds = -time.perf_counter(), -time.process_time()
-
-    def __exit__(self, *error: object) -> None:
-        self.seconds += time.perf_counter()
-        self.cpu_seconds += time.process_time()
-
-
 def write_drops(drops_dir: Path, nights: int, headlines: int) -> None:
     """Writes clean drops: no bad row and no title twice, so that both readers must write every row."""
     chance = random.Random(0)
@@ -65,27 +33,18 @@ def write_drops(drops_dir: Path, nights: int, headlines: int) -> None:
     for night in range(nights):
         folder = drops_dir / (FIRST_NIGHT + timedelta(night)).isoformat()
         folder.mkdir(parents=True)
-        with (folder / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
+        with (folder / HEADLINES_FILE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(("title", "sentiment"))
+            writer.writerow((TITLE, LABEL))
             for number in range(headlines):
                 # Few words are frequent, most are rare.
-                picked = (words[int(len(words) * chance.random() ** 3)] for _ in range(10))
-                writer.writerow((f"{' '.join(picked)} {night} {number}", chance.choice(_LABELS)))
-        (folder / "_SUCCESS").touch()
-
-
-def measure(kind: str, drops_dir: Path, night: str, window_nights: int) -> Measured:
-    """Runs one reader in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.ingest", "--run", kind, str(drops_dir), night, str(window_nights)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+                choice = (words[int(len(words) * chance.random() ** 3)] for _ in range(10))
+                writer.writerow((f"{' '.join(choice)} {night} {number}", chance.choice(_LABELS)))
+        (folder / SUCCESS_MARKER).touch()
 
 
 def run_ours(drops_dir: Path, night: str, window_nights: int, output: Path, clock: Clock) -> int:
-    """Rows written by HeadlineExampleGen's executor."""
+    """Runs HeadlineExampleGen's executor; returns how many rows it wrote."""
     from tfx.types.standard_artifacts import Examples
 
     from retraining.settings import Settings
@@ -98,11 +57,12 @@ def run_ours(drops_dir: Path, night: str, window_nights: int, output: Path, cloc
     examples.uri, quarantine.uri = str(output / "examples"), str(output / "quarantine")
     with clock:
         Executor().Do({}, {"examples": [examples], "quarantine": [quarantine]}, properties)
-    return examples.get_int_custom_property("rows_used")
+    rows_used: int = examples.get_int_custom_property(ROWS_USED)
+    return rows_used
 
 
 def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clock: Clock) -> int:
-    """Rows written by CsvExampleGen's executor, with the service's Beam arguments."""
+    """Runs CsvExampleGen's executor with the service's Beam arguments; returns how many rows it wrote."""
     import tensorflow as tf
     from tfx.components.example_gen.csv_example_gen.executor import Executor
     from tfx.components.example_gen.utils import make_default_input_config
@@ -121,7 +81,7 @@ def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clo
     )
     properties = {
         "input_base": str(drops_dir),
-        "input_config": proto_utils.proto_to_json(make_default_input_config("*/headlines.csv")),
+        "input_config": proto_utils.proto_to_json(make_default_input_config(f"*/{HEADLINES_FILE}")),
         "output_config": proto_utils.proto_to_json(output_config),
         "output_data_format": example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE,
         "output_file_format": example_gen_pb2.FileFormat.FORMAT_TFRECORDS_GZIP,
@@ -136,13 +96,12 @@ def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clo
 
 
 def run_one(kind: str, drops_dir: Path, night: str, window_nights: int) -> None:
-    """Runs a reader in this process and prints what was measured, as the last line."""
+    """Runs a reader in this process and prints what it took."""
     with tempfile.TemporaryDirectory() as output:
         run = run_ours if kind == "ours" else run_stock
         clock = Clock()
         headlines = run(drops_dir, night, window_nights, Path(output), clock)
-    gigabytes = peak_memory_mb() * 2**20 / 1e9
-    print(json.dumps({"headlines": headlines, **vars(clock), "gigabytes": gigabytes}))
+    print_measurement(headlines, clock)
 
 
 def main() -> None:
@@ -162,7 +121,7 @@ def main() -> None:
             write_drops(drops_dir, options.nights, options.headlines)
         last = (FIRST_NIGHT + timedelta(options.nights - 1)).isoformat()
         half = (options.nights + 1) // 2
-        measured = []
+        measurements = []
         for name, kind, window in (
             (f"window of {_WINDOW_NIGHTS} nights", "ours", _WINDOW_NIGHTS),
             (f"window of {half} nights", "ours", half),
@@ -170,19 +129,9 @@ def main() -> None:
             (f"stock CsvExampleGen, {options.nights} nights", "stock", options.nights),
         ):
             with console.status(name):
-                measured.append((name, measure(kind, drops_dir, last, window)))
-    table = Table("", "headlines", "seconds", "of CPU", "headlines/s", "most memory")
-    for name, one in measured:
-        table.add_row(
-            name,
-            f"{one.headlines:,}",
-            f"{one.seconds:.1f}",
-            f"{one.cpu_seconds:.1f}",
-            f"{one.rate:,.0f}",
-            f"{one.gigabytes:.2f} GB",
-        )
-    console.print(table)
-    window, by_half, by_all, stock = (one for _, one in measured)
+                measurements.append((name, measure("benchmarks.ingest", kind, str(drops_dir), last, str(window))))
+    console.print(tabulate(measurements))
+    window, by_half, by_all, stock = (one for _, one in measurements)
     growth = by_all.cpu_seconds / by_half.cpu_seconds
     misses = [
         text
@@ -195,14 +144,11 @@ def main() -> None:
         )
         if missed
     ]
-    told = (
+    summary = (
         f"{by_all.rate:,.0f} headlines/s, {by_all.rate / stock.rate:.1f} times stock; twice the nights take "
         f"{growth:.1f} times as long; at most {by_all.gigabytes:.2f} GB"
     )
-    if misses:
-        console.print(f"[red]MISSED[/] {'; '.join(misses)} ({told})", highlight=False)
-        sys.exit(1)
-    console.print(f"[green]KEPT[/] {told}", highlight=False)
+    conclude(console, misses, summary)
 
 
 if __name__ == "__main__":

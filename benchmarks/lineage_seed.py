@@ -13,7 +13,44 @@ import psycopg2
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from headlines.names import NIGHTLY_DAG
+from headlines.names import (
+    ATTEMPT,
+    BASELINE_ANSWERS_TYPE,
+    BASELINE_MODEL,
+    BASELINE_PUSH,
+    BLESSED,
+    CHAMPION_METRIC_PREFIX,
+    CHAMPION_VERSION,
+    CHECK_PREFIX,
+    CODE,
+    DATA,
+    DROP_PREFIX,
+    ERROR,
+    EVALUATOR,
+    EXAMPLE_GEN,
+    FRESH_ROWS,
+    FRESH_SCORE_TYPE,
+    GATE,
+    HOST,
+    LIBRARY_PREFIX,
+    LR_METRIC_PREFIX,
+    METRIC_PREFIX,
+    MODEL_ID,
+    NIGHT,
+    NIGHTLY_DAG,
+    PID,
+    PUSHED,
+    PUSHED_VERSION,
+    PUSHER,
+    REASON,
+    REASON_PREFIX,
+    ROWS_IN,
+    ROWS_USED,
+    SETTINGS,
+    SUPERSEDED_BY,
+    TRAINER,
+    version_of,
+)
 from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.preparation import initialise
 from retraining.recording.store import connection_config
@@ -23,6 +60,7 @@ FIRST_NIGHT = date(2020, 1, 1)
 _RUN_SECONDS = 60
 _REFUSED, _RETRIED, _CORRECTED, _FAILED = 5, 20, 50, 40
 _METRICS = ("accuracy", "macro_f1", "log_loss", "negative_f1", "neutral_f1", "positive_f1")
+_CHECK = '{"value": 0.81, "limit": 0.7, "passed": true}'
 _TRANSFORM_OUTPUTS = {
     "transform_graph": "TransformGraph",
     "transformed_examples": "Examples",
@@ -58,8 +96,8 @@ class Nights:
         self._window_nights = settings.window_nights
         self._classes = {node.id: node.type for node in pipeline.components}
         self._types = {
-            known.name: known.id
-            for known in (
+            kind.name: kind.id
+            for kind in (
                 *self._store.get_artifact_types(),
                 *self._store.get_execution_types(),
                 *self._store.get_context_types(),
@@ -68,16 +106,19 @@ class Nights:
         self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=NIGHTLY_DAG)
         self._pipeline.properties["pipeline_name"].string_value = NIGHTLY_DAG
         [self._pipeline.id] = self._store.put_contexts([self._pipeline])
-        self._champion: tuple[int, int, str] | None = None
+        # Ids of the model and of its push, by what the resolver calls them.
+        self._champion: dict[str, int] = {}
+        self._champion_version = ""
         self._executions = 0
 
     def write(self, number: int) -> None:
         """Writes the run of the night that is `number` nights after the first."""
-        night = (FIRST_NIGHT + timedelta(number)).isoformat()
+        day = FIRST_NIGHT + timedelta(number)
+        night = day.isoformat()
         run = self._context("run", f"{NIGHTLY_DAG}.scheduled__{night}", run_id=f"scheduled__{night}")
         version = 2 if number % _CORRECTED == 7 else 1
         drops = {
-            f"drop:{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
+            f"{DROP_PREFIX}{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
                 {
                     "version": 2 if earlier % _CORRECTED == 7 else 1,
                     "delivered": f"{FIRST_NIGHT + timedelta(earlier)}T20:00:00+00:00",
@@ -90,23 +131,23 @@ class Nights:
             )
             for earlier in range(max(0, number + 1 - self._window_nights), number + 1)
         }
-        figures = {"night": night, "rows_in": 5160, "rows_used": 5040, "fresh_rows": 84, "train_rows": 4032,
+        figures = {NIGHT: night, ROWS_IN: 5160, ROWS_USED: 5040, FRESH_ROWS: 84, "train_rows": 4032,
                    "classes": '{"negative": 97, "neutral": 298, "positive": 25}'}  # fmt: skip
-        made = self._node(
-            run, "HeadlineExampleGen", {}, {"examples": "Examples", "quarantine": "Quarantine"},
-            {"examples": drops | figures, "quarantine": {"rows": 8, "reason:empty title": 8}},
+        window = self._node(
+            run, EXAMPLE_GEN, {}, {"examples": "Examples", "quarantine": "Quarantine"},
+            {"examples": drops | figures, "quarantine": {"rows": 8, f"{REASON_PREFIX}empty title": 8}},
             night=night, fingerprint=f"{number:064x}",
         )  # fmt: skip
-        examples = made["examples"]
-        statistics = self._node(run, "StatisticsGen", made, {"statistics": "ExampleStatistics"})
+        examples = window["examples"]
+        statistics = self._node(run, "StatisticsGen", window, {"statistics": "ExampleStatistics"})
         schema = self._node(run, "ImportSchemaGen", {}, {"schema": "Schema"})
         anomalies = self._node(
             run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
         )  # fmt: skip
         if number % _FAILED == 11:
-            self._node(run, "DropGate", made | anomalies, {}, failed="too few headlines")
+            self._node(run, GATE, window | anomalies, {}, error="too few headlines")
             return
-        self._node(run, "DropGate", made | anomalies, {})
+        self._node(run, GATE, window | anomalies, {})
         transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
         inputs = {
             "examples": transformed["transformed_examples"],
@@ -115,52 +156,56 @@ class Nights:
         }
         outputs = {"model": "Model", "model_run": "ModelRun"}
         if number % _RETRIED == 3:
-            self._node(run, "Trainer", inputs, outputs, failed="process 4711 on box died")
-        origin = {"night": night, "code": f"{number // 90:016x}", "settings": f"{number // 60:016x}",
-                  "data": f"{number:016x}", "library:keras": "3.15.0", "library:tensorflow": "2.16.2"}  # fmt: skip
+            self._node(run, TRAINER, inputs, outputs, error="process 4711 on box died")
+        origin = {NIGHT: night, CODE: f"{number // 90:016x}", SETTINGS: f"{number // 60:016x}",
+                  DATA: f"{number:016x}", f"{LIBRARY_PREFIX}keras": "3.15.0",
+                  f"{LIBRARY_PREFIX}tensorflow": "2.16.2"}  # fmt: skip
         attempt = 2 if number % _RETRIED == 3 else 1
         model = self._node(
-            run, "Trainer", inputs, outputs, {"model": origin}, attempt=attempt, custom_config=f'{{"n": {number}}}'
+            run, TRAINER, inputs, outputs, {"model": origin}, attempt=attempt, custom_config=f'{{"n": {number}}}'
         )["model"]
-        champion = dict(zip(("model", "pushed_model"), self._champion or (), strict=False))
-        self._node(run, "ChampionResolver", {}, {}, resolved=champion)
+        self._node(run, "ChampionResolver", {}, {}, resolved=self._champion)
         blessed = number % _REFUSED != 2
         scores = {name: 0.8 + 0.02 * math.sin(number / 30) for name in _METRICS}
         verdict: dict[str, Any] = {
-            **{f"metric:{name}": value for name, value in scores.items()},
-            **{f"champion_metric:{name}": value - 0.01 for name, value in scores.items() if self._champion},
-            **{f"lr_metric:{name}": value - 0.005 for name, value in scores.items()},
-            **{f"check:{name}": '{"value": 0.81, "limit": 0.7, "passed": true}' for name in ("accuracy", "macro_f1")},
-            "blessed": int(blessed), "reason": "blessed" if blessed else "refused: macro_f1",
-            "champion_version": self._champion[2] if self._champion else "",
+            **{METRIC_PREFIX + name: value for name, value in scores.items()},
+            **{CHAMPION_METRIC_PREFIX + name: value - 0.01 for name, value in scores.items() if self._champion},
+            **{LR_METRIC_PREFIX + name: value - 0.005 for name, value in scores.items()},
+            **{CHECK_PREFIX + name: _CHECK for name in ("accuracy", "macro_f1")},
+            BLESSED: int(blessed), REASON: "blessed" if blessed else "refused: macro_f1",
+            CHAMPION_VERSION: self._champion_version,
         }  # fmt: skip
         fresh = {
-            f"fresh_{who}_metric:{name}": value - 0.02 for who in ("champion", "lr") for name, value in scores.items()
+            f"fresh_{prefix}{name}": value - 0.02
+            for prefix in (CHAMPION_METRIC_PREFIX, LR_METRIC_PREFIX)
+            for name, value in scores.items()
         }
         baseline = self._node(
-            run, "Baseline", {"examples": examples} | champion,
-            {"answers": "BaselineAnswers", "fresh_score": "FreshScore"}, {"fresh_score": {"fresh_rows": 84} | fresh},
+            run, "Baseline", {"examples": examples} | self._champion,
+            {"answers": BASELINE_ANSWERS_TYPE, "fresh_score": FRESH_SCORE_TYPE},
+            {"fresh_score": {FRESH_ROWS: 84} | fresh},
         )  # fmt: skip
-        judged = self._node(
-            run, "Evaluator",
+        evaluation = self._node(
+            run, EVALUATOR,
             {"examples": examples, "model": model, "baseline_answers": baseline["answers"]}
-            | {f"baseline_{key.removesuffix('ed_model')}": value for key, value in champion.items()},
+            | dict(zip((BASELINE_MODEL, BASELINE_PUSH), self._champion.values(), strict=False)),
             {"blessing": "ModelBlessing", "evaluation": "ModelEvaluation"}, {"blessing": verdict},
         )  # fmt: skip
         infra = self._node(
             run, "InfraCheck", {"model": model, "examples": examples}, {"blessing": "InfraBlessing"},
-            {"blessing": {"blessed": 1}},
+            {"blessing": {BLESSED: 1}},
         )["blessing"]  # fmt: skip
-        pushed_version = f"{int(night.replace('-', '')) * 100 + version}"
-        push = {"pushed": int(blessed), "night": night, "model_id": model, "reason": "because"} | (
-            {"pushed_version": pushed_version, "pushed_destination": f"/serving/{pushed_version}"} if blessed else {}
+        pushed_version = str(version_of(day, version))
+        push = {PUSHED: int(blessed), NIGHT: night, MODEL_ID: model, REASON: "because"} | (
+            {PUSHED_VERSION: pushed_version, "pushed_destination": f"/serving/{pushed_version}"} if blessed else {}
         )
-        pushed = self._node(
-            run, "Pusher", {"model": model, "model_blessing": judged["blessing"], "infra_blessing": infra},
+        pushed_model = self._node(
+            run, PUSHER, {"model": model, "model_blessing": evaluation["blessing"], "infra_blessing": infra},
             {"pushed_model": "PushedModel"}, {"pushed_model": push}, night=night,
         )["pushed_model"]  # fmt: skip
         if blessed:
-            self._champion = (model, pushed, pushed_version)
+            self._champion = {"model": model, "pushed_model": pushed_model}
+            self._champion_version = pushed_version
 
     def _context(self, kind: str, name: str, **properties: str) -> mlmd.Context:
         context = mlmd.Context(type_id=self._types[kind], name=name)
@@ -177,31 +222,32 @@ class Nights:
         properties: dict[str, dict[str, Any]] | None = None,
         *,
         attempt: int = 1,
-        failed: str = "",
+        error: str = "",
         resolved: dict[str, int] | None = None,
         **exec_properties: str,
     ) -> dict[str, int]:
-        """One attempt of a node in one call: what it made, by key."""
+        """Writes one attempt of a node, which failed if it has an error; the ids of its outputs by key."""
         run_id = run.properties["run_id"].string_value
         self._executions += 1
         execution = mlmd.Execution(
             type_id=self._types[self._classes[node]],
-            last_known_state=mlmd.Execution.FAILED if failed else mlmd.Execution.COMPLETE,
+            last_known_state=mlmd.Execution.FAILED if error else mlmd.Execution.COMPLETE,
         )
         for key, text in (
             {"pipeline_name": NIGHTLY_DAG, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
-             "state": "failed" if failed else "complete"} | exec_properties
+             "state": "failed" if error else "complete"} | exec_properties
         ).items():  # fmt: skip
             execution.properties[key].string_value = text
-        execution.custom_properties["attempt"].int_value = attempt
-        execution.custom_properties["host"].string_value = "box"
-        execution.custom_properties["pid"].int_value = 4711
-        if failed:
-            execution.custom_properties["error"].string_value = failed
-        if failed and node == "Trainer":
+        execution.custom_properties[ATTEMPT].int_value = attempt
+        execution.custom_properties[HOST].string_value = "box"
+        execution.custom_properties[PID].int_value = 4711
+        if error:
+            execution.custom_properties[ERROR].string_value = error
+        if error and node == TRAINER:
             # The attempt after it gets the next id: the sequence is this process's alone.
-            execution.custom_properties["superseded_by"].int_value = self._executions + 1
-        artifacts, edges = [], []
+            execution.custom_properties[SUPERSEDED_BY].int_value = self._executions + 1
+        artifacts: list[mlmd.Artifact] = []
+        edges: list[tuple[int, int | None, mlmd.Event]] = []
         for key, identity in inputs.items():
             edges.append((0, None, self._event(mlmd.Event.INPUT, key, identity)))
         for key, identity in (resolved or {}).items():
@@ -211,7 +257,7 @@ class Nights:
                 type_id=self._types[kind],
                 uri=f"/pipelines/{node}/{key}/{self._executions}",
                 name=f"{key}:{NIGHTLY_DAG}:{self._executions}:0",
-                state=mlmd.Artifact.ABANDONED if failed else mlmd.Artifact.LIVE,
+                state=mlmd.Artifact.ABANDONED if error else mlmd.Artifact.LIVE,
             )
             for name, value in (properties or {}).get(key, {}).items():
                 field = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
@@ -222,11 +268,11 @@ class Nights:
         place = self._context(
             "component_run", f"{NIGHTLY_DAG}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node
         )
-        _, made, contexts = self._store.put_lineage_subgraph(
+        _, artifact_ids, contexts = self._store.put_lineage_subgraph(
             [execution], artifacts, [self._pipeline, run, place], edges, reuse_context_if_already_exist=True
         )
         run.id = contexts[1]
-        return dict(zip(outputs, made, strict=True))
+        return dict(zip(outputs, artifact_ids, strict=True))
 
     def _event(self, kind: int, key: str, artifact_id: int | None = None) -> mlmd.Event:
         event = mlmd.Event(type=kind, artifact_id=artifact_id)
@@ -235,12 +281,20 @@ class Nights:
         return event
 
 
+def connect(settings: Settings) -> Any:
+    """A connection to MLMD's database, which the caller closes."""
+    return psycopg2.connect(
+        host=settings.mlmd_host, port=settings.mlmd_port, dbname=settings.mlmd_database, user=settings.mlmd_user,
+        password=settings.secret("mlmd_password"),
+    )  # fmt: skip
+
+
 def multiply(settings: Settings, nights: int, times: int) -> None:
     """Makes `times` as many nights of the `nights` there are: copied row by row, under new ids, with their dates moved.
 
     Through MLMD's API ten times three years would take a quarter of an hour.
     """
-    with closing(_connect(settings)) as connection, connection, connection.cursor() as cursor:
+    with closing(connect(settings)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(_MOVED)
         newest: dict[str, int] = {}
         for table, ids in _TABLES.items():
@@ -284,18 +338,11 @@ def _moved(table: str, column: str, newest: dict[str, int], copy: int, days: int
         return f"{column} + {copy * newest[owner]}"
     if column == "int_value":
         return (
-            f"CASE name WHEN 'model_id' THEN int_value + {copy * newest['artifact']} "
-            f"WHEN 'superseded_by' THEN int_value + {copy * newest['execution']} ELSE int_value END"
+            f"CASE name WHEN '{MODEL_ID}' THEN int_value + {copy * newest['artifact']} "
+            f"WHEN '{SUPERSEDED_BY}' THEN int_value + {copy * newest['execution']} ELSE int_value END"
         )
     if (table, column) == ("artifact", "name"):
         return f"name || ':{copy}'"
     if column in ("name", "string_value"):
         return f"pg_temp.moved({column}, {days})"
     return column
-
-
-def _connect(settings: Settings) -> Any:
-    return psycopg2.connect(
-        host=settings.mlmd_host, port=settings.mlmd_port, dbname=settings.mlmd_database, user=settings.mlmd_user,
-        password=settings.secret("mlmd_password"),
-    )  # fmt: skip

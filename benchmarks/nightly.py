@@ -25,7 +25,7 @@ from rich.table import Table
 
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.samples import write_samples
-from headlines.names import NIGHTLY_DAG
+from headlines.names import NIGHTLY_DAG, WAIT_FOR_DROP
 from headlines.schedule import find_logical_date
 from retraining.local.api import Api
 from retraining.settings import CHECKOUT, Settings
@@ -53,7 +53,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Run:
     """One DAG run: seconds from its start to its end, and its nodes."""
 
     total: float
@@ -97,22 +97,22 @@ def read_settings(environment: dict[str, str]) -> Settings:
     return Settings.from_env()
 
 
-def measure_run(settings: Settings, night: str) -> Measured:
-    """Reads what Airflow recorded of a night's run."""
+def measure_run(settings: Settings, night: str) -> Run:
+    """A night's run, as Airflow recorded it."""
     api = Api(settings, NIGHTLY_DAG)
     run = find_run(api, settings, night)
     logs = settings.airflow_home / "logs" / f"dag_id={NIGHTLY_DAG}" / f"run_id={run['dag_run_id']}"
     nodes = []
     for task in api.get_tasks(run["dag_run_id"]):
-        if task["state"] != "success" or task["task_id"] == "wait_for_drop":
+        if task["state"] != "success" or task["task_id"] == WAIT_FOR_DROP:
             continue
         queued, start, end = (at(task[moment]) for moment in ("queued_when", "start_date", "end_date"))
         nodes.append(Node(task["task_id"], start - queued, end - start, importing(logs, task["task_id"], start)))
-    return Measured(at(run["end_date"]) - at(run["start_date"]), nodes)
+    return Run(at(run["end_date"]) - at(run["start_date"]), nodes)
 
 
 def find_run(api: Api, settings: Settings, night: str) -> dict[str, Any]:
-    """Airflow's record of a night's run."""
+    """The fields of a night's run in Airflow's API."""
     run = api.find_run(find_logical_date(settings, night))
     assert run is not None, night
     return run
@@ -126,8 +126,8 @@ def at(moment: str) -> float:
 def importing(logs: Path, task: str, start: float) -> float:
     """Seconds from a task's start to its driver's first word, which is what it spends on imports and DAG parsing."""
     text = "\n".join(path.read_text() for path in sorted((logs / f"task_id={task}").glob("*.log")))
-    found = re.search(r"\[(\S+)\] .*Running driver for", text)
-    return max(0.0, at(found.group(1)) - start) if found else 0.0
+    driver = re.search(r"\[(\S+)\] .*Running driver for", text)
+    return max(0.0, at(driver.group(1)) - start) if driver else 0.0
 
 
 def measure_first_start(environment: dict[str, str], night: str) -> float:
@@ -203,7 +203,7 @@ def measure_command(environment: dict[str, str], *arguments: str) -> float:
     return statistics.median(times)
 
 
-def show(ours: Measured, stock: Measured | None) -> None:
+def show(ours: Run, stock: Run | None) -> None:
     """Prints the table per task."""
     table = Table(
         "node", "queued s", "running s", "of it imports", "stock queued s", "stock running s", "of it imports"
@@ -245,7 +245,16 @@ def main() -> None:
 
 
 def measure(place: Path, drops: Path, skip_stock: bool) -> dict[str, tuple[float, float, bool]]:
-    """Takes every figure; name -> value, limit, and whether more is better."""
+    """Takes every figure and prints the tables.
+
+    Args:
+      place: an empty folder for the services.
+      drops: the folder of drops, of two nights at least; the last is measured.
+      skip_stock: whether the stock service is left out.
+
+    Returns:
+      By name of the target: its value, its limit, and whether more is better.
+    """
     with service(place / "ours", drops, 26000) as environment:
         before, night = map(str, DropsFolder(drops).nights[-2:])
         first_start = measure_first_start(environment, before)

@@ -1,4 +1,4 @@
-"""`make bench-pages`: every page about headlines after three years of nights, as Airflow's web server would draw it.
+"""`make bench-pages`: every page about headlines after three years of nights, as Airflow's web server draws it.
 
 Lineage is that of benchmarks/lineage.py. Pages are asked for as the admin, in process: permission, questions, template.
 Its artifacts have no files, so that statistics, cards and quarantined rows are looked for and not drawn; one drop has.
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from headlines.names import HEADLINES_FILE
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NIGHTS = 1100
@@ -50,7 +52,7 @@ def main() -> int:
         place = Path(folder)
         place.chmod(0o755)
         (place / "postgres").mkdir()
-        drop = place / "drops" / "2021-05-05" / "headlines.csv"
+        drop = place / "drops" / "2021-05-05" / HEADLINES_FILE
         drop.parent.mkdir(parents=True)
         rows = "".join(f"Bolsa sobe no dia {number} e dólar recua,neutral\n" for number in range(_ROWS))
         drop.write_text(f"title,sentiment\n{rows}", encoding="utf-8")
@@ -93,16 +95,16 @@ def measure() -> int:
     table = Table("page", "median", "slowest", "size", "status")
     medians, failed = [], False
     for name, address in PAGES.items():
-        took = []
+        milliseconds = []
         for _ in range(_TIMES + 1):
             start = time.perf_counter()
             answer = client.get(address)
-            took.append(1000 * (time.perf_counter() - start))
+            milliseconds.append(1000 * (time.perf_counter() - start))
         # The first reads the template.
-        medians.append(statistics.median(took[1:]))
+        medians.append(statistics.median(milliseconds[1:]))
         failed = failed or answer.status_code != 200
         size = f"{len(answer.data) / 1000:.0f} kB"
-        table.add_row(name, f"{medians[-1]:.0f} ms", f"{max(took[1:]):.0f} ms", size, str(answer.status_code))
+        table.add_row(name, f"{medians[-1]:.0f} ms", f"{max(milliseconds[1:]):.0f} ms", size, str(answer.status_code))
     console = Console(width=100)
     console.print(table)
     console.print(f"slowest page {max(medians):.0f} ms (target {MAX_MILLISECONDS:.0f} ms) at {NIGHTS} nights")

@@ -1,4 +1,4 @@
-"""`make quality`: for each night, learn from all nights before it, answer its titles; pooled, beside simpler models.
+"""`make quality`: each night's titles, answered after all nights before it are learnt; pooled, beside simpler models.
 
 Nothing is tuned here: every choice was made on nights 1-5, which are not among those judged by default.
 """
@@ -18,11 +18,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measurement import peak_gigabytes
 from benchmarks.quality_scores import SCORES, interval, mean_score
+from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropError, DropsFolder
 from modules.features import LABELS
 from retraining.local.airflow import compute_as_the_service
-from tfx_components.peak_memory import peak_memory_mb
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03
 MAX_TRAINING_SECONDS, MAX_TRAINING_GIGABYTES = 60.0, 1.5
@@ -30,13 +31,21 @@ BASELINE, ARTICLE, OURS = "TF-IDF + LR", "the article's", "ours"
 console = Console(width=130)
 
 # By contestant, probabilities [seeds, rows, classes].
-Answers = dict[str, np.ndarray]
+Answers = dict[str, Floats]
 
 
-def answer_night(
-    drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]
-) -> tuple[Answers, np.ndarray]:
-    """What every contestant says of the titles of `night`, and their true label ids."""
+def answer_night(drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]) -> tuple[Answers, Integers]:
+    """Has every contestant learn from the nights before `night` and answer its titles.
+
+    Args:
+      drops_dir: the folder of drops.
+      night: its number, from 2.
+      seeds: how often to train what depends on chance.
+      hyperparameters: ours, where they are not the defaults.
+
+    Returns:
+      The answers by contestant, and the true label ids [rows].
+    """
     # TensorFlow and Beam only in the processes that work.
     from benchmarks import quality_models as models
 
@@ -76,11 +85,21 @@ def measure_training(drops_dir: Path, hyperparameters: dict[str, Any]) -> Traini
     logging.getLogger().setLevel(logging.ERROR)
     headlines = models.read_drops(drops_dir)
     seconds = models.time_training(headlines, hyperparameters)
-    return Training(len(headlines.titles), seconds, peak_memory_mb() * 2**20 / 1e9)
+    return Training(len(headlines.titles), seconds, peak_gigabytes())
 
 
-def show(answers: Answers, label_ids: np.ndarray, training: Training, title: str) -> bool:
-    """Prints the table and the closing line; whether every target is met."""
+def show(answers: Answers, label_ids: Integers, training: Training, title: str) -> bool:
+    """Prints the table and the closing line.
+
+    Args:
+      answers: by contestant, probabilities [seeds, rows, classes].
+      label_ids: int [rows].
+      training: what one training took.
+      title: what stands above the table.
+
+    Returns:
+      Whether every target is met.
+    """
     table = Table(title=title)
     table.add_column("")
     for name in SCORES:
@@ -120,7 +139,7 @@ def show(answers: Answers, label_ids: np.ndarray, training: Training, title: str
 
 
 def main() -> None:
-    """Exits with 1 if a target is missed."""
+    """Measures, prints, and exits with 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--drops", type=Path, required=True, help="folder of drops")
     parser.add_argument("--first-night", type=int, default=6)
@@ -131,12 +150,13 @@ def main() -> None:
     arguments = parser.parse_args()
     nights = range(arguments.first_night, arguments.last_night + 1)
     try:
-        found = len(DropsFolder(arguments.drops).nights)
+        delivered = len(DropsFolder(arguments.drops).nights)
     except DropError as error:
         sys.exit(str(error))
-    if found < nights[-1] or nights[0] < 2:
+    if delivered < nights[-1] or nights[0] < 2:
         sys.exit(
-            f"nights {nights[0]}-{nights[-1]} were asked for; {arguments.drops} holds {found}, and night 1 has no past"
+            f"nights {nights[0]}-{nights[-1]} were asked for; {arguments.drops} holds {delivered}, and night 1 has no "
+            "past"
         )
     compute_as_the_service()
     # Forked children of a process that has run TensorFlow hang.

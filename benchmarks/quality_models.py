@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
+from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
@@ -26,6 +27,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamples
 from tfx_bsl.public import tfxio
 
 from benchmarks.drops import read_headlines
+from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropsFolder
 from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
 from modules.model import run_fn
@@ -41,21 +43,22 @@ class Headlines:
     """Titles with their label ids and their nights, numbered from 1."""
 
     titles: list[str]
-    label_ids: np.ndarray
-    nights: np.ndarray
+    label_ids: Integers
+    nights: Integers
 
-    def choose(self, wanted: np.ndarray) -> "Headlines":
-        """Those where `wanted`, bool [n], is true."""
-        titles = [title for title, keep in zip(self.titles, wanted, strict=True) if keep]
-        return Headlines(titles, self.label_ids[wanted], self.nights[wanted])
+    def choose(self, mask: NDArray[np.bool_]) -> "Headlines":
+        """The headlines where `mask`, bool [n], is true."""
+        titles = [title for title, keep in zip(self.titles, mask, strict=True) if keep]
+        return Headlines(titles, self.label_ids[mask], self.nights[mask])
 
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Floats:
         """1 for the newest night, halved by every half-life of age, as HeadlineExampleGen weighs them."""
-        return 0.5 ** ((self.nights.max() - self.nights) / _HALF_LIFE_NIGHTS)
+        weights: Floats = 0.5 ** ((self.nights.max() - self.nights) / _HALF_LIFE_NIGHTS)
+        return weights
 
 
 def read_drops(drops_dir: Path) -> Headlines:
-    """Reads the drops of all nights as delivered; bad rows are left out."""
+    """The headlines of all nights as delivered; bad rows are left out."""
     headlines = read_headlines(drops_dir, Settings.from_env())
     number_of = {night: number for number, night in enumerate(DropsFolder(drops_dir).nights, start=1)}
     return Headlines(
@@ -65,14 +68,18 @@ def read_drops(drops_dir: Path) -> Headlines:
     )
 
 
-def answer_majority(past: Headlines, titles: list[str]) -> np.ndarray:
-    """The shares of the classes, for every title: float [titles, classes]."""
+def answer_majority(past: Headlines, titles: list[str]) -> Floats:
+    """The shares of the classes in the past, for every title: float [titles, classes]."""
     shares = np.bincount(past.label_ids, minlength=len(LABELS)) + 1.0
     return np.tile(shares / shares.sum(), (len(titles), 1))
 
 
-def answer_regression(past: Headlines, titles: list[str]) -> np.ndarray:
-    """Logistic regression on TF-IDF of words and of characters, the best of the plain ones on nights 2-5."""
+def answer_regression(past: Headlines, titles: list[str]) -> Floats:
+    """The answers of logistic regression on TF-IDF of words and of characters, the best plain model on nights 2-5.
+
+    Returns:
+      Probabilities float [titles, classes].
+    """
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, strip_accents="unicode"),
@@ -80,22 +87,28 @@ def answer_regression(past: Headlines, titles: list[str]) -> np.ndarray:
     weights = past.weights()
     regression = LogisticRegression(C=3.0, max_iter=500)
     regression.fit(vectorizer.fit_transform(past.titles), past.label_ids, sample_weight=weights / weights.mean())
-    return regression.predict_proba(vectorizer.transform(titles))
+    probabilities: Floats = regression.predict_proba(vectorizer.transform(titles))
+    return probabilities
 
 
-def answer_article(past: Headlines, titles: list[str], seed: int) -> np.ndarray:
-    """The article's model, rebuilt: the plain Transformer of Keras's text classification example, trained 4 epochs."""
+def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
+    """The answers of the article's model: the Transformer of Keras's text classification example, trained 4 epochs.
+
+    Returns:
+      Probabilities float [titles, classes].
+    """
     keras.utils.set_random_seed(seed)
     length, size, heads, feed_forward = 32, 32, 2, 32
     texts = [
         [text.decode().split() for text in normalize_text(tf.constant(part), TextSettings()).numpy()]
         for part in (past.titles, titles)
     ]
-    known = {word: i for i, (word, _) in enumerate(Counter(w for t in texts[0] for w in t).most_common(20_000), 2)}
-    ids = [np.array([([known.get(w, 1) for w in t] + [0] * length)[:length] for t in part]) for part in texts]
+    counts = Counter(word for text in texts[0] for word in text)
+    vocabulary = {word: number for number, (word, _) in enumerate(counts.most_common(20_000), 2)}
+    ids = [np.array([([vocabulary.get(w, 1) for w in t] + [0] * length)[:length] for t in part]) for part in texts]
 
     inputs = keras.Input((length,), dtype="int64")
-    embedded = keras.layers.Embedding(len(known) + 2, size)(inputs)
+    embedded = keras.layers.Embedding(len(vocabulary) + 2, size)(inputs)
     x = embedded + keras.layers.Embedding(length, size)(keras.ops.arange(length))
     attended = keras.layers.Dropout(0.1)(keras.layers.MultiHeadAttention(heads, size)(x, x))
     x = keras.layers.LayerNormalization(epsilon=1e-6)(x + attended)
@@ -109,8 +122,12 @@ def answer_article(past: Headlines, titles: list[str], seed: int) -> np.ndarray:
     return np.asarray(model(ids[1], training=False), np.float64)
 
 
-def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameters: dict[str, Any]) -> np.ndarray:
-    """Transform, Trainer and the exported model's `predict_text`: float [seeds, titles, classes]."""
+def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameters: dict[str, Any]) -> Floats:
+    """The answers of the exported model's `predict_text`, after Transform and Trainer.
+
+    Returns:
+      Probabilities float [seeds, titles, classes], each row of sum 1.
+    """
     answers = []
     with tempfile.TemporaryDirectory() as folder:
         _transform(past, Path(folder))
@@ -118,8 +135,9 @@ def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameter
             model = tf.saved_model.load(_train(Path(folder), seed, hyperparameters))
             answers.append(model.signatures["predict_text"](title=tf.constant(titles))["probabilities"].numpy())
             keras.backend.clear_session()
-    probabilities = np.array(answers, np.float64)
-    return probabilities / probabilities.sum(axis=2, keepdims=True)
+    sums_near_one = np.array(answers, np.float64)
+    probabilities: Floats = sums_near_one / sums_near_one.sum(axis=2, keepdims=True)
+    return probabilities
 
 
 def time_training(headlines: Headlines, hyperparameters: dict[str, Any]) -> float:
@@ -132,7 +150,7 @@ def time_training(headlines: Headlines, hyperparameters: dict[str, Any]) -> floa
 
 
 def _train(folder: Path, seed: int, hyperparameters: dict[str, Any]) -> str:
-    """Trains on what `_transform` left in `folder`; where the exported model is."""
+    """Trains on what `_transform` left in `folder`; returns where the exported model is."""
     model_dir = folder / f"seed-{seed}" / "Format-Serving"
     run_fn(
         FnArgs(
@@ -154,7 +172,7 @@ def _transform(past: Headlines, folder: Path) -> None:
     )
     rows = zip(past.titles, past.label_ids, past.nights, past.weights(), strict=True)
     records = [
-        _serialize(title, LABELS[label_id], int(night), float(weight)) for title, label_id, night, weight in rows
+        _serialise(title, LABELS[label_id], int(night), float(weight)) for title, label_id, night, weight in rows
     ]
     with beam.Pipeline(runner=_RUNNER) as pipeline, tft_beam.Context(temp_dir=str(folder / "temporary")):
         raw = pipeline | beam.Create(records, reshuffle=False) | source.BeamSource()
@@ -170,10 +188,11 @@ def _transform(past: Headlines, folder: Path) -> None:
     (raw_metadata / "schema.pbtxt").write_text(schema_text)
 
 
-def _serialize(title: str, label: str, night: int, weight: float) -> bytes:
+def _serialise(title: str, label: str, night: int, weight: float) -> bytes:
     texts = {TITLE: title, LABEL: label, NIGHT: str(night)}
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for name, text in texts.items()
     }
     features[WEIGHT] = tf.train.Feature(float_list=tf.train.FloatList(value=[weight]))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    serialised: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return serialised

@@ -8,16 +8,17 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from headlines.bar.tally import Floats, Integers
 from modules.features import LABELS
 
 # [rows, classes] probabilities and [rows] label ids to a number.
-Score = Callable[[np.ndarray, np.ndarray], float]
+Score = Callable[[Floats, Integers], float]
 
 CALIBRATION_BINS = 10
 RESAMPLES = 1_000
 
 
-def calibration_error(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
+def calibration_error(probabilities: Floats, label_ids: Integers) -> float:
     """Expected calibration error of the likeliest class, in bins of confidence of equal width."""
     confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == label_ids
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -33,22 +34,25 @@ SCORES: dict[str, Score] = {
 }
 
 
-def mean_score(score: Score, by_seed: np.ndarray, label_ids: np.ndarray) -> float:
+def mean_score(score: Score, by_seed: Floats, label_ids: Integers) -> float:
     """The mean over seeds of the score of probabilities [seeds, rows, classes]."""
     return float(np.mean([score(probabilities, label_ids) for probabilities in by_seed]))
 
 
 def interval(
-    score: Score, ours: np.ndarray, theirs: np.ndarray | None, label_ids: np.ndarray, resamples: int = RESAMPLES
+    score: Score, ours: Floats, theirs: Floats | None, label_ids: Integers, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """95 % bootstrap interval over rows of our score or, paired, of its difference to theirs.
 
     Args:
-      score: of one seed's probabilities.
+      score: what to take of one seed's probabilities.
       ours: probabilities [seeds, rows, classes].
       theirs: the same, perhaps of another number of seeds, for the same rows; None for our score alone.
       label_ids: int [rows].
-      resamples: of the rows.
+      resamples: how often the rows are drawn anew.
+
+    Returns:
+      The lower and the upper end.
     """
     random = np.random.default_rng(0)
     values = []

@@ -7,24 +7,21 @@ CSV file by batches, asks the same model, and writes.
 
 import argparse
 import csv
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.ingest import write_drops
+from benchmarks.ingest import FIRST_NIGHT, write_drops
+from benchmarks.measurement import Clock, conclude, measure, print_measurement, tabulate
 from benchmarks.serving import find_model
+from headlines.names import HEADLINES_FILE, version_of
 from retraining.settings import Settings
-from tfx_components.peak_memory import peak_memory_mb
 
-NIGHT, VERSION = "2022-01-01", "2022010101"
+NIGHT, VERSION = FIRST_NIGHT.isoformat(), str(version_of(FIRST_NIGHT))
+_UNLABELLED_FILE = "unlabelled.csv"
 # The nodes keep a record of every headline on disk on its way, which the loop does not; more than this is too much.
 MAX_SLOWDOWN = 3.0
 MAX_GIGABYTES = 2.5
@@ -32,22 +29,6 @@ MAX_GIGABYTES = 2.5
 MAX_MEMORY_GROWTH = 1.25
 _LOOP_BATCH = 1024
 console = Console(width=100)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run: headlines scored, seconds by the clock and of processor time, and the most memory it held."""
-
-    headlines: int
-    seconds: float
-    cpu_seconds: float
-    gigabytes: float
-    nodes: dict[str, float]
-
-    @property
-    def rate(self) -> float:
-        """Headlines per second of processor time: other work on the machine is no part of it."""
-        return self.headlines / self.cpu_seconds
 
 
 def write_unlabelled(labelled: Path, target: Path) -> None:
@@ -59,7 +40,7 @@ def write_unlabelled(labelled: Path, target: Path) -> None:
 
 
 def run_nodes(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict[str, float]]:
-    """Runs the executors of the three nodes as the service does; rows scored, and the seconds of each."""
+    """Runs the executors of the three nodes as the service does; returns the rows scored and the seconds of each."""
     from tfx.components.bulk_inferrer.executor import Executor as BulkInferrer
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types.standard_artifacts import Examples, Model
@@ -96,11 +77,11 @@ def run_nodes(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict
 
 
 def run_loop(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict[str, float]]:
-    """Scores the same file with nothing but TensorFlow."""
+    """Scores the same file with nothing but TensorFlow; returns the rows scored, and no nodes."""
     import tensorflow as tf
 
     def read_titles() -> Iterator[str]:
-        with (drops_dir / NIGHT / "unlabelled.csv").open(encoding="utf-8", newline="") as file:
+        with (drops_dir / NIGHT / _UNLABELLED_FILE).open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             next(rows)
             yield from (row[0] for row in rows)
@@ -122,27 +103,17 @@ def run_loop(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict[
 
 
 def run_one(kind: str, model_uri: Path, drops_dir: Path) -> None:
-    """Runs one of the two in this process and prints what was measured, as the last line."""
+    """Runs one of the two in this process and prints what it took."""
     # Imports are no part of it.
     import tensorflow as tf
     from tfx import v1 as tfx
 
     assert tf and tfx
     with tempfile.TemporaryDirectory() as output:
-        started, cpu_started = time.perf_counter(), time.process_time()
-        rows, nodes = (run_nodes if kind == "nodes" else run_loop)(model_uri, drops_dir, Path(output))
-        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    gigabytes = peak_memory_mb() * 2**20 / 1e9
-    print(json.dumps(vars(Measured(rows, seconds, cpu_seconds, gigabytes, nodes))))
-
-
-def measure(kind: str, model_uri: Path, drops_dir: Path) -> Measured:
-    """Runs one of the two in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scoring", "--run", kind, str(model_uri), str(drops_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+        clock = Clock()
+        with clock:
+            rows, nodes = (run_nodes if kind == "nodes" else run_loop)(model_uri, drops_dir, Path(output))
+    print_measurement(rows, clock, nodes)
 
 
 def main() -> None:
@@ -165,28 +136,19 @@ def main() -> None:
             with console.status(f"writing {headlines:,} headlines"):
                 write_drops(place / f"{name}-labelled", 1, headlines)
                 write_unlabelled(
-                    place / f"{name}-labelled" / NIGHT / "headlines.csv", place / name / NIGHT / "unlabelled.csv"
+                    place / f"{name}-labelled" / NIGHT / HEADLINES_FILE, place / name / NIGHT / _UNLABELLED_FILE
                 )
-        measured = []
-        for told, kind, drops in (
+        measurements = []
+        for name, kind, drops in (
             ("the scoring nodes", "nodes", "all"),
             ("half the headlines", "nodes", "half"),
             ("a plain tf.data loop", "loop", "all"),
         ):
-            with console.status(told):
-                measured.append((told, measure(kind, place / "model", place / drops)))
-    table = Table("", "headlines", "seconds", "of CPU", "headlines/s of CPU", "most memory")
-    for told, one in measured:
-        table.add_row(
-            told,
-            f"{one.headlines:,}",
-            f"{one.seconds:.1f}",
-            f"{one.cpu_seconds:.1f}",
-            f"{one.rate:,.0f}",
-            f"{one.gigabytes:.2f} GB",
-        )
-    console.print(table)
-    nodes, half, loop = (one for _, one in measured)
+            with console.status(name):
+                measurement = measure("benchmarks.scoring", kind, str(place / "model"), str(place / drops))
+                measurements.append((name, measurement))
+    console.print(tabulate(measurements))
+    nodes, half, loop = (one for _, one in measurements)
     console.print("seconds by node: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in nodes.nodes.items()))
     slowdown, growth = loop.rate / nodes.rate, nodes.gigabytes / half.gigabytes
     misses = [
@@ -199,15 +161,12 @@ def main() -> None:
         )
         if missed
     ]
-    told = (
+    summary = (
         f"{nodes.headlines:,} of {options.headlines:,} headlines; {nodes.rate:,.0f} headlines/s, the loop "
         f"{loop.rate:,.0f}: {slowdown:.1f} times (at most {MAX_SLOWDOWN:.0f}); {nodes.gigabytes:.2f} GB (at most "
         f"{MAX_GIGABYTES}), {growth:.2f} times that of half as many (at most {MAX_MEMORY_GROWTH})"
     )
-    if misses:
-        console.print(f"[red]MISSED[/] {'; '.join(misses)} ({told})", highlight=False)
-        sys.exit(1)
-    console.print(f"[green]KEPT[/] {told}", highlight=False)
+    conclude(console, misses, summary)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.drops import read_headlines
-from headlines.drops.drops_folder import DropsFolder
-from headlines.drops.samples import write_samples
+from benchmarks.drops import find_drops, read_headlines
+from modules.features import MODEL_NAME
 from retraining.settings import CHECKOUT, Settings
 
 console = Console(width=100)
@@ -94,8 +94,8 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        head, found, body = self._answer.partition(b"\r\n\r\n")
-        if not found:
+        head, end_of_head, body = self._answer.partition(b"\r\n\r\n")
+        if not end_of_head:
             return
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         if len(body) < int(length):
@@ -122,7 +122,7 @@ async def apply_load(port: int, path: str, bodies: list[bytes], clients: int, co
     for _ in range(clients):
         done: asyncio.Future[None] = loop.create_future()
         dones.append(done)
-        await loop.create_connection(lambda done=done: _Client(requests, load, done), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(partial(_Client, requests, load, done), "127.0.0.1", port)
     await asyncio.gather(*dones)
     load.seconds = time.perf_counter() - began
     return load
@@ -130,7 +130,19 @@ async def apply_load(port: int, path: str, bodies: list[bytes], clients: int, co
 
 @contextmanager
 def server(command: list[str], ready: str, **environment: str) -> Iterator[int]:
-    """The process id of a server that is ready, stopped on the way out."""
+    """Runs a server as long as the block lasts.
+
+    Args:
+      command: what starts it.
+      ready: an address that answers once it is ready.
+      **environment: variables beside those of this process.
+
+    Yields:
+      Its process id, once it is ready.
+
+    Raises:
+      SystemExit: it ended or was not ready within three minutes; the message has the end of its output.
+    """
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115  the server writes to it until it is stopped below
     process = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | environment, stdout=log, stderr=log)
     try:
@@ -158,7 +170,7 @@ def push(model: Path, folder: Path, version: int) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process."""
+    """The resident memory of a process, in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -171,7 +183,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def swaps(model: Path, folder: Path, first: int, count: int, pid: int, base: str) -> AsyncIterator[list[float]]:
-    """Pushes `count` versions, each once the last one serves and the one before is removed; memory after each."""
+    """Pushes `count` versions while the block runs, each once the last one serves and the one before is removed.
+
+    Yields:
+      The server's memory in MB after each, complete when the block is left.
+    """
     memory: list[float] = []
 
     def serving() -> int:
@@ -193,16 +209,16 @@ async def swaps(model: Path, folder: Path, first: int, count: int, pid: int, bas
 
 
 def read_titles(settings: Settings, scratch: Path) -> list[str]:
-    """Titles of the drops, or of samples if there are none."""
-    drops = settings.drops_dir
-    if not drops.is_dir() or not DropsFolder(drops).nights:
-        drops = scratch
-        write_samples(drops)
-    return [headline.title for headline in read_headlines(drops, settings)][:2000]
+    """Up to 2,000 titles of the drops or, if there are none, of samples in `scratch`."""
+    return [headline.title for headline in read_headlines(find_drops(settings, scratch), settings)][:2000]
 
 
 def find_model(settings: Settings) -> Path:
-    """The newest pushed model."""
+    """The folder of the newest pushed model.
+
+    Raises:
+      SystemExit: there is none.
+    """
     versions = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
     if not versions:
         raise SystemExit(f"no model in {settings.serving_dir}; run `make demo` first, or give one with --model")
@@ -243,15 +259,25 @@ def main() -> int:
 
 
 async def measure(arguments: argparse.Namespace, place: Path, titles: list[str], model: Path) -> int:
-    """Runs every part and prints the tables."""
-    folder = place / "headlines"
+    """Runs every part and prints the tables.
+
+    Args:
+      arguments: the command line's.
+      place: an empty folder.
+      titles: what to ask about.
+      model: the SavedModel to serve.
+
+    Returns:
+      The exit code.
+    """
+    folder = place / MODEL_NAME
     folder.mkdir()
     push(model, folder, 1)
     bodies = [
         json.dumps({"signature_name": "predict_text", "instances": [title]}, ensure_ascii=False).encode()
         for title in titles
     ]
-    path, count = "/v1/models/headlines:predict", arguments.requests
+    path, count = f"/v1/models/{MODEL_NAME}:predict", arguments.requests
     alone = measure_in_process(arguments.python, model, titles, count)
     port = free_port()
     base = f"http://127.0.0.1:{port}"
@@ -274,7 +300,7 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
     if arguments.peer_python:
         peer = free_port()
         command = [arguments.peer_python, "-m", "benchmarks.serving_kserve", str(model), str(peer)]
-        with server(command, f"http://127.0.0.1:{peer}/v1/models/headlines"):
+        with server(command, f"http://127.0.0.1:{peer}/v1/models/{MODEL_NAME}"):
             for clients in (1, CLIENTS):
                 await apply_load(peer, path, bodies, clients, count // 4)
                 loads[f"kserve, {clients} client(s)"] = await apply_load(peer, path, bodies, clients, count)
@@ -301,7 +327,19 @@ def report(
     soak: Load,
     memory: list[float],
 ) -> int:
-    """Prints the tables and the closing line."""
+    """Prints the table and the closing lines.
+
+    Args:
+      alone: titles per second of the model in process, by how it is asked.
+      loads: the loads of the table, by name.
+      figures: by name of the target.
+      failed: requests that did not give 200, of all loads.
+      soak: the load while memory was watched.
+      memory: MB after each swap.
+
+    Returns:
+      The exit code.
+    """
     table = Table("", "requests/s", "p50 ms", "p99 ms", "slowest ms", "failed", title="One headline a request")
     table.add_row("in process, one at a time", f"{alone['single']:.0f}")
     table.add_row("in process, 32 at a time", f"{alone['batched']:.0f}")

@@ -4,13 +4,14 @@ Needs benchmarks/requirements-kserve.txt and nothing of this project.
 """
 
 import sys
+from typing import Any
 
 import tensorflow as tf
 from kserve import Model, ModelServer
 
 
-class Headlines(Model):  # type: ignore[misc]
-    """Answers `{"instances": [title, ...]}`."""
+class Headlines(Model):
+    """The model behind kserve: it answers `{"instances": [title, ...]}`."""
 
     def __init__(self, path: str) -> None:
         super().__init__("headlines")
@@ -18,7 +19,9 @@ class Headlines(Model):  # type: ignore[misc]
         self._predict = tf.saved_model.load(path).signatures["predict_text"]
         self.ready = True
 
-    async def predict(self, payload: dict, headers: dict | None = None, **_: object) -> dict:
+    async def predict(
+        self, payload: dict[str, Any], headers: dict[str, str] | None = None, **_: object
+    ) -> dict[str, Any]:
         """Runs the model on the event loop, as kserve's own examples do."""
         outputs = self._predict(title=tf.constant(payload["instances"]))
         columns = {name: tensor.numpy().tolist() for name, tensor in outputs.items()}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from modules.features import (
     LABEL,
@@ -27,7 +28,7 @@ SEQUENCES = (TOKENS, TOKEN_COUNT, WORDS)
 
 
 class Rows(NamedTuple):
-    """Some labelled, transformed examples; a headline takes about 3 kB.
+    """Labelled, transformed examples, in memory; a headline takes about 3 kB.
 
     Attributes:
       titles: bytes [n], as they came.
@@ -38,42 +39,43 @@ class Rows(NamedTuple):
       buckets: int64 [n], the titles' buckets.
     """
 
-    titles: np.ndarray
-    sequences: dict[str, np.ndarray]
+    titles: NDArray[np.object_]
+    sequences: dict[str, NDArray[np.int64]]
     ngrams: scipy.sparse.csr_matrix
-    label_ids: np.ndarray
-    weights: np.ndarray
-    buckets: np.ndarray
+    label_ids: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    buckets: NDArray[np.int64]
 
-    def choose(self, wanted: np.ndarray) -> "Rows":
-        """Those where `wanted`, bool [n], is true; their weights have mean 1 again."""
-        weights = self.weights[wanted]
+    def choose(self, mask: NDArray[np.bool_]) -> "Rows":
+        """The rows where `mask`, bool [n], is true; their weights have mean 1 again."""
+        weights = self.weights[mask]
         return Rows(
-            self.titles[wanted],
-            {name: value[wanted] for name, value in self.sequences.items()},
-            self.ngrams[wanted],
-            self.label_ids[wanted],
+            self.titles[mask],
+            {name: value[mask] for name, value in self.sequences.items()},
+            self.ngrams[mask],
+            self.label_ids[mask],
             weights / max(weights.mean(), 1e-9) if len(weights) else weights,
-            self.buckets[wanted],
+            self.buckets[mask],
         )
 
     @property
-    def class_shares(self) -> np.ndarray:
+    def class_shares(self) -> NDArray[np.float64]:
         """Weighted shares of the classes, float [len(LABELS)], none of them zero."""
         counts = np.bincount(self.label_ids, weights=self.weights, minlength=len(LABELS))
         # One imaginary example per class keeps every share above zero.
-        return (counts + 1) / (counts.sum() + len(LABELS))
+        shares: NDArray[np.float64] = (counts + 1) / (counts.sum() + len(LABELS))
+        return shares
 
 
 def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
-    """Reads the labelled examples.
+    """The labelled ones of the transformed examples on disk.
 
     Args:
       patterns: globs of gzipped TFRecords of transformed examples.
-      feature_spec: of the transformed examples.
+      feature_spec: how TensorFlow parses them, by feature.
 
     Raises:
-      ValueError: there are none.
+      ValueError: none is labelled.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(1024)
@@ -82,7 +84,7 @@ def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
     if not sum(np.count_nonzero(part[LABEL].numpy() >= 0) for part in parts):
         raise ValueError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
 
-    def join(name: str) -> np.ndarray:
+    def join(name: str) -> NDArray[Any]:
         return np.concatenate([part[name].numpy() for part in parts])
 
     ngrams = scipy.sparse.vstack(
@@ -103,7 +105,7 @@ def make_batches(rows: Rows, batch_size: int, shuffle_seed: int | None = None) -
     """Batches of ({tokens, token_count, words}, one-hot labels [n, len(LABELS)], weights [n]).
 
     Args:
-      rows: what to batch.
+      rows: the examples to batch, in their order.
       batch_size: rows per batch; the last may be smaller.
       shuffle_seed: shuffle anew in each pass, the same way for the same seed; None keeps the order.
     """

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 161)
 # Breaks the tie between classes that share their probability.
@@ -30,7 +31,7 @@ class Calibration:
     offsets: tuple[float, ...]
 
     def answer(self, logits: tf.Tensor) -> tf.Tensor:
-        """Probabilities float32 [n, classes] of logits float32 [n, classes]."""
+        """The probabilities, float32 [n, classes], that stand for logits, float32 [n, classes]."""
         scores = logits / self.temperature
         probabilities = tf.nn.softmax(scores)
         chosen = tf.one_hot(tf.argmax(scores - tf.constant(self.offsets, tf.float32), axis=1), len(self.offsets))
@@ -41,13 +42,18 @@ class Calibration:
         return probabilities * (1 - sharing) + shared * sharing + _MARGIN * (chosen - sharing / sharers)
 
 
-def log_loss(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
-    """Mean negative log of the probability given to the true class, in nats."""
-    chosen = probabilities[np.arange(len(label_ids)), label_ids]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+def log_loss(probabilities: NDArray[np.float32], label_ids: NDArray[np.int64]) -> float:
+    """Mean negative log of the probability of the true class, in nats.
+
+    Args:
+      probabilities: float [n, classes].
+      label_ids: int [n].
+    """
+    of_truth = probabilities[np.arange(len(label_ids)), label_ids]
+    return float(-np.log(np.maximum(of_truth, 1e-12)).mean())
 
 
-def fit_temperature(logits: np.ndarray, label_ids: np.ndarray) -> float:
+def fit_temperature(logits: NDArray[np.float32], label_ids: NDArray[np.int64]) -> float:
     """The temperature of least log-loss, in [0.25, 4].
 
     Args:

@@ -15,7 +15,7 @@ WORDS = "words"
 NGRAMS = "ngrams"
 TITLE_BUCKET = "title_bucket"
 
-# Of the model, in the addresses of the model servers and in their config file.
+# The model's name, in the addresses of the model servers and in their config file.
 MODEL_NAME = "headlines"
 
 # The class order of every probability vector; an example's label id is an index into it.
@@ -27,11 +27,10 @@ UNKNOWN_LABEL_ID = -1
 # `TITLE_BUCKET` lies in [0, TITLE_BUCKETS): a percentile of the titles by stable hash.
 TITLE_BUCKETS = 100
 
-
 # Beside an exported model: some training titles with the probabilities that the model gave them before its export.
 REFERENCE_FILE = "reference_answers.json"
 
 
 def transformed_name(key: str) -> str:
-    """Name which the feature `key` bears after Transform."""
+    """The name that the feature `key` bears after Transform."""
     return key + "_xf"

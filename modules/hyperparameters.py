@@ -10,7 +10,9 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """Defaults were chosen on the first five of twelve nights of real headlines: trained on each, tested on the next.
+    """What training may vary.
+
+    The defaults were chosen on the first five of twelve nights of real headlines: trained on each, tested on the next.
 
     Attributes:
       embedding_size: width of the token embeddings and of the Transformer blocks.
@@ -89,8 +91,8 @@ class Hyperparameters:
         return cls(**values)
 
     @classmethod
-    def choose(cls, given: Mapping[str, Any] | None, tuned: Mapping[str, Any] | None) -> tuple[Self, str]:
-        """The defaults with `tuned` and, on top of them, `given`.
+    def choose(cls, overrides: Mapping[str, Any] | None, tuned: Mapping[str, Any] | None) -> tuple[Self, str]:
+        """The defaults with `tuned` and, on top of them, `overrides`.
 
         Tuned ones were found for the code of their night. Where they do not fit today's, all of them are left out: its
         defaults belong together, and half of a tuned combination is none.
@@ -99,10 +101,10 @@ class Hyperparameters:
           The hyperparameters, and why the tuned ones were left out, empty if they were not.
 
         Raises:
-          ValueError: one that was given is wrong.
+          ValueError: an override is wrong.
         """
-        without = cls.from_overrides(given)
+        without = cls.from_overrides(overrides)
         try:
-            return cls.from_overrides({**(tuned or {}), **(given or {})}), ""
+            return cls.from_overrides({**(tuned or {}), **(overrides or {})}), ""
         except ValueError as error:
             return without, str(error)

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from modules.batches import Rows, make_batches, read_rows
 from modules.calibration import Calibration, fit_temperature
@@ -32,7 +33,7 @@ _REFERENCE_TITLES = 64
 
 
 class _EpochLog(keras.callbacks.Callback):
-    """One line per epoch in the log."""
+    """Logs a line per epoch: its seconds, loss and accuracy."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.started = time.monotonic()
@@ -56,10 +57,10 @@ def train(
 
     Args:
       network: as `build_transformer` makes it.
-      training: what to train on.
-      validation: what to measure on after each epoch; never trained on.
-      hyperparameters: of the training.
-      seed: of the order of the rows.
+      training: the rows to train on.
+      validation: the rows to measure on after each epoch, never trained on; None measures nothing.
+      hyperparameters: length, pace and regularisation of the training.
+      seed: decides the order of the rows.
       tensorboard_dir: where TensorBoard finds the curves; None writes none.
     """
     batches = make_batches(training, hyperparameters.batch_size, shuffle_seed=seed)
@@ -89,12 +90,18 @@ def train(
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
     if tensorboard_dir:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard_dir, write_graph=False))
-    measured = make_batches(validation, _ROWS_AT_ONCE) if validation else None
-    network.fit(batches, epochs=epochs, validation_data=measured, callbacks=callbacks, verbose=0)
+    validation_data = make_batches(validation, _ROWS_AT_ONCE) if validation else None
+    network.fit(batches, epochs=epochs, validation_data=validation_data, callbacks=callbacks, verbose=0)
 
 
 def fit_wide_path(rows: Rows, vectors: PretrainedVectors, hyperparameters: Hyperparameters) -> WidePath:
-    """Fits the wide path to `rows`."""
+    """The wide path, fitted to `rows`.
+
+    Args:
+      rows: the rows to fit to.
+      vectors: the table that words are looked up in.
+      hyperparameters: how freely it fits, and the length of a title's mean vector.
+    """
     words, scale = rows.sequences[WORDS], hyperparameters.vector_scale
     means = [vectors.mean(words[i : i + _ROWS_AT_ONCE]).numpy() for i in range(0, len(words), _ROWS_AT_ONCE)]
     features = scipy.sparse.hstack([rows.ngrams, scale * np.concatenate(means)], format="csr")
@@ -106,7 +113,14 @@ def fit_wide_path(rows: Rows, vectors: PretrainedVectors, hyperparameters: Hyper
 def read_titles(
     network: keras.Model, wide: WidePath, inputs: dict[str, Any], hyperparameters: Hyperparameters
 ) -> tf.Tensor:
-    """Logits float [n, len(LABELS)] of both paths together; inputs as `as_inputs` makes them."""
+    """Logits float [n, len(LABELS)] of both paths together.
+
+    Args:
+      network: the Transformer.
+      wide: the wide path.
+      inputs: as `as_inputs` makes them.
+      hyperparameters: how much the Transformer counts.
+    """
     sequences = {name: value for name, value in inputs.items() if name != NGRAMS}
     of_wide = wide(inputs[NGRAMS], inputs[WORDS])
     return blend(network(sequences, training=False), of_wide, hyperparameters.transformer_share)
@@ -176,13 +190,13 @@ def run_fn(fn_args: Any) -> None:
     wide = fit_wide_path(rows, vectors, hyperparameters)
     variables = [variable.value for variable in network.variables] + list(wide.variables)
     export(lambda inputs: answer(wide, inputs), variables, transform_output, calibration, fn_args.serving_model_dir)
-    some = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
-    probabilities = calibration.answer(answer(wide, as_inputs(some))).numpy()
-    _write_reference(some.titles, probabilities, fn_args.serving_model_dir)
+    sample = rows.choose(np.arange(len(rows.titles)) % max(len(rows.titles) // _REFERENCE_TITLES, 1) == 0)
+    probabilities = calibration.answer(answer(wide, as_inputs(sample))).numpy()
+    _write_reference(sample.titles, probabilities, fn_args.serving_model_dir)
     log.info("Trained and exported in %.1f s", time.monotonic() - started)
 
 
-def _write_reference(titles: np.ndarray, probabilities: np.ndarray, model_dir: str) -> None:
+def _write_reference(titles: NDArray[np.object_], probabilities: NDArray[np.float32], model_dir: str) -> None:
     """Writes what the model says in training beside `model_dir`, for whoever serves it to compare."""
     answers = [
         {"title": title.decode("utf-8", "replace"), "probabilities": [float(value) for value in row]}

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from modules.features import LABELS, TOKEN_COUNT, TOKENS, WORDS
 from modules.hyperparameters import Hyperparameters
@@ -52,14 +53,17 @@ class PositionedEmbedding(keras.layers.Layer):
 
 
 def build_transformer(
-    token_ids: int, vectors: PretrainedVectors, hyperparameters: Hyperparameters, class_shares: np.ndarray
+    token_ids: int,
+    vectors: PretrainedVectors,
+    hyperparameters: Hyperparameters,
+    class_shares: NDArray[np.float64],
 ) -> keras.Model:
     """The Transformer: what a word means at large (its vector) and here (its embedding), attention, masked mean.
 
     Args:
       token_ids: number of token ids, padding and unknown included.
-      vectors: of words.
-      hyperparameters: sizes.
+      vectors: the table that words are looked up in.
+      hyperparameters: sizes, depth and dropout.
       class_shares: float [len(LABELS)], positive: what the untrained network answers to an empty title.
 
     Returns:
@@ -96,13 +100,20 @@ def build_transformer(
 class WidePath(tf.Module):
     """A fitted regression on n-grams and on the mean word vector, as a graph."""
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, vectors: PretrainedVectors, vector_scale: float):
-        """Args.
+    def __init__(
+        self,
+        kernel: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        vectors: PretrainedVectors,
+        vector_scale: float,
+    ):
+        """Makes variables of the fitted numbers.
 
-        kernel: float [n-gram buckets + vector size, classes].
-        bias: float [classes].
-        vectors: of words.
-        vector_scale: length of the mean vector.
+        Args:
+          kernel: float [n-gram buckets + vector size, classes].
+          bias: float [classes].
+          vectors: the table that words are looked up in.
+          vector_scale: length of a title's mean vector.
         """
         super().__init__()
         vector_size = vectors.scales.shape[0]
@@ -120,6 +131,12 @@ class WidePath(tf.Module):
 
 
 def blend(transformer: Any, wide: Any, transformer_share: float) -> Any:
-    """Log-probabilities [n, len(LABELS)] of the weighted mean probability of two paths, of which these are logits."""
+    """The log of the weighted mean probability of the two paths: float [n, len(LABELS)].
+
+    Args:
+      transformer: the Transformer's logits, float [n, len(LABELS)].
+      wide: the wide path's logits, likewise.
+      transformer_share: what the Transformer counts, from 0 to 1.
+    """
     mean = transformer_share * keras.ops.softmax(transformer) + (1.0 - transformer_share) * keras.ops.softmax(wide)
     return keras.ops.log(keras.ops.maximum(mean, keras.config.epsilon()))

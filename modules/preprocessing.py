@@ -69,16 +69,16 @@ class TextSettings:
 
     @classmethod
     def from_config(cls, custom_config: Mapping[str, Any] | None) -> "TextSettings":
-        """Reads the `text` entry of Transform's custom_config; what it leaves out keeps its default.
+        """The settings in the `text` entry of Transform's custom_config; what it leaves out keeps its default.
 
         Raises:
           ValueError: a setting is unknown or not a bool; the message names it.
         """
         text = dict((custom_config or {}).get("text") or {})
-        known = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls)]
         for name, value in text.items():
-            if name not in known:
-                raise ValueError(f"unknown text setting {name!r}; known are {', '.join(known)}")
+            if name not in names:
+                raise ValueError(f"unknown text setting {name!r}; known are {', '.join(names)}")
             if not isinstance(value, bool):
                 raise ValueError(f"text setting {name} is {value!r}; it must be true or false")
         return cls(**text)
@@ -99,7 +99,7 @@ def _accent_table() -> list[int]:
 
 
 def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
-    """Normalises titles; any bytes are accepted.
+    """Normalised titles; any bytes are accepted.
 
     Args:
       titles: string [n]; invalid UTF-8 and control characters are read as spaces.
@@ -137,7 +137,7 @@ def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
 
 
 def count_ngrams(text: tf.Tensor) -> tf.SparseTensor:
-    """Counts the hashed n-grams of words and of characters in each text.
+    """How often each hashed n-gram of words and of characters is in each text.
 
     Args:
       text: string [n], normalised.
@@ -181,20 +181,23 @@ def look_up_words(words: tf.RaggedTensor, settings: TextSettings) -> tf.RaggedTe
 
     Args:
       words: string [n, ragged], normalised by `settings`.
-      settings: of `words`; the table's own words are spelt as the default settings spell them.
+      settings: those of `words`; the table's own words are spelt as the default settings spell them.
+
+    Returns:
+      int64 [n, ragged].
     """
 
     def make_table() -> tf.lookup.StaticHashTable:
-        known = read_words()
-        rows = tf.range(1, len(known) + 1, dtype=tf.int64)
-        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(known), rows), 0)
+        keys = read_words()
+        rows = tf.range(1, len(keys) + 1, dtype=tf.int64)
+        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(keys), rows), 0)
 
     # Transform copies this graph; only a table made in this way is copied with it.
     table = tft.make_and_track_object(make_table, name="word_vector_rows")
-    spelt = words.flat_values
+    keys = words.flat_values
     if settings != TextSettings():
-        spelt = normalize_text(spelt, TextSettings())
-    return words.with_flat_values(table.lookup(spelt))
+        keys = normalize_text(keys, TextSettings())
+    return words.with_flat_values(table.lookup(keys))
 
 
 def _first_value(feature: tf.Tensor | tf.SparseTensor, default: Any) -> tf.Tensor:

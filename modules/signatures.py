@@ -31,17 +31,18 @@ class HeadlineModel(tf.Module):
         transform_output: tft.TFTransformOutput,
         calibration: Calibration,
     ):
-        """Holds what the signatures need.
+        """Loads the transform graph and makes the signatures.
 
         Args:
           network: {tokens, token_count, words, ngrams} -> logits float32 [n, len(LABELS)].
           variables: those that `network` reads.
-          transform_output: of the Transform whose examples `network` was trained on.
+          transform_output: what Transform left, on whose examples `network` was trained.
           calibration: what turns logits into probabilities.
         """
         super().__init__(name=MODEL_NAME)
         self.network_variables = variables
         self.transform_graph = tf.saved_model.load(transform_output.transform_savedmodel_dir)
+        apply: Callable[[dict[str, Any]], dict[str, Any]] = self.transform_graph.transform_fn
         raw_spec = transform_output.raw_feature_spec()
 
         def transform(features: dict[str, tf.SparseTensor], size: tf.Tensor) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class HeadlineModel(tf.Module):
                 for name, spec in raw_spec.items()
                 if name not in features
             }
-            return self.transform_graph.transform_fn({**features, **missing})
+            return apply({**features, **missing})
 
         def predict(transformed: dict[str, Any]) -> dict[str, tf.Tensor]:
             logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, WORDS, NGRAMS)})
@@ -99,7 +100,15 @@ def export(
     calibration: Calibration,
     directory: str,
 ) -> None:
-    """Writes the SavedModel of a HeadlineModel, with warm-up requests, to `directory`, which is created."""
+    """Writes the SavedModel of a HeadlineModel, with warm-up requests.
+
+    Args:
+      network: as HeadlineModel takes it.
+      variables: as HeadlineModel takes them.
+      transform_output: as HeadlineModel takes it.
+      calibration: as HeadlineModel takes it.
+      directory: where to write; it is created.
+    """
     model = HeadlineModel(network, variables, transform_output, calibration)
     tf.saved_model.save(model, directory, signatures=model.functions)
     write_warmup_requests(directory)

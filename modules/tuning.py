@@ -80,7 +80,7 @@ class Oracle(keras_tuner.oracles.BayesianOptimizationOracle):
         self._end = time.monotonic() + 60 * minutes
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The values of the next trial, or word that there is none."""
+        """What keras-tuner asks for: the status and the values of the next trial, or the status that there is none."""
         if time.monotonic() > self._end:
             log.info("The time for trials is over after %d of %d.", len(self.trials), self.max_trials)
             return {"status": TrialStatus.STOPPED}
@@ -100,25 +100,30 @@ class Tuner(keras_tuner.Tuner):
     """Runs trials, and logs a line for each and a table of all."""
 
     def __init__(self, measure: Callable[[dict[str, Any]], float], **kwargs: Any) -> None:
-        """Takes what gives the score of some hyperparameters, and keras-tuner's own arguments."""
+        """Prepares the search.
+
+        Args:
+          measure: gives the score of some hyperparameters.
+          **kwargs: keras-tuner's own arguments.
+        """
         super().__init__(**kwargs)
         self._measure = measure
         self._seconds: dict[str, float] = {}
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains and measures."""
+        """Measures the values of a trial; returns the score by its name."""
         started = time.monotonic()
         score = self._measure(trial.hyperparameters.values)
         self._seconds[trial.trial_id] = time.monotonic() - started
         return {OBJECTIVE: score}
 
     def on_trial_begin(self, trial: Trial) -> None:
-        """Says what is tried."""
+        """Logs what is tried."""
         values = ", ".join(f"{name} {value:.4g}" for name, value in trial.hyperparameters.values.items())
         log.info("Trial %d of at most %d begins: %s", len(self.oracle.trials), self.oracle.max_trials, values)
 
     def on_trial_end(self, trial: Trial) -> None:
-        """Says what became of it."""
+        """Logs the score, or why there is none."""
         super().on_trial_end(trial)
         number, most = len(self.oracle.trials), self.oracle.max_trials
         if trial.status != TrialStatus.COMPLETED:
@@ -137,7 +142,7 @@ class Tuner(keras_tuner.Tuner):
         )
 
     def on_search_end(self) -> None:
-        """Logs the table."""
+        """Logs the table of all trials."""
         log.info("All trials, best first:\n%s", self.tabulate())
 
     def tabulate(self) -> str:
@@ -166,11 +171,11 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
       ValueError: a given hyperparameter is wrong, all that are searched are given, or there is nothing to train on.
     """
     config = fn_args.custom_config
-    given, seed = config["hyperparameters"], config["seed"]
-    defaults = Hyperparameters.from_overrides(given)
+    overrides, seed = config["hyperparameters"], config["seed"]
+    defaults = Hyperparameters.from_overrides(overrides)
     space = keras_tuner.HyperParameters()
     for name, declare in SEARCHED.items():
-        if name not in given:
+        if name not in overrides:
             declare(space, name, getattr(defaults, name))
     if not space.space:
         raise ValueError(
@@ -187,7 +192,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     log.info("Searching on %d headlines, measuring on %d others", len(training.titles), len(withheld.titles))
 
     def measure(values: dict[str, Any]) -> float:
-        hyperparameters = Hyperparameters.from_overrides({**given, **values})
+        hyperparameters = Hyperparameters.from_overrides({**overrides, **values})
         return measure_once(hyperparameters, training, withheld, transform_output, seed)
 
     oracle = Oracle(
@@ -200,7 +205,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         tune_new_entries=False,
         allow_new_entries=False,
     )
-    # keras-tuner's own display draws to the screen; the log is told by the tuner.
+    # keras-tuner's own display draws to the screen; the tuner writes to the log.
     oracle.verbose = 0
     return TunerFnResult(
         Tuner(measure, oracle=oracle, directory=fn_args.working_dir, project_name="search", overwrite=True), {}
@@ -210,7 +215,18 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
 def measure_once(
     hyperparameters: Hyperparameters, training: Rows, withheld: Rows, transform_output: tft.TFTransformOutput, seed: int
 ) -> float:
-    """The log-loss, in nats, of a network trained on `training` and measured on `withheld`."""
+    """Trains once and measures.
+
+    Args:
+      hyperparameters: what to train with.
+      training: the rows to train on.
+      withheld: the rows to measure on.
+      transform_output: what Transform left.
+      seed: decides initial weights, dropout and the order of rows.
+
+    Returns:
+      The log-loss of `withheld`, in nats, after the temperature that it asks for.
+    """
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)

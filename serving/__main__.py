@@ -12,7 +12,11 @@ from serving.settings import Settings, SettingsError
 
 
 def main() -> int:
-    """Serves until it is told to stop."""
+    """Serves until a signal stops it.
+
+    Returns:
+      The exit code: 2 if a setting is wrong, uvicorn's own if the server could not start.
+    """
     try:
         settings = Settings.from_env()
     except SettingsError as error:
@@ -25,7 +29,7 @@ def main() -> int:
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
     import uvicorn
-    from uvicorn.server import STARTUP_FAILURE
+    from uvicorn.config import STARTUP_FAILURE
 
     from serving.app import create_app
     from serving.connections import configure

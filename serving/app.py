@@ -98,23 +98,23 @@ class Server:
     async def tensorflow_api(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything under /v1."""
         request = Request(scope, receive)
-        await (await self._answered(request, "/v1", self._rest))(scope, receive, send)
+        await (await self._respond(request, "/v1", self._rest))(scope, receive, send)
 
     async def predict(self, request: Request) -> Response:
         """POST /predict: a title's label, for people."""
-        return await self._answered(request, "/predict", self._predict)
+        return await self._respond(request, "/predict", self._predict)
 
     async def related(self, request: Request) -> Response:
-        """POST /related: the nearest headlines that the model was taught."""
-        return await self._answered(request, "/related", self._related)
+        """POST /related: the headlines nearest to a title, of those that the model was trained on."""
+        return await self._respond(request, "/related", self._related)
 
     async def version(self, request: Request) -> Response:
         """GET /version: which model answers, and where it comes from."""
-        return await self._answered(request, "/version", self._version)
+        return await self._respond(request, "/version", self._version)
 
     async def prometheus(self, request: Request) -> Response:
-        """GET /metrics."""
-        return await self._answered(request, "/metrics", self._metrics)
+        """GET /metrics: what Prometheus reads."""
+        return await self._respond(request, "/metrics", self._metrics)
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz: whether the server's own parts run."""
@@ -128,7 +128,7 @@ class Server:
             return _json({"status": "ok", "versions": [str(version) for version in loaded]})
         return _error(ServingError("UNAVAILABLE", f"no version of {MODEL_NAME} is loaded"))
 
-    async def _answered(self, request: Request, path: str, handle: Handler) -> Response:
+    async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
         try:
             self._authorise(request)
@@ -147,9 +147,9 @@ class Server:
     def _authorise(self, request: Request) -> None:
         if self.settings.token is None:
             return
-        given = request.headers.get("authorization", "")
-        wanted = f"Bearer {self.settings.token.get_secret_value()}"
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+        header = request.headers.get("authorization", "")
+        expected = f"Bearer {self.settings.token.get_secret_value()}"
+        if not hmac.compare_digest(header.encode("utf-8", "replace"), expected.encode()):
             raise ServingError("UNAUTHENTICATED", "send the header 'Authorization: Bearer <token>'")
 
     async def _rest(self, request: Request) -> Response:
@@ -189,8 +189,8 @@ class Server:
             raise ServingError(
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
             )
-        found = await asyncio.to_thread(model.related.find, title, count)
-        return _json({"related": [asdict(headline) for headline in found], "version": str(model.version)})
+        headlines = await asyncio.to_thread(model.related.find, title, count)
+        return _json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
         model = self.versions.find(MODEL_NAME)

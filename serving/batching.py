@@ -39,13 +39,13 @@ class Batcher:
     def __init__(
         self, max_batch: int, max_large_waiting: int, timeout_seconds: float, observe: Callable[[str, int], None]
     ) -> None:
-        """Prepares.
+        """Sets the limits; the thread starts with the first large request.
 
         Args:
           max_batch: most rows that are run together; a request of more is a large one.
           max_large_waiting: most large requests at a time.
           timeout_seconds: how long a large request may take.
-          observe: is told the signature and the rows of each run.
+          observe: called with the signature's name and the rows of each run.
         """
         self._max_batch = max_batch
         self._max_large_waiting = max_large_waiting
@@ -60,7 +60,15 @@ class Batcher:
         self._thread.shutdown(cancel_futures=True)
 
     async def run(self, model: Model, signature: Signature, inputs: Tensors) -> Tensors:
-        """The outputs of a signature.
+        """Runs a signature, together with what else has come for it.
+
+        Args:
+          model: the model of the signature.
+          signature: what to run.
+          inputs: a tensor for each of its inputs.
+
+        Returns:
+          A tensor for each of its outputs.
 
         Raises:
           ServingError: TensorFlow's error, too many large requests wait, or the time is up.

@@ -27,7 +27,7 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
     """The body, unpacked if it came as gzip.
 
     Args:
-      request: whose body is read.
+      request: the request whose body is read.
       limit: most bytes, packed and unpacked.
       timeout_seconds: within which all of it must come.
 

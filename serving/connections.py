@@ -5,6 +5,7 @@ What is asked and answered is not known here.
 
 import asyncio
 import math
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -34,8 +35,8 @@ class _Connection(HttpToolsProtocol):
     # What was received when the headers began that are being received.
     _head_began: int | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
         self._since = self.loop.time()
         self._timer = self.loop.call_later(self.timeout_seconds, self._look)
 

@@ -63,7 +63,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def read_signature_name(document: Mapping[str, Any]) -> str:
-    """The signature that a request asks for; empty for the default one."""
+    """The name of the signature that a request asks for; empty for the default one.
+
+    Raises:
+      ServingError: the name is no string.
+    """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(
@@ -136,7 +140,11 @@ def decode_base64(value: dict[str, Any]) -> bytes:
 
 
 def check_decimal(value: float, dtype: tf.DType) -> None:
-    """Raises ServingError if a number does not fit a float type."""
+    """Refuses a number that does not fit a float type.
+
+    Raises:
+      ServingError: it is too large.
+    """
     max_integer, max_float = FLOAT_LIMITS[dtype]
     limit = max_integer if isinstance(value, int) and abs(value) < 2**64 else max_float
     if not _is_infinite(value) and abs(value) > limit:

@@ -18,7 +18,7 @@ REGRESS = "tensorflow/serving/regress"
 
 
 def read_examples(document: Mapping[str, Any]) -> Array:
-    """The serialized tf.Examples of a request, the common `context` merged into each: bytes [n].
+    """The serialised tf.Examples of a request, the common `context` merged into each: bytes [n].
 
     Raises:
       ServingError: there are none, or a value fits no feature.
@@ -35,13 +35,13 @@ def read_examples(document: Mapping[str, Any]) -> Array:
         raise invalid(f"JSON Value: {quote(document)} Expecting 'examples' value to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {quote(document)} 'examples' value is an empty array")
-    serialized = np.empty(len(rows), object)
+    serialised = np.empty(len(rows), object)
     for number, row in enumerate(rows):
         example = tf.train.Example()
         example.CopyFrom(context)
         example.MergeFrom(_example(row))
-        serialized[number] = example.SerializeToString()
-    return serialized
+        serialised[number] = example.SerializeToString()
+    return serialised
 
 
 def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
@@ -73,7 +73,7 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
         raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
-    columns = (classes if classes is not None else scores).shape[1]  # type: ignore[union-attr]
+    columns = next(tensor.shape[1] for tensor in (classes, scores) if tensor is not None)
     results = [
         [
             [
@@ -88,7 +88,15 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
 
 
 def write_regressions(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """The body that answers a regress request: one number per row, from `outputs` (floats [n] or [n, 1])."""
+    """The body that answers a regress request: one number per row.
+
+    Args:
+      outputs: `outputs` (floats [n] or [n, 1]).
+      rows: n.
+
+    Raises:
+      ServingError: the model's output has another shape or type.
+    """
     tensor = outputs["outputs"]
     if tensor.dtype != np.float32 or tensor.shape not in ((rows,), (rows, 1)):
         raise invalid(

@@ -1,6 +1,6 @@
-"""What Prometheus is told.
+"""The series that Prometheus reads.
 
-Counted here, decided nowhere.
+Nothing is decided by them.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,21 +45,21 @@ class Metrics:
             self.loads.labels(result)
 
     def loaded(self, version: int) -> None:
-        """A version is available."""
+        """Counts a version that has become available."""
         self.loads.labels("loaded").inc()
         self.versions.labels(str(version)).set(1)
 
     def unloaded(self, version: int) -> None:
-        """A version is available no longer; requests that it still answers count as before."""
+        """Takes away a version that is available no longer; requests that it still answers count as before."""
         self.versions.remove(str(version))
 
     def ended(self, version: int) -> None:
-        """A version has answered its last request; its series end, or they would grow by one a night."""
+        """Ends the series of a version that has answered its last request, or they would grow by one a night."""
         for series in (self.seconds, self.predictions):
             series.remove_by_labels({"version": str(version)})
 
     def refused(self, version: int) -> None:
-        """A version could not be loaded."""
+        """Counts a version that could not be loaded."""
         self.loads.labels("refused").inc()
 
     def write(self) -> bytes:

@@ -52,11 +52,11 @@ class Signature:
     """What one signature of a model takes and gives.
 
     Attributes:
-      name: as in requests.
+      name: what requests call it.
       method: `tensorflow/serving/predict`, `.../classify` or `.../regress`.
-      inputs: name -> type; empty if JSON cannot express them.
+      inputs: types by name; empty if JSON cannot express them.
       outputs: names, sorted.
-      by_rows: every input and output has a first dimension of any size, so that requests may be run together.
+      by_rows: whether every input and output has a first dimension of any size, so that requests may be run together.
     """
 
     name: str
@@ -95,12 +95,16 @@ class Model:
       version: its number.
       signatures: by name.
       about: what the push wrote down about it; empty if nothing.
-      related: the headlines it was taught, or None.
+      related: the headlines it was trained on, or None.
       loaded_at: UTC.
     """
 
     def __init__(self, path: Path, version: int) -> None:
-        """Loads the SavedModel in `path` and sends its warm-up requests through it.
+        """Loads a SavedModel and sends its warm-up requests through it.
+
+        Args:
+          path: the folder of the SavedModel.
+          version: its number.
 
         Raises:
           LoadError: it cannot be served.
@@ -161,7 +165,7 @@ class Model:
 
 
 def is_saved_model(path: Path) -> bool:
-    """Whether a folder holds a SavedModel, to look at."""
+    """Whether a folder looks like a SavedModel."""
     return any((path / name).is_file() for name in _SAVED_MODEL_FILES)
 
 
@@ -222,10 +226,10 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
 
 
 def _describe(definition: Any) -> dict[str, Any]:
-    described = json_format.MessageToDict(
+    fields = json_format.MessageToDict(
         definition, including_default_value_fields=True, preserving_proto_field_name=True
     )
-    return {"defaults": {}, **described}
+    return {"defaults": {}, **fields}
 
 
 def _warm_up(signatures: Mapping[str, Signature], path: Path) -> None:

@@ -17,9 +17,9 @@ class Policy:
     """Which of the versions that are there should be loaded.
 
     Attributes:
-      newest: how many of the newest; ignored if `specific`. 0 means all.
-      specific: exactly these.
-      labels: names of versions.
+      newest: how many of the newest, if none is `specific`; 0 means all.
+      specific: the numbers of exactly these.
+      labels: versions by the names that requests may use for them.
     """
 
     newest: int = 1

@@ -1,6 +1,6 @@
-"""The headlines a model was taught that are nearest to a title, read from the index pushed beside the model.
+"""The headlines a model was trained on that are nearest to a title, read from the index pushed beside the model.
 
-Only read and asked here; the nightly pipeline makes it. Its files hold numbers and text and are never unpickled: who
+The index is only read here; the nightly pipeline makes it. Its files hold numbers and text and are never unpickled: who
 may write them may not thereby run code.
 """
 
@@ -56,7 +56,7 @@ class RelatedIndex:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads an index.
+        """The index in a folder.
 
         Args:
           folder: holds `index.json` (format, the vectorizer's parameters, its terms and their IDF), `rows.json` (title,

@@ -26,10 +26,10 @@ class RequestLog:
         """Opens the log.
 
         Args:
-          path: of the newest file; older ones get `.1`, `.2` and so on.
-          share: of the requests that are kept, in [0, 1].
+          path: the newest file; older ones get `.1`, `.2` and so on.
+          share: how many of the requests are kept, from 0 to 1.
           max_bytes: size at which a new file is started.
-          files: older files to keep.
+          files: how many older files are kept.
 
         Raises:
           OSError: the file cannot be written.
@@ -64,7 +64,8 @@ class RequestLog:
 
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        inputs, outputs = record.inputs, record.outputs  # type: ignore[attr-defined]
+        fields = vars(record)
+        inputs, outputs = fields["inputs"], fields["outputs"]
         titles = inputs[TITLE] if TITLE in inputs else map(_read_title, inputs[EXAMPLES])
         answers = [outputs[name].tolist() if name in outputs else None for name in ("label", "confidence")]
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -73,8 +74,8 @@ class _LineFormatter(logging.Formatter):
             label, confidence = (answer[row] if answer else None for answer in answers)
             line = {
                 "time": time,
-                "version": record.version,  # type: ignore[attr-defined]
-                "signature": record.signature,  # type: ignore[attr-defined]
+                "version": fields["version"],
+                "signature": fields["signature"],
                 "title": title.decode("utf-8", "replace"),
                 "label": label.decode("utf-8", "replace") if label else None,
                 "confidence": confidence,
@@ -83,6 +84,6 @@ class _LineFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-def _read_title(serialized: bytes) -> bytes:
-    values = tf.train.Example.FromString(serialized).features.feature[TITLE].bytes_list.value
+def _read_title(serialised: bytes) -> bytes:
+    values = tf.train.Example.FromString(serialised).features.feature[TITLE].bytes_list.value
     return values[0] if values else b""

@@ -38,10 +38,10 @@ class Answer:
 
     Attributes:
       body: JSON.
-      model: that answered; None for status and metadata.
-      signature: that was run.
-      inputs: of the signature.
-      outputs: of the signature.
+      model: the one that answered; None for status and metadata.
+      signature: what was run of it.
+      inputs: what the signature was run on.
+      outputs: what it gave.
     """
 
     body: bytes
@@ -62,12 +62,12 @@ class RestApi:
         """Answers one request.
 
         Args:
-          method: of HTTP.
+          method: HTTP's.
           path: as sent, percent-encoded.
           body: as sent.
 
         Raises:
-          ServingError: with TensorFlow Serving's code and message.
+          ServingError: it cannot be answered; code and message are TensorFlow Serving's.
         """
         match = {"POST": _PREDICTION, "GET": _STATUS}.get(method, re.compile("(?!)")).fullmatch(path)
         if not match:
@@ -92,8 +92,8 @@ class RestApi:
     async def _predict(self, spec: Spec, body: bytes) -> Answer:
         model, signature, inputs, as_rows = await work_on(body, partial(self._read_predict, spec))
         outputs = await self._batcher.run(model, signature, inputs)
-        written = await _write(outputs, partial(write_outputs, as_rows=as_rows))
-        return Answer(written, model, signature, inputs, outputs)
+        reply = await _write(outputs, partial(write_outputs, as_rows=as_rows))
+        return Answer(reply, model, signature, inputs, outputs)
 
     def _read_predict(self, spec: Spec, body: bytes) -> tuple[Model, Signature, Tensors, bool]:
         document = parse_json(body)
@@ -106,8 +106,8 @@ class RestApi:
         model, signature, inputs = await work_on(body, partial(self._read_examples, spec, verb))
         outputs = await self._batcher.run(model, signature, inputs)
         write = write_classes if verb == "classify" else write_regressions
-        written = await _write(outputs, partial(write, rows=len(inputs["inputs"])))
-        return Answer(written, model, signature, inputs, outputs)
+        reply = await _write(outputs, partial(write, rows=len(inputs["inputs"])))
+        return Answer(reply, model, signature, inputs, outputs)
 
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SERVING_"
 MODEL_NAME = "headlines"
-"""Of the model, in the addresses and in the config file: rollbacks name it so."""
+"""The model's name, in addresses and in the config file, where rollbacks write it."""
 
 
 class SettingsError(ValueError):
@@ -70,13 +70,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
-        """Reads the settings.
+        """The settings of this process.
 
         Args:
           **overrides: fields that win over the environment.
 
         Raises:
-          SettingsError: one line per setting that is missing or wrong.
+          SettingsError: a setting is missing or wrong; the message has a line for each.
         """
         try:
             return cls(**overrides)

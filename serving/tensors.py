@@ -48,7 +48,7 @@ def read_inputs(document: Mapping[str, Any], inputs: Inputs, signature_name: str
     Args:
       document: the request.
       inputs: name and type of each input of the signature.
-      signature_name: of the request, for messages.
+      signature_name: the one that the request names, for messages.
 
     Returns:
       One tensor per input, and whether they came as rows (`instances`) rather than as columns (`inputs`).
@@ -78,7 +78,8 @@ def write_outputs(outputs: Tensors, as_rows: bool) -> bytes:
 
     Args:
       outputs: the tensors by name.
-      as_rows: as `predictions`, a value or an object per row; otherwise as `outputs`, a value or an object of columns.
+      as_rows: whether they become `predictions`, a value or an object per row, or `outputs`, a value or an object of
+        columns.
 
     Raises:
       ServingError: rows are asked for and the tensors do not agree on how many there are, or a type has no JSON.

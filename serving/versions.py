@@ -39,7 +39,7 @@ class VersionState:
     error_message: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As the status shows it."""
+        """The entry as the status shows it."""
         return {
             "version": str(self.version),
             "state": self.state,
@@ -48,7 +48,7 @@ class VersionState:
 
 
 class Observer(Protocol):
-    """Is told what happens to versions."""
+    """What follows the fate of versions: a method is called after each change."""
 
     def loaded(self, version: int) -> None:
         """A version is available."""
@@ -76,6 +76,17 @@ class Versions:
         observer: Observer | None = None,
         load: Callable[[Path, int], Model] = Model,
     ) -> None:
+        """Loads nothing yet: `start` or `update` does.
+
+        Args:
+          folder: where pushed models are, a folder per version.
+          name: the model's, in requests and in the config file.
+          keep: how many of the newest versions stay loaded, unless the config file says otherwise.
+          config_file: TensorFlow Serving's model config file; it may be missing.
+          poll_seconds: how long to wait before looking again.
+          observer: what follows the fate of versions.
+          load: makes a model of a folder and a version; it raises LoadError if it cannot.
+        """
         self._folder = folder
         self._name = name
         self._default_policy = Policy(newest=keep)
@@ -263,7 +274,7 @@ class Versions:
 
     def _set(self, state: VersionState) -> None:
         states = {**self._states, state.version: state}
-        ended = sorted(version for version, known in states.items() if known.state == "END")
+        ended = sorted(version for version, entry in states.items() if entry.state == "END")
         for version in ended[: max(0, len(ended) - _MAX_ENDED)]:
             del states[version]
         self._states = states

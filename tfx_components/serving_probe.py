@@ -75,7 +75,7 @@ def probe(
         examples.append(example)
         names.append(f"eval row {row}")
     titles = [_text(example, TITLE).encode() for example in examples]
-    serialized = [example.SerializeToString() for example in examples]
+    serialised = [example.SerializeToString() for example in examples]
     latencies: list[float] = []
     answers: dict[str, Answer] = {}
     name = "load"
@@ -86,15 +86,15 @@ def probe(
         model = Model(Path(model_path), version=0)
         load_seconds = time.perf_counter() - started
         for signature, argument, batch in (
-            ("serving_default", "examples", serialized),
+            ("serving_default", "examples", serialised),
             ("predict_text", "title", titles),
-            ("score_examples", "examples", serialized),
-            ("transform_features", "examples", serialized),
+            ("score_examples", "examples", serialised),
+            ("transform_features", "examples", serialised),
         ):
             name = signature
             if signature not in model.signatures:
-                known = [other for other in model.signatures if not other.startswith("__")]
-                raise CheckFailed(f"the model has no such signature, only {known}")
+                others = [other for other in model.signatures if not other.startswith("__")]
+                raise CheckFailed(f"the model has no such signature, only {others}")
             served = model.signatures[signature]
             singly = []
             for index, one in enumerate(batch):
@@ -147,7 +147,8 @@ def probe(
 
 def _newest_rows(files: list[str], limit: int) -> Iterator[tf.train.Example]:
     """Up to `limit` rows of the newest night in gzipped TFRecords, in their order."""
-    newest, rows = "", []
+    newest = ""
+    rows: list[tf.train.Example] = []
     for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         night = _text(example, NIGHT)
@@ -247,6 +248,6 @@ def _name_error(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    with open(asked.pop("report"), "w", encoding="utf-8") as stream:  # noqa: PTH123
-        probe(report=stream, **asked)
+    arguments = json.load(sys.stdin)
+    with open(arguments.pop("report"), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        probe(report=stream, **arguments)

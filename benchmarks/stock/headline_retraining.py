@@ -12,13 +12,14 @@ from airflow.models.param import Param
 from tfx import v1 as tfx
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
+from headlines.names import FORCE_PARAM, NIGHT_PARAM
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.launcher import airflow_pipeline_config
 from retraining.settings import CHECKOUT, Settings
 
 
 def with_module_file(component: Any, function: str) -> Any:
-    """The component, given its user code as a file, which TFX packs into a wheel at each parse."""
+    """A maker of the component that gives it its user code as a file, which TFX packs into a wheel at each parse."""
 
     @wraps(component)
     def make(**arguments: Any) -> Any:
@@ -39,7 +40,7 @@ dag = AirflowDagRunner(
             "schedule": None,
             "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
             "max_active_runs": 1,
-            "params": {"night": Param(None, type=["null", "string"]), "force": Param(False, type="boolean")},
+            "params": {NIGHT_PARAM: Param(None, type=["null", "string"]), FORCE_PARAM: Param(False, type="boolean")},
         },
         pipeline,
     )

@@ -71,6 +71,9 @@ def rollback(to: Push, *withdrawn: Push, counts_from: int, live: bool = True) ->
     record.id = next(identities)
     record.mlmd_artifact.state = state(live)
     record.set_int_custom_property("to_version", to.version)
+    record.set_int_custom_property("from_version", 0)
+    for about, text in (("by", "ana"), ("reason", "a bad drop"), ("at", "2022-02-04T08:00:00+00:00")):
+        record.set_string_custom_property(about, text)
     record.set_string_custom_property("night", name(counts_from))
     for one in withdrawn:
         record.set_int_custom_property(f"withdrawn:{one.version}", 1)

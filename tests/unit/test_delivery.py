@@ -229,7 +229,7 @@ def test_where_a_folder_cannot_be_locked_a_drop_is_delivered_all_the_same(
     def refuse(*arguments: object) -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")
 
-    monkeypatch.setattr(delivery.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     assert drop(write(GOOD), "--night", NIGHT)[0] == 0
 
 

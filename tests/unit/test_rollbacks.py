@@ -46,7 +46,7 @@ def test_servers_load_the_version_that_was_rolled_back_to_and_no_other(serving_d
     [model] = text_format.Parse(
         (serving_dir.parent / "models.config").read_text(), ModelServerConfig()
     ).model_config_list.config
-    assert (model.base_path, model.model_platform) == ("/models/headlines", "tensorflow")
+    assert (model.base_path, model.model_platform) == (str(serving_dir), "tensorflow")
 
 
 def test_a_newer_version_ends_the_rollback_for_servers_and_an_older_one_does_not(serving_dir: Path) -> None:

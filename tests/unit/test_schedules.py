@@ -20,10 +20,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, PushedModel
 
+from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.window import check_nothing_lost, read_window
+from headlines.pushes import publishing
 from retraining.pipelines.as_of import ChampionAsOf
 from retraining.settings import Settings
-from tfx_components import pusher
 
 FIRST = date(2022, 2, 1)
 WINDOW_NIGHTS = 3
@@ -60,7 +61,7 @@ class Schedules(RuleBasedStateMachine):
         self.rows: dict[tuple[date, int], int] = {}
         self.models: list[Model] = []
         self.pushes: list[PushedModel] = []
-        self.patch = mock.patch.object(pusher, "hash_model", content_of)
+        self.patch = mock.patch.object(publishing, "hash_model", content_of)
         self.patch.start()
 
     def teardown(self) -> None:
@@ -91,7 +92,7 @@ class Schedules(RuleBasedStateMachine):
         night = self.night(day)
         if night not in self.versions_of_drops:
             return multiple()
-        window = read_window(self.drops, night, RULES)
+        window = read_window(DropsFolder(self.drops), night, RULES)
         check_nothing_lost(window.drops)
         self.check_window(night, window)
         text = "".join(f"{headline.title}\0{headline.label}\n" for headline in window.headlines)
@@ -131,10 +132,10 @@ class Schedules(RuleBasedStateMachine):
         record.set_int_custom_property("pushed", 0)
         if candidate.blessed:
             try:
-                publication = pusher.publish(
+                publication = publishing.publish(
                     Path(candidate.model.uri), self.serving, candidate.night, candidate.champion_version
                 )
-            except pusher.ChampionChangedError:
+            except publishing.ChampionChangedError:
                 assert candidate.champion_version != expected, "refused although its champion is champion still"
                 assert self.published() == before
             else:
@@ -241,7 +242,8 @@ def test_nights_in_any_order_are_trained_alike_and_repeating_them_changes_nothin
             int(f"{machine.night(day):%Y%m%d}01"): hashlib.sha256(
                 f"{machine.night(day)}\0".encode()
                 + "".join(
-                    f"{h.title}\0{h.label}\n" for h in read_window(machine.drops, machine.night(day), RULES).headlines
+                    f"{h.title}\0{h.label}\n"
+                    for h in read_window(DropsFolder(machine.drops), machine.night(day), RULES).headlines
                 ).encode()
             ).hexdigest()
             for day in range(4)

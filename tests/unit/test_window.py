@@ -249,7 +249,7 @@ def test_rows_in_are_used_quarantined_or_folded_whatever_is_delivered(
         newest = {night: max(v for n, v in deliveries if n == night) for night, _ in deliveries}
         splits: dict[str, str] = {}
         for night in data.draw(st.permutations(sorted(newest))):
-            window = read_window(Path(folder), day(night), rules)
+            window = read_window(DropsFolder(Path(folder)), day(night), rules)
             first = night - (window_nights or 28) + 1
             read = {n: v for n, v in newest.items() if first <= n <= night}
             assert {drop.version.night.day: drop.version.number for drop in window.drops} == read
@@ -289,7 +289,9 @@ def test_a_past_moment_replays_what_was_read_then_whatever_came_later(
         windows = {}
         for night in range(1, 4):
             try:
-                windows[night] = read_window(Path(folder), day(night), replace(rules, as_known_on=as_known_on))
+                windows[night] = read_window(
+                    DropsFolder(Path(folder)), day(night), replace(rules, as_known_on=as_known_on)
+                )
             except DropError:
                 windows[night] = None  # not delivered yet
         return windows
