@@ -5,7 +5,6 @@ and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else 
 """
 
 from headlines.pushes.champion import Rollback
-from lineage.airflow_runs import REASON
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
@@ -65,7 +64,6 @@ from lineage.standing import VERDICTS
 
 __all__ = [
     "OURS",
-    "REASON",
     "VERDICTS",
     "VERSION",
     "ArtifactRecord",

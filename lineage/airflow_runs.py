@@ -10,15 +10,13 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from headlines.names import REASON_EVENT
 from headlines.postgres import Postgres
 from headlines.schedule import Schedule, find_due
 from lineage.database import Database, connect
 from lineage.pipeline_names import Names
 from lineage.records import Dispatch, ScheduledRun, ScheduledTask
 from lineage.standing import Timetable, find_stop
-
-REASON = "reason"
-"""Event in Airflow's audit log: what an attempt says of itself when it fails, is skipped or begins to wait."""
 
 _GRACE = timedelta(minutes=2)
 """How long the scheduler may take to begin a run that is due."""
@@ -156,7 +154,7 @@ class Scheduling:
             "AND l.run_id = t.run_id AND l.try_number = t.try_number AND l.event = :reason ORDER BY l.id DESC LIMIT 1) "
             "FROM task_instance t WHERE t.dag_id = :dag AND t.run_id IN :runs "
             "AND (t.state IN :telling OR t.task_id = :sensor) ORDER BY t.start_date, t.task_id",
-            reason=REASON,
+            reason=REASON_EVENT,
             dag=self._names.pipeline,
             runs=runs,
             telling=_TELLING,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import Any, Literal
 
-from headlines.names import PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
+from headlines.names import BLESSED, PUSHED, PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, open_lineage
 from lineage.reading import (
@@ -160,7 +160,7 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
     )
     examples = {artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"}
     verdicts = {artifact for _, artifact, _ in rows} - examples
-    properties = read_properties(reader, verdicts, ["blessed", "pushed", PUSHED_VERSION])
+    properties = read_properties(reader, verdicts, [BLESSED, PUSHED, PUSHED_VERSION])
     for artifact, name, drop in reader.rows(
         "SELECT p.artifact_id, p.name, p.string_value FROM artifactproperty n JOIN artifactproperty p "
         "ON p.artifact_id = n.artifact_id AND p.name = CAST(:prefix AS VARCHAR) || n.string_value "
@@ -250,8 +250,8 @@ def _summary(
         run.run_id,
         runs,
         state,
-        own["blessed"] == "1" if "blessed" in own else None,
-        int(own[PUSHED_VERSION]) if own.get("pushed") == "1" and PUSHED_VERSION in own else None,
+        own[BLESSED] == "1" if BLESSED in own else None,
+        int(own[PUSHED_VERSION]) if own.get(PUSHED) == "1" and PUSHED_VERSION in own else None,
         newest,
         corrected,
         delivered,

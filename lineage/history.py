@@ -3,7 +3,14 @@
 Which metrics exist is what the verdicts say; nothing here computes one.
 """
 
-from headlines.names import CHAMPION_METRIC_PREFIX, FRESH_ROWS, LR_METRIC_PREFIX, MAJORITY_METRIC_PREFIX, METRIC_PREFIX
+from headlines.names import (
+    BLESSED,
+    CHAMPION_METRIC_PREFIX,
+    FRESH_ROWS,
+    LR_METRIC_PREFIX,
+    MAJORITY_METRIC_PREFIX,
+    METRIC_PREFIX,
+)
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, OUTPUT, RESOLVER, read_properties
 from lineage.records import History, Point
@@ -77,7 +84,7 @@ def metric_history(
                 **{line: float(own[f"{prefix}{metric}"]) if f"{prefix}{metric}" in own else None
                    for line, prefix in _LINES.items()},
                 fresh_rows=int(own[FRESH_ROWS]) if FRESH_ROWS in own else None,
-                blessed=own["blessed"] == "1" if "blessed" in own else None,
+                blessed=own[BLESSED] == "1" if BLESSED in own else None,
             )  # fmt: skip
     return History(metric, tuple(points[night] for night in sorted(points)))
 
@@ -97,7 +104,7 @@ def _tell(reader: Reader, runs: list[int], metric: str) -> dict[int, dict[str, s
         told=reader.types("ModelBlessing", *reader.names.scores),
         runs=runs,
     )
-    wanted = ["blessed", FRESH_ROWS, *(f"{prefix}{metric}" for prefix in _LINES.values())]
+    wanted = [BLESSED, FRESH_ROWS, *(f"{prefix}{metric}" for prefix in _LINES.values())]
     properties = read_properties(reader, [artifact for _, artifact in rows], wanted)
     found: dict[int, dict[str, str]] = {}
     for context, artifact in rows:

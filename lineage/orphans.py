@@ -1,5 +1,6 @@
 """What no run answers for: artifacts and executions that something left behind."""
 
+from headlines.names import SUPERSEDED_BY
 from lineage.reader import Source, open_lineage
 from lineage.reading import ABANDONED, ENDED_BADLY, OUTPUT, RESOLVER, read_artifacts, read_executions
 from lineage.records import Orphans
@@ -25,7 +26,8 @@ def orphans(source: Source) -> Orphans:
             "SELECT e.id FROM execution e WHERE NOT EXISTS (SELECT 1 FROM association s JOIN context c "
             "ON c.id = s.context_id AND c.type_id IN :types WHERE s.execution_id = e.id) "
             "OR (e.last_known_state IN :unfinished AND EXISTS (SELECT 1 FROM executionproperty x "
-            "WHERE x.execution_id = e.id AND x.name = 'superseded_by')) ORDER BY e.id",
+            "WHERE x.execution_id = e.id AND x.name = :superseded)) ORDER BY e.id",
+            superseded=SUPERSEDED_BY,
             types=[*reader.run_types, *reader.types("pipeline")],
             unfinished=[0, 1, 2],
         )

@@ -179,7 +179,7 @@ def drop_nodes(reader: Reader, artifact: ArtifactRecord) -> Iterable[Node]:
 
 def drop_node(night: str, version: int) -> Node:
     """A version of a drop as a node of a graph."""
-    return Node(f"drop:{night}:{version}", "drop", "drop", f"drop of {night}, version {version}", night)
+    return Node(":".join(("drop", night, str(version))), "drop", "drop", f"drop of {night}, version {version}", night)
 
 
 def collapse(graph: Graph) -> Graph:

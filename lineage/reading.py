@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headlines.names import SUPERSEDED_BY
+from headlines.names import ATTEMPT, ERROR, SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -75,9 +75,9 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
             reader.type_name(type_id),
             *places.get(identity, ("", "", "")),
             state,
-            int(own.get("attempt", 1)),
+            int(own.get(ATTEMPT, 1)),
             superseded_by,
-            own.get("error"),
+            own.get(ERROR),
             moment(created),
             _ended(state, superseded_by, updated, published.get(identity)),
             own,

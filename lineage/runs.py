@@ -9,22 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from headlines.names import (
+    BLESSED,
     CHAMPION_METRIC_PREFIX,
     CHAMPION_VERSION,
     CHECK_PREFIX,
     DUPLICATES_FOLDED,
+    ERROR,
     METRIC_PREFIX,
+    PUSHED,
     PUSHED_VERSION,
+    REASON,
     ROWS_IN,
     ROWS_QUARANTINED,
     ROWS_USED,
+    SUPERSEDED_BY,
 )
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
 from lineage.records import ArtifactRecord, Check, NightReport, RunState
 
 NOT_SUPERSEDED = (
-    "NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = 'superseded_by' "
+    f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{SUPERSEDED_BY}' "
     "AND x.is_custom_property)"
 )
 NEVER = "9999-12-31"
@@ -239,8 +244,9 @@ def _read_outputs(reader: Reader, runs: Iterable[Mapping[str, _Attempt]]) -> dic
 def _read_errors(reader: Reader, executions: list[int]) -> dict[int, str]:
     return dict(
         reader.rows(
-            "SELECT execution_id, string_value FROM executionproperty WHERE name = 'error' AND is_custom_property "
+            "SELECT execution_id, string_value FROM executionproperty WHERE name = :error AND is_custom_property "
             "AND execution_id IN :executions",
+            error=ERROR,
             executions=executions,
         )
     )
@@ -281,9 +287,9 @@ def _report(
         checks=read_checks(blessing),
         metrics=read_floats(blessing, METRIC_PREFIX),
         champion_metrics=read_floats(blessing, CHAMPION_METRIC_PREFIX),
-        blessed=blessing["blessed"] == "1" if "blessed" in blessing else None,
-        reason=pushed.get("reason") or blessing.get("reason", ""),
-        pushed_version=pushed.get(PUSHED_VERSION) if pushed.get("pushed") == "1" else None,
+        blessed=blessing[BLESSED] == "1" if BLESSED in blessing else None,
+        reason=pushed.get(REASON) or blessing.get(REASON, ""),
+        pushed_version=pushed.get(PUSHED_VERSION) if pushed.get(PUSHED) == "1" else None,
         error=errors.get(nodes[failed].id, "it says no reason") if failed else None,
         failed_node=failed,
         model_id=model.id if model else None,
@@ -294,9 +300,9 @@ def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
     """A run in one word, from the states of its attempts that count and what its push says."""
     if states & ENDED_BADLY:
         return "failed"
-    if not states <= {COMPLETE, CACHED} or "pushed" not in pushed:
+    if not states <= {COMPLETE, CACHED} or PUSHED not in pushed:
         return "running"
-    return "pushed" if pushed["pushed"] == "1" else "refused"
+    return "pushed" if pushed[PUSHED] == "1" else "refused"
 
 
 def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:

@@ -13,8 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import Session
 
-REASON = "reason"
-"""The event that `lineage` reads."""
+from headlines.names import REASON_EVENT
 
 
 @hookimpl
@@ -26,7 +25,7 @@ def on_task_instance_failed(
 ) -> None:
     """Adds the reason to the transaction that ends the attempt."""
     if error:
-        session.add(Log(REASON, task_instance, extra=str(error) or type(error).__name__))
+        session.add(Log(REASON_EVENT, task_instance, extra=str(error) or type(error).__name__))
 
 
 class ReasonPlugin(AirflowPlugin):

@@ -20,7 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from headlines.bar.judging import majority
 from headlines.bar.tally import Answers, Floats, count_rows, decide, measure
-from headlines.names import BASELINE_ANSWERS_TYPE, CHAMPION_VERSION, FRESH_ROWS, FRESH_SCORE_TYPE, PUSHED_VERSION
+from headlines.names import BASELINE_ANSWERS_TYPE, CHAMPION_VERSION, FRESH_ROWS, FRESH_SCORE_TYPE, NIGHT, PUSHED_VERSION
 from modules.features import LABELS
 from tfx_components.predictions import Rows, ask, read_rows
 
@@ -75,7 +75,7 @@ class Executor(base_executor.BaseExecutor):
         answers = artifact_utils.get_single_instance(output_dict["answers"])
         write_answers(Path(answers.uri), held_out, train)
         score = artifact_utils.get_single_instance(output_dict["fresh_score"])
-        night = examples.get_string_custom_property("night")
+        night = examples.get_string_custom_property(NIGHT)
         # As of last night: the rows of the night itself taught nobody yet.
         production: dict[str, Answers] = {}
         if before := [row for row, other in enumerate(train.nights) if other < night]:

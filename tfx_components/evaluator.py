@@ -28,7 +28,18 @@ from tfx.types.standard_component_specs import (
 from headlines.bar.judging import judge
 from headlines.bar.tally import Answers
 from headlines.bar.verdict import Limits, Verdict
-from headlines.names import BASELINE_PUSH, CHAMPION_VERSION, PUSHED_VERSION, VERDICT_FILE
+from headlines.names import (
+    BASELINE_PUSH,
+    CHAMPION_METRIC_PREFIX,
+    CHAMPION_VERSION,
+    CHECK_PREFIX,
+    LR_METRIC_PREFIX,
+    MAJORITY_METRIC_PREFIX,
+    METRIC_PREFIX,
+    PUSHED_VERSION,
+    REASON,
+    VERDICT_FILE,
+)
 from tfx_components.baseline import BaselineAnswers, read_answers
 from tfx_components.predictions import ask, read_rows
 
@@ -142,15 +153,20 @@ class HeadlineEvaluator(stock_component.Evaluator):
 
 def _record(verdict: Verdict, blessing: types.Artifact) -> None:
     """Puts the verdict onto the blessing, one short property per item: MLMD on Postgres refuses long strings."""
-    blessing.set_string_custom_property("reason", verdict.reason)
+    blessing.set_string_custom_property(REASON, verdict.reason)
     blessing.set_string_custom_property(CHAMPION_VERSION, verdict.champion_version)
     for check in verdict.checks:
         value = {name: getattr(check, name) for name in ("value", "limit", "passed", "low", "high")}
-        blessing.set_string_custom_property(f"check:{check.name}", json.dumps(value))
-    for prefix in ("metric", "champion_metric", "lr_metric", "majority_metric"):
-        for name, value in getattr(verdict, f"{prefix}s").items():
+        blessing.set_string_custom_property(f"{CHECK_PREFIX}{check.name}", json.dumps(value))
+    for prefix, metrics in (
+        (METRIC_PREFIX, verdict.metrics),
+        (CHAMPION_METRIC_PREFIX, verdict.champion_metrics),
+        (LR_METRIC_PREFIX, verdict.lr_metrics),
+        (MAJORITY_METRIC_PREFIX, verdict.majority_metrics),
+    ):
+        for name, value in metrics.items():
             if isinstance(value, float):
-                blessing.set_float_custom_property(f"{prefix}:{name}", value)
+                blessing.set_float_custom_property(f"{prefix}{name}", value)
 
 
 def _version_of(pushes: list[types.Artifact] | None) -> str:

@@ -23,7 +23,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.figures import Figures
 from headlines.errors import HeadlinesError
-from headlines.names import ANOMALIES_FILE, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
+from headlines.names import ANOMALIES_FILE, NIGHT, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
 from tfx_components.headline_example_gen.component import Quarantine
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Executor(BaseExecutor):
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         quarantine = artifact_utils.get_single_instance(input_dict["quarantine"])
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
-        night = examples.get_string_custom_property("night")
+        night = examples.get_string_custom_property(NIGHT)
         problems = [
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
@@ -166,7 +166,7 @@ def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
     with fileio.open(path, "rb") as file:
         rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
-    night = examples.get_string_custom_property("night")
+    night = examples.get_string_custom_property(NIGHT)
     rows = [row for row in rows if row["night"] == night]
     for problem in tell_quarantined(
         examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),

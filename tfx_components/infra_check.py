@@ -20,6 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.types.standard_component_specs import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY
 from tfx.utils import path_utils
 
+from headlines.names import BLESSED
 from modules.features import REFERENCE_FILE
 
 # The names that TFX's InfraValidator writes.
@@ -73,7 +74,7 @@ class Executor(base_executor.BaseExecutor):
             blessing.set_string_custom_property(name, value.replace("\\", "/")) if isinstance(value, str) else (
                 blessing.set_float_custom_property(name, float(value))
             )
-        blessing.set_int_custom_property("blessed", int(blessed))
+        blessing.set_int_custom_property(BLESSED, int(blessed))
         Path(blessing.uri, _FILES[blessed]).touch()
         logging.log(logging.INFO if blessed else logging.WARNING, "Infra check: %s", findings)
 

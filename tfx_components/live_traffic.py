@@ -22,7 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from headlines.drops.quarantine import normalise
-from headlines.names import TRAFFIC_REPORT_TYPE, version_of
+from headlines.names import NIGHT, TRAFFIC_REPORT_TYPE, version_of
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def LiveTraffic(
       min_served_accuracy: see `Limits`.
       min_requests: see `Limits`.
     """
-    night = examples.get_string_custom_property("night")
+    night = examples.get_string_custom_property(NIGHT)
     limits = Limits(
         max_skew=max_skew, max_drift=max_drift, min_served_accuracy=min_served_accuracy, min_requests=min_requests
     )

@@ -14,11 +14,14 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from headlines.names import (
+    BLESSED,
     CARD_FILE,
     CHAMPION_VERSION,
     DROP_PREFIX,
     LIBRARY_PREFIX,
     MODEL_CARD,
+    NIGHT,
+    REASON,
     ROWS_IN,
     ROWS_QUARANTINED,
     ROWS_USED,
@@ -78,9 +81,9 @@ class Executor(base_executor.BaseExecutor):
         text = json.dumps(card, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / JSON_FILE).write_text(text + "\n", encoding="utf-8")
         (folder / CARD_FILE).write_text(render(card), encoding="utf-8")
-        artifact.set_string_custom_property("night", card["night"])
-        artifact.set_string_custom_property("reason", verdict["reason"])
-        artifact.set_int_custom_property("blessed", int(verdict["blessed"]))
+        artifact.set_string_custom_property(NIGHT, card["night"])
+        artifact.set_string_custom_property(REASON, verdict["reason"])
+        artifact.set_int_custom_property(BLESSED, int(verdict["blessed"]))
 
 
 class ModelCardSpec(ComponentSpec):
@@ -212,7 +215,7 @@ def find_weaknesses(verdict: dict[str, Any]) -> list[str]:
 def render(card: dict[str, Any]) -> str:
     """The card in Markdown."""
     data, metrics, intervals = card["data"], card["metrics"], card["intervals"]
-    champion = f"champion {card['champion_version'] or '(none)'}"
+    champion = f"champion {card[CHAMPION_VERSION] or '(none)'}"
     fresh = [(name, value if isinstance(value, str) else _show(value)) for name, value in sorted(card["fresh"].items())]
     lines = [
         f"# Model of night {card['night']}",
@@ -224,7 +227,7 @@ def render(card: dict[str, Any]) -> str:
         "## Data",
         "",
         f"{data['rows']['train']} headlines to train on and {data['rows']['eval']} held out, of "
-        f"{len(data['drops'])} nights; {data['rows_quarantined']} rows in quarantine.",
+        f"{len(data['drops'])} nights; {data[ROWS_QUARANTINED]} rows in quarantine.",
         "",
         *_table(["split", *LABELS], [[split, *counts.values()] for split, counts in data["classes"].items()]),
         *_table(

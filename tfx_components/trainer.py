@@ -20,7 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, HYPERPARAMETERS_KEY, MODEL_KEY, MODEL_RUN_KEY
 
-from headlines.names import DROP_PREFIX
+from headlines.names import DATA, DROP_PREFIX, HYPERPARAMETERS, LIBRARY_PREFIX, NIGHT
 
 SOURCE_KEY = "source_examples"
 # What `run_fn` leaves in the folder of its run: `values` by name, and why tuned ones were `left_out`.
@@ -77,11 +77,11 @@ def _describe_hyperparameters(
     used = json.loads((run / HYPERPARAMETERS_FILE).read_text())
     source: dict[str, str] = {}
     for tuned in input_dict.get(HYPERPARAMETERS_KEY, []):
-        origin = f"tuned on night {tuned.get_string_custom_property('night')}"
+        origin = f"tuned on night {tuned.get_string_custom_property(NIGHT)}"
         if used["left_out"]:
             source[f"left out: {origin}"] = used["left_out"]
         else:
-            source |= dict.fromkeys(json.loads(tuned.get_string_custom_property("hyperparameters")), origin)
+            source |= dict.fromkeys(json.loads(tuned.get_string_custom_property(HYPERPARAMETERS)), origin)
     for setting, values in given.items():
         source |= dict.fromkeys(values, setting)
     return {
@@ -155,4 +155,4 @@ def hash_drops(examples: types.Artifact) -> str:
 def describe_origin(examples: types.Artifact) -> dict[str, str]:
     """What is recorded with whatever is learnt from examples: `data`, and `library:<name>` for what can change it."""
     libraries = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"data": hash_drops(examples)} | {f"library:{name}": version for name, version in libraries.items()}
+    return {DATA: hash_drops(examples)} | {f"{LIBRARY_PREFIX}{name}": version for name, version in libraries.items()}

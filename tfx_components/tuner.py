@@ -15,6 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
+from headlines.names import NIGHT
 from tfx_components.trainer import SOURCE_KEY, describe_origin
 
 
@@ -49,7 +50,7 @@ class Executor(stock_executor.Executor):
         best = artifact_utils.get_single_instance(output_dict[BEST_HYPERPARAMETERS_KEY])
         examples = artifact_utils.get_single_instance(input_dict[SOURCE_KEY])
         origin = {
-            "night": examples.get_string_custom_property("night"),
+            "night": examples.get_string_custom_property(NIGHT),
             "objective": tuner.oracle.objective.name,
             "hyperparameters": json.dumps(finished[0].hyperparameters.values, ensure_ascii=False, sort_keys=True),
             "code": json.loads(exec_properties[CUSTOM_CONFIG_KEY])["code"],

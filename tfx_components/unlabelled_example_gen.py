@@ -24,7 +24,7 @@ from headlines.drops.drops_folder import DropError, list_unlabelled, parse_night
 from headlines.drops.quarantine import SetAside, judge_title, write_csv
 from headlines.drops.rows import stream_titles
 from headlines.drops.rules import Rules
-from headlines.names import QUARANTINE_FILE, RECORDS_FILE
+from headlines.names import QUARANTINE_FILE, REASON_PREFIX, RECORDS_FILE
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -86,7 +86,7 @@ def UnlabelledExampleGen(
         write_csv(read_all(), file)
     quarantine.set_int_custom_property("rows", reasons.total())
     for reason, count in reasons.items():
-        quarantine.set_int_custom_property(f"reason:{reason}", count)
+        quarantine.set_int_custom_property(f"{REASON_PREFIX}{reason}", count)
     if reasons:
         log.warning("%d rows are not scored: %s; see %s", reasons.total(), json.dumps(reasons), quarantine_file)
 

@@ -45,14 +45,23 @@ class Finding:
     text: str
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Looks at everything, one finding at a time."""
+def examine() -> Iterator[Finding]:
+    """Looks at everything, one finding at a time; at nothing that needs settings where those cannot be used."""
+    yield _python()
+    yield _pins()
+    try:
+        settings = Settings.from_env()
+        # Read now, as the pipelines will.
+        _ = settings.given_hyperparameters
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", "fail", line)
+        return
+    yield Finding("settings", "ok", "every one can be used")
     health = service.health(settings)
     is_up = health.is_up
     has_postgres, has_web = (health.programs.get(name) == "healthy" for name in ("postgres", "webserver"))
     checks: tuple[Callable[[], Finding], ...] = (
-        _python,
-        _pins,
         lambda: _ports(settings, is_up),
         lambda: _disk(settings),
         _memory,

@@ -128,7 +128,7 @@ def doctor() -> None:
 
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
     found = []
-    for finding in examine(Settings.from_env()):
+    for finding in examine():
         found.append(finding.level)
         mark = f"[{colours[finding.level]}]{finding.level:<4}[/]"
         console.print(f"{mark}  {finding.subject:<17} {escape(finding.text)}", highlight=False, soft_wrap=True)

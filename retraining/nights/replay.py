@@ -23,20 +23,25 @@ from headlines.drops.drops_folder import DropsFolder
 from headlines.names import (
     BASELINE_MODEL,
     BASELINE_PUSH,
+    CODE,
+    DATA,
     DROP_PREFIX,
     EVALUATOR,
     EXAMPLE_GEN,
+    HYPERPARAMETERS,
     LIBRARY_PREFIX,
+    NIGHT,
     NIGHTLY_DAG,
     PUSHED_VERSION,
     PUSHER,
+    SETTINGS,
     SUCCESS_MARKER,
     TRAINER,
     TUNER,
     VERDICT_FILE,
 )
 from headlines.pushes.model_hash import hash_model
-from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
+from lineage import VERDICTS, ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
 from retraining.local import LocalError
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
 from retraining.settings import Settings
@@ -48,7 +53,7 @@ MODEL = (TRAINER, "model")
 # In the order of `_CONTENTS`.
 STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, (EVALUATOR, "evaluation"))
 # What the Trainer notes on a model, beside the versions of libraries.
-_ORIGIN = ("code", "data", "settings")
+_ORIGIN = (CODE, DATA, SETTINGS)
 
 
 class ReplayError(LocalError):
@@ -99,7 +104,7 @@ def replay(settings: Settings, night: str) -> Replay:
       ReplayError: the night has no finished run, or a drop or the champion it used is gone.
       TakenError: the night is being trained or replayed.
     """
-    finished = [report for report in runs_of_night(settings, night) if report.state in ("pushed", "refused")]
+    finished = [report for report in runs_of_night(settings, night) if report.state in VERDICTS]
     if not finished:
         raise ReplayError(f"night {night} has no finished run to replay; run it first: retraining run --night {night}")
     run_id = finished[-1].run_id
@@ -185,10 +190,10 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
         return
     if not Path(model.uri).is_dir():
         raise ReplayError(
-            f"the champion of that night, version {push.properties['pushed_version']}, is not at {model.uri} any more"
+            f"the champion of that night, version {push.properties[PUSHED_VERSION]}, is not at {model.uri} any more"
         )
     _import(settings, place, TRAINER, "model", Model, model.uri)
-    texts = {name: push.properties[name] for name in ("night", PUSHED_VERSION)}
+    texts = {name: push.properties[name] for name in (NIGHT, PUSHED_VERSION)}
     model_id = _find_made(place, TRAINER, "model").id
     _import(settings, place, PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
 
@@ -200,10 +205,10 @@ def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts
         return
     if not Path(tuned.uri).is_dir():
         raise ReplayError(
-            f"the hyperparameters that the run used, tuned on night {tuned.properties['night']}, are not at "
+            f"the hyperparameters that the run used, tuned on night {tuned.properties[NIGHT]}, are not at "
             f"{tuned.uri} any more"
         )
-    texts = {name: tuned.properties[name] for name in ("night", "hyperparameters")}
+    texts = {name: tuned.properties[name] for name in (NIGHT, HYPERPARAMETERS)}
     _import(settings, place, TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
 
 

@@ -24,7 +24,7 @@ def find_changes(settings: Settings, night: str) -> list[str]:
     Raises:
       LineageError: the database cannot be read.
     """
-    finished = [report for report in lineage.runs_of_night(settings, night) if report.state in ("pushed", "refused")]
+    finished = [report for report in lineage.runs_of_night(settings, night) if report.state in lineage.VERDICTS]
     if not finished:
         return []
     before = finished[-1]

@@ -7,7 +7,7 @@ from airflow.models.log import Log
 from airflow.utils.context import Context
 from airflow.utils.session import create_session
 
-import lineage
+from headlines.names import REASON_EVENT
 
 
 def record(context: Context, reason: str) -> None:
@@ -18,4 +18,4 @@ def record(context: Context, reason: str) -> None:
       reason: what happened and what to do.
     """
     with create_session() as session:
-        session.add(Log(lineage.REASON, context["ti"], extra=reason))
+        session.add(Log(REASON_EVENT, context["ti"], extra=reason))

@@ -7,7 +7,7 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 
-from headlines.names import SCORING_DAG
+from headlines.names import FIND_UNLABELLED, SCORING_DAG
 from retraining.pipelines.as_of import PushedModelResolver
 from retraining.pipelines.parts import assemble
 from retraining.settings import Settings
@@ -15,8 +15,8 @@ from tfx_components.score_writer import PROBABILITIES, ScoreWriter
 from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
 
 # The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
-NIGHTS = "{{ ti.xcom_pull(task_ids='find_unlabelled')['nights'] }}"
-VERSION = "{{ ti.xcom_pull(task_ids='find_unlabelled')['version'] }}"
+NIGHTS = f"{{{{ ti.xcom_pull(task_ids={FIND_UNLABELLED!r})['nights'] }}}}"
+VERSION = f"{{{{ ti.xcom_pull(task_ids={FIND_UNLABELLED!r})['version'] }}}}"
 
 
 def create_scoring_pipeline(

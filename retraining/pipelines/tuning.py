@@ -5,14 +5,14 @@ Wiring only; nightly runs of later nights find the result in lineage (retraining
 
 from tfx.orchestration.pipeline import Pipeline
 
-from headlines.names import TUNER, TUNING_DAG
+from headlines.names import CHOOSE_NIGHT, TUNER, TUNING_DAG
 from retraining.pipelines.parts import assemble, create_data_nodes
 from retraining.pipelines.provenance import hash_code
 from retraining.settings import Settings
 from tfx_components.tuner import HeadlineTuner
 
 # The task that decides it runs before every node: retraining.operators.choosing.ChooseNight.
-NIGHT = "{{ ti.xcom_pull(task_ids='choose_night') }}"
+NIGHT = f"{{{{ ti.xcom_pull(task_ids={CHOOSE_NIGHT!r}) }}}}"
 
 
 def create_tuning_pipeline(settings: Settings, night: str = NIGHT, **overrides: object) -> Pipeline:

@@ -20,7 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.orchestration import data_types, metadata
 from tfx.types import Artifact, artifact_utils
 
-from headlines.names import PROCESS_STARTED, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
 from retraining.recording.store import StoreError, open_store, storable
 
 FINISHED = (Execution.COMPLETE, Execution.CACHED)
@@ -110,9 +110,9 @@ class AttemptMetadata(metadata.Metadata):
         execution = super()._prepare_execution(state, *args, **kwargs)
         if state == metadata.EXECUTION_STATE_NEW and self._attempt:
             process = psutil.Process()
-            execution.custom_properties["attempt"].int_value = self._attempt.attempt
-            execution.custom_properties["host"].string_value = socket.gethostname()
-            execution.custom_properties["pid"].int_value = process.pid
+            execution.custom_properties[ATTEMPT].int_value = self._attempt.attempt
+            execution.custom_properties[HOST].string_value = socket.gethostname()
+            execution.custom_properties[PID].int_value = process.pid
             execution.custom_properties[PROCESS_STARTED].double_value = process.create_time()
         return execution
 
@@ -143,7 +143,7 @@ class AttemptMetadata(metadata.Metadata):
         if recorded.last_known_state == Execution.FAILED:
             raise StoreError(
                 f"{process_of(recorded)} was given up as execution {recorded.id} of {component_info.component_id} "
-                f"({recorded.custom_properties['error'].string_value}), so its outputs are not published; the attempt "
+                f"({recorded.custom_properties[ERROR].string_value}), so its outputs are not published; the attempt "
                 "after it counts"
             )
         super().publish_execution(component_info, *args, **kwargs)
@@ -162,7 +162,7 @@ class AttemptMetadata(metadata.Metadata):
             last = "it was never started"
             if attempts:
                 state = Execution.State.Name(attempts[-1].last_known_state)
-                error = attempts[-1].custom_properties["error"].string_value
+                error = attempts[-1].custom_properties[ERROR].string_value
                 last = f"its last attempt, execution {attempts[-1].id}, is {state} {error}".rstrip()
             raise StoreError(
                 f"there is no finished {producer_component_id} to take {artifact_name!r} from in run "
@@ -226,7 +226,7 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
         execution.last_known_state = Execution.FAILED
         if "state" in execution.properties:
             execution.properties["state"].string_value = "failed"
-        execution.custom_properties["error"].string_value = storable(error)
+        execution.custom_properties[ERROR].string_value = storable(error)
         abandoned = [artifact for artifact in artifacts if artifact.id in own]
         for artifact in abandoned:
             artifact.state = ArtifactRecord.ABANDONED
@@ -243,20 +243,20 @@ def process_of(execution: Execution) -> str:
     """The process of an execution, in words."""
     if "pid" not in execution.custom_properties:
         return "an unknown process"
-    pid, host = execution.custom_properties["pid"].int_value, execution.custom_properties["host"].string_value
+    pid, host = execution.custom_properties[PID].int_value, execution.custom_properties[HOST].string_value
     return f"process {pid} on {host}"
 
 
 def is_on_this_host(execution: Execution) -> bool:
     """Whether the process of an execution ran on this host."""
-    host = execution.custom_properties.get("host")
+    host = execution.custom_properties.get(HOST)
     return host is not None and bool(host.string_value == socket.gethostname())
 
 
 def is_process_alive(execution: Execution) -> bool:
     """Whether the process of an execution of this host is running."""
     try:
-        process = psutil.Process(execution.custom_properties["pid"].int_value)
+        process = psutil.Process(execution.custom_properties[PID].int_value)
         # The pid may belong to another process by now. Boot time, which psutil adds, moves a little with the clock.
         same = abs(process.create_time() - execution.custom_properties[PROCESS_STARTED].double_value) < 2
         return same and process.status() != psutil.STATUS_ZOMBIE

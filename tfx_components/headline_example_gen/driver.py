@@ -21,6 +21,7 @@ from tfx.proto.orchestration import driver_output_pb2
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files, parse_night
 from headlines.drops.rules import Rules
 from headlines.drops.window import find_versions, fingerprint
+from headlines.names import DROP_PREFIX, NIGHT
 
 DROPS_DIR_PROPERTY = "drops_dir"
 # Quotes do not survive MLMD's translation to SQL.
@@ -85,10 +86,10 @@ def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[
     """
     problems = []
     for version, sha256 in contents:
-        name = f"drop:{version.night}"
+        name = f"{DROP_PREFIX}{version.night}"
         used = _find_first_use(metadata, drops_dir, name, version.number)
         if used and (before := json.loads(used.custom_properties[name].string_value)["sha256"]) != sha256:
-            night = used.custom_properties["night"].string_value
+            night = used.custom_properties[NIGHT].string_value
             problems.append(
                 f"version {version.number} of the drop of night {version.night} was changed after the run of night "
                 f"{night} had used it: its SHA-256 was {before} and is {sha256} now. A version never changes: put its "

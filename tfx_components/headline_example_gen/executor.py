@@ -36,6 +36,7 @@ from headlines.drops.window import (
     weigh,
 )
 from headlines.names import (
+    DROP_PREFIX,
     DROPS_FILE,
     DUPLICATES_FILE,
     DUPLICATES_FOLDED,
@@ -43,12 +44,17 @@ from headlines.names import (
     NIGHT_ROWS_IN,
     NIGHT_ROWS_QUARANTINED,
     QUARANTINE_FILE,
+    REASON_PREFIX,
     RECORDS_FILE,
     ROWS_IN,
     ROWS_QUARANTINED,
     ROWS_USED,
 )
+from headlines.names import (
+    NIGHT as NIGHT_PROPERTY,
+)
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
+from tfx_components.headline_example_gen.driver import DROPS_DIR_PROPERTY
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +95,7 @@ class Executor(BaseExecutor):
         split_rows = _write_examples(window, rules, examples)
         _describe_examples(examples, window, split_rows)
         # What one folder holds says nothing of another's: the driver looks for it.
-        examples.set_string_custom_property("drops_dir", exec_properties["drops_dir"])
+        examples.set_string_custom_property(DROPS_DIR_PROPERTY, exec_properties["drops_dir"])
         _write_quarantine(window, artifact_utils.get_single_instance(output_dict["quarantine"]))
         newest = window.drops[-1]
         log.info(
@@ -175,11 +181,11 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
             examples.set_float_custom_property(name, value)
         else:
             examples.set_string_custom_property(name, value)
-    examples.set_string_custom_property("night", window.night.isoformat())
+    examples.set_string_custom_property(NIGHT_PROPERTY, window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
     # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.
     for drop in window.drops:
-        examples.set_string_custom_property(f"drop:{drop.version.night}", _to_json(_describe_drop(drop)))
+        examples.set_string_custom_property(f"{DROP_PREFIX}{drop.version.night}", _to_json(_describe_drop(drop)))
     described = {drop.version.night.isoformat(): _describe_drop(drop) | _describe_files(drop) for drop in window.drops}
     with fileio.open(str(Path(examples.uri) / DROPS_FILE), "w") as file:
         file.write(json.dumps(described, ensure_ascii=False, indent=1) + "\n")
@@ -209,7 +215,7 @@ def _write_quarantine(window: Window, quarantine: Artifact) -> None:
     reasons = Counter(entry.reason.value for entry in window.quarantined)
     quarantine.set_int_custom_property("rows", len(window.quarantined))
     for reason, count in reasons.items():
-        quarantine.set_int_custom_property(f"reason:{reason}", count)
+        quarantine.set_int_custom_property(f"{REASON_PREFIX}{reason}", count)
 
 
 def _write_file(path: Path, entries: list[SetAside]) -> None:
