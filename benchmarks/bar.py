@@ -52,12 +52,7 @@ class Headlines:
 
 
 def answer_out_of_fold(titles: list[str], actual: Integers) -> Headlines:
-    """Trains the LR baseline a few times, each time on another resample, and has it answer the fold it has not seen.
-
-    Args:
-      titles: n of them.
-      actual: label ids [n].
-    """
+    """Trains the LR baseline a few times, each time on another resample, and has it answer the fold it has not seen."""
     chance = np.random.default_rng(0)
     probabilities = np.zeros((_RETRAININGS, len(titles), len(LABELS)))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
@@ -75,16 +70,6 @@ def simulate(headlines: Headlines, points: float, rows: int, nights: int, limits
     Rows are drawn anew each night. Which retraining is the candidate, the champion and the baseline is drawn for each
     row, so that without a difference none of them is better by any measure. A worse candidate answers a share of the
     rows as if it had been asked another headline; a better one is put right on a share of its errors.
-
-    Args:
-      headlines: what rows are drawn from.
-      points: percentage points of accuracy by which the candidate is better than the others; negative if worse.
-      rows: evaluation rows a night.
-      nights: how many to simulate.
-      limits: the quality bar's.
-
-    Returns:
-      The share, in [0, 1], and how often each check failed.
     """
     blessed = 0
     causes: Counter[str] = Counter()

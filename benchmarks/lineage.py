@@ -197,11 +197,7 @@ def ask_hops(store: MetadataStore, artifacts: list[int], upstream: bool, hops: i
 
 
 def compare_with_api(settings: Settings, reader: Reader, times: int) -> list[tuple[str, float, float, float]]:
-    """Asks two questions three ways: through this package, `get_lineage_subgraph` and calls for each hop.
-
-    Returns:
-      The question, and the median milliseconds of each way.
-    """
+    """Asks two questions three ways: through this package, `get_lineage_subgraph` and calls for each hop."""
     store = MetadataStore(connection_config(settings))
     model = lineage.find_model(reader, "2021-05-05").id
     drop = "2020-01-01"

@@ -13,44 +13,7 @@ import psycopg2
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from headlines.names import (
-    ATTEMPT,
-    BASELINE_ANSWERS_TYPE,
-    BASELINE_MODEL,
-    BASELINE_PUSH,
-    BLESSED,
-    CHAMPION_METRIC_PREFIX,
-    CHAMPION_VERSION,
-    CHECK_PREFIX,
-    CODE,
-    DATA,
-    DROP_PREFIX,
-    ERROR,
-    EVALUATOR,
-    EXAMPLE_GEN,
-    FRESH_ROWS,
-    FRESH_SCORE_TYPE,
-    GATE,
-    HOST,
-    LIBRARY_PREFIX,
-    LR_METRIC_PREFIX,
-    METRIC_PREFIX,
-    MODEL_ID,
-    NIGHT,
-    NIGHTLY_DAG,
-    PID,
-    PUSHED,
-    PUSHED_VERSION,
-    PUSHER,
-    REASON,
-    REASON_PREFIX,
-    ROWS_IN,
-    ROWS_USED,
-    SETTINGS,
-    SUPERSEDED_BY,
-    TRAINER,
-    version_of,
-)
+from headlines import names
 from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.preparation import initialise
 from retraining.recording.store import connection_config
@@ -103,8 +66,8 @@ class Nights:
                 *self._store.get_context_types(),
             )
         }
-        self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=NIGHTLY_DAG)
-        self._pipeline.properties["pipeline_name"].string_value = NIGHTLY_DAG
+        self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=names.NIGHTLY_DAG)
+        self._pipeline.properties["pipeline_name"].string_value = names.NIGHTLY_DAG
         [self._pipeline.id] = self._store.put_contexts([self._pipeline])
         # Ids of the model and of its push, by what the resolver calls them.
         self._champion: dict[str, int] = {}
@@ -115,10 +78,10 @@ class Nights:
         """Writes the run of the night that is `number` nights after the first."""
         day = FIRST_NIGHT + timedelta(number)
         night = day.isoformat()
-        run = self._context("run", f"{NIGHTLY_DAG}.scheduled__{night}", run_id=f"scheduled__{night}")
+        run = self._context("run", f"{names.NIGHTLY_DAG}.scheduled__{night}", run_id=f"scheduled__{night}")
         version = 2 if number % _CORRECTED == 7 else 1
         drops = {
-            f"{DROP_PREFIX}{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
+            f"{names.DROP_PREFIX}{FIRST_NIGHT + timedelta(earlier)}": json.dumps(
                 {
                     "version": 2 if earlier % _CORRECTED == 7 else 1,
                     "delivered": f"{FIRST_NIGHT + timedelta(earlier)}T20:00:00+00:00",
@@ -131,11 +94,12 @@ class Nights:
             )
             for earlier in range(max(0, number + 1 - self._window_nights), number + 1)
         }
-        figures = {NIGHT: night, ROWS_IN: 5160, ROWS_USED: 5040, FRESH_ROWS: 84, "train_rows": 4032,
+        figures = {names.NIGHT: night, names.ROWS_IN: 5160, names.ROWS_USED: 5040, names.FRESH_ROWS: 84,
+                   "train_rows": 4032,
                    "classes": '{"negative": 97, "neutral": 298, "positive": 25}'}  # fmt: skip
         window = self._node(
-            run, EXAMPLE_GEN, {}, {"examples": "Examples", "quarantine": "Quarantine"},
-            {"examples": drops | figures, "quarantine": {"rows": 8, f"{REASON_PREFIX}empty title": 8}},
+            run, names.EXAMPLE_GEN, {}, {"examples": "Examples", "quarantine": "Quarantine"},
+            {"examples": drops | figures, "quarantine": {"rows": 8, f"{names.REASON_PREFIX}empty title": 8}},
             night=night, fingerprint=f"{number:064x}",
         )  # fmt: skip
         examples = window["examples"]
@@ -145,9 +109,9 @@ class Nights:
             run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
         )  # fmt: skip
         if number % _FAILED == 11:
-            self._node(run, GATE, window | anomalies, {}, error="too few headlines")
+            self._node(run, names.GATE, window | anomalies, {}, error="too few headlines")
             return
-        self._node(run, GATE, window | anomalies, {})
+        self._node(run, names.GATE, window | anomalies, {})
         transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
         inputs = {
             "examples": transformed["transformed_examples"],
@@ -156,51 +120,53 @@ class Nights:
         }
         outputs = {"model": "Model", "model_run": "ModelRun"}
         if number % _RETRIED == 3:
-            self._node(run, TRAINER, inputs, outputs, error="process 4711 on box died")
-        origin = {NIGHT: night, CODE: f"{number // 90:016x}", SETTINGS: f"{number // 60:016x}",
-                  DATA: f"{number:016x}", f"{LIBRARY_PREFIX}keras": "3.15.0",
-                  f"{LIBRARY_PREFIX}tensorflow": "2.16.2"}  # fmt: skip
+            self._node(run, names.TRAINER, inputs, outputs, error="process 4711 on box died")
+        origin = {names.NIGHT: night, names.CODE: f"{number // 90:016x}", names.SETTINGS: f"{number // 60:016x}",
+                  names.DATA: f"{number:016x}", f"{names.LIBRARY_PREFIX}keras": "3.15.0",
+                  f"{names.LIBRARY_PREFIX}tensorflow": "2.16.2"}  # fmt: skip
         attempt = 2 if number % _RETRIED == 3 else 1
         model = self._node(
-            run, TRAINER, inputs, outputs, {"model": origin}, attempt=attempt, custom_config=f'{{"n": {number}}}'
+            run, names.TRAINER, inputs, outputs, {"model": origin}, attempt=attempt, custom_config=f'{{"n": {number}}}'
         )["model"]
         self._node(run, "ChampionResolver", {}, {}, resolved=self._champion)
         blessed = number % _REFUSED != 2
         scores = {name: 0.8 + 0.02 * math.sin(number / 30) for name in _METRICS}
         verdict: dict[str, Any] = {
-            **{METRIC_PREFIX + name: value for name, value in scores.items()},
-            **{CHAMPION_METRIC_PREFIX + name: value - 0.01 for name, value in scores.items() if self._champion},
-            **{LR_METRIC_PREFIX + name: value - 0.005 for name, value in scores.items()},
-            **{CHECK_PREFIX + name: _CHECK for name in ("accuracy", "macro_f1")},
-            BLESSED: int(blessed), REASON: "blessed" if blessed else "refused: macro_f1",
-            CHAMPION_VERSION: self._champion_version,
+            **{names.METRIC_PREFIX + name: value for name, value in scores.items()},
+            **{names.CHAMPION_METRIC_PREFIX + name: value - 0.01 for name, value in scores.items() if self._champion},
+            **{names.LR_METRIC_PREFIX + name: value - 0.005 for name, value in scores.items()},
+            **{names.CHECK_PREFIX + name: _CHECK for name in ("accuracy", "macro_f1")},
+            names.BLESSED: int(blessed), names.REASON: "blessed" if blessed else "refused: macro_f1",
+            names.CHAMPION_VERSION: self._champion_version,
         }  # fmt: skip
         fresh = {
             f"fresh_{prefix}{name}": value - 0.02
-            for prefix in (CHAMPION_METRIC_PREFIX, LR_METRIC_PREFIX)
+            for prefix in (names.CHAMPION_METRIC_PREFIX, names.LR_METRIC_PREFIX)
             for name, value in scores.items()
         }
         baseline = self._node(
             run, "Baseline", {"examples": examples} | self._champion,
-            {"answers": BASELINE_ANSWERS_TYPE, "fresh_score": FRESH_SCORE_TYPE},
-            {"fresh_score": {FRESH_ROWS: 84} | fresh},
+            {"answers": names.BASELINE_ANSWERS_TYPE, "fresh_score": names.FRESH_SCORE_TYPE},
+            {"fresh_score": {names.FRESH_ROWS: 84} | fresh},
         )  # fmt: skip
         evaluation = self._node(
-            run, EVALUATOR,
+            run, names.EVALUATOR,
             {"examples": examples, "model": model, "baseline_answers": baseline["answers"]}
-            | dict(zip((BASELINE_MODEL, BASELINE_PUSH), self._champion.values(), strict=False)),
+            | dict(zip((names.BASELINE_MODEL, names.BASELINE_PUSH), self._champion.values(), strict=False)),
             {"blessing": "ModelBlessing", "evaluation": "ModelEvaluation"}, {"blessing": verdict},
         )  # fmt: skip
         infra = self._node(
             run, "InfraCheck", {"model": model, "examples": examples}, {"blessing": "InfraBlessing"},
-            {"blessing": {BLESSED: 1}},
+            {"blessing": {names.BLESSED: 1}},
         )["blessing"]  # fmt: skip
-        pushed_version = str(version_of(day, version))
-        push = {PUSHED: int(blessed), NIGHT: night, MODEL_ID: model, REASON: "because"} | (
-            {PUSHED_VERSION: pushed_version, "pushed_destination": f"/serving/{pushed_version}"} if blessed else {}
+        pushed_version = str(names.version_of(day, version))
+        push = {names.PUSHED: int(blessed), names.NIGHT: night, names.MODEL_ID: model, names.REASON: "because"} | (
+            {names.PUSHED_VERSION: pushed_version, "pushed_destination": f"/serving/{pushed_version}"}
+            if blessed
+            else {}
         )
         pushed_model = self._node(
-            run, PUSHER, {"model": model, "model_blessing": evaluation["blessing"], "infra_blessing": infra},
+            run, names.PUSHER, {"model": model, "model_blessing": evaluation["blessing"], "infra_blessing": infra},
             {"pushed_model": "PushedModel"}, {"pushed_model": push}, night=night,
         )["pushed_model"]  # fmt: skip
         if blessed:
@@ -209,7 +175,7 @@ class Nights:
 
     def _context(self, kind: str, name: str, **properties: str) -> mlmd.Context:
         context = mlmd.Context(type_id=self._types[kind], name=name)
-        for key, value in ({"pipeline_name": NIGHTLY_DAG} | properties).items():
+        for key, value in ({"pipeline_name": names.NIGHTLY_DAG} | properties).items():
             context.properties[key].string_value = value
         return context
 
@@ -234,18 +200,18 @@ class Nights:
             last_known_state=mlmd.Execution.FAILED if error else mlmd.Execution.COMPLETE,
         )
         for key, text in (
-            {"pipeline_name": NIGHTLY_DAG, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
+            {"pipeline_name": names.NIGHTLY_DAG, "pipeline_root": "/pipelines", "run_id": run_id, "component_id": node,
              "state": "failed" if error else "complete"} | exec_properties
         ).items():  # fmt: skip
             execution.properties[key].string_value = text
-        execution.custom_properties[ATTEMPT].int_value = attempt
-        execution.custom_properties[HOST].string_value = "box"
-        execution.custom_properties[PID].int_value = 4711
+        execution.custom_properties[names.ATTEMPT].int_value = attempt
+        execution.custom_properties[names.HOST].string_value = "box"
+        execution.custom_properties[names.PID].int_value = 4711
         if error:
-            execution.custom_properties[ERROR].string_value = error
-        if error and node == TRAINER:
+            execution.custom_properties[names.ERROR].string_value = error
+        if error and node == names.TRAINER:
             # The attempt after it gets the next id: the sequence is this process's alone.
-            execution.custom_properties[SUPERSEDED_BY].int_value = self._executions + 1
+            execution.custom_properties[names.SUPERSEDED_BY].int_value = self._executions + 1
         artifacts: list[mlmd.Artifact] = []
         edges: list[tuple[int, int | None, mlmd.Event]] = []
         for key, identity in inputs.items():
@@ -256,7 +222,7 @@ class Nights:
             artifact = mlmd.Artifact(
                 type_id=self._types[kind],
                 uri=f"/pipelines/{node}/{key}/{self._executions}",
-                name=f"{key}:{NIGHTLY_DAG}:{self._executions}:0",
+                name=f"{key}:{names.NIGHTLY_DAG}:{self._executions}:0",
                 state=mlmd.Artifact.ABANDONED if error else mlmd.Artifact.LIVE,
             )
             for name, value in (properties or {}).get(key, {}).items():
@@ -266,7 +232,7 @@ class Nights:
             edges.append((0, index, self._event(mlmd.Event.OUTPUT, key)))
         suffix = "" if attempt == 1 else f"#{attempt}"
         place = self._context(
-            "component_run", f"{NIGHTLY_DAG}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node
+            "component_run", f"{names.NIGHTLY_DAG}.{run_id}.{node}{suffix}", run_id=run_id, component_id=node
         )
         _, artifact_ids, contexts = self._store.put_lineage_subgraph(
             [execution], artifacts, [self._pipeline, run, place], edges, reuse_context_if_already_exist=True
@@ -316,7 +282,7 @@ def multiply(settings: Settings, nights: int, times: int) -> None:
             cursor.execute(f"SELECT setval('{table}_id_seq', (SELECT max(id) FROM {table}))")
 
 
-_PIPELINE = f"(SELECT id FROM context WHERE name = '{NIGHTLY_DAG}')"
+_PIPELINE = f"(SELECT id FROM context WHERE name = '{names.NIGHTLY_DAG}')"
 # A text with the first date, or the version beginning with one, moved by some days.
 _MOVED = r"""
 CREATE FUNCTION pg_temp.moved(text, int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -338,8 +304,8 @@ def _moved(table: str, column: str, newest: dict[str, int], copy: int, days: int
         return f"{column} + {copy * newest[owner]}"
     if column == "int_value":
         return (
-            f"CASE name WHEN '{MODEL_ID}' THEN int_value + {copy * newest['artifact']} "
-            f"WHEN '{SUPERSEDED_BY}' THEN int_value + {copy * newest['execution']} ELSE int_value END"
+            f"CASE name WHEN '{names.MODEL_ID}' THEN int_value + {copy * newest['artifact']} "
+            f"WHEN '{names.SUPERSEDED_BY}' THEN int_value + {copy * newest['execution']} ELSE int_value END"
         )
     if (table, column) == ("artifact", "name"):
         return f"name || ':{copy}'"

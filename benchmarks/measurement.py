@@ -61,11 +61,7 @@ def print_measurement(headlines: int, clock: Clock, nodes: dict[str, float] | No
 
 
 def measure(module: str, *arguments: str) -> Measurement:
-    """Runs `python -m <module> --run <arguments>`, which ends with `print_measurement`.
-
-    Raises:
-      SystemExit: it failed; the message ends with what it wrote to standard error.
-    """
+    """Runs `python -m <module> --run <arguments>`, which ends with `print_measurement`."""
     command = [sys.executable, "-m", module, "--run", *arguments]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
@@ -89,13 +85,7 @@ def tabulate(measurements: Iterable[tuple[str, Measurement]]) -> Table:
 
 
 def conclude(console: Console, misses: Sequence[str], summary: str) -> None:
-    """Prints the closing line, and exits with 1 if any promise is not kept.
-
-    Args:
-      console: where to print.
-      misses: a sentence for each promise that is not kept.
-      summary: the figures that matter.
-    """
+    """Prints the closing line, and exits with 1 if any promise is not kept."""
     if misses:
         console.print(f"[red]MISSED[/] {'; '.join(misses)} ({summary})", highlight=False)
         sys.exit(1)

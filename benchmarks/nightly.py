@@ -245,16 +245,7 @@ def main() -> None:
 
 
 def measure(place: Path, drops: Path, skip_stock: bool) -> dict[str, tuple[float, float, bool]]:
-    """Takes every figure and prints the tables.
-
-    Args:
-      place: an empty folder for the services.
-      drops: the folder of drops, of two nights at least; the last is measured.
-      skip_stock: whether the stock service is left out.
-
-    Returns:
-      By name of the target: its value, its limit, and whether more is better.
-    """
+    """Takes every figure and prints the tables."""
     with service(place / "ours", drops, 26000) as environment:
         before, night = map(str, DropsFolder(drops).nights[-2:])
         first_start = measure_first_start(environment, before)

@@ -35,17 +35,7 @@ Answers = dict[str, Floats]
 
 
 def answer_night(drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]) -> tuple[Answers, Integers]:
-    """Has every contestant learn from the nights before `night` and answer its titles.
-
-    Args:
-      drops_dir: the folder of drops.
-      night: its number, from 2.
-      seeds: how often to train what depends on chance.
-      hyperparameters: ours, where they are not the defaults.
-
-    Returns:
-      The answers by contestant, and the true label ids [rows].
-    """
+    """Has every contestant learn from the nights before `night` and answer its titles."""
     # TensorFlow and Beam only in the processes that work.
     from benchmarks import quality_models as models
 
@@ -89,17 +79,7 @@ def measure_training(drops_dir: Path, hyperparameters: dict[str, Any]) -> Traini
 
 
 def show(answers: Answers, label_ids: Integers, training: Training, title: str) -> bool:
-    """Prints the table and the closing line.
-
-    Args:
-      answers: by contestant, probabilities [seeds, rows, classes].
-      label_ids: int [rows].
-      training: what one training took.
-      title: what stands above the table.
-
-    Returns:
-      Whether every target is met.
-    """
+    """Prints the table and the closing line."""
     table = Table(title=title)
     table.add_column("")
     for name in SCORES:

@@ -1,7 +1,4 @@
-"""The contestants of `make quality`: each learns from some nights and answers the titles of the next.
-
-Nothing is scored here.
-"""
+"""The contestants of `make quality`: each learns from some nights and answers the titles of the next."""
 
 import tempfile
 import time
@@ -75,11 +72,7 @@ def answer_majority(past: Headlines, titles: list[str]) -> Floats:
 
 
 def answer_regression(past: Headlines, titles: list[str]) -> Floats:
-    """The answers of logistic regression on TF-IDF of words and of characters, the best plain model on nights 2-5.
-
-    Returns:
-      Probabilities float [titles, classes].
-    """
+    """The answers of logistic regression on TF-IDF of words and of characters, the best plain model on nights 2-5."""
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode"),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, strip_accents="unicode"),
@@ -92,11 +85,7 @@ def answer_regression(past: Headlines, titles: list[str]) -> Floats:
 
 
 def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
-    """The answers of the article's model: the Transformer of Keras's text classification example, trained 4 epochs.
-
-    Returns:
-      Probabilities float [titles, classes].
-    """
+    """The answers of the article's model: the Transformer of Keras's text classification example, trained 4 epochs."""
     keras.utils.set_random_seed(seed)
     length, size, heads, feed_forward = 32, 32, 2, 32
     texts = [
@@ -123,11 +112,7 @@ def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
 
 
 def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameters: dict[str, Any]) -> Floats:
-    """The answers of the exported model's `predict_text`, after Transform and Trainer.
-
-    Returns:
-      Probabilities float [seeds, titles, classes], each row of sum 1.
-    """
+    """The answers of the exported model's `predict_text`, after Transform and Trainer."""
     answers = []
     with tempfile.TemporaryDirectory() as folder:
         _transform(past, Path(folder))
@@ -176,10 +161,9 @@ def _transform(past: Headlines, folder: Path) -> None:
     ]
     with beam.Pipeline(runner=_RUNNER) as pipeline, tft_beam.Context(temp_dir=str(folder / "temporary")):
         raw = pipeline | beam.Create(records, reshuffle=False) | source.BeamSource()
-        (transformed, _), transform_fn = (
-            raw,
-            source.TensorAdapterConfig(),
-        ) | tft_beam.AnalyzeAndTransformDataset(preprocessing_fn, output_record_batches=True)
+        (transformed, _), transform_fn = (raw, source.TensorAdapterConfig()) | tft_beam.AnalyzeAndTransformDataset(
+            preprocessing_fn, output_record_batches=True
+        )
         examples = transformed | beam.FlatMapTuple(lambda batch, _: RecordBatchToExamples(batch))
         examples | beam.io.WriteToTFRecord(str(folder / "examples"), file_name_suffix=".gz", num_shards=1)
         transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))

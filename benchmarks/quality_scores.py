@@ -1,7 +1,4 @@
-"""How good answers are: accuracy, macro-F1, log-loss, calibration error, and how sure a difference is.
-
-No model is trained here.
-"""
+"""How good answers are: accuracy, macro-F1, log-loss, calibration error, and how sure a difference is."""
 
 from collections.abc import Callable
 

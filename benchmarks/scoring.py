@@ -63,11 +63,7 @@ def run_nodes(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict
     for name, inputs, outputs in (
         ("UnlabelledExampleGen", {}, {"examples": [examples], "quarantine": [quarantine]}),
         ("BulkInferrer", {"examples": [examples], "model": [model]}, {"output_examples": [predictions]}),
-        (
-            "ScoreWriter",
-            {"examples": [examples], "predictions": [predictions], "model": [model]},
-            {"scores": [scores]},
-        ),
+        ("ScoreWriter", {"examples": [examples], "predictions": [predictions], "model": [model]}, {"scores": [scores]}),
     ):
         node, started = nodes[name], time.perf_counter()
         executor = BulkInferrer(beam) if name == "BulkInferrer" else node.executor_spec.executor_class()

@@ -132,16 +132,8 @@ async def apply_load(port: int, path: str, bodies: list[bytes], clients: int, co
 def server(command: list[str], ready: str, **environment: str) -> Iterator[int]:
     """Runs a server as long as the block lasts.
 
-    Args:
-      command: what starts it.
-      ready: an address that answers once it is ready.
-      **environment: variables beside those of this process.
-
     Yields:
       Its process id, once it is ready.
-
-    Raises:
-      SystemExit: it ended or was not ready within three minutes; the message has the end of its output.
     """
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115  the server writes to it until it is stopped below
     process = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | environment, stdout=log, stderr=log)
@@ -214,11 +206,7 @@ def read_titles(settings: Settings, scratch: Path) -> list[str]:
 
 
 def find_model(settings: Settings) -> Path:
-    """The folder of the newest pushed model.
-
-    Raises:
-      SystemExit: there is none.
-    """
+    """The folder of the newest pushed model."""
     versions = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
     if not versions:
         raise SystemExit(f"no model in {settings.serving_dir}; run `make demo` first, or give one with --model")
@@ -327,19 +315,7 @@ def report(
     soak: Load,
     memory: list[float],
 ) -> int:
-    """Prints the table and the closing lines.
-
-    Args:
-      alone: titles per second of the model in process, by how it is asked.
-      loads: the loads of the table, by name.
-      figures: by name of the target.
-      failed: requests that did not give 200, of all loads.
-      soak: the load while memory was watched.
-      memory: MB after each swap.
-
-    Returns:
-      The exit code.
-    """
+    """Prints the table and the closing lines."""
     table = Table("", "requests/s", "p50 ms", "p99 ms", "slowest ms", "failed", title="One headline a request")
     table.add_row("in process, one at a time", f"{alone['single']:.0f}")
     table.add_row("in process, 32 at a time", f"{alone['batched']:.0f}")

@@ -37,12 +37,7 @@ dag = AirflowDagRunner(
 ).run(pipeline)
 
 wait_for_drop = DropSensor(
-    task_id=WAIT_FOR_DROP,
-    night=NIGHT,
-    force="{{ params.force }}",
-    settings=settings,
-    execution_timeout=None,
-    dag=dag,
+    task_id=WAIT_FOR_DROP, night=NIGHT, force="{{ params.force }}", settings=settings, execution_timeout=None, dag=dag
 )
 wait_for_drop >> [task for task in dag.roots if task is not wait_for_drop]
 dag.get_task(LIVE_TRAFFIC).on_success_callback = TrafficNotifier()

@@ -26,9 +26,7 @@ dag = AirflowDagRunner(
             "doc_md": __doc__,
             "schedule": None if settings.tuning_schedule == "none" else settings.tuning_schedule,
             "is_paused_upon_creation": False,
-            "params": {
-                "night": night_param("Search on the window of this night instead of the newest, `YYYY-MM-DD`."),
-            },
+            "params": {"night": night_param("Search on the window of this night instead of the newest, `YYYY-MM-DD`.")},
         },
         pipeline,
     )

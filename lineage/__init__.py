@@ -1,7 +1,7 @@
 """The read side: MLMD's tables, in Postgres or an SQLite file, answer questions with plain dataclasses.
 
-Where the settings say where Airflow's database is, it is a second source of what became of nights. psycopg2, sqlite3
-and SQL only: no tfx, tensorflow, airflow or ml_metadata here, and nothing else knows the tables.
+Where Airflow's database is known too, it is a second source of what became of nights. Nothing else knows the tables.
+Every question takes its source first, and raises LineageError when that cannot be read.
 """
 
 from headlines.pushes.champion import Rollback
@@ -11,15 +11,7 @@ from lineage.compare import compare
 from lineage.database import LineageError
 from lineage.graph import graph, to_dot
 from lineage.history import metric_history, metrics
-from lineage.models import (
-    drops_of_model,
-    find_model,
-    model_detail,
-    models,
-    name_model,
-    path_back,
-    serving_now,
-)
+from lineage.models import drops_of_model, find_model, model_detail, models, name_model, path_back, serving_now
 from lineage.night import night_detail
 from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
@@ -61,79 +53,3 @@ from lineage.records import (
 from lineage.runs import nights, run_report, runs_of_night
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS
-
-__all__ = [
-    "OURS",
-    "VERDICTS",
-    "VERSION",
-    "ArtifactRecord",
-    "Check",
-    "Comparison",
-    "Difference",
-    "Dispatch",
-    "DropFile",
-    "DropUse",
-    "Edge",
-    "ExecutionDetail",
-    "ExecutionRecord",
-    "Gap",
-    "Graph",
-    "History",
-    "LineageError",
-    "ModelDetail",
-    "ModelSummary",
-    "Names",
-    "NightDetail",
-    "NightReport",
-    "NightSummary",
-    "Node",
-    "Orphans",
-    "Point",
-    "Reader",
-    "Recall",
-    "Reign",
-    "Rollback",
-    "RunArtifacts",
-    "RunDetail",
-    "ScheduledRun",
-    "ScheduledTask",
-    "Serving",
-    "Source",
-    "Taint",
-    "UnknownError",
-    "Way",
-    "artifacts_of_run",
-    "calendar",
-    "champion_as_of",
-    "compare",
-    "drops",
-    "drops_of_model",
-    "execution_detail",
-    "find_execution",
-    "find_gaps",
-    "find_model",
-    "find_obstacle",
-    "gaps",
-    "graph",
-    "latest",
-    "metric_history",
-    "metrics",
-    "model_detail",
-    "models",
-    "name_model",
-    "night_detail",
-    "nights",
-    "open_lineage",
-    "orphans",
-    "path_back",
-    "pushed_versions",
-    "recall",
-    "reigns",
-    "rollbacks",
-    "run_report",
-    "runs_of_night",
-    "serving_now",
-    "serving_version",
-    "to_dot",
-    "to_json",
-]

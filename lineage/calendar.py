@@ -1,7 +1,4 @@
-"""All nights at a glance, also those that were never run.
-
-What a run of a night came to in detail is lineage/runs.py's.
-"""
+"""All nights at a glance, also those that were never run."""
 
 import dataclasses
 import json
@@ -13,15 +10,7 @@ from typing import Any, Literal
 from headlines.names import BLESSED, PUSHED, PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, open_lineage
-from lineage.reading import (
-    CACHED,
-    COMPLETE,
-    ENDED_BADLY,
-    OUTPUT,
-    RESOLVER,
-    read_executions,
-    read_properties,
-)
+from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_executions, read_properties
 from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
 from lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, nights, run_state
 from lineage.standing import Timetable, stand
@@ -40,13 +29,9 @@ def calendar(
     those whose runs died, wait or were skipped before MLMD heard of them.
 
     Args:
-      source: lineage.
       first: earliest night; None for no limit.
       last: latest night; None for no limit.
       newest: how many nights that were run at most, the newest; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, first, last, newest)
@@ -78,11 +63,7 @@ def latest(source: Source, newest: int | None = None) -> list[NightReport]:
     Beside `nights` these are also those that MLMD has never heard of, where Airflow's database is a second source.
 
     Args:
-      source: lineage.
       newest: how many nights at most, the newest; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
@@ -104,11 +85,7 @@ def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
 
 
 def find_obstacle(source: Source) -> str | None:
-    """What keeps the next night from beginning, with what to do; None where nothing does, or Airflow is not asked.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """What keeps the next night from beginning, with what to do; None where nothing does, or Airflow is not asked."""
     with open_lineage(source) as reader:
         return reader.scheduling.find_stop() if reader.scheduling else None
 
@@ -119,13 +96,9 @@ def gaps(
     """The nights that came to no verdict, oldest first: missing, skipped, failed, blocked by the gate, or running.
 
     Args:
-      source: lineage.
       first: earliest night; None for no limit.
       last: latest night; None for no limit.
       newest: how many nights that were run at most, the newest; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     return find_gaps(calendar(source, first, last, newest))
 

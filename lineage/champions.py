@@ -1,7 +1,4 @@
-"""Pushes and rollbacks: which version serves, which was champion as of a night, what served when.
-
-How a push is made is the Pusher's, how a rollback is made is the command's; this only reads what they recorded.
-"""
+"""Pushes and rollbacks: which version serves, which was champion as of a night, what served when."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,11 +24,7 @@ class Push:
 
 
 def rollbacks(source: Source) -> tuple[Rollback, ...]:
-    """Every rollback, oldest first.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """Every rollback, oldest first."""
     with open_lineage(source) as reader:
         rows = reader.rows(
             "SELECT id FROM artifact a WHERE type_id IN :types AND state = :live AND EXISTS (SELECT 1 FROM "
@@ -45,11 +38,7 @@ def rollbacks(source: Source) -> tuple[Rollback, ...]:
 
 
 def pushed_versions(source: Source) -> dict[int, bool]:
-    """Every version that was ever pushed, the greatest first, each with whether a rollback withdrew it.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """Every version that was ever pushed, the greatest first, each with whether a rollback withdrew it."""
     with open_lineage(source) as reader:
         withdrawn = find_withdrawn(rollbacks(reader))
         versions = {push.version for push in _greatest(reader, None)}
@@ -57,11 +46,7 @@ def pushed_versions(source: Source) -> dict[int, bool]:
 
 
 def serving_version(source: Source) -> Reign | None:
-    """What serves now and since when, and nothing about where it comes from; None before the first push.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """What serves now and since when, and nothing about where it comes from; None before the first push."""
     with open_lineage(source) as reader:
         return _reign(reader, rollbacks(reader))
 
@@ -72,11 +57,7 @@ def champion_as_of(source: Source, night: str) -> Reign | None:
     The night's own push does not count, nor do those of later nights; a rollback counts from the night it names.
 
     Args:
-      source: lineage.
       night: `YYYY-MM-DD`.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         return _reign(reader, rollbacks(reader), date.fromisoformat(night))
@@ -86,11 +67,7 @@ def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
     """What served when, newest first; a backfill that pushed an older night than what served then is no reign.
 
     Args:
-      source: lineage.
       limit: how many at most; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         returned = rollbacks(reader)

@@ -1,7 +1,4 @@
-"""Two models side by side: data, settings, code, libraries, metrics, class mix.
-
-Nothing here says which is better.
-"""
+"""Two models side by side: data, settings, code, libraries, metrics, class mix."""
 
 from collections.abc import Mapping
 
@@ -20,12 +17,10 @@ def compare(source: Source, a: str, b: str) -> Comparison:
     """Two models side by side.
 
     Args:
-      source: lineage.
       a: one, as `find_model` takes it.
       b: the other.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:

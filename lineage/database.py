@@ -1,7 +1,4 @@
-"""A database that is only read: in Postgres or an SQLite file, one statement at a time.
-
-Nothing here knows any table.
-"""
+"""A database that is only read: in Postgres or an SQLite file, one statement at a time."""
 
 import json
 import re

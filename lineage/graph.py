@@ -1,7 +1,4 @@
-"""The lineage of whole nights as a graph, and any graph in Graphviz's language.
-
-How a graph is drawn in the browser is the pages'.
-"""
+"""The lineage of whole nights as a graph, and any graph in Graphviz's language."""
 
 from lineage.paths import build_graph
 from lineage.reader import Source, UnknownError, open_lineage
@@ -16,13 +13,11 @@ def graph(source: Source, night: str | None = None, full: bool = False, limit: i
     """The lineage of a night, or of the newest ones: from drops to pushes.
 
     Args:
-      source: lineage.
       night: `YYYY-MM-DD`; None for the newest.
       full: whether every execution and artifact is shown, or domain steps only.
       limit: how many nights, without `night`.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: the night was never run.
     """
     with open_lineage(source) as reader:

@@ -1,7 +1,4 @@
-"""A metric over nights: the candidate beside the champion, the classical baseline and the majority class.
-
-Which metrics exist is what the verdicts say; nothing here computes one.
-"""
+"""A metric over nights: the candidate beside the champion, the classical baseline and the majority class."""
 
 from headlines.names import (
     BLESSED,
@@ -30,11 +27,7 @@ _AFTER, _BEFORE = "metric", "metrid"
 
 
 def metrics(source: Source) -> tuple[str, ...]:
-    """The metrics that `metric_history` knows, in alphabetical order.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """The metrics that `metric_history` knows, in alphabetical order."""
     with open_lineage(source) as reader:
         return _names(reader)
 
@@ -58,14 +51,12 @@ def metric_history(
     """A metric over nights, oldest first; a night without a verdict has no point, one with several the newest.
 
     Args:
-      source: lineage.
       metric: such as `accuracy`; see `metrics`.
       first: earliest night; None for no limit.
       last: latest night; None for no limit.
       newest: how many nights at most, the newest; None for all.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: no night has such a metric.
     """
     with open_lineage(source) as reader:

@@ -1,7 +1,4 @@
-"""Models: which there are, what each was trained on and came to, and where what serves now comes from.
-
-What a drop did to models is lineage/recall.py's.
-"""
+"""Models: which there are, what each was trained on and came to, and where what serves now comes from."""
 
 import json
 from collections.abc import Collection
@@ -22,14 +19,7 @@ from headlines.names import (
     ROWS_USED,
     VERDICT_FILE,
 )
-from lineage.champions import (
-    champion_as_of,
-    models_of_versions,
-    pushes_of,
-    reigns,
-    serving_version,
-    versions_of_models,
-)
+from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import (
@@ -42,16 +32,7 @@ from lineage.reading import (
     read_links,
     read_places,
 )
-from lineage.records import (
-    ArtifactRecord,
-    DropFile,
-    DropUse,
-    Graph,
-    ModelDetail,
-    ModelSummary,
-    NightReport,
-    Serving,
-)
+from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
 from lineage.runs import find_run, read_floats, run_report, runs_of_night
 
 _ORIGIN = ("code", "settings", "data")
@@ -61,11 +42,7 @@ def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
     """The models of the pipeline, newest first.
 
     Args:
-      source: lineage.
       limit: how many at most; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         rows = reader.rows(
@@ -111,12 +88,10 @@ def find_model(source: Source, name: str) -> ModelSummary:
     """The model that a person means.
 
     Args:
-      source: lineage.
       name: a pushed version such as `2022020201`, a night such as `2022-02-02` (the model of its newest run that made
         one), or `#` and MLMD's id of the artifact.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:
@@ -148,11 +123,9 @@ def drops_of_model(source: Source, model: str) -> tuple[DropUse, ...]:
     """Which drops trained a model, in which version, with their row counts, files and hashes; oldest first.
 
     Args:
-      source: lineage.
       model: as `find_model` takes it.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:
@@ -199,12 +172,10 @@ def path_back(source: Source, model: str, full: bool = False) -> Graph:
     """How a model came to be, from its drops to its push.
 
     Args:
-      source: lineage.
       model: as `find_model` takes it.
       full: whether every execution and artifact is shown, or domain steps only.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:
@@ -230,11 +201,7 @@ def _path_to(reader: Reader, model: int, full: bool = False) -> Graph:
 
 
 def serving_now(source: Source) -> Serving | None:
-    """What serves now, since when, and the path back to its drops; None before the first push.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """What serves now, since when, and the path back to its drops; None before the first push."""
     with open_lineage(source) as reader:
         reign = serving_version(reader)
         if reign is None:
@@ -262,11 +229,9 @@ def model_detail(source: Source, model: str) -> ModelDetail:
     """Everything about a model: its verdict with reasons, its metrics beside the others', champions, where its card is.
 
     Args:
-      source: lineage.
       model: as `find_model` takes it.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:

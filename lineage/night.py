@@ -1,7 +1,4 @@
-"""A night in full: its drop, every attempt of every node of every run, the champions before and after, its models.
-
-The short form of a night is lineage/runs.py's.
-"""
+"""A night in full: its drop, every attempt of every node of every run, the champions before and after, its models."""
 
 from lineage.calendar import calendar, find_drop_versions
 from lineage.champions import champion_as_of
@@ -16,11 +13,9 @@ def night_detail(source: Source, night: str) -> NightDetail:
     """Everything about a night.
 
     Args:
-      source: lineage.
       night: `YYYY-MM-DD`.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: the night was never run.
     """
     with open_lineage(source) as reader:

@@ -7,11 +7,7 @@ from lineage.records import Orphans
 
 
 def orphans(source: Source) -> Orphans:
-    """Artifacts that nothing made and executions that belong to no run, but for those known to be abandoned.
-
-    Raises:
-      LineageError: lineage cannot be read.
-    """
+    """Artifacts that nothing made and executions that belong to no run, but for those known to be abandoned."""
     with open_lineage(source) as reader:
         artifacts = reader.rows(
             "SELECT a.id FROM artifact a WHERE (a.state IS NULL OR NOT a.state = :abandoned) AND NOT EXISTS "

@@ -9,15 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from headlines.names import PUSHED_VERSION
 from lineage.reader import Reader
-from lineage.reading import (
-    COMPLETE,
-    INPUT,
-    OUTPUT,
-    RESOLVER,
-    read_artifacts,
-    read_executions,
-    read_links,
-)
+from lineage.reading import COMPLETE, INPUT, OUTPUT, RESOLVER, read_artifacts, read_executions, read_links
 from lineage.records import ArtifactRecord, Edge, ExecutionRecord, Graph, Node
 
 JUDGED_AGAINST = "judged-against"

@@ -1,26 +1,8 @@
-"""What the nodes, properties and inputs that carry meaning are called: the defaults are this project's own.
-
-Configuration of the reader, not of the pipeline: nothing here is read from the environment.
-"""
+"""What the nodes, properties and inputs that carry meaning are called: the defaults are this project's own."""
 
 from dataclasses import dataclass
 
-from headlines.names import (
-    BASELINE_ANSWERS_TYPE,
-    BASELINE_MODEL,
-    BASELINE_PUSH,
-    DROP_PREFIX,
-    EVALUATOR,
-    EXAMPLE_GEN,
-    FRESH_SCORE_TYPE,
-    GATE,
-    NIGHT,
-    NIGHTLY_DAG,
-    PUSHER,
-    TRAFFIC_REPORT_TYPE,
-    TRAINER,
-    WAIT_FOR_DROP,
-)
+from headlines import names
 
 
 @dataclass(frozen=True)
@@ -45,19 +27,24 @@ class Names:
         that were transformed.
     """
 
-    pipeline: str = NIGHTLY_DAG
-    sensor: str | None = WAIT_FOR_DROP
-    example_gen: str = EXAMPLE_GEN
-    gate: str | None = GATE
-    trainer: str = TRAINER
-    evaluator: str = EVALUATOR
-    pusher: str = PUSHER
-    night: str = NIGHT
-    drop: str = DROP_PREFIX
-    baseline: tuple[str, ...] = (BASELINE_MODEL, BASELINE_PUSH)
+    pipeline: str = names.NIGHTLY_DAG
+    sensor: str | None = names.WAIT_FOR_DROP
+    example_gen: str = names.EXAMPLE_GEN
+    gate: str | None = names.GATE
+    trainer: str = names.TRAINER
+    evaluator: str = names.EVALUATOR
+    pusher: str = names.PUSHER
+    night: str = names.NIGHT
+    drop: str = names.DROP_PREFIX
+    baseline: tuple[str, ...] = (names.BASELINE_MODEL, names.BASELINE_PUSH)
     tuning: tuple[str, ...] = ("HyperParameters",)
     vocabulary: tuple[str, ...] = ("TransformGraph",)
-    scores: tuple[str, ...] = ("ModelEvaluation", BASELINE_ANSWERS_TYPE, FRESH_SCORE_TYPE, TRAFFIC_REPORT_TYPE)
+    scores: tuple[str, ...] = (
+        "ModelEvaluation",
+        names.BASELINE_ANSWERS_TYPE,
+        names.FRESH_SCORE_TYPE,
+        names.TRAFFIC_REPORT_TYPE,
+    )
     domain: tuple[str, ...] = (
         "Examples",
         "HyperParameters",

@@ -1,7 +1,4 @@
-"""Read-only access to an MLMD database of schema 10: on Postgres, or in an SQLite file.
-
-Nothing here knows what is asked; no statement here reads more than MLMD's own bookkeeping.
-"""
+"""Read-only access to an MLMD database of schema 10: on Postgres, or in an SQLite file."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

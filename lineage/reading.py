@@ -1,7 +1,4 @@
-"""MLMD's rows as records: artifacts, attempts of nodes with where they belong, and the events between them.
-
-Nothing here knows what a property, a node or a path means.
-"""
+"""MLMD's rows as records: artifacts, attempts of nodes with where they belong, and the events between them."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -184,11 +181,7 @@ def artifacts_of_run(source: Source, run_id: str) -> RunArtifacts:
     """The artifacts that the attempts that count of a run took and made; of several under one key the last.
 
     Args:
-      source: lineage.
       run_id: Airflow's run id.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         attempts = read_executions(reader, find_executions(reader, run_id))
@@ -219,7 +212,6 @@ def find_execution(source: Source, run_id: str, node: str) -> ExecutionRecord:
     """The newest attempt of a node in a run.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: the node has no attempt in such a run.
     """
     with open_lineage(source) as reader:
@@ -238,7 +230,6 @@ def execution_detail(source: Source, execution_id: int) -> ExecutionDetail:
     """An attempt with what it took and made.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: no such execution.
     """
     with open_lineage(source) as reader:

@@ -1,7 +1,4 @@
-"""Recall: from a drop to every model it touched, each way told apart, and to whether one of them serves.
-
-What to do about it (a backfill, a rollback) is not decided here.
-"""
+"""Recall: from a drop to every model it touched, each way told apart, and to whether one of them serves."""
 
 import json
 from collections import deque
@@ -20,11 +17,7 @@ def drops(source: Source, limit: int | None = None) -> tuple[tuple[str, tuple[in
     """Every drop that lineage knows, newest night first, each with the versions that were used.
 
     Args:
-      source: lineage.
       limit: how many nights at most; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         found = find_drop_versions(reader)
@@ -35,12 +28,10 @@ def recall(source: Source, night: str, version: int | None = None) -> Recall:
     """Which models a drop touched, in which ways, and whether one of them serves.
 
     Args:
-      source: lineage.
       night: of the drop, `YYYY-MM-DD`.
       version: of the drop; None for all.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: no run used such a drop.
     """
     with open_lineage(source) as reader:

@@ -1,7 +1,4 @@
-"""What the questions about lineage are answered with: plain, frozen records.
-
-No SQL and no rule here.
-"""
+"""What the questions about lineage are answered with: plain, frozen records."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

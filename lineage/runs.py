@@ -1,7 +1,4 @@
-"""Nights and their runs: what each run made of its night, as its attempts that count left it.
-
-What serves, and where models come from, is asked elsewhere.
-"""
+"""Nights and their runs: what each run made of its night, as its attempts that count left it."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -125,13 +122,9 @@ def nights(
     """Every night that was run, oldest first, each as its newest run left it.
 
     Args:
-      source: lineage.
       first: earliest night; None for no limit.
       last: latest night; None for no limit.
       newest: how many nights at most, the newest; None for all.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         by_night = {run.night: run for run in find_runs(reader, first, last, newest)}
@@ -142,11 +135,7 @@ def runs_of_night(source: Source, night: str) -> list[NightReport]:
     """Every run of one night, in the order in which they were begun.
 
     Args:
-      source: lineage.
       night: `YYYY-MM-DD`.
-
-    Raises:
-      LineageError: lineage cannot be read.
     """
     with open_lineage(source) as reader:
         return report_runs(reader, find_runs(reader, night, night))
@@ -156,11 +145,9 @@ def run_report(source: Source, run_id: str) -> NightReport:
     """One run of the pipeline.
 
     Args:
-      source: lineage.
       run_id: Airflow's run id.
 
     Raises:
-      LineageError: lineage cannot be read.
       UnknownError: no such run.
     """
     with open_lineage(source) as reader:

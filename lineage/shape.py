@@ -1,7 +1,4 @@
-"""The answers as JSON, for scripts and pages: one documented shape with a version (docs/lineage.md).
-
-No question is asked here.
-"""
+"""The answers as JSON, for scripts and pages: one documented shape with a version (docs/lineage.md)."""
 
 import dataclasses
 from collections.abc import Mapping

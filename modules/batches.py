@@ -1,7 +1,4 @@
-"""Transformed examples on disk, as batches to train the Transformer on and as arrays to fit and to measure on.
-
-Nothing here may change what an example says; that is for preprocessing.
-"""
+"""Transformed examples on disk, as batches to train the Transformer on and as arrays to fit and to measure on."""
 
 from typing import Any, NamedTuple
 

@@ -1,7 +1,4 @@
-"""What turns logits into the answer of the exported model: a temperature, and a decision that favours rare classes.
-
-No model is trained and no file is touched here.
-"""
+"""What turns logits into the answer of the exported model: a temperature, and a decision that favours rare classes."""
 
 import dataclasses
 

@@ -1,7 +1,4 @@
-"""Training, and the Trainer's entry point `run_fn`.
-
-No text is touched here, no layer is defined and no request is answered: see preprocessing, network and signatures.
-"""
+"""Training, and the Trainer's entry point `run_fn`."""
 
 import dataclasses
 import json

@@ -1,7 +1,4 @@
-"""The Transformer, and the wide path's answer as a graph.
-
-Nothing is trained and no file is read here.
-"""
+"""The Transformer, and the wide path's answer as a graph."""
 
 from typing import Any
 
@@ -53,10 +50,7 @@ class PositionedEmbedding(keras.layers.Layer):
 
 
 def build_transformer(
-    token_ids: int,
-    vectors: PretrainedVectors,
-    hyperparameters: Hyperparameters,
-    class_shares: NDArray[np.float64],
+    token_ids: int, vectors: PretrainedVectors, hyperparameters: Hyperparameters, class_shares: NDArray[np.float64]
 ) -> keras.Model:
     """The Transformer: what a word means at large (its vector) and here (its embedding), attention, masked mean.
 
@@ -101,11 +95,7 @@ class WidePath(tf.Module):
     """A fitted regression on n-grams and on the mean word vector, as a graph."""
 
     def __init__(
-        self,
-        kernel: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        vectors: PretrainedVectors,
-        vector_scale: float,
+        self, kernel: NDArray[np.float32], bias: NDArray[np.float32], vectors: PretrainedVectors, vector_scale: float
     ):
         """Makes variables of the fitted numbers.
 

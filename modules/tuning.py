@@ -1,7 +1,4 @@
-"""The search for better hyperparameters, and the Tuner's entry point `tuner_fn`.
-
-How a network is built and trained is `modules.model`'s; nothing here is exported.
-"""
+"""The search for better hyperparameters, and the Tuner's entry point `tuner_fn`."""
 
 import gc
 import logging

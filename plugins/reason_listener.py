@@ -1,7 +1,7 @@
-"""Keeps the reason of every failed attempt in Airflow's audit log, where lineage finds it; Airflow itself only logs it.
+"""Why an attempt failed, kept in Airflow's audit log: Airflow itself keeps no reason.
 
-In every process that settles attempts: the task's own, the scheduler, the reader of DAG files. So nothing of ours is
-imported here, for the scheduler's tasks must not inherit code that goes stale.
+In every process that settles attempts: the task's own, the scheduler, the reader of DAG files. So nothing of ours that
+may change is imported here, for the scheduler's tasks must not inherit code that goes stale.
 """
 
 import sys

@@ -1,4 +1,1 @@
-"""The project's own glue: settings, the pipeline, clean lineage, the one-box runtime and the read side.
-
-Nothing heavy is imported here: `import retraining` must stay instant for the command line and the web server.
-"""
+"""The project's own glue, a room for each thing that it does: see docs/rooms.md."""

@@ -14,23 +14,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from headlines.errors import HeadlinesError
+from retraining import setting_types as types
 from retraining.setting_types import CHECKOUT as CHECKOUT
-from retraining.setting_types import (
-    Arguments,
-    Codes,
-    Cron,
-    Hyperparameters,
-    LabelShares,
-    Night,
-    Patterns,
-    Place,
-    Port,
-    Share,
-    WebAddress,
-    Words,
-    Zone,
-    check_night,
-)
 
 if TYPE_CHECKING:
     from headlines.bar import verdict
@@ -60,30 +45,32 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     # Places
-    state_dir: Place = Field(
+    state_dir: types.Place = Field(
         CHECKOUT / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
-    drops_dir: Place = Field(
+    drops_dir: types.Place = Field(
         CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
     )
-    dags_dir: Place = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
-    serving_dir: Place = Field(
+    dags_dir: types.Place = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
+    serving_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
         description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
     )
-    pipeline_root: Place = Field(
+    pipeline_root: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "pipelines",
         description="Where artifacts go. Default: `<state_dir>/pipelines`.",
     )
-    scores_dir: Place = Field(
+    scores_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
         description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
     )
 
     # Schedule
-    schedule: Cron = Field("0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only.")
-    timezone: Zone = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
-    start_date: Night = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
+    schedule: types.Cron = Field(
+        "0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only."
+    )
+    timezone: types.Zone = Field("America/Sao_Paulo", description="Time zone of the schedule and of a night's date.")
+    start_date: types.Night = Field("2022-01-01", description="First night that may be run or caught up, `YYYY-MM-DD`.")
     catchup_mode: Literal["each", "newest"] = Field(
         "newest",
         description="After an outage: `each` missed night in order, or the `newest` alone, with the others' drops in "
@@ -104,7 +91,7 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
-    failure_webhook_url: WebAddress | None = Field(
+    failure_webhook_url: types.WebAddress | None = Field(
         None,
         description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
         "no longer so, a model is pushed, or the live traffic is beyond its limits. Default: only the log.",
@@ -115,7 +102,7 @@ class Settings(BaseSettings):
         description="A night without a verdict is overdue this long after its scheduled start: a notice says why, "
         "`retraining status` exits with 1. The default is nine in the morning.",
     )
-    heartbeat_url: WebAddress | None = Field(
+    heartbeat_url: types.WebAddress | None = Field(
         None,
         description="Asked for (GET) after each night that came to a verdict, by what waits outside to be asked. "
         "Default: nothing is.",
@@ -127,12 +114,12 @@ class Settings(BaseSettings):
     )
     half_life_nights: float = Field(3.0, ge=0, description="Age at which an example weighs half; 0 for no decay.")
     max_missing_nights: int = Field(3, ge=0, description="Nights of the window that may have no drop.")
-    max_quarantined_share: Share = Field(
+    max_quarantined_share: types.Share = Field(
         0.05, description="Above this share of bad rows in the night's drop the run stops."
     )
     min_headlines: int = Field(200, ge=1, description="Fewer usable headlines in the window stop the run.")
     max_title_characters: int = Field(500, ge=1, description="A longer title is quarantined.")
-    label_codes: Codes = Field(
+    label_codes: types.Codes = Field(
         {"0": "negative", "1": "neutral", "2": "positive"},
         description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
     )
@@ -152,7 +139,7 @@ class Settings(BaseSettings):
     )
 
     # Alarms: a night's drop beside the window. docs/decisions/0007-drop-alarms.md tells where the limits come from.
-    max_relabelled_share: Share = Field(
+    max_relabelled_share: types.Share = Field(
         0.2,
         description="Above this share of titles with another label than on an earlier night, or in the drop's earlier "
         "version, the run stops.",
@@ -163,18 +150,18 @@ class Settings(BaseSettings):
         description="The run stops when the labels would read better by more than this, in nats a title, with two "
         "of them swapped.",
     )
-    max_class_mix_shift: Share = Field(
+    max_class_mix_shift: types.Share = Field(
         0.25, description="The run stops when the class mix is farther than this from that of the window."
     )
-    max_not_portuguese_share: Share = Field(
+    max_not_portuguese_share: types.Share = Field(
         0.1, description="Above this share of titles that are not Portuguese the run stops."
     )
-    max_unseen_word_excess: Share = Field(
+    max_unseen_word_excess: types.Share = Field(
         0.12,
         description="The run stops when the share of words that the window has never seen is this far above what the "
         "window itself leads to expect.",
     )
-    expected_class_mix: LabelShares = Field(
+    expected_class_mix: types.LabelShares = Field(
         {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
         description="What a first night, which has no window, is compared with; `none` to compare it with nothing.",
     )
@@ -187,43 +174,43 @@ class Settings(BaseSettings):
     remove_stop_words: bool = Field(False, description="Remove Portuguese stop words.")
 
     # The quality bar. docs/quality-bar.md tells how a candidate is judged and where the limits come from.
-    min_accuracy: Share = Field(0.50, description="A candidate below this accuracy is refused.")
-    min_macro_f1: Share = Field(0.30, description="A candidate below this macro-F1 is refused.")
-    min_recall: LabelShares = Field(
+    min_accuracy: types.Share = Field(0.50, description="A candidate below this accuracy is refused.")
+    min_macro_f1: types.Share = Field(0.30, description="A candidate below this macro-F1 is refused.")
+    min_recall: types.LabelShares = Field(
         {"negative": 0.3, "neutral": 0.6, "positive": 0.05},
         description="A candidate is refused when the interval of a class's recall lies below this; `none` for no "
         "floors.",
     )
-    max_accuracy_drop: Share = Field(
+    max_accuracy_drop: types.Share = Field(
         0.02,
         description="A candidate is refused when it is less accurate than the champion by more than this, and beyond "
         "the interval.",
     )
-    max_macro_f1_drop: Share = Field(0.03, description="The same for macro-F1.")
+    max_macro_f1_drop: types.Share = Field(0.03, description="The same for macro-F1.")
     max_log_loss_rise: float = Field(0.0, ge=0, description="The same for a greater log-loss.")
-    max_accuracy_below_baseline: Share = Field(
+    max_accuracy_below_baseline: types.Share = Field(
         0.02,
         description="`MAX_ACCURACY_DROP` beside the LR baseline, and on a night without a champion beside the "
         "majority class; 1 to compare with neither.",
     )
-    max_macro_f1_below_baseline: Share = Field(0.03, description="The same for macro-F1.")
+    max_macro_f1_below_baseline: types.Share = Field(0.03, description="The same for macro-F1.")
     max_log_loss_above_baseline: float = Field(0.02, ge=0, description="The same for a greater log-loss.")
-    min_mcnemar_p: Share = Field(
+    min_mcnemar_p: types.Share = Field(
         0.05,
         description="A candidate whose accuracy is worse by more than its margin is refused when McNemar's test gives "
         "less than this.",
     )
-    max_slice_drop: Share = Field(
+    max_slice_drop: types.Share = Field(
         0.15,
         description="A candidate is refused when it is less accurate on a slice than the champion (or else the LR "
         "baseline) by more than this, and beyond the interval.",
     )
-    slice_patterns: Patterns = Field(
+    slice_patterns: types.Patterns = Field(
         {"digits": "[0-9]", "quotes": "[\"'‘’“”]"},
         description="Groups of slices beside class, night and length, as JSON: a name, and a regular expression that "
         "is found in a title or not.",
     )
-    judged_slices: Words = Field(
+    judged_slices: types.Words = Field(
         ("sentiment", "night", "length", "digits", "quotes"),
         description="Groups of slices that are held to it, separated by spaces.",
     )
@@ -231,21 +218,21 @@ class Settings(BaseSettings):
 
     # The run
     seed: int = Field(20220201, description="Seed of everything random.")
-    hyperparameters: Hyperparameters = Field(
+    hyperparameters: types.Hyperparameters = Field(
         {}, description='Those that differ from the defaults in modules/hyperparameters.py, as JSON: `{"epochs": 4}`.'
     )
-    hyperparameters_file: Place | None = Field(
+    hyperparameters_file: types.Place | None = Field(
         None,
         description="A JSON file of hyperparameters, or one that tuning wrote, used instead of tuned ones. What "
         "`HYPERPARAMETERS` names wins over it.",
     )
-    tuning_schedule: Cron = Field(
+    tuning_schedule: types.Cron = Field(
         "0 4 1,15 * *", description="Cron expression of the search for better hyperparameters; `none` for by hand only."
     )
     tuning_trials: int = Field(20, ge=1, description="Most trials of one search; the first is of the defaults.")
     tuning_minutes: float = Field(60.0, gt=0, description="A search begins no trial after this many minutes.")
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
-    beam_runner_args: Arguments = Field(
+    beam_runner_args: types.Arguments = Field(
         (
             "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
             "--sdk_container_image=unused",
@@ -260,12 +247,12 @@ class Settings(BaseSettings):
         True, description="Run a private Postgres in `state_dir`; false to use other servers."
     )
     postgres_host: str = Field("127.0.0.1", description="Server on which `retraining init` makes roles and databases.")
-    postgres_port: Port = Field(15432, description="Its port; the embedded Postgres listens on it.")
+    postgres_port: types.Port = Field(15432, description="Its port; the embedded Postgres listens on it.")
     postgres_password: SecretStr | None = Field(
         None, description="Password of its superuser `postgres`. Made at first start."
     )
     mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
-    mlmd_port: Port = Field(
+    mlmd_port: types.Port = Field(
         default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
     )
     mlmd_database: str = Field("mlmd", description="Its name.")
@@ -274,7 +261,7 @@ class Settings(BaseSettings):
         None, description="Its password: no spaces, quotes or backslashes. Made at first start."
     )
     airflow_db_host: str = Field("127.0.0.1", description="Server of Airflow's database.")
-    airflow_db_port: Port = Field(
+    airflow_db_port: types.Port = Field(
         default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
     )
     airflow_db_database: str = Field("airflow", description="Its name.")
@@ -283,8 +270,8 @@ class Settings(BaseSettings):
 
     # Airflow
     webserver_host: str = Field("127.0.0.1", description="Address the web server binds to.")
-    webserver_port: Port = Field(8080, description="Port of the Airflow web server.")
-    supervisor_port: Port = Field(19001, description="Port of the process supervisor, on loopback.")
+    webserver_port: types.Port = Field(8080, description="Port of the Airflow web server.")
+    supervisor_port: types.Port = Field(19001, description="Port of the process supervisor, on loopback.")
     supervisor_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
     airflow_admin_password: SecretStr | None = Field(
         None, description="Password of the web user `admin`. Made at first start."
@@ -296,21 +283,21 @@ class Settings(BaseSettings):
 
     # The model server. Its other settings, SERVING_*, are in docs/serving.md; they too may be in .env.
     serving_host: str = Field("127.0.0.1", description="Address the model server binds to.")
-    serving_port: Port = Field(8501, description="Port of the model server.")
+    serving_port: types.Port = Field(8501, description="Port of the model server.")
     serving_token: SecretStr | None = Field(
         None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
     )
-    serving_request_log: Place | None = Field(
+    serving_request_log: types.Place | None = Field(
         None,
         description="File in which the model server keeps requests with their titles, for the nightly run to look at. "
         "Default: none is kept.",
     )
-    max_traffic_skew: Share = Field(
+    max_traffic_skew: types.Share = Field(
         0.25,
         description="A notice is sent when a night's requests are farther than this from the window, in their length, "
         "unseen words or labels.",
     )
-    max_traffic_drift: Share = Field(0.25, description="The same, from the earlier requests.")
+    max_traffic_drift: types.Share = Field(0.25, description="The same, from the earlier requests.")
     min_traffic_requests: int = Field(
         100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
     )
@@ -318,7 +305,7 @@ class Settings(BaseSettings):
     @field_validator("scheduled_from")
     @classmethod
     def _check_first_day(cls, value: str) -> str:
-        return value and check_night(value)
+        return value and types.check_night(value)
 
     @field_validator("judged_slices")
     @classmethod
@@ -486,11 +473,7 @@ class Settings(BaseSettings):
         try:
             located = _Places(_env_file=ENV_FILE)
             secrets_dir = CHECKOUT / (overrides.get("state_dir") or located.state_dir) / "secrets"
-            return cls(
-                _env_file=ENV_FILE,
-                _secrets_dir=secrets_dir if secrets_dir.is_dir() else None,
-                **overrides,
-            )
+            return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
@@ -529,4 +512,4 @@ class _Places(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
-    state_dir: Place = CHECKOUT / "var"
+    state_dir: types.Place = CHECKOUT / "var"

@@ -1,7 +1,4 @@
-"""Runs the model server: `SERVING_DIR=... python -m serving`.
-
-Only start-up belongs here.
-"""
+"""Runs the model server: `SERVING_DIR=... python -m serving`."""
 
 import contextlib
 import logging

@@ -1,7 +1,4 @@
-"""The web application: TensorFlow Serving's API, what people and machines ask beside it, and who may ask.
-
-How a request is understood and run is not known here.
-"""
+"""The web application: TensorFlow Serving's API, what people and machines ask beside it, and who may ask."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,4 @@
-"""Runs requests on the model: those that came at the same moment together, without waiting for any to come.
-
-What a request means and how its answer is written is not known here.
-"""
+"""Runs requests on the model: those that came at the same moment together, without waiting for any to come."""
 
 import asyncio
 from collections.abc import Callable

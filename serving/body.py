@@ -1,7 +1,4 @@
-"""A request's body, read whole: not too large, not too slowly, unpacked, and without holding up other requests.
-
-What it says is not known here.
-"""
+"""A request's body, read whole: not too large, not too slowly, unpacked, and without holding up other requests."""
 
 import asyncio
 import zlib

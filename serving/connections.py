@@ -1,7 +1,4 @@
-"""How the server listens: uvicorn, and an end to connections that only hold it up.
-
-What is asked and answered is not known here.
-"""
+"""How the server listens: uvicorn, and an end to connections that only hold it up."""
 
 import asyncio
 import math

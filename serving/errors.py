@@ -1,7 +1,4 @@
-"""What a request can be refused with: TensorFlow's status codes, and the HTTP status each becomes.
-
-No request is looked at here.
-"""
+"""What a request can be refused with: TensorFlow's status codes, and the HTTP status each becomes."""
 
 from collections.abc import Callable
 from functools import partial

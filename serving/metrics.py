@@ -1,7 +1,4 @@
-"""The series that Prometheus reads.
-
-Nothing is decided by them.
-"""
+"""The series that Prometheus reads."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector

@@ -1,7 +1,4 @@
-"""One loaded SavedModel: its signatures, ready to run, and what travels beside it in `assets.extra`.
-
-Which versions are loaded, and when, is decided elsewhere.
-"""
+"""One loaded SavedModel: its signatures, ready to run, and what travels beside it in `assets.extra`."""
 
 import json
 import logging

@@ -1,7 +1,4 @@
-"""Which versions should be loaded, as TensorFlow Serving's model config file says it.
-
-Nothing is loaded here.
-"""
+"""Which versions should be loaded, as TensorFlow Serving's model config file says it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

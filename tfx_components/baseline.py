@@ -1,7 +1,4 @@
-"""Baseline: what the night's rows yield without the model, and what production was worth on rows new to everyone.
-
-Nothing here depends on the candidate, so that it is on record also when the candidate fails.
-"""
+"""Baseline: what the night's rows yield without the model, and what production was worth on rows new to everyone."""
 
 import hashlib
 import json
@@ -22,6 +19,7 @@ from headlines.bar.judging import majority
 from headlines.bar.tally import Answers, Floats, count_rows, decide, measure
 from headlines.names import BASELINE_ANSWERS_TYPE, CHAMPION_VERSION, FRESH_ROWS, FRESH_SCORE_TYPE, NIGHT, PUSHED_VERSION
 from modules.features import LABELS
+from tfx_components.artifacts import Artifacts
 from tfx_components.predictions import Rows, ask, read_rows
 
 ANSWERS_FILE = "answers.json"
@@ -56,12 +54,7 @@ class Baselines(NamedTuple):
 class Executor(base_executor.BaseExecutor):
     """Trains and asks the baselines, and scores production."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Does both for one night.
 
         Args:

@@ -1,8 +1,4 @@
-"""HeadlineEvaluator: TFX's Evaluator, whose blessing also says why, as one line and as a verdict of every check.
-
-No limit lives here, and no rule: they are in `verdict` and `judging`. Whether a blessed model is pushed is the Pusher's
-affair.
-"""
+"""HeadlineEvaluator: TFX's Evaluator, whose blessing also says why, as one line and as a verdict of every check."""
 
 import json
 from pathlib import Path
@@ -17,33 +13,17 @@ from tfx.components.evaluator import executor as stock_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.types.standard_component_specs import (
-    BASELINE_MODEL_KEY,
-    BLESSING_KEY,
-    EVALUATION_KEY,
-    EXAMPLES_KEY,
-    MODEL_KEY,
-)
+from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, BLESSING_KEY, EVALUATION_KEY, EXAMPLES_KEY, MODEL_KEY
 
+from headlines import names
 from headlines.bar.judging import judge
 from headlines.bar.tally import Answers
 from headlines.bar.verdict import Limits, Verdict
-from headlines.names import (
-    BASELINE_PUSH,
-    CHAMPION_METRIC_PREFIX,
-    CHAMPION_VERSION,
-    CHECK_PREFIX,
-    LR_METRIC_PREFIX,
-    MAJORITY_METRIC_PREFIX,
-    METRIC_PREFIX,
-    PUSHED_VERSION,
-    REASON,
-    VERDICT_FILE,
-)
+from tfx_components.artifacts import Artifacts
 from tfx_components.baseline import BaselineAnswers, read_answers
 from tfx_components.predictions import ask, read_rows
 
-BASELINE_PUSH_KEY = BASELINE_PUSH
+BASELINE_PUSH_KEY = names.BASELINE_PUSH
 ANSWERS_KEY = "baseline_answers"
 LIMITS_KEY = "limits"
 
@@ -51,12 +31,7 @@ LIMITS_KEY = "limits"
 class Executor(stock_executor.Executor):
     """TFX's Evaluator executor, then the verdict."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Evaluates as TFX does, then writes the verdict to the evaluation and onto the blessing.
 
         Args:
@@ -86,7 +61,7 @@ class Executor(stock_executor.Executor):
             _version_of(input_dict.get(BASELINE_PUSH_KEY)),
         )
         text = json.dumps(verdict.to_json(), ensure_ascii=False, allow_nan=False)
-        Path(evaluation.uri, VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
+        Path(evaluation.uri, names.VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
         _record(verdict, blessing)
         mark(blessing, verdict.blessed)
         logging.info("%s", verdict.tabulate())
@@ -153,16 +128,16 @@ class HeadlineEvaluator(stock_component.Evaluator):
 
 def _record(verdict: Verdict, blessing: types.Artifact) -> None:
     """Puts the verdict onto the blessing, one short property per item: MLMD on Postgres refuses long strings."""
-    blessing.set_string_custom_property(REASON, verdict.reason)
-    blessing.set_string_custom_property(CHAMPION_VERSION, verdict.champion_version)
+    blessing.set_string_custom_property(names.REASON, verdict.reason)
+    blessing.set_string_custom_property(names.CHAMPION_VERSION, verdict.champion_version)
     for check in verdict.checks:
         value = {name: getattr(check, name) for name in ("value", "limit", "passed", "low", "high")}
-        blessing.set_string_custom_property(f"{CHECK_PREFIX}{check.name}", json.dumps(value))
+        blessing.set_string_custom_property(f"{names.CHECK_PREFIX}{check.name}", json.dumps(value))
     for prefix, metrics in (
-        (METRIC_PREFIX, verdict.metrics),
-        (CHAMPION_METRIC_PREFIX, verdict.champion_metrics),
-        (LR_METRIC_PREFIX, verdict.lr_metrics),
-        (MAJORITY_METRIC_PREFIX, verdict.majority_metrics),
+        (names.METRIC_PREFIX, verdict.metrics),
+        (names.CHAMPION_METRIC_PREFIX, verdict.champion_metrics),
+        (names.LR_METRIC_PREFIX, verdict.lr_metrics),
+        (names.MAJORITY_METRIC_PREFIX, verdict.majority_metrics),
     ):
         for name, value in metrics.items():
             if isinstance(value, float):
@@ -170,7 +145,7 @@ def _record(verdict: Verdict, blessing: types.Artifact) -> None:
 
 
 def _version_of(pushes: list[types.Artifact] | None) -> str:
-    return pushes[0].get_string_custom_property(PUSHED_VERSION) if pushes else ""
+    return pushes[0].get_string_custom_property(names.PUSHED_VERSION) if pushes else ""
 
 
 def mark(blessing: types.Artifact, blessed: bool) -> None:

@@ -24,6 +24,7 @@ from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_t
 from headlines.drops.figures import Figures
 from headlines.errors import HeadlinesError
 from headlines.names import ANOMALIES_FILE, NIGHT, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
+from tfx_components.artifacts import Artifacts
 from tfx_components.headline_example_gen.component import Quarantine
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,7 @@ class BadDropError(HeadlinesError):
 class Executor(BaseExecutor):
     """Passes or raises."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Judges one night.
 
         Args:

@@ -1,7 +1,4 @@
-"""InfraCheck: an InfraValidator for one box, which asks a freshly loaded model before it may be served.
-
-What is asked, and what a good answer is, lives in serving_probe; nothing here loads the model.
-"""
+"""InfraCheck: an InfraValidator for one box, which asks a freshly loaded model before it may be served."""
 
 import json
 import os
@@ -22,6 +19,7 @@ from tfx.utils import path_utils
 
 from headlines.names import BLESSED
 from modules.features import REFERENCE_FILE
+from tfx_components.artifacts import Artifacts
 
 # The names that TFX's InfraValidator writes.
 _FILES = ("INFRA_NOT_BLESSED", "INFRA_BLESSED")
@@ -32,12 +30,7 @@ _REASON_CHARACTERS = 500
 class Executor(base_executor.BaseExecutor):
     """Asks the model in a child process and writes an InfraBlessing; a bad model fails the blessing, not the node."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Checks the model.
 
         Args:

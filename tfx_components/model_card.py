@@ -1,7 +1,4 @@
-"""ModelCard: all that is known of a night's model on one page, as Markdown for people and as JSON for programs.
-
-Nothing is measured or judged here: the card repeats what the run has recorded.
-"""
+"""ModelCard: all that is known of a night's model on one page, as Markdown for people and as JSON for programs."""
 
 import json
 from collections import Counter
@@ -13,21 +10,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from headlines.names import (
-    BLESSED,
-    CARD_FILE,
-    CHAMPION_VERSION,
-    DROP_PREFIX,
-    LIBRARY_PREFIX,
-    MODEL_CARD,
-    NIGHT,
-    REASON,
-    ROWS_IN,
-    ROWS_QUARANTINED,
-    ROWS_USED,
-    VERDICT_FILE,
-)
+from headlines import names
 from modules.features import LABELS
+from tfx_components.artifacts import Artifacts
 from tfx_components.baseline import FreshScore
 from tfx_components.predictions import Rows, read_rows
 
@@ -49,18 +34,13 @@ _ALWAYS_WEAK = (
 class ModelCard(types.Artifact):
     """`card.md` and `card.json`. Custom properties: `night`, `blessed` (1 or 0), `reason`."""
 
-    TYPE_NAME = MODEL_CARD
+    TYPE_NAME = names.MODEL_CARD
 
 
 class Executor(base_executor.BaseExecutor):
     """Writes the card."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Gathers and writes.
 
         Args:
@@ -72,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
             artifact_utils.get_single_instance(input_dict[key])
             for key in ("examples", "model", "evaluation", "fresh_score")
         )
-        verdict = json.loads(Path(evaluation.uri, VERDICT_FILE).read_text(encoding="utf-8"))
+        verdict = json.loads(Path(evaluation.uri, names.VERDICT_FILE).read_text(encoding="utf-8"))
         rows = {split: read_rows(examples, split) for split in ("train", "eval")}
         card = describe(_properties(examples), _properties(model), _properties(score), rows, verdict)
         artifact = artifact_utils.get_single_instance(output_dict["card"])
@@ -80,10 +60,10 @@ class Executor(base_executor.BaseExecutor):
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(card, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / JSON_FILE).write_text(text + "\n", encoding="utf-8")
-        (folder / CARD_FILE).write_text(render(card), encoding="utf-8")
-        artifact.set_string_custom_property(NIGHT, card["night"])
-        artifact.set_string_custom_property(REASON, verdict["reason"])
-        artifact.set_int_custom_property(BLESSED, int(verdict["blessed"]))
+        (folder / names.CARD_FILE).write_text(render(card), encoding="utf-8")
+        artifact.set_string_custom_property(names.NIGHT, card["night"])
+        artifact.set_string_custom_property(names.REASON, verdict["reason"])
+        artifact.set_int_custom_property(names.BLESSED, int(verdict["blessed"]))
 
 
 class ModelCardSpec(ComponentSpec):
@@ -152,19 +132,19 @@ def describe(
         "reason": verdict["reason"],
         "data": {
             "drops": {
-                name.removeprefix(DROP_PREFIX): json.loads(value)
+                name.removeprefix(names.DROP_PREFIX): json.loads(value)
                 for name, value in sorted(examples.items())
-                if name.startswith(DROP_PREFIX)
+                if name.startswith(names.DROP_PREFIX)
             },
             "rows": {split: len(read.titles) for split, read in rows.items()},
-            ROWS_QUARANTINED: examples[ROWS_QUARANTINED],
+            names.ROWS_QUARANTINED: examples[names.ROWS_QUARANTINED],
             "classes": {split: _count_classes(read) for split, read in rows.items()},
         },
         "metrics": {
             who: verdict[f"{prefix}metrics"]
             for who, prefix in (("candidate", ""), ("champion", "champion_"), ("lr", "lr_"), ("majority", "majority_"))
         },
-        CHAMPION_VERSION: verdict[CHAMPION_VERSION],
+        names.CHAMPION_VERSION: verdict[names.CHAMPION_VERSION],
         "intervals": verdict["intervals"],
         "checks": verdict["checks"],
         "slices": verdict["slices"],
@@ -172,7 +152,9 @@ def describe(
         "limits": verdict["limits"],
         "origin": {name: model[name] for name in ("code", "data", "settings")},
         "libraries": {
-            name.removeprefix(LIBRARY_PREFIX): value for name, value in model.items() if name.startswith(LIBRARY_PREFIX)
+            name.removeprefix(names.LIBRARY_PREFIX): value
+            for name, value in model.items()
+            if name.startswith(names.LIBRARY_PREFIX)
         },
         "weaknesses": find_weaknesses(verdict),
     }
@@ -215,7 +197,7 @@ def find_weaknesses(verdict: dict[str, Any]) -> list[str]:
 def render(card: dict[str, Any]) -> str:
     """The card in Markdown."""
     data, metrics, intervals = card["data"], card["metrics"], card["intervals"]
-    champion = f"champion {card[CHAMPION_VERSION] or '(none)'}"
+    champion = f"champion {card[names.CHAMPION_VERSION] or '(none)'}"
     fresh = [(name, value if isinstance(value, str) else _show(value)) for name, value in sorted(card["fresh"].items())]
     lines = [
         f"# Model of night {card['night']}",
@@ -227,24 +209,20 @@ def render(card: dict[str, Any]) -> str:
         "## Data",
         "",
         f"{data['rows']['train']} headlines to train on and {data['rows']['eval']} held out, of "
-        f"{len(data['drops'])} nights; {data[ROWS_QUARANTINED]} rows in quarantine.",
+        f"{len(data['drops'])} nights; {data[names.ROWS_QUARANTINED]} rows in quarantine.",
         "",
         *_table(["split", *LABELS], [[split, *counts.values()] for split, counts in data["classes"].items()]),
         *_table(
             ["night", "version of its drop", "rows in", "rows used"],
-            [[night, f"v{drop['version']}", drop[ROWS_IN], drop[ROWS_USED]] for night, drop in data["drops"].items()],
+            [
+                [night, f"v{drop['version']}", drop[names.ROWS_IN], drop[names.ROWS_USED]]
+                for night, drop in data["drops"].items()
+            ],
         ),
         "## Metrics on the held-out rows",
         "",
         *_table(
-            [
-                "metric",
-                "candidate",
-                "95 % interval",
-                champion,
-                "LR",
-                "majority",
-            ],
+            ["metric", "candidate", "95 % interval", champion, "LR", "majority"],
             [
                 [
                     name,

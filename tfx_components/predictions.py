@@ -1,7 +1,4 @@
-"""The rows of a split, and what a model answers to their titles, asked as it is served.
-
-Nothing here judges an answer.
-"""
+"""The rows of a split, and what a model answers to their titles, asked as it is served."""
 
 from pathlib import Path
 from typing import NamedTuple

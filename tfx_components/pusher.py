@@ -23,23 +23,19 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
-from headlines.names import CHAMPION_VERSION, CHECK_PREFIX, CODE, DATA, MODEL_ID, NIGHT, REASON, SETTINGS
+from headlines import names
 from headlines.pushes.publishing import RefusedError, publish
+from tfx_components.artifacts import Artifacts
 from tfx_components.related_index import RelatedHeadlines
 
-NIGHT_KEY = NIGHT
+NIGHT_KEY = names.NIGHT
 RELATED_INDEX_KEY = "related_index"
 
 
 class Executor(stock_executor.Executor):
     """TFX's Pusher executor, with versions by night."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Publishes the model if all its blessings allow it, and records what was done and why.
 
         Args:
@@ -56,8 +52,8 @@ class Executor(stock_executor.Executor):
         self._log_startup(input_dict, output_dict, exec_properties)
         night = date.fromisoformat(exec_properties[NIGHT_KEY])
         push = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
-        push.set_string_custom_property(NIGHT, night.isoformat())
-        push.set_int_custom_property(MODEL_ID, artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
+        push.set_string_custom_property(names.NIGHT, night.isoformat())
+        push.set_int_custom_property(names.MODEL_ID, artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
         refusal = find_refusal(input_dict)
         if refusal:
             self._refuse(push, refusal)
@@ -70,7 +66,7 @@ class Executor(stock_executor.Executor):
                 Path(self.GetModelPath(input_dict)),
                 Path(destination.filesystem.base_directory),
                 night,
-                blessing.get_string_custom_property(CHAMPION_VERSION),
+                blessing.get_string_custom_property(names.CHAMPION_VERSION),
                 describe(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), blessing, night),
                 Path(input_dict[RELATED_INDEX_KEY][0].uri) if input_dict.get(RELATED_INDEX_KEY) else None,
             )
@@ -78,12 +74,12 @@ class Executor(stock_executor.Executor):
             self._refuse(push, str(error))
             return
         self._MarkPushed(push, str(publication.path), str(publication.version))
-        push.set_string_custom_property(REASON, publication.reason)
+        push.set_string_custom_property(names.REASON, publication.reason)
         logging.info("Pushed: %s, in %s", publication.reason, publication.path)
 
     def _refuse(self, push: types.Artifact, reason: str) -> None:
         self._MarkNotPushed(push)
-        push.set_string_custom_property(REASON, reason)
+        push.set_string_custom_property(names.REASON, reason)
         logging.warning("Not pushed: %s", reason)
 
 
@@ -141,7 +137,7 @@ class HeadlinePusher(stock_component.Pusher):
         )
 
 
-def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
+def find_refusal(input_dict: Artifacts) -> str:
     """The reason, in one line, why a model may not be pushed; empty if both blessings allow it."""
     for key, is_blessed in (
         (MODEL_BLESSING_KEY, model_utils.is_model_blessed),
@@ -149,7 +145,10 @@ def find_refusal(input_dict: dict[str, list[types.Artifact]]) -> str:
     ):
         blessing = artifact_utils.get_single_instance(input_dict[key])
         if not is_blessed(blessing):
-            return blessing.get_string_custom_property(REASON) or f"refused: {key} is not blessed, see {blessing.uri}"
+            return (
+                blessing.get_string_custom_property(names.REASON)
+                or f"refused: {key} is not blessed, see {blessing.uri}"
+            )
     return ""
 
 
@@ -162,13 +161,13 @@ def describe(model: types.Artifact, blessing: types.Artifact, night: date) -> di
       night: it was trained for.
     """
     verdict = {
-        name.removeprefix(CHECK_PREFIX): json.loads(value.string_value)
+        name.removeprefix(names.CHECK_PREFIX): json.loads(value.string_value)
         for name, value in sorted(blessing.mlmd_artifact.custom_properties.items())
-        if name.startswith(CHECK_PREFIX)
+        if name.startswith(names.CHECK_PREFIX)
     }
     return {
         "night": night.isoformat(),
-        MODEL_ID: model.id,
-        **{name: model.get_string_custom_property(name) for name in (CODE, DATA, SETTINGS)},
-        "verdict": {"reason": blessing.get_string_custom_property(REASON), "checks": verdict},
+        names.MODEL_ID: model.id,
+        **{name: model.get_string_custom_property(name) for name in (names.CODE, names.DATA, names.SETTINGS)},
+        "verdict": {"reason": blessing.get_string_custom_property(names.REASON), "checks": verdict},
     }

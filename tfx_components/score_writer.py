@@ -1,7 +1,4 @@
-"""ScoreWriter: what BulkInferrer answered, as one CSV file per night where people and programs look for it.
-
-Nothing is scored here; the model's probabilities are written as they are.
-"""
+"""ScoreWriter: what BulkInferrer answered, as one CSV file per night where people and programs look for it."""
 
 # No `from __future__ import annotations` here: TFX reads the annotations.
 

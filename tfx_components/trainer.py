@@ -1,7 +1,4 @@
-"""HeadlineTrainer: TFX's Trainer, whose model says what made it: night, data, code, settings, library versions.
-
-How a model is trained is `modules.model`'s; nothing here judges it.
-"""
+"""HeadlineTrainer: TFX's Trainer, whose model says what made it: night, data, code, settings, library versions."""
 
 import hashlib
 import importlib.metadata
@@ -21,6 +18,7 @@ from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, HYPERPARAMETERS_KEY, MODEL_KEY, MODEL_RUN_KEY
 
 from headlines.names import DATA, DROP_PREFIX, HYPERPARAMETERS, LIBRARY_PREFIX, NIGHT
+from tfx_components.artifacts import Artifacts
 
 SOURCE_KEY = "source_examples"
 # What `run_fn` leaves in the folder of its run: `values` by name, and why tuned ones were `left_out`.
@@ -32,12 +30,7 @@ LIBRARIES = ("keras", "numpy", "scikit-learn", "scipy", "statsmodels", "tensorfl
 class Executor(stock_executor.GenericExecutor):
     """TFX's Trainer executor, then a note on the model of what made it."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Trains as TFX does, and records where the model comes from.
 
         Args:
@@ -69,9 +62,7 @@ class Executor(stock_executor.GenericExecutor):
 
 
 def _describe_hyperparameters(
-    input_dict: dict[str, list[types.Artifact]],
-    output_dict: dict[str, list[types.Artifact]],
-    given: dict[str, dict[str, Any]],
+    input_dict: Artifacts, output_dict: Artifacts, given: dict[str, dict[str, Any]]
 ) -> dict[str, str]:
     run = Path(artifact_utils.get_single_uri(output_dict[MODEL_RUN_KEY]))
     used = json.loads((run / HYPERPARAMETERS_FILE).read_text())

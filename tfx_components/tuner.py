@@ -1,7 +1,4 @@
-"""HeadlineTuner: TFX's Tuner, whose best hyperparameters say which night they were found on, and how.
-
-How a trial is made and measured is `modules.tuning`'s; who uses the result is decided by who reads the record.
-"""
+"""HeadlineTuner: TFX's Tuner, whose best hyperparameters say which night they were found on, and how."""
 
 import json
 from typing import Any
@@ -16,18 +13,14 @@ from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
 from headlines.names import NIGHT
+from tfx_components.artifacts import Artifacts
 from tfx_components.trainer import SOURCE_KEY, describe_origin
 
 
 class Executor(stock_executor.Executor):
     """TFX's Tuner executor, then a note on the best hyperparameters of how they were found."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Searches as TFX does, and records where the result comes from.
 
         Args:

@@ -1,7 +1,4 @@
-"""UnlabelledExampleGen: the headlines of `unlabelled*.csv` files as tf.Examples, a split per night.
-
-Nothing is scored and nothing is held in memory; which nights are read is decided by whoever starts the run.
-"""
+"""UnlabelledExampleGen: the headlines of `unlabelled*.csv` files as tf.Examples, a split per night."""
 
 # No `from __future__ import annotations` here: TFX reads the annotations.
 

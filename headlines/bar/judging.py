@@ -1,7 +1,4 @@
-"""How a candidate is judged: its answers beside those of the champion and of the baselines, on the same rows.
-
-The limits come from outside; no model and no file is touched here, so that the rule can be simulated.
-"""
+"""How a candidate is judged: its answers beside those of the champion and of the baselines, on the same rows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -110,11 +107,7 @@ def _estimate(
         columns += [rows * (right[0] - right[1])[:, None], rows]
     table = np.concatenate(columns, axis=1)
     width = counts["candidate"].shape[1]
-    names = [
-        *METRICS,
-        *(f"{metric}{SUFFIXES[other]}" for other in others for metric in _COMPARED),
-        *judged,
-    ]
+    names = [*METRICS, *(f"{metric}{SUFFIXES[other]}" for other in others for metric in _COMPARED), *judged]
 
     def statistic(chosen: Integers, axis: int = -1) -> Floats:
         resamples = np.atleast_2d(chosen)

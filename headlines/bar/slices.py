@@ -1,7 +1,4 @@
-"""The slices of a set of titles on which a model is looked at by itself.
-
-Which of them count is a limit's affair, not decided here.
-"""
+"""The slices of a set of titles on which a model is looked at by itself."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,4 @@
-"""What is counted of a model's answers, and every metric as a function of these counts, of one set of rows or many.
-
-NumPy only: no model, no file and no limit lives here.
-"""
+"""What is counted of a model's answers, and every metric as a function of these counts, of one set of rows or many."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,7 +1,4 @@
-"""What is said of a candidate: the limits it is held to, each check of one, and the verdict they make.
-
-How a verdict is reached is in `judging`; no limit is chosen here.
-"""
+"""What is said of a candidate: the limits it is held to, each check of one, and the verdict they make."""
 
 import re
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,4 @@
-"""Which figures of a night's drop stop a run, and what is said then: the same for DropGate and for `retraining drop`.
-
-Nothing is computed or read here, and nothing imported but the figures. Standard library only.
-"""
+"""Which figures of a night's drop stop a run, and what is said then: to DropGate and to `retraining drop` alike."""
 
 from collections import Counter
 from collections.abc import Iterator

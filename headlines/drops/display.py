@@ -1,7 +1,4 @@
-"""Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet.
-
-Standard library only; what the text says is not known here.
-"""
+"""Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet."""
 
 
 def show_bytes(text: str) -> str:

@@ -1,7 +1,4 @@
-"""The contract of a drop: where a night's files lie, and which version of them counts.
-
-No look inside a CSV file: `rows` reads them. `version_folder` tells which versions are complete.
-"""
+"""The contract of a drop: where a night's files lie, and which version of them counts."""
 
 import hashlib
 import logging

@@ -229,10 +229,7 @@ def _find_swap(labels: dict[str, str], scores: dict[str, Scores]) -> tuple[str, 
 
 
 def _find_seen(
-    labels: dict[str, str],
-    scores: dict[str, Scores],
-    window: Iterable[Headline],
-    earlier_version: Iterable[Headline],
+    labels: dict[str, str], scores: dict[str, Scores], window: Iterable[Headline], earlier_version: Iterable[Headline]
 ) -> tuple[int, Counter[tuple[str, str]]]:
     """How many titles were seen before, and how often which label became which."""
     of_window = {headline.key: headline.label for headline in window if headline.key in labels}

@@ -1,7 +1,4 @@
-"""Judges rows: which are used, which are quarantined and why, which are duplicates folded into another.
-
-Standard library only, and nothing on disk but the two CSV files that a person can open.
-"""
+"""Judges rows: which are used, which are quarantined and why, which are duplicates folded into another."""
 
 import csv
 import re

@@ -1,7 +1,4 @@
-"""Reads one CSV file of a drop into rows, each with its line and raw text, or says why it cannot be read.
-
-Standard library only, and no judgement on a single row: `quarantine` judges.
-"""
+"""Reads one CSV file of a drop into rows, each with its line and raw text, or says why it cannot be read."""
 
 import csv
 import hashlib

@@ -1,7 +1,4 @@
-"""The rules that decide which rows of which drops are used, and how they are split and weighed.
-
-Standard library only; the values are settings, handed over as they are.
-"""
+"""The rules that decide which rows of which drops are used, and how they are split and weighed."""
 
 from dataclasses import dataclass
 from datetime import datetime

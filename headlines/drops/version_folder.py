@@ -1,7 +1,4 @@
-"""The folder of one version of a drop: which of its files are the drop's, and what it lacks to be complete.
-
-No look inside a CSV file; nights and their versions are in headlines/drops/drops_folder.py.
-"""
+"""The folder of one version of a drop: which of its files are the drop's, and what it lacks to be complete."""
 
 import json
 import re

@@ -10,12 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from headlines.drops.drops_folder import (
-    DropError,
-    DropsFolder,
-    DropVersion,
-    hash_files,
-)
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files
 from headlines.drops.figures import Figures, compare
 from headlines.drops.quarantine import Headline, SetAside, sift
 from headlines.drops.rows import DropFile, read_file

@@ -85,11 +85,7 @@ def find_withdrawn(rollbacks: Iterable[Rollback], night: date | None = None) -> 
     return withdrawn
 
 
-def choose_champion(
-    versions: Iterable[int],
-    rollbacks: Iterable[Rollback],
-    night: date | None = None,
-) -> int | None:
+def choose_champion(versions: Iterable[int], rollbacks: Iterable[Rollback], night: date | None = None) -> int | None:
     """The version that a night's candidate is compared with, or that serves now.
 
     That is the greatest one of an earlier night that no rollback has withdrawn. A night's own push is left out, so that

@@ -1,7 +1,4 @@
-"""Whether two exports hold the same model: a hash of what a SavedModel computes with, not of how it was written down.
-
-Nothing here judges or moves a model.
-"""
+"""Whether two exports hold the same model: a hash of what a SavedModel computes with, not of how it was written."""
 
 import hashlib
 from pathlib import Path

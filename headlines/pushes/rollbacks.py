@@ -1,7 +1,4 @@
-"""Which pushed versions were rolled back, and the model servers' config file that follows: two files beside the models.
-
-Nothing is pushed here, and nothing is recorded in MLMD.
-"""
+"""Two files beside the models: which versions were rolled back, and what the model servers therefore load."""
 
 import contextlib
 import json

@@ -1,7 +1,4 @@
-"""What can be wrong with this machine and this checkout, and how to mend it.
-
-Nothing here changes anything.
-"""
+"""What can be wrong with this machine and this checkout, and how to mend it."""
 
 import importlib.metadata
 import os

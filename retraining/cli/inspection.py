@@ -1,7 +1,4 @@
-"""What a run would make of a file that is to be delivered, for a person to read, in at most 100 columns.
-
-Nothing here reads a file: the inspection is handed in.
-"""
+"""What a run would make of a file that is to be delivered, for a person to read, in at most 100 columns."""
 
 from collections import Counter
 

@@ -1,7 +1,4 @@
-"""`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script.
-
-No question is answered here, and nothing is drawn: see lineage/ and retraining/cli/lineage_tables.py.
-"""
+"""`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script."""
 
 import json
 import sys

@@ -1,7 +1,4 @@
-"""Answers about lineage for a person to read: tables and trees, in at most 100 columns.
-
-Nothing here reads lineage: the answers are handed in.
-"""
+"""Answers about lineage for a person to read: tables and trees, in at most 100 columns."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,28 +9,14 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+import lineage
 from headlines.names import MODEL_CARD
-from lineage import (
-    Comparison,
-    Difference,
-    DropUse,
-    Gap,
-    Graph,
-    History,
-    ModelDetail,
-    NightDetail,
-    Node,
-    Orphans,
-    Recall,
-    Serving,
-    name_model,
-)
 from retraining.cli.summary import STATE_COLOURS
 
 _COLOURS = {**STATE_COLOURS, "complete": "green"}
 
 
-def render_serving(answer: Serving | None) -> RenderableType:
+def render_serving(answer: lineage.Serving | None) -> RenderableType:
     """What serves, and the tree of where it comes from."""
     if answer is None:
         return Text("Nothing serves: no model was pushed yet. Run a night: retraining run --night YYYY-MM-DD")
@@ -47,11 +30,11 @@ def render_serving(answer: Serving | None) -> RenderableType:
     return Group(Text("\n".join(lines)), Text(), _drops(answer.drops), render_graph(answer.path))
 
 
-def render_model(answer: ModelDetail) -> RenderableType:
+def render_model(answer: lineage.ModelDetail) -> RenderableType:
     """A model's verdict, metrics and origin."""
     report = answer.report
     head = [
-        f"{name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, {answer.model.uri}"
+        f"{lineage.name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, {answer.model.uri}"
     ]
     head.append(("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state))
     head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
@@ -76,24 +59,26 @@ def render_model(answer: ModelDetail) -> RenderableType:
     return Group(*parts, _drops(answer.drops), Text("\n".join(filter(None, notes)), style="dim"))
 
 
-def render_drop(answer: Recall) -> RenderableType:
+def render_drop(answer: lineage.Recall) -> RenderableType:
     """A drop and what was trained on it."""
     table = _table("night", "model", "drop", "serves")
     for taint in answer.taints:
         if "trained-on" in taint.ways:
             versions = ", ".join(f"v{version}" for version in taint.drop_versions)
-            table.add_row(taint.model.night, name_model(taint.model), versions, "yes" if taint.is_serving else "")
+            table.add_row(
+                taint.model.night, lineage.name_model(taint.model), versions, "yes" if taint.is_serving else ""
+            )
     versions = ", ".join(f"v{version}" for version in answer.versions)
     return Group(Text(f"Drop of night {answer.night}: {versions}. Trained on it:"), table)
 
 
-def render_recall(answer: Recall) -> RenderableType:
+def render_recall(answer: lineage.Recall) -> RenderableType:
     """Every model that a drop touched, and what to know for acting on it."""
     table = _table("night", "model", "serves", "touched", "on the way")
     for taint in answer.taints:
         for index, (way, path) in enumerate(taint.ways.items()):
             first = (
-                (taint.model.night, name_model(taint.model), "yes" if taint.is_serving else "")
+                (taint.model.night, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
                 if not index
                 else ("",) * 3
             )
@@ -113,7 +98,7 @@ def render_recall(answer: Recall) -> RenderableType:
     )  # fmt: skip
 
 
-def render_night(answer: NightDetail) -> RenderableType:
+def render_night(answer: lineage.NightDetail) -> RenderableType:
     """A night's runs with every attempt."""
     drop = answer.drop
     known = ", ".join(f"v{version}" for version in answer.drop_versions) or "none"
@@ -147,9 +132,9 @@ def render_night(answer: NightDetail) -> RenderableType:
     return Group(*parts)
 
 
-def render_comparison(answer: Comparison) -> RenderableType:
+def render_comparison(answer: lineage.Comparison) -> RenderableType:
     """Two models side by side."""
-    a, b = name_model(answer.a.model), name_model(answer.b.model)
+    a, b = lineage.name_model(answer.a.model), lineage.name_model(answer.b.model)
     parts: list[RenderableType] = []
     if answer.metrics:
         table = _table("metric", a, "95 % interval", b, "95 % interval", "difference")
@@ -168,14 +153,14 @@ def render_comparison(answer: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _differences(title: str, differences: Iterable[Difference], a: str, b: str) -> RenderableType:
+def _differences(title: str, differences: Iterable[lineage.Difference], a: str, b: str) -> RenderableType:
     table = _table(title, a, b)
     for one in differences:
         table.add_row(one.name, _short(one.a), _short(one.b))
     return table if table.row_count else Text(f"{title}: the same", style="dim")
 
 
-def render_history(answer: History) -> RenderableType:
+def render_history(answer: lineage.History) -> RenderableType:
     """A metric, a row for each night."""
     table = _table("night", "candidate", "champion", "LR", "majority", "champion, fresh", "LR, fresh", "verdict")
     for point in answer.points:
@@ -185,7 +170,7 @@ def render_history(answer: History) -> RenderableType:
     return Group(Text(answer.metric), table)
 
 
-def render_gaps(nights: Iterable[Gap], orphans: Orphans, airflow_asked: bool) -> RenderableType:
+def render_gaps(nights: Iterable[lineage.Gap], orphans: lineage.Orphans, airflow_asked: bool) -> RenderableType:
     """Nights without a verdict, and what no run answers for."""
     table = _table("night", "", "why")
     for gap in nights:
@@ -199,7 +184,7 @@ def render_gaps(nights: Iterable[Gap], orphans: Orphans, airflow_asked: bool) ->
     return Group(found, Text("\n".join(told), style="dim"))
 
 
-def render_graph(answer: Graph) -> RenderableType:
+def render_graph(answer: lineage.Graph) -> RenderableType:
     """A graph as a tree, from what nothing was made of back to the drops; what is reached twice is spelled out once."""
     nodes = {node.key: node for node in answer.nodes}
     before: dict[str, list[tuple[str, str]]] = {}
@@ -225,11 +210,11 @@ def render_graph(answer: Graph) -> RenderableType:
     return root
 
 
-def _label(node: Node) -> str:
+def _label(node: lineage.Node) -> str:
     return node.label if node.id is None else f"{node.label} #{node.id}"
 
 
-def _drops(used: Iterable[DropUse]) -> RenderableType:
+def _drops(used: Iterable[lineage.DropUse]) -> RenderableType:
     table = _table("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
     for drop in used:
         table.add_row(

@@ -1,7 +1,4 @@
-"""Live progress of a start and of a run: bars and clocks on a terminal, plain lines elsewhere.
-
-Nothing here decides anything.
-"""
+"""Live progress of a start and of a run: bars and clocks on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator

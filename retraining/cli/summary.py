@@ -1,7 +1,4 @@
-"""What became of the nights, for a person to read, in at most 100 columns.
-
-Nothing here reads lineage: the reports are handed in.
-"""
+"""What became of the nights, for a person to read, in at most 100 columns."""
 
 from collections.abc import Iterable
 

@@ -1,7 +1,4 @@
-"""How Airflow is set up on one box: the environment of its processes, and what prepares its database.
-
-Nothing here may import airflow: its settings are environment variables and its commands are processes.
-"""
+"""How Airflow is set up on one box: the environment of its processes, and what prepares its database."""
 
 import os
 import sys
@@ -111,13 +108,10 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
             # What runs in C++ does not hear a request to end; whoever interrupts should not wait for it.
             "killed_task_cleanup_time": 5,
         },
-        "database": {
-            "sql_alchemy_conn": url(settings),
-            "load_default_connections": False,
-        },
+        "database": {"sql_alchemy_conn": url(settings), "load_default_connections": False},
         "api": {
             "auth_backends": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth,"
-            "airflow.api.auth.backend.session",
+            "airflow.api.auth.backend.session"
         },
         "webserver": {
             "web_server_host": settings.webserver_host,
@@ -141,9 +135,7 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
             "orphaned_tasks_check_interval": 30,
             "scheduler_zombie_task_threshold": 60,
         },
-        "logging": {
-            "colored_console_log": False,
-        },
+        "logging": {"colored_console_log": False},
         # In milliseconds, as Airflow 3 has them: the old unit warns at every start.
         "metrics": {"timer_unit_consistency": True},
         "usage_data_collection": {"enabled": False},

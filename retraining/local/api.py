@@ -1,7 +1,4 @@
-"""Airflow's REST API, as far as running nights needs it.
-
-Nothing here decides what to run: retraining.local.night_runs does.
-"""
+"""Airflow's REST API, as far as running nights needs it."""
 
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,4 @@
-"""One command at a time on one state folder.
-
-Nothing here knows what the commands do.
-"""
+"""One command at a time on one state folder."""
 
 import os
 import sys

@@ -1,7 +1,4 @@
-"""The model server as a program of the service: its command, its environment, where it answers and whether it does.
-
-Nothing here knows how it serves, nor imports it: it is a process like the others.
-"""
+"""The model server as a program of the service: its command, its environment, where it answers and whether it does."""
 
 import os
 import sys

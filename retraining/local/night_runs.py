@@ -1,7 +1,4 @@
-"""Running nights on the service: one run per night, begun, followed or done again.
-
-Nothing here prints: a follower is handed every look at the run.
-"""
+"""Running nights on the service: one run per night, begun, followed or done again."""
 
 import graphlib
 import time

@@ -1,7 +1,4 @@
-"""Whether the service's ports are free, and who has them if not.
-
-Nothing here opens a port for longer than the look takes.
-"""
+"""Whether the service's ports are free, and who has them if not."""
 
 import socket
 from collections.abc import Collection

@@ -1,7 +1,4 @@
-"""The Postgres server: where the embedded one's binaries are, how its data and the two databases are made.
-
-Nothing here starts or stops the running service: retraining.local.service does, through the supervisor.
-"""
+"""The Postgres server: where the embedded one's binaries are, how its data and the two databases are made."""
 
 import importlib.util
 import os

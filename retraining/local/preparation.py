@@ -1,7 +1,4 @@
-"""Preparing the databases: roles, tables, types and the web user; each made once, and left alone when it is there.
-
-Nothing here starts or stops the service.
-"""
+"""Preparing the databases: roles, tables, types and the web user; each made once, and left alone when it is there."""
 
 import os
 import signal

@@ -1,7 +1,4 @@
-"""The passwords and keys made at first start, one file (mode 0600) per setting.
-
-Nothing here reads them back: `Settings.from_env()` does.
-"""
+"""The passwords and keys made at first start, one file (mode 0600) per setting."""
 
 import base64
 import datetime

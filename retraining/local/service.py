@@ -1,7 +1,4 @@
-"""The service on one box: up, down, and what runs.
-
-Nothing here prints: callers hand in where progress goes.
-"""
+"""The service on one box: up, down, and what runs."""
 
 import hashlib
 import json

@@ -1,7 +1,4 @@
-"""The process supervisor: its configuration, its start and stop, and talking to it over XML-RPC on loopback.
-
-Nothing here knows why a program is started or when it is healthy: retraining.local.service does.
-"""
+"""The process supervisor: its configuration, its start and stop, and talking to it over XML-RPC on loopback."""
 
 import http.client
 import os

@@ -1,7 +1,4 @@
-"""A night run in this one process, without Airflow, in a folder of its own: lineage in SQLite, artifacts, models.
-
-What a night does is in retraining/pipelines/nightly.py; nothing here touches the service's lineage or models.
-"""
+"""A night run in this one process, without Airflow, in a folder of its own: lineage in SQLite, artifacts, models."""
 
 import contextlib
 import logging

@@ -1,7 +1,4 @@
-"""A past night run again, apart from the service, with the drops and the champion it had: is it the same once more?
-
-Only the command line imports this, inside the command; nothing here writes outside `<state_dir>/replay`.
-"""
+"""A past night run again, apart from the service, with the drops and the champion it had: is it the same once more?"""
 
 import gzip
 import hashlib
@@ -19,27 +16,8 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
+from headlines import names
 from headlines.drops.drops_folder import DropsFolder
-from headlines.names import (
-    BASELINE_MODEL,
-    BASELINE_PUSH,
-    CODE,
-    DATA,
-    DROP_PREFIX,
-    EVALUATOR,
-    EXAMPLE_GEN,
-    HYPERPARAMETERS,
-    LIBRARY_PREFIX,
-    NIGHT,
-    NIGHTLY_DAG,
-    PUSHED_VERSION,
-    PUSHER,
-    SETTINGS,
-    SUCCESS_MARKER,
-    TRAINER,
-    TUNER,
-    VERDICT_FILE,
-)
 from headlines.pushes.model_hash import hash_model
 from lineage import VERDICTS, ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
 from retraining.local import LocalError
@@ -48,12 +26,12 @@ from retraining.settings import Settings
 
 Artifacts = Mapping[tuple[str, str], ArtifactRecord]
 
-EXAMPLES = (EXAMPLE_GEN, "examples")
-MODEL = (TRAINER, "model")
+EXAMPLES = (names.EXAMPLE_GEN, "examples")
+MODEL = (names.TRAINER, "model")
 # In the order of `_CONTENTS`.
-STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, (EVALUATOR, "evaluation"))
+STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, (names.EVALUATOR, "evaluation"))
 # What the Trainer notes on a model, beside the versions of libraries.
-_ORIGIN = (CODE, DATA, SETTINGS)
+_ORIGIN = (names.CODE, names.DATA, names.SETTINGS)
 
 
 class ReplayError(LocalError):
@@ -154,7 +132,7 @@ def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None
             for file in folder.paths:
                 shutil.copy2(file, copy)
         # What was used was complete.
-        (copy / SUCCESS_MARKER).touch()
+        (copy / names.SUCCESS_MARKER).touch()
 
 
 def compare(before: Artifacts, after: Artifacts) -> Iterator[Comparison]:
@@ -174,7 +152,7 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
     """What could make a difference and was another one, from the notes that both runs left on model and examples."""
     was, now = before[MODEL].properties, after[MODEL].properties
     for name in sorted(was.keys() | now.keys()):
-        if (name in _ORIGIN or name.startswith(LIBRARY_PREFIX)) and was.get(name) != now.get(name):
+        if (name in _ORIGIN or name.startswith(names.LIBRARY_PREFIX)) and was.get(name) != now.get(name):
             yield f"{name}: {was.get(name, 'not recorded')} then, {now.get(name, 'not recorded')} now"
     drops, drops_now = _drops(before[EXAMPLES]), _drops(after[EXAMPLES])
     for night in sorted(drops.keys() | drops_now.keys()):
@@ -184,32 +162,33 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
 
 def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> None:
     """Makes the champion that the run was compared with known in `place`, as the Trainer's and the Pusher's."""
-    model = before.inputs.get((EVALUATOR, BASELINE_MODEL))
-    push = before.inputs.get((EVALUATOR, BASELINE_PUSH))
+    model = before.inputs.get((names.EVALUATOR, names.BASELINE_MODEL))
+    push = before.inputs.get((names.EVALUATOR, names.BASELINE_PUSH))
     if model is None or push is None:
         return
     if not Path(model.uri).is_dir():
         raise ReplayError(
-            f"the champion of that night, version {push.properties[PUSHED_VERSION]}, is not at {model.uri} any more"
+            f"the champion of that night, version {push.properties[names.PUSHED_VERSION]}, is not at {model.uri} any "
+            "more"
         )
-    _import(settings, place, TRAINER, "model", Model, model.uri)
-    texts = {name: push.properties[name] for name in (NIGHT, PUSHED_VERSION)}
-    model_id = _find_made(place, TRAINER, "model").id
-    _import(settings, place, PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
+    _import(settings, place, names.TRAINER, "model", Model, model.uri)
+    texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
+    model_id = _find_made(place, names.TRAINER, "model").id
+    _import(settings, place, names.PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
 
 
 def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts) -> None:
     """Makes the tuned hyperparameters that the run used, and no others, known in `place`."""
-    tuned = before.inputs.get((TRAINER, "hyperparameters"))
+    tuned = before.inputs.get((names.TRAINER, "hyperparameters"))
     if tuned is None:
         return
     if not Path(tuned.uri).is_dir():
         raise ReplayError(
-            f"the hyperparameters that the run used, tuned on night {tuned.properties[NIGHT]}, are not at "
+            f"the hyperparameters that the run used, tuned on night {tuned.properties[names.NIGHT]}, are not at "
             f"{tuned.uri} any more"
         )
-    texts = {name: tuned.properties[name] for name in (NIGHT, HYPERPARAMETERS)}
-    _import(settings, place, TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
+    texts = {name: tuned.properties[name] for name in (names.NIGHT, names.HYPERPARAMETERS)}
+    _import(settings, place, names.TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
 
 
 def _import(
@@ -218,14 +197,14 @@ def _import(
     importer = tfx.dsl.Importer(uri, artifact_type=kind, custom_properties=properties, output_key=key).with_id(node)
     pipeline_root = str(settings_in(settings, place).pipeline_root)
     tfx.orchestration.LocalDagRunner().run(
-        Pipeline(NIGHTLY_DAG, pipeline_root, components=[importer], metadata_connection_config=sqlite_in(place))
+        Pipeline(names.NIGHTLY_DAG, pipeline_root, components=[importer], metadata_connection_config=sqlite_in(place))
     )
 
 
 def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
     """The artifact that the newest execution of a node made in `place`."""
     store = MetadataStore(sqlite_in(place))
-    context = store.get_context_by_type_and_name("node", f"{NIGHTLY_DAG}.{node}")
+    context = store.get_context_by_type_and_name("node", f"{names.NIGHTLY_DAG}.{node}")
     newest = max(execution.id for execution in store.get_executions_by_context(context.id))
     made = [
         event.artifact_id
@@ -242,9 +221,9 @@ def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
 def _drops(examples: ArtifactRecord) -> dict[str, Any]:
     """Version and content hash of each drop of a window, by night."""
     drops = {
-        name.removeprefix(DROP_PREFIX): json.loads(value)
+        name.removeprefix(names.DROP_PREFIX): json.loads(value)
         for name, value in examples.properties.items()
-        if name.startswith(DROP_PREFIX)
+        if name.startswith(names.DROP_PREFIX)
     }
     return {night: {key: drop[key] for key in ("version", "sha256")} for night, drop in drops.items()}
 
@@ -269,7 +248,7 @@ def _hash_weights(folder: Path) -> str:
 
 
 def _tell_verdict(folder: Path) -> str:
-    verdict = json.loads((folder / VERDICT_FILE).read_text())
+    verdict = json.loads((folder / names.VERDICT_FILE).read_text())
     digest = hashlib.sha256(json.dumps(verdict, sort_keys=True).encode()).hexdigest()[:16]
     passed = [check["passed"] for check in verdict["checks"]]
     return f"{sum(passed)} of {len(passed)} checks passed, {digest}"

@@ -1,7 +1,4 @@
-"""Why a night that was run would not be the same today: drops of its window or its champion have changed since.
-
-Nothing is run here, and no TFX: lineage tells what the night was run on, the drops folder what there is now.
-"""
+"""Why a night that was run would not be the same today: drops of its window or its champion have changed since."""
 
 import lineage
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night

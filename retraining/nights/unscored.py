@@ -1,7 +1,4 @@
-"""Which nights' unlabelled headlines a model has still to score.
-
-Standard library and settings only; scoring itself is retraining/pipelines/scoring.py.
-"""
+"""Which nights' unlabelled headlines a model has still to score."""
 
 from datetime import date
 from pathlib import Path

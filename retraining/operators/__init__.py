@@ -1,4 +1,1 @@
-"""The plain Airflow parts beside the TFX nodes: waiting for a drop, choosing what to run on, and telling people.
-
-No TFX and no rule about data here.
-"""
+"""The plain Airflow parts beside the TFX nodes: waiting for a drop, choosing what to run on, and telling people."""

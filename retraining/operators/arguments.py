@@ -1,7 +1,4 @@
-"""What the DAGs of the TFX pipelines have in common: their arguments, and the parameter that names a night.
-
-What differs between them is in their own files in dags/.
-"""
+"""What the DAGs of the TFX pipelines have in common: their arguments, and the parameter that names a night."""
 
 from datetime import timedelta
 from typing import Any

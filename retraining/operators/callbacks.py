@@ -1,7 +1,4 @@
-"""Telling people and other DAGs: of a push, a failure, a change in the live traffic.
-
-How a notice is sent is in retraining/watching/webhook.py.
-"""
+"""Telling people and other DAGs: of a push, a failure, a change in the live traffic."""
 
 from typing import Any
 

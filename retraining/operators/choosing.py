@@ -1,7 +1,4 @@
-"""Choosing what a run works on: the night of a search, the unlabelled headlines to score.
-
-Nothing is read or computed here: what follows in the DAG does.
-"""
+"""Choosing what a run works on: the night of a search, the unlabelled headlines to score."""
 
 import logging
 from collections.abc import Sequence

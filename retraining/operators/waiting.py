@@ -1,7 +1,4 @@
-"""Waiting for the drop of a night, without a worker slot, and for one that is late.
-
-What a complete drop is, is the drop reader's affair.
-"""
+"""Waiting for the drop of a night, without a worker slot, and for one that is late."""
 
 import asyncio
 import logging

@@ -1,7 +1,4 @@
-"""What a run for night D may resolve: champion and tuned hyperparameters as of D, never anything of a later night.
-
-Only the pipeline imports this (it needs TFX); how a push is made and numbered is the Pusher's.
-"""
+"""What a run for night D may resolve: champion and tuned hyperparameters as of D, never anything of a later night."""
 
 from datetime import date
 from typing import Any
@@ -15,13 +12,12 @@ from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
 from headlines.names import MODEL_ID, NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE
 from headlines.pushes.champion import Rollback, choose_champion
+from tfx_components.artifacts import Artifacts
 
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
 HYPERPARAMETERS = "hyperparameters"
 ROLLBACK = "rollback"
-
-Artifacts = dict[str, list[types.Artifact]]
 
 
 class RollbackRecord(types.Artifact):

@@ -1,7 +1,4 @@
-"""What a candidate is measured by, and what it must show to be blessed: TFMA's metrics and slices, and the limits.
-
-Only the pipeline imports this (it needs TFMA); the rule that makes a verdict of them is `headlines.bar.judging`.
-"""
+"""What a candidate is measured by, and what it must show to be blessed: TFMA's metrics and slices, and the limits."""
 
 import tensorflow_model_analysis as tfma
 

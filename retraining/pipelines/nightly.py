@@ -1,7 +1,4 @@
-"""The whole write flow of a night, in data order: from the drops of its window to a pushed model.
-
-Wiring only: no rule, no limit and no computation lives here.
-"""
+"""The whole write flow of a night, in data order: from the drops of its window to a pushed model."""
 
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline

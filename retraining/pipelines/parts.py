@@ -1,7 +1,4 @@
-"""What the pipelines share by code: the data part of those that train, and how nodes become a pipeline.
-
-Wiring only: no rule, no limit and no computation lives here.
-"""
+"""What the pipelines share by code: the data part of those that train, and how nodes become a pipeline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -42,11 +39,7 @@ def create_data_nodes(settings: Settings, night: str) -> DataNodes:
       night: the night whose window is read, `YYYY-MM-DD`, or a template that Airflow renders to it at run time.
     """
     # The drops of the window become split, weighted examples; bad rows go to the quarantine.
-    example_gen = HeadlineExampleGen(
-        drops_dir=str(settings.drops_dir),
-        night=night,
-        rules=settings.drop_rules,
-    )
+    example_gen = HeadlineExampleGen(drops_dir=str(settings.drops_dir), night=night, rules=settings.drop_rules)
     examples = example_gen.outputs["examples"]
     # Statistics against the reviewed schema show anomalies; the gate is what stops a run on them.
     statistics_gen = tfx.components.StatisticsGen(examples=examples, exclude_splits=["fresh"])

@@ -1,7 +1,4 @@
-"""What made a model besides its data: the code and the settings, as short hashes that lineage records.
-
-No TFX here: the hashes are computed at every DAG parse.
-"""
+"""What made a model besides its data: the code and the settings, as short hashes that lineage records."""
 
 import hashlib
 import json
@@ -11,11 +8,7 @@ from retraining.settings import CHECKOUT, Settings
 
 # Where the service runs and how it is reached changes no model.
 _CODE = ("modules", "headlines", "tfx_components")
-_MODEL_SETTINGS = (
-    "max_quarantined_share",
-    "min_headlines",
-    "seed",
-)
+_MODEL_SETTINGS = ("max_quarantined_share", "min_headlines", "seed")
 
 
 def hash_code() -> str:

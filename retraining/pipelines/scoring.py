@@ -1,7 +1,4 @@
-"""Unlabelled headlines scored with a pushed model: files -> examples -> predictions -> one CSV file per night.
-
-Wiring only; which nights and which version is decided before (retraining/nights/unscored.py).
-"""
+"""Unlabelled headlines scored with a pushed model: files -> examples -> predictions -> one CSV file per night."""
 
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline

@@ -1,7 +1,4 @@
-"""The search for better hyperparameters on a night's window: the nightly pipeline's data part, then a Tuner.
-
-Wiring only; nightly runs of later nights find the result in lineage (retraining/pipelines/as_of.py).
-"""
+"""The search for better hyperparameters on a night's window: the nightly pipeline's data part, then a Tuner."""
 
 from tfx.orchestration.pipeline import Pipeline
 

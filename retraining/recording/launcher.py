@@ -1,7 +1,4 @@
-"""How Airflow launches a TFX component: so that retries, clears and failures leave clean lineage.
-
-The records themselves are kept in retraining/recording/attempts.py; Airflow is imported only where a DAG is built.
-"""
+"""How Airflow launches a TFX component: so that retries, clears and failures leave clean lineage."""
 
 import contextlib
 import errno

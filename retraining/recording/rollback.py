@@ -1,7 +1,4 @@
-"""Rollback: an earlier pushed version serves again, at once, and MLMD remembers who did it, when and why.
-
-Which files the model servers read is headlines/pushes/rollbacks.py's; how the champion follows is as_of.py's.
-"""
+"""Rollback: an earlier pushed version serves again, at once, and MLMD remembers who did it, when and why."""
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager

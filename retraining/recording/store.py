@@ -1,7 +1,4 @@
-"""The connection to MLMD's Postgres: open it, say clearly why it cannot be opened, hold a lock in it.
-
-Knows nothing of pipelines or attempts, and needs no tfx.
-"""
+"""The connection to MLMD's Postgres: open it, say clearly why it cannot be opened, hold a lock in it."""
 
 import contextlib
 import hashlib

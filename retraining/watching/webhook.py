@@ -1,7 +1,4 @@
-"""Telling people, whoever has something to tell: a task, or a program that sees that no task runs.
-
-What is worth telling is decided by whoever calls.
-"""
+"""Telling people, whoever has something to tell: a task, or a program that sees that no task runs."""
 
 import logging
 

@@ -1,7 +1,4 @@
-"""Where the nodes of a lineage graph are drawn: layers from the drops on, with few crossings.
-
-Pure arithmetic; how it looks is the template's.
-"""
+"""Where the nodes of a lineage graph are drawn: layers from the drops on, with few crossings."""
 
 from collections import defaultdict
 from dataclasses import dataclass

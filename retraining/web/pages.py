@@ -1,7 +1,4 @@
-"""What each page shows, from questions to lineage: plain values that a template draws and a script gets as JSON.
-
-No request, no HTML and no permission here.
-"""
+"""What each page shows, from questions to lineage: plain values that a template draws and a script gets as JSON."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby

@@ -1,7 +1,4 @@
-"""The routes of the pages and of their JSON twins: may this person see it, what does lineage say, draw it.
-
-What is shown is decided in pages.py; how it looks in plugins/templates/headlines.
-"""
+"""The routes of the pages and of their JSON twins: may this person see it, what does lineage say, draw it."""
 
 import dataclasses
 import functools

@@ -37,10 +37,6 @@ def service(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> It
 def quick_service(tmp_path_factory: pytest.TempPathFactory, twelve_nights: Path) -> Iterator[Service]:
     """Twelve nights, small training and a bar so low that every model is pushed: what is tested is time."""
     with start_service(
-        tmp_path_factory.mktemp("twelve nights"),
-        twelve_nights,
-        12,
-        **SMALL_TRAINING,
-        RETRIES="0",
+        tmp_path_factory.mktemp("twelve nights"), twelve_nights, 12, **SMALL_TRAINING, RETRIES="0"
     ) as service:
         yield service

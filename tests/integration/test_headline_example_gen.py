@@ -388,11 +388,7 @@ def test_under_airflow_s_launcher_another_folder_of_a_name_alike_has_versions_of
 
 
 def test_under_airflow_s_launcher_a_drop_that_settles_behind_the_check_for_changes_fails_the_run(
-    settings: Settings,
-    drops_dir: Path,
-    deliver: Deliver,
-    drop_rules: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = drop_rules | {"drop_settle_seconds": 3600}
     node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**rules))

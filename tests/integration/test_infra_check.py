@@ -115,10 +115,7 @@ def test_a_model_that_fails_a_request_is_not_blessed(examples: Examples, tmp_pat
 
 def test_a_model_that_brings_the_process_down_is_not_blessed(examples: Examples, tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model", "aborts")
-    assert_refused(
-        check(tmp_path / "model", examples, tmp_path),
-        "refused: load: the process was ended by SIGABRT",
-    )
+    assert_refused(check(tmp_path / "model", examples, tmp_path), "refused: load: the process was ended by SIGABRT")
 
 
 def test_a_model_that_never_answers_is_killed_and_not_blessed(examples: Examples, tmp_path: Path) -> None:
@@ -146,10 +143,7 @@ def test_a_model_that_fails_its_own_warm_up_is_not_blessed_as_no_server_takes_it
 
 @pytest.mark.parametrize(
     ("limit", "reason"),
-    [
-        ("max_latency_ms", "refused: budget: one title takes "),
-        ("max_memory_mb", "refused: budget: the process held "),
-    ],
+    [("max_latency_ms", "refused: budget: one title takes "), ("max_memory_mb", "refused: budget: the process held ")],
 )
 def test_a_model_beyond_its_budget_is_not_blessed(limit: str, reason: str, examples: Examples, tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model")

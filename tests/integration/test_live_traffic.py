@@ -166,9 +166,7 @@ def test_what_the_model_server_logs_is_read_and_what_it_has_half_written_is_coun
     assert unreadable == 1
 
 
-def test_a_request_belongs_to_the_night_of_the_schedule_s_time_zone_and_later_ones_are_not_read(
-    tmp_path: Path,
-) -> None:
+def test_a_request_belongs_to_the_night_of_the_schedule_s_time_zone_and_later_ones_are_not_read(tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     log.write_text(
         line(f"{NIGHT}T02:59:00+00:00", "the night before")

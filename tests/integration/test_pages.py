@@ -327,8 +327,7 @@ def test_the_button_rolls_back_in_the_name_of_who_pressed_it(
 ) -> None:
     token = find_token(clients["admin"].get("/headlines/rollback").text)
     done = clients["admin"].post(
-        "/headlines/rollback",
-        data={"to": "2022020501", "reason": "<b>rótulos</b> trocados", "csrf_token": token},
+        "/headlines/rollback", data={"to": "2022020501", "reason": "<b>rótulos</b> trocados", "csrf_token": token}
     )
     assert find_served(story.serving_dir) == 2022020501
     serving = clients["reader"].get("/headlines/api/serving").json()["serving"]

@@ -77,9 +77,7 @@ def push(
         related.uri = str(index)
         inputs["related_index"] = [related]
     Executor().Do(
-        inputs,
-        {"pushed_model": [pushed]},
-        {"push_destination": proto_utils.proto_to_json(destination), "night": night},
+        inputs, {"pushed_model": [pushed]}, {"push_destination": proto_utils.proto_to_json(destination), "night": night}
     )
     return pushed
 

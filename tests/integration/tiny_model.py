@@ -105,12 +105,7 @@ class TinyModel(tf.Module):
 
 
 def save_tiny_model(
-    model_uri: Path,
-    flaw: str = "none",
-    sure: float = 3.0,
-    always: str = "",
-    shift: float = 0.0,
-    told: bool = True,
+    model_uri: Path, flaw: str = "none", sure: float = 3.0, always: str = "", shift: float = 0.0, told: bool = True
 ) -> Path:
     """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder.
 

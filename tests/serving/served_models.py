@@ -52,10 +52,7 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         answer = self._answer(self._titles(inputs))
-        return {
-            "classes": tf.tile(tf.constant([LABELS]), [tf.size(inputs), 1]),
-            "scores": answer["probabilities"],
-        }
+        return {"classes": tf.tile(tf.constant([LABELS]), [tf.size(inputs), 1]), "scores": answer["probabilities"]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def regress_examples(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:

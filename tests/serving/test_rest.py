@@ -324,10 +324,7 @@ def test_a_broken_document_is_refused_as_tensorflow_serving_does(
             {"instances": [[["a", "b"], ["c", "d"]], [["a"], ["b"], ["c"], ["d"]]]},
             f"{ELEMENT}1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting shape [2,2] but got: [4,1]",
         ),
-        (
-            {"inputs": [["a"], ["b", "c"]]},
-            "Encountered list at unexpected size: 2 at level: 1 expected size: 1",
-        ),
+        ({"inputs": [["a"], ["b", "c"]]}, "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
         ({"inputs": {"nope": ["x"]}}, "Missing named input: examples in 'inputs' object."),
         (
             {"signature_name": "two_inputs", "inputs": [1]},
@@ -356,10 +353,7 @@ def test_a_broken_document_is_refused_as_tensorflow_serving_does(
             {"signature_name": "halve", "inputs": [1e39]},
             "Cannot convert JSON value: 1e+39 to float without loss of precision.",
         ),
-        (
-            {"signature_name": "halve", "inputs": [True]},
-            "JSON Value: true Type: True is not of expected type: float",
-        ),
+        ({"signature_name": "halve", "inputs": [True]}, "JSON Value: true Type: True is not of expected type: float"),
         (
             {"signature_name": "two_inputs", "inputs": {"pair": [[1, 2]], "whole": [1.5]}},
             "JSON Value: 1.5 Type: Number is not of expected type: int64",

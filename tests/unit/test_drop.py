@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headlines.drops.drops_folder import (
-    DropError,
-    DropsFolder,
-    find_problem,
-    list_unlabelled,
-    parse_night,
-)
+from headlines.drops.drops_folder import DropError, DropsFolder, find_problem, list_unlabelled, parse_night
 from headlines.drops.rows import read_file
 
 NIGHT = date(2022, 2, 1)

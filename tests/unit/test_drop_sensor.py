@@ -59,13 +59,7 @@ def report(night: str, state: str = "pushed") -> NightReport:
 
 
 def run(
-    drops_dir: Path,
-    night: str,
-    *,
-    attempt: int = 1,
-    cleared: bool = False,
-    run_type: str = "scheduled",
-    **changes: Any,
+    drops_dir: Path, night: str, *, attempt: int = 1, cleared: bool = False, run_type: str = "scheduled", **changes: Any
 ) -> None:
     """Executes the sensor of a night's run, with the schedule at 02:00 and two retries."""
     settings = Settings.from_env(drops_dir=drops_dir, state_dir=drops_dir.parent, **changes)
@@ -154,11 +148,7 @@ def test_an_ordinary_night_gives_no_notice(
     ids=repr,
 )
 def test_a_night_that_was_asked_for_runs_however_old_it_is(
-    how: dict[str, Any],
-    delivered: Path,
-    known: list[NightReport],
-    notices: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any], delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, "2022-02-07T09:00:00")
     run(delivered, "2022-02-03", **how)
@@ -211,11 +201,7 @@ def test_a_retry_after_a_failed_question_to_lineage_asks_for_nothing(
 
 
 def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_notice(
-    drops_dir: Path,
-    known: list[NightReport],
-    notices: list[str],
-    reasons: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    drops_dir: Path, known: list[NightReport], notices: list[str], reasons: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, "2022-02-07T02:00:01")
     with pytest.raises(TaskDeferred):
@@ -315,11 +301,7 @@ def test_a_file_that_changed_a_moment_ago_is_waited_for_by_hand_and_left_to_the_
 
 
 def test_half_a_drop_is_waited_for_and_the_notice_at_the_cut_off_names_what_is_under_way(
-    delivered: Path,
-    deliver: Any,
-    known: list[NightReport],
-    notices: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    delivered: Path, deliver: Any, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.utime(deliver("2022-02-06", "bom,positive\n", "more.csv.part"), (0, 0))
     at(monkeypatch, "2022-02-07T02:00:01")

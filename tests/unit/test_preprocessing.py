@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from transformed_headlines import HEADLINES, Headline, read_transformed, transform
 
 from modules.features import LABELS, TITLE_BUCKETS, UNKNOWN_LABEL_ID, transformed_name
-from modules.preprocessing import (
-    MAX_CHARACTERS,
-    MAX_TOKENS,
-    NGRAM_BUCKETS,
-    TextSettings,
-    count_ngrams,
-    normalize_text,
-)
+from modules.preprocessing import MAX_CHARACTERS, MAX_TOKENS, NGRAM_BUCKETS, TextSettings, count_ngrams, normalize_text
 from modules.word_vectors import read_words
 
 AS_IT_IS = TextSettings(

@@ -40,11 +40,7 @@ def sift_night(rules: Rules, *rows: Row) -> Sifted:
         (row("Ouro", "3"), Reason.UNKNOWN_LABEL, "label '3'"),
         (row("a" * 501, "neutral"), Reason.LONG_TITLE, "501 characters; at most 500"),
         (row("", "", raw="Chove, muito,neutral", cells=3), Reason.WRONG_FIELDS, "3 instead of 2"),
-        (
-            row("Elei\udce7ão", "neutral"),
-            Reason.UNDECODABLE,
-            "byte 5 of the row, 0xE7, is not UTF-8",
-        ),
+        (row("Elei\udce7ão", "neutral"), Reason.UNDECODABLE, "byte 5 of the row, 0xE7, is not UTF-8"),
     ],
 )
 def test_a_bad_row_is_quarantined_with_its_reason(rules: Rules, bad: Row, reason: Reason, detail: str) -> None:

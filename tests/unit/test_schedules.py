@@ -210,10 +210,7 @@ def test_any_schedule_keeps_the_rules() -> None:
     run_state_machine_as_test(
         Schedules,
         settings=settings(
-            max_examples=150,
-            stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
+            max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

@@ -16,13 +16,7 @@ from hypothesis import strategies as st
 from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.drops.quarantine import normalise
 from headlines.drops.rules import Rules
-from headlines.drops.window import (
-    check_nothing_lost,
-    choose_earlier_nights,
-    read_window,
-    split_of,
-    weigh,
-)
+from headlines.drops.window import check_nothing_lost, choose_earlier_nights, read_window, split_of, weigh
 
 Deliver = Callable[..., Path]
 RULES = Rules(

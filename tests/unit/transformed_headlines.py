@@ -74,10 +74,7 @@ def transform(
             | beam.Create([serialize(headline) for headline in headlines], reshuffle=False)
             | source.BeamSource()
         )
-        (transformed, _), transform_fn = (
-            raw,
-            source.TensorAdapterConfig(),
-        ) | tft_beam.AnalyzeAndTransformDataset(
+        (transformed, _), transform_fn = (raw, source.TensorAdapterConfig()) | tft_beam.AnalyzeAndTransformDataset(
             lambda inputs: preprocessing_fn(inputs, custom_config), output_record_batches=True
         )
         examples = transformed | beam.FlatMapTuple(lambda batch, _: RecordBatchToExamples(batch))

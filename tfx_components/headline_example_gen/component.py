@@ -1,7 +1,4 @@
-"""HeadlineExampleGen: the drops of a night's window as split, weighted examples, and the quarantine of its bad rows.
-
-Only what TFX must know to place it in a pipeline; the work is in `executor`.
-"""
+"""HeadlineExampleGen: the drops of a night's window as split, weighted examples, and the quarantine of its bad rows."""
 
 from typing import ClassVar
 

@@ -1,7 +1,4 @@
-"""Tells TFX's cache what the window of a night holds, and stops a run whose drops were changed after they were used.
-
-Nothing but that: a drop that cannot be read is the executor's to report.
-"""
+"""Tells TFX's cache what the window of a night holds, and stops a run whose drops were changed after they were used."""
 
 import hashlib
 import json
@@ -68,10 +65,7 @@ def hash_window(exec_properties: dict[str, Any]) -> Contents:
         drops = DropsFolder(Path(exec_properties["drops_dir"]))
         versions, _ = find_versions(drops, parse_night(exec_properties["night"]), rules)
         return [
-            (
-                version,
-                hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files),
-            )
+            (version, hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files))
             for version in versions
         ]
     except (DropError, OSError):

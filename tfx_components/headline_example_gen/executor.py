@@ -1,7 +1,4 @@
-"""Runs HeadlineExampleGen: writes a window's headlines as TFRecords and its bad rows as CSV, and records the figures.
-
-Only TFX's side of it: the rules are in `window` and `quarantine`.
-"""
+"""Runs HeadlineExampleGen: a window's headlines as TFRecords, its bad rows as CSV, and the figures on record."""
 
 import io
 import json
@@ -20,6 +17,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from headlines import names
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.quarantine import Headline, SetAside, write_csv
 from headlines.drops.rules import Rules
@@ -35,25 +33,8 @@ from headlines.drops.window import (
     split_of,
     weigh,
 )
-from headlines.names import (
-    DROP_PREFIX,
-    DROPS_FILE,
-    DUPLICATES_FILE,
-    DUPLICATES_FOLDED,
-    FRESH_ROWS,
-    NIGHT_ROWS_IN,
-    NIGHT_ROWS_QUARANTINED,
-    QUARANTINE_FILE,
-    REASON_PREFIX,
-    RECORDS_FILE,
-    ROWS_IN,
-    ROWS_QUARANTINED,
-    ROWS_USED,
-)
-from headlines.names import (
-    NIGHT as NIGHT_PROPERTY,
-)
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
+from tfx_components.artifacts import Artifacts
 from tfx_components.headline_example_gen.driver import DROPS_DIR_PROPERTY
 
 log = logging.getLogger(__name__)
@@ -65,12 +46,7 @@ _UNIX_EPOCH = date(1970, 1, 1)
 class Executor(BaseExecutor):
     """Reads the window, writes both artifacts, and fails when a drop is unreadable or a row is unaccounted for."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Runs one night.
 
         Args:
@@ -125,7 +101,7 @@ def _write_examples(window: Window, rules: Rules, examples: Artifact) -> Counter
         for split in (*SPLITS, FRESH_SPLIT):
             folder = Path(artifact_utils.get_split_uri([examples], split))
             fileio.makedirs(str(folder))
-            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / RECORDS_FILE), "GZIP"))
+            writers[split] = stack.enter_context(tf.io.TFRecordWriter(str(folder / names.RECORDS_FILE), "GZIP"))
         for headline in window.headlines:
             weight = weigh((window.night - headline.night).days, rules.half_life_nights)
             example = _to_example(headline, weight)
@@ -162,17 +138,17 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     examples.version = newest.version.number
     numbers = {
         "nights": len(window.drops),
-        ROWS_IN: sum(drop.rows_in for drop in window.drops),
-        ROWS_USED: len(window.headlines),
-        ROWS_QUARANTINED: len(window.quarantined),
-        DUPLICATES_FOLDED: len(window.folded),
-        NIGHT_ROWS_IN: newest.rows_in,
+        names.ROWS_IN: sum(drop.rows_in for drop in window.drops),
+        names.ROWS_USED: len(window.headlines),
+        names.ROWS_QUARANTINED: len(window.quarantined),
+        names.DUPLICATES_FOLDED: len(window.folded),
+        names.NIGHT_ROWS_IN: newest.rows_in,
         "night_rows_used": newest.rows_used,
-        NIGHT_ROWS_QUARANTINED: newest.rows_quarantined,
+        names.NIGHT_ROWS_QUARANTINED: newest.rows_quarantined,
         "night_duplicates_folded": newest.duplicates_folded,
         "train_rows": split_rows["train"],
         "eval_rows": split_rows["eval"],
-        FRESH_ROWS: split_rows[FRESH_SPLIT],
+        names.FRESH_ROWS: split_rows[FRESH_SPLIT],
     }
     for name, value in (numbers | window.figures.to_properties()).items():
         if isinstance(value, int):
@@ -181,13 +157,13 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
             examples.set_float_custom_property(name, value)
         else:
             examples.set_string_custom_property(name, value)
-    examples.set_string_custom_property(NIGHT_PROPERTY, window.night.isoformat())
+    examples.set_string_custom_property(names.NIGHT, window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
     # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.
     for drop in window.drops:
-        examples.set_string_custom_property(f"{DROP_PREFIX}{drop.version.night}", _to_json(_describe_drop(drop)))
+        examples.set_string_custom_property(f"{names.DROP_PREFIX}{drop.version.night}", _to_json(_describe_drop(drop)))
     described = {drop.version.night.isoformat(): _describe_drop(drop) | _describe_files(drop) for drop in window.drops}
-    with fileio.open(str(Path(examples.uri) / DROPS_FILE), "w") as file:
+    with fileio.open(str(Path(examples.uri) / names.DROPS_FILE), "w") as file:
         file.write(json.dumps(described, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -201,21 +177,21 @@ def _describe_drop(drop: Drop) -> dict[str, Any]:
         "version": drop.version.number,
         "delivered": delivered.isoformat() if delivered else None,
         "sha256": drop.sha256,
-        ROWS_IN: drop.rows_in,
-        ROWS_USED: drop.rows_used,
-        ROWS_QUARANTINED: drop.rows_quarantined,
-        DUPLICATES_FOLDED: drop.duplicates_folded,
+        names.ROWS_IN: drop.rows_in,
+        names.ROWS_USED: drop.rows_used,
+        names.ROWS_QUARANTINED: drop.rows_quarantined,
+        names.DUPLICATES_FOLDED: drop.duplicates_folded,
     }
 
 
 def _write_quarantine(window: Window, quarantine: Artifact) -> None:
     fileio.makedirs(quarantine.uri)
-    _write_file(Path(quarantine.uri) / QUARANTINE_FILE, window.quarantined)
-    _write_file(Path(quarantine.uri) / DUPLICATES_FILE, window.folded)
+    _write_file(Path(quarantine.uri) / names.QUARANTINE_FILE, window.quarantined)
+    _write_file(Path(quarantine.uri) / names.DUPLICATES_FILE, window.folded)
     reasons = Counter(entry.reason.value for entry in window.quarantined)
     quarantine.set_int_custom_property("rows", len(window.quarantined))
     for reason, count in reasons.items():
-        quarantine.set_int_custom_property(f"{REASON_PREFIX}{reason}", count)
+        quarantine.set_int_custom_property(f"{names.REASON_PREFIX}{reason}", count)
 
 
 def _write_file(path: Path, entries: list[SetAside]) -> None:
