@@ -18,7 +18,6 @@
     |   +-- NightTakenError           (retraining.recording.store) another run trains the night
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- DiskFullError                 (retraining.recording.launcher) an attempt found no space left
-    +-- HeldError                     (headlines.holding) another process holds what only one may
     +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
         +-- LockedError               (retraining.local.lock) another command is at work on the same state folder
         +-- PortTakenError            (retraining.local.ports) a port of the service cannot be used

@@ -27,11 +27,6 @@ def calendar(
 
     Where Airflow's database is a second source, the nights that its schedule has asked for by now are there too, and
     those whose runs died, wait or were skipped before MLMD heard of them.
-
-    Args:
-      first: earliest night; None for no limit.
-      last: latest night; None for no limit.
-      newest: how many nights that were run at most, the newest; None for all.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, first, last, newest)
@@ -61,9 +56,6 @@ def latest(source: Source, newest: int | None = None) -> list[NightReport]:
     """The nights that were run or should have been, oldest first, as their newest runs left them.
 
     Beside `nights` these are also those that MLMD has never heard of, where Airflow's database is a second source.
-
-    Args:
-      newest: how many nights at most, the newest; None for all.
     """
     with open_lineage(source) as reader:
         asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
@@ -93,13 +85,7 @@ def find_obstacle(source: Source) -> str | None:
 def gaps(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> tuple[Gap, ...]:
-    """The nights that came to no verdict, oldest first: missing, skipped, failed, blocked by the gate, or running.
-
-    Args:
-      first: earliest night; None for no limit.
-      last: latest night; None for no limit.
-      newest: how many nights that were run at most, the newest; None for all.
-    """
+    """The nights that came to no verdict, oldest first: missing, skipped, failed, blocked by the gate, or running."""
     return find_gaps(calendar(source, first, last, newest))
 
 

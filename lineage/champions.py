@@ -55,20 +55,13 @@ def champion_as_of(source: Source, night: str) -> Reign | None:
     """What a run for a night is compared with; None before the first push.
 
     The night's own push does not count, nor do those of later nights; a rollback counts from the night it names.
-
-    Args:
-      night: `YYYY-MM-DD`.
     """
     with open_lineage(source) as reader:
         return _reign(reader, rollbacks(reader), date.fromisoformat(night))
 
 
 def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
-    """What served when, newest first; a backfill that pushed an older night than what served then is no reign.
-
-    Args:
-      limit: how many at most; None for all.
-    """
+    """What served when, newest first; a backfill that pushed an older night than what served then is no reign."""
     with open_lineage(source) as reader:
         returned = rollbacks(reader)
         # Whether a version came to serve depends on greater ones only, and on those that were returned to.
@@ -131,7 +124,6 @@ def newest_push(
     """The push that made the champion.
 
     Args:
-      reader: lineage.
       returned: all rollbacks.
       night: whose champion; None for what serves now.
       without: versions that are left out.

@@ -52,9 +52,6 @@ def metric_history(
 
     Args:
       metric: such as `accuracy`; see `metrics`.
-      first: earliest night; None for no limit.
-      last: latest night; None for no limit.
-      newest: how many nights at most, the newest; None for all.
 
     Raises:
       UnknownError: no night has such a metric.

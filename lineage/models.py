@@ -39,11 +39,7 @@ _ORIGIN = ("code", "settings", "data")
 
 
 def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
-    """The models of the pipeline, newest first.
-
-    Args:
-      limit: how many at most; None for all.
-    """
+    """The models of the pipeline, newest first."""
     with open_lineage(source) as reader:
         rows = reader.rows(
             "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "

@@ -12,9 +12,6 @@ from lineage.runs import find_runs, report_runs
 def night_detail(source: Source, night: str) -> NightDetail:
     """Everything about a night.
 
-    Args:
-      night: `YYYY-MM-DD`.
-
     Raises:
       UnknownError: the night was never run.
     """

@@ -29,7 +29,6 @@ def find_upstream(reader: Reader, artifacts: Collection[int], without: Collectio
     What a model was only compared with is not followed, or every path would lead through all earlier champions.
 
     Args:
-      reader: lineage.
       artifacts: ids to begin with.
       without: further artifact types that are not looked behind, as scores never are.
     """
@@ -50,7 +49,6 @@ def find_downstream(reader: Reader, artifacts: Collection[int]) -> list[tuple[in
     What only says something of a model (a verdict, a score, a push) is left out.
 
     Args:
-      reader: lineage.
       artifacts: ids to begin with.
     """
     step = _STEP.format(near="input", far="output") + (
@@ -95,7 +93,6 @@ def build_graph(reader: Reader, executions: Collection[int], full: bool, only: C
     """The graph of some executions, what they took and what they made.
 
     Args:
-      reader: lineage.
       executions: not a resolver's.
       full: whether executions and every artifact are nodes; else only drops and the artifacts of `names.domain`, with
         an edge wherever one was made from the other.

@@ -178,11 +178,7 @@ def moment(milliseconds: int) -> datetime:
 
 
 def artifacts_of_run(source: Source, run_id: str) -> RunArtifacts:
-    """The artifacts that the attempts that count of a run took and made; of several under one key the last.
-
-    Args:
-      run_id: Airflow's run id.
-    """
+    """The artifacts that the attempts that count of a run took and made; of several under one key the last."""
     with open_lineage(source) as reader:
         attempts = read_executions(reader, find_executions(reader, run_id))
         counting = {identity: attempt for identity, attempt in attempts.items() if attempt.counts}

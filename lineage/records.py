@@ -150,7 +150,6 @@ class ScheduledRun:
     """A run as Airflow's database has it, also one that MLMD never heard of.
 
     Attributes:
-      night: `YYYY-MM-DD`.
       run_id: Airflow's.
       run_type: `scheduled`, `manual`, `backfill` or `dataset_triggered`.
       state: `queued`, `running`, `success` or `failed`.
@@ -232,7 +231,6 @@ class NightSummary:
     """A night in a calendar: its newest run and its drop, with no more than a cell can show.
 
     Attributes:
-      night: `YYYY-MM-DD`.
       run_id: newest run, by MLMD or by Airflow; None for a night that was never run.
       runs: how many there were.
       state: of the newest run; `blocked` where the gate stopped it; `waiting` for its drop, its turn or a retry;
@@ -427,7 +425,6 @@ class NightDetail:
     """Everything about a night.
 
     Attributes:
-      night: `YYYY-MM-DD`.
       drop: its own drop, as its newest run used it; None if none did.
       drop_versions: all versions that any run of any night used.
       runs: in the order in which they began; the last is the one that counts.

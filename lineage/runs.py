@@ -53,14 +53,7 @@ class _Attempt:
 def find_runs(
     reader: Reader, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> list[Run]:
-    """The runs of the pipeline for the nights from `first` to `last`, in the order in which they were begun.
-
-    Args:
-      reader: lineage.
-      first: earliest night; None for no limit.
-      last: latest night; None for no limit.
-      newest: how many nights at most, the newest; None for all.
-    """
+    """The runs of the pipeline for the nights from `first` to `last`, in the order in which they were begun."""
     chosen = {"name": reader.names.night, "first": first or "0000-01-01", "last": last or NEVER}
     if newest is not None:
         nights = reader.rows(
@@ -119,33 +112,20 @@ def find_ends(reader: Reader) -> tuple[str, str] | None:
 def nights(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> list[NightReport]:
-    """Every night that was run, oldest first, each as its newest run left it.
-
-    Args:
-      first: earliest night; None for no limit.
-      last: latest night; None for no limit.
-      newest: how many nights at most, the newest; None for all.
-    """
+    """Every night that was run, oldest first, each as its newest run left it."""
     with open_lineage(source) as reader:
         by_night = {run.night: run for run in find_runs(reader, first, last, newest)}
         return sorted(report_runs(reader, by_night.values()), key=lambda report: report.night)
 
 
 def runs_of_night(source: Source, night: str) -> list[NightReport]:
-    """Every run of one night, in the order in which they were begun.
-
-    Args:
-      night: `YYYY-MM-DD`.
-    """
+    """Every run of one night, in the order in which they were begun."""
     with open_lineage(source) as reader:
         return report_runs(reader, find_runs(reader, night, night))
 
 
 def run_report(source: Source, run_id: str) -> NightReport:
     """One run of the pipeline.
-
-    Args:
-      run_id: Airflow's run id.
 
     Raises:
       UnknownError: no such run.

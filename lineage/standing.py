@@ -48,7 +48,6 @@ def stand(
     Args:
       names: what the nodes are called.
       timetable: what Airflow says of it.
-      night: `YYYY-MM-DD`.
       told: how it stands by MLMD; None where MLMD knows no run of it.
       told_by: the run that told.
 

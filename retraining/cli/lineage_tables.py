@@ -34,7 +34,8 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     """A model's verdict, metrics and origin."""
     report = answer.report
     head = [
-        f"{lineage.name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, {answer.model.uri}"
+        f"{lineage.name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, "
+        f"{answer.model.uri}"
     ]
     head.append(("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state))
     head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")

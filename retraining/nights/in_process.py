@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx import v1 as tfx
 
-from headlines.holding import HeldError, hold
+from headlines.holding import hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.store import NightTakenError, StoreError, connection_config, hold_night
@@ -63,22 +63,20 @@ def sqlite_in(place: Path) -> ConnectionConfig:
     return tfx.orchestration.metadata.sqlite_metadata_connection_config(str(place / "mlmd.sqlite"))
 
 
-@contextlib.contextmanager
-def hold_place(place: Path) -> Iterator[None]:
+def hold_place(place: Path) -> contextlib.AbstractContextManager[None]:
     """Holds a folder for this process.
 
     Raises:
       TakenError: another process holds it.
     """
     place.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(hold(place / LOCK, str(os.getpid()), wait=False))
-        except HeldError as error:
-            raise TakenError(
-                f"process {error.holder} runs a night in {place}; wait until it has ended, or end it, and try again"
-            ) from None
-        yield
+
+    def refuse(holder: str) -> TakenError:
+        return TakenError(
+            f"process {holder} runs a night in {place}; wait until it has ended, or end it, and try again"
+        )
+
+    return hold(place / LOCK, str(os.getpid()), refuse)
 
 
 @contextlib.contextmanager
