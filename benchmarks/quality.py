@@ -139,7 +139,7 @@ def main() -> None:
             "past"
         )
     compute_as_the_service()
-    # Forked children of a process that has run TensorFlow hang.
+    # Forked children of a process that has run TensorFlow hang (tensorflow/tensorflow#8220).
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
         # The longest first: then the processes end together.

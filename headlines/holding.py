@@ -28,7 +28,7 @@ def hold(path: Path, holder: str = "", refuse: Callable[[str], Exception] | None
         except OSError as error:
             if refuse and isinstance(error, BlockingIOError):
                 raise refuse(os.pread(opened, 4096, 0).decode()) from None
-            # Linux cannot lock a folder on NFS.
+            # Linux cannot lock a folder on NFS (no issue known).
             if not is_folder:
                 raise
         if holder:

@@ -86,7 +86,7 @@ FROM_VERSION = "from_version"
 BY = "by"
 AT = "at"
 WITHDRAWN_PREFIX = "withdrawn:"
-"""With a version behind it: a list of any length would be too long for one string in MLMD on Postgres."""
+"""With a version behind it: MLMD on Postgres takes no string of any length (google/ml-metadata#194)."""
 
 # Properties of executions: which attempt it was, by which process, and how it ended
 ATTEMPT = "attempt"

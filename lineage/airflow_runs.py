@@ -56,7 +56,7 @@ class Scheduling:
         """The runs of each night, in the order in which Airflow made them.
 
         Runs of nights before the first start of the service count only when somebody asked for them: Airflow makes one
-        by itself, which is skipped.
+        by itself (apache/airflow#38168), which is skipped.
         """
         zone, day = ZoneInfo(self._schedule.timezone), timedelta(days=1)
         begin = datetime.fromisoformat(first or "1970-01-01").replace(tzinfo=zone)

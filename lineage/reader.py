@@ -52,7 +52,7 @@ class Reader(Database):
         return self._find_scheduling()
 
     def types(self, *names: str) -> list[int]:
-        """The ids of the types so called, of any kind; MLMD may hold a type more than once."""
+        """The ids of the types so called, of any kind; MLMD may hold a type more than once (no issue known)."""
         return [identity for identity, name in self._types.items() if name in names]
 
     def type_name(self, identity: int) -> str:

@@ -112,7 +112,7 @@ def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
         titles, "UTF-8", errors="replace", replacement_char=ord(" "), replace_control_characters=True
     )[:, :MAX_CHARACTERS]
     if settings.strip_accents:
-        # TensorFlow has no Unicode normalisation of its own, so the decomposition is looked up.
+        # TensorFlow has no Unicode normalisation of its own (no issue known), so the decomposition is looked up.
         table = tf.constant(_accent_table(), tf.int32)
         values = code_points.flat_values
         in_table = tf.gather(table, tf.minimum(values, table.shape[0] - 1))
@@ -192,7 +192,7 @@ def look_up_words(words: tf.RaggedTensor, settings: TextSettings) -> tf.RaggedTe
         rows = tf.range(1, len(keys) + 1, dtype=tf.int64)
         return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(keys), rows), 0)
 
-    # Transform copies this graph; only a table made in this way is copied with it.
+    # Transform copies this graph; only a table made in this way is copied with it (tensorflow/transform#240).
     table = tft.make_and_track_object(make_table, name="word_vector_rows")
     keys = words.flat_values
     if settings != TextSettings():

@@ -21,7 +21,8 @@ WARMUP_BATCH_SIZES = (1, 32)
 class HeadlineModel(tf.Module):
     """Variables, transform graph and signatures, and nothing of Keras.
 
-    A Keras object as an attribute would be saved too, and TensorFlow 1 loaders (BulkInferrer's) reject such models.
+    A Keras object as an attribute would be saved too, and TensorFlow 1 loaders (BulkInferrer's) reject such models
+    (tensorflow/tfx#7782).
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class HeadlineModel(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def score_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            # BulkInferrer's: it cannot read an output of strings.
+            # BulkInferrer's: it cannot read an output of strings (no issue known).
             return {"probabilities": predict_examples(examples)["probabilities"]}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="title")])

@@ -88,7 +88,7 @@ class Oracle(keras_tuner.oracles.BayesianOptimizationOracle):
                 "values": {parameter.name: parameter.default for parameter in self.hyperparameters.space},
             }
         response: dict[str, Any] = super().populate_space(trial_id)
-        # The Gaussian process answers in NumPy's types, which a hyperparameter is not.
+        # The Gaussian process answers in NumPy's types, which a hyperparameter is not (no issue known).
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in (response.get("values") or {}).items()}
         return {**response, "values": plain}
 

@@ -1,6 +1,7 @@
 """Starts tasks warm: the scheduler imports TFX once and every task it forks shares it.
 
-Only imports may happen here: if the scheduler ran one TensorFlow operation, its forked tasks would hang. What of the
+Only imports may happen here: if the scheduler ran one TensorFlow operation, its forked tasks would hang
+(tensorflow/tensorflow#8220). What of the
 project decides what a model is, is never imported ahead, so that an edit takes effect at the next task.
 """
 
@@ -48,7 +49,8 @@ log = logging.getLogger(__name__)
 @hookimpl
 def on_starting(component: object) -> None:
     """Imports what the tasks need, when it is the scheduler that starts."""
-    # Airflow calls this before a job knows its type, and in every task forked from the scheduler again.
+    # Airflow calls this before a job knows its type (no issue known), and in every task forked from the scheduler again
+    # (apache/airflow#27855).
     if sys.argv[1:2] != ["scheduler"] or not isinstance(component, Job) or MODULES[0] in sys.modules:
         return
     preload = Settings.from_env().preload

@@ -1,4 +1,4 @@
-"""Why an attempt failed, kept in Airflow's audit log: Airflow itself keeps no reason.
+"""Why an attempt failed, kept in Airflow's audit log: Airflow itself keeps none (apache/airflow#73027).
 
 In every process that settles attempts: the task's own, the scheduler, the reader of DAG files. So nothing of ours that
 may change is imported here, for the scheduler's tasks must not inherit code that goes stale.

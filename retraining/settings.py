@@ -335,7 +335,7 @@ class Settings(BaseSettings):
     @field_validator("mlmd_password")
     @classmethod
     def _plain_password(cls, value: SecretStr | None) -> SecretStr | None:
-        # MLMD joins its connection string unquoted.
+        # MLMD joins its connection string unquoted (no issue known).
         if value and set(value.get_secret_value()) & set(" '\"\\"):
             raise ValueError("MLMD cannot use a password with a space, a quote or a backslash; choose another")
         return value

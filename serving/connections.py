@@ -10,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.settings import Settings
 
-# Of a request's headers, besides the read in which they begin; uvicorn would keep them without end.
+# Of a request's headers, besides the read in which they begin; uvicorn would keep them without end
+# (Kludex/uvicorn#157).
 _MAX_HEAD_BYTES = 64 << 10
 
 
@@ -18,8 +19,8 @@ class _Connection(HttpToolsProtocol):
     """A connection that is given up when its client keeps the server waiting.
 
     That is: no request begins, one does not come to the end of its headers, what is left of one that was answered does
-    not come, or nothing of an answer is taken. uvicorn only minds a client that is silent after an answer. The body of
-    a request has a time limit of its own, where it is read.
+    not come, or nothing of an answer is taken. uvicorn only minds a client that is silent after an answer
+    (Kludex/uvicorn#1192). The body of a request has a time limit of its own, where it is read.
     """
 
     timeout_seconds: float

@@ -1,7 +1,7 @@
 """The two messages of TensorFlow Serving that are read from files: warm-up records and the model config.
 
 Declared here, as far as they are used, so that the server does without the package tensorflow-serving-api, which needs
-the full tensorflow. A test compares the declarations with that package.
+the full tensorflow (tensorflow/serving#2140). A test compares the declarations with that package.
 """
 
 from typing import Any

@@ -71,7 +71,8 @@ class Signature:
           ServingError: TensorFlow's own error.
         """
         for name, tensor in inputs.items():
-            # Fed as it is, a wrong shape is the first operation's to mind; some end the process over it.
+            # Fed as it is, a wrong shape is the first operation's to mind; some end the process over it, such as
+            # tensorflow/tensorflow#125505.
             if not _fits(tensor.shape, self._shapes[name]):
                 raise invalid(
                     f"Cannot feed value of shape {tensor.shape} for {name}, which has shape {self._shapes[name]}"
@@ -113,7 +114,8 @@ class Model:
             )
         # As many threads as one request needs: it runs on the thread that asks, and the others stay free.
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
-        # It saves nothing on a CPU, and its cost model logs a warning per operation that it cannot price.
+        # It saves nothing on a CPU, and its cost model logs a warning per operation that it cannot price
+        # (tensorflow/tensorflow#50575).
         config.graph_options.rewrite_options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
         session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
@@ -197,7 +199,8 @@ def _signature(session: tf.compat.v1.Session, name: str, definition: Any) -> Sig
 
     call = refuse
     if dense:
-        # The public make_callable looks every name up again on each call, which takes as long as a third of the model.
+        # The public make_callable looks every name up again on each call, which takes as long as a third of the model
+        # (no issue known).
         call = session._make_callable_from_options(
             config_pb2.CallableOptions(
                 feed=[definition.inputs[key].name for key in inputs],

@@ -18,7 +18,8 @@ from serving.policy import Policy, read_policy
 
 log = logging.getLogger(__name__)
 
-# TensorFlow Serving keeps the state of every version it ever saw; a server that runs for years should not.
+# TensorFlow Serving keeps the state of every version it ever saw (tensorflow/serving#1488); a server that runs for
+# years should not.
 _MAX_ENDED = 100
 
 

@@ -107,7 +107,7 @@ class HeadlineEvaluator(stock_component.Evaluator):
         baseline_push: the PushedModel that made it champion, for its version.
         baseline_answers: from Baseline; without them nothing is compared with LR and the majority class.
         """
-        # Not Evaluator.__init__: it makes its own spec, which would not take the further input.
+        # Not Evaluator.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_beam_component.BaseBeamComponent.__init__(
             self,
             spec=HeadlineEvaluatorSpec(
@@ -127,7 +127,10 @@ class HeadlineEvaluator(stock_component.Evaluator):
 
 
 def _record(verdict: Verdict, blessing: types.Artifact) -> None:
-    """Puts the verdict onto the blessing, one short property per item: MLMD on Postgres refuses long strings."""
+    """Puts the verdict onto the blessing, one short property per item.
+
+    MLMD on Postgres refuses long strings (google/ml-metadata#194).
+    """
     blessing.set_string_custom_property(names.REASON, verdict.reason)
     blessing.set_string_custom_property(names.CHAMPION_VERSION, verdict.champion_version)
     for check in verdict.checks:

@@ -63,7 +63,8 @@ class Executor(base_executor.BaseExecutor):
         if blessed:
             findings["reason"] = f"blessed: {findings['requests']} requests answered as promised"
         for name, value in findings.items():
-            # The database's driver takes no backslash in a string; the report keeps the words as they were.
+            # The database's driver takes no backslash in a string (no issue known); the report keeps the words as they
+            # were.
             blessing.set_string_custom_property(name, value.replace("\\", "/")) if isinstance(value, str) else (
                 blessing.set_float_custom_property(name, float(value))
             )

@@ -35,7 +35,7 @@ def _computations(
             name=metric, model_name=model_name, output_name=output_name, example_weighted=example_weighted
         )
 
-    # TFMA leaves names with an underscore out of what it writes.
+    # TFMA leaves names with an underscore out of what it writes (no issue known).
     tally_key = key("_tally")
 
     def result(metrics: dict[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, float]:

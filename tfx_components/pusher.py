@@ -120,7 +120,7 @@ class HeadlinePusher(stock_component.Pusher):
         night: `YYYY-MM-DD`, or a template that is rendered to it at run time.
         related_index: of the headlines the model was taught, to travel with it.
         """
-        # Not Pusher.__init__: it makes its own spec, which would not take the night.
+        # Not Pusher.__init__: it makes its own spec, which would not take the night (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(
             self,
             spec=HeadlinePusherSpec(

@@ -1,6 +1,6 @@
 """ScoreWriter: what BulkInferrer answered, as one CSV file per night where people and programs look for it."""
 
-# No `from __future__ import annotations` here: TFX reads the annotations.
+# No `from __future__ import annotations` here: TFX reads the annotations (no issue known).
 
 import csv
 import json

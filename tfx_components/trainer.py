@@ -115,7 +115,7 @@ class HeadlineTrainer(stock_component.Trainer):
           `hyperparameters` are by the setting that names them, a later one wins; `run_fn` sees them as one.
         hyperparameters: tuned ones, over which those of `custom_config` win.
         """
-        # Not Trainer.__init__: it makes its own spec, which would not take the further input.
+        # Not Trainer.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(
             self,
             spec=HeadlineTrainerSpec(

@@ -86,7 +86,7 @@ class HeadlineTuner(stock_component.Tuner):
         source_examples: the examples before Transform.
         custom_config: what `tuner_fn` is given; `code` is recorded with the result.
         """
-        # Not Tuner.__init__: it makes its own spec, which would not take the further input.
+        # Not Tuner.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(
             self,
             spec=HeadlineTunerSpec(

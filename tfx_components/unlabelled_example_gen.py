@@ -1,6 +1,6 @@
 """UnlabelledExampleGen: the headlines of `unlabelled*.csv` files as tf.Examples, a split per night."""
 
-# No `from __future__ import annotations` here: TFX reads the annotations.
+# No `from __future__ import annotations` here: TFX reads the annotations (no issue known).
 
 import json
 import logging

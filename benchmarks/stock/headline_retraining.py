@@ -1,7 +1,7 @@
 """The nightly pipeline as TFX's own examples run it: `module_file`, and with it Beam's defaults and no preload.
 
-The launcher is ours: TFX's own cannot record this pipeline, since MLMD on Postgres fails on its backslashes. Airflow
-reads this only in `make bench`, through DAGS_DIR.
+The launcher is ours: TFX's own cannot record this pipeline, since MLMD on Postgres fails on its backslashes
+(no issue known). Airflow reads this only in `make bench`, through DAGS_DIR.
 """
 
 from functools import wraps

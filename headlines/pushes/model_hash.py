@@ -27,8 +27,8 @@ def hash_model(path: Path) -> str:
     The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the
     order of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own
     fingerprint will not do either: it leaves out what functions do (in 2.16, two models that differ in a constant
-    share a `singleprint`). So operations count as a bag, each with its constants and its other attributes. What the
-    push adds to a version is left out.
+    share a `singleprint`; no issue known). So operations count as a bag, each with its constants and its other
+    attributes. What the push adds to a version is left out.
 
     Args:
       path: folder of a SavedModel.

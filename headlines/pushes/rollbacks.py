@@ -96,7 +96,7 @@ def write_policy(serving_dir: Path, version: int | None = None) -> None:
     if version is not None:
         policy.specific.versions[:] = [version]
     elif policy.WhichOneof("policy_choice") in ("specific", None):
-        # Not without a file: TensorFlow Serving, when it is gone, keeps to what it said last.
+        # Not without a file: TensorFlow Serving, when it is gone, keeps to what it said last (no issue known).
         policy.latest.num_versions = _KEPT
     after = text_format.MessageToString(config)
     if after != before:

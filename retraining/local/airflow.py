@@ -34,7 +34,7 @@ _QUIET = {
         for message in (
             "You are using a Python version",
             "You are using a non-supported Python version",
-            # Airflow insists on the old name of its session backend, and then warns about it.
+            # Airflow insists on the old name of its session backend, and then warns about it (no issue known).
             "This module is deprecated. Please use `airflow.providers.fab.auth_manager",
         )
     ),
@@ -75,9 +75,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "PATH": os.pathsep.join(path),
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
-        # Gunicorn's control socket would be made in the home folder, outside the checkout.
+        # Gunicorn's control socket would be made in the home folder, outside the checkout (benoitc/gunicorn#3551).
         "GUNICORN_CMD_ARGS": "--no-control-socket",
-        # Otherwise a process that renames itself overwrites the environment others see, and with it the mark.
+        # Otherwise a process that renames itself overwrites the environment others see, and with it the mark
+        # (dvarrazzo/py-setproctitle#166).
         "SPT_NOENV": "1",
         MARK: str(settings.state_dir),
     }

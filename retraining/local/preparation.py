@@ -121,7 +121,8 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
         cursor.execute("SELECT password FROM ab_user WHERE username = %s", [airflow.ADMIN])
         found = cursor.fetchone()
         if found is not None and not check_password_hash(found[0], password):
-            # Airflow's own `users reset-password` fails here: its second look at the user has lost its session.
+            # Airflow's own `users reset-password` fails here: its second look at the user has lost its session
+            # (apache/airflow#63830).
             hashed = generate_password_hash(password)
             cursor.execute("UPDATE ab_user SET password = %s WHERE username = %s", [hashed, airflow.ADMIN])
     if found is None:

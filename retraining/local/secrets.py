@@ -14,7 +14,7 @@ from retraining.settings import Settings
 
 
 def _password() -> str:
-    # Hexadecimal: MLMD joins its connection string unquoted, and a shell never needs to quote it.
+    # Hexadecimal: MLMD joins its connection string unquoted (no issue known), and a shell never needs to quote it.
     return secrets.token_hex(20)
 
 

@@ -19,7 +19,8 @@ from retraining.settings import CHECKOUT, Settings
 from retraining.watching import watch
 
 AIRFLOW_PROGRAMS = (
-    # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address).
+    # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address,
+    # apache/airflow#60117).
     supervisor.Program("scheduler", "python -m airflow scheduler --skip-serve-logs", priority=20, stop_seconds=25),
     supervisor.Program("triggerer", "python -m airflow triggerer --skip-serve-logs", priority=20),
     supervisor.Program("webserver", "python -m airflow webserver", priority=30),

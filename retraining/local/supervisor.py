@@ -98,7 +98,8 @@ def start(settings: Settings, programs: list[Program], environment: dict[str, st
     """
     settings.state_dir.joinpath("logs").mkdir(parents=True, exist_ok=True)
     configuration = settings.state_dir / "supervisor.conf"
-    # Silences its warning about root, which speaks of its configuration search path; ours is explicit.
+    # Silences its warning about root (Supervisor/supervisor#308), which speaks of its configuration search path; ours
+    # is explicit.
     is_root = os.geteuid() == 0
     sections = [_CONFIGURATION.format(user="user=root\n" if is_root else "")]
     sections += [

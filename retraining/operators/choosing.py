@@ -40,7 +40,7 @@ class ChooseNight(BaseOperator):
         scheduled = run.run_type == "scheduled"
         today = pendulum.instance(run.data_interval_end if scheduled else run.logical_date)
         today = today.in_timezone(self._settings.timezone).date()
-        # Airflow makes up for the last date of the schedule as soon as it is started.
+        # Airflow makes up for the last date of the schedule as soon as it is started (apache/airflow#38168).
         if scheduled and str(today) <= self._settings.scheduled_from:
             raise AirflowSkipException(
                 f"this search was due on {today}, before the day after the service was first started "

@@ -86,7 +86,8 @@ class HyperparametersAsOf(ResolverStrategy):
 
         Args:
           store: holds those of every pipeline.
-          input_dict: not used: TFX offers a resolver only what its own pipeline made, and tuning is another one.
+          input_dict: not used: TFX offers a resolver only what its own pipeline made (tensorflow/tfx#2617), and tuning
+            is another one.
 
         Returns:
           One artifact, or none when nothing was tuned before D.
@@ -119,7 +120,7 @@ class PushedVersion(ResolverStrategy):
 
         Args:
           store: holds the pushes of the nightly pipeline.
-          input_dict: not used: TFX offers a resolver only what its own pipeline made.
+          input_dict: not used: TFX offers a resolver only what its own pipeline made (tensorflow/tfx#2617).
 
         Raises:
           LookupError: lineage knows no such push.
@@ -152,7 +153,7 @@ class _RenderedResolver(Resolver):
     def exec_properties(self) -> dict[str, Any]:
         """One dict for the node's life: Airflow's runner puts the rendered values into it before it launches.
 
-        TFX's Resolver makes a new dict at each call, in which rendered values are lost.
+        TFX's Resolver makes a new dict at each call, in which rendered values are lost (no issue known).
         """
         return self._exec_properties
 

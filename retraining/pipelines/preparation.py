@@ -19,7 +19,8 @@ from retraining.settings import Settings, SettingsError
 def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
     """Creates MLMD's tables, our indexes and every type the pipelines use; what exists is left as it is.
 
-    MLMD checks neither against another process that does the same, and would make each type several times.
+    MLMD checks neither against another process that does the same, and would make each type several times
+    (no issue known).
 
     Args:
       settings: where MLMD is.

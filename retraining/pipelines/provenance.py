@@ -14,7 +14,8 @@ _MODEL_SETTINGS = ("max_quarantined_share", "min_headlines", "seed")
 def hash_code() -> str:
     """The first 16 hex digits of the SHA-256 of every file that decides what a model is.
 
-    Dotted paths keep TFX from seeing a change of user code; this hash, an execution property, shows it.
+    Dotted paths keep TFX from seeing a change of user code (tensorflow/tfx#2247); this hash, an execution property,
+    shows it.
     """
     digest = hashlib.sha256()
     for folder in _CODE:

@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 class AttemptInfo(data_types.ComponentInfo):
     """A component in a run, with the number of the attempt, so that every attempt has its own context in MLMD.
 
-    Stock TFX gives all attempts one context, and with it one execution that each of them overwrites.
+    Stock TFX gives all attempts one context, and with it one execution that each of them overwrites
+    (tensorflow/tfx#2805).
     """
 
     attempt = 1
@@ -125,7 +126,10 @@ class AttemptMetadata(metadata.Metadata):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Names new outputs after this execution: the driver's `key:run_id` can be stored only once a run."""
+        """Names new outputs after this execution.
+
+        The driver's `key:run_id` can be stored only once a run (tensorflow/tfx#4977).
+        """
         for key, artifacts in (output_artifacts or {}).items():
             for index, artifact in enumerate(artifacts):
                 if not artifact.id and artifact.name:
@@ -172,7 +176,8 @@ class AttemptMetadata(metadata.Metadata):
         return outputs.get(artifact_name, [])
 
     def _get_outputs_of_events(self, events: list[Event]) -> dict[str, list[Artifact]]:
-        # Stock pairs events, artifacts and types by position, but the store returns each in an order of its own.
+        # Stock pairs events, artifacts and types by position, but the store returns each in an order of its own
+        # (no issue known).
         outputs = sorted(
             (e for e in events if e.type == Event.OUTPUT), key=lambda event: int(event.path.steps[1].index)
         )
@@ -257,7 +262,8 @@ def is_process_alive(execution: Execution) -> bool:
     """Whether the process of an execution of this host is running."""
     try:
         process = psutil.Process(execution.custom_properties[PID].int_value)
-        # The pid may belong to another process by now. Boot time, which psutil adds, moves a little with the clock.
+        # The pid may belong to another process by now. Boot time, which psutil adds, moves a little with the clock
+        # (giampaolo/psutil#2526).
         same = abs(process.create_time() - execution.custom_properties[PROCESS_STARTED].double_value) < 2
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -40,7 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 class UnsupportedPipelineError(HeadlinesError):
-    """The pipeline uses something that AirflowDagRunner would silently ignore; the message names node and feature."""
+    """The pipeline uses something that AirflowDagRunner would silently ignore (no issue known).
+
+    The message names node and feature.
+    """
 
 
 class DiskFullError(HeadlinesError):
@@ -63,7 +66,8 @@ class HeadlineLauncher(InProcessComponentLauncher):
         self._connection_config = metadata_connection.connection_config
         self._metadata_connection = AttemptMetadata(self._connection_config)
         if isinstance(component.executor_spec, BeamExecutorSpec):
-            # The pipeline's arguments with the component's own behind them; stock passes only the former.
+            # The pipeline's arguments with the component's own behind them; stock passes only the former
+            # (tensorflow/tfx#2645).
             self._beam_pipeline_args = component.executor_spec.beam_pipeline_args
 
     def launch(self) -> Any:
@@ -149,7 +153,10 @@ def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Type and message of an error in one line; of a Beam worker's error, which quotes a traceback, its last line."""
+    """Type and message of an error in one line.
+
+    Of a Beam worker's error, which quotes a traceback (apache/beam#4959), its last line.
+    """
     text = "".join(traceback.format_exception_only(error)).strip()
     if "Traceback (most recent call last)" in text:
         text = text.splitlines()[-1]
@@ -207,7 +214,8 @@ def _ignored(node: BaseNode, pipeline: Pipeline) -> Iterator[str]:
                 "the artifact as an input and read it in the executor"
             )
         if node.exec_properties is not node.exec_properties and (_holds(value, RuntimeParameter) or "{{" in str(value)):
-            # TFX puts the rendered values into the dict, and the node makes another one at the next look.
+            # TFX puts the rendered values into the dict, and the node makes another one at the next look
+            # (no issue known).
             yield (
                 f"exec property {name!r} is a template, but its {type(node).__name__} loses what Airflow renders; keep "
                 "its exec_properties in one dict, as retraining.pipelines.as_of.ChampionResolver does"

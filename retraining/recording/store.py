@@ -17,13 +17,17 @@ from headlines.postgres import Postgres
 from retraining.settings import Settings
 
 TYPES_LOCK = "mlmd types"
-"""The lock under which types are made: MLMD checks it against no other process, and would make each several times."""
+"""The lock under which types are made.
 
-# MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`), and Postgres itself on a NUL.
+MLMD checks it against no other process, and would make each several times (no issue known).
+"""
+
+# MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`; no issue known), and Postgres itself on
+# a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
-# MLMD indexes string values, and an entry of a b-tree holds at most 2,704 bytes.
+# MLMD indexes string values, and an entry of a b-tree holds at most 2,704 bytes (google/ml-metadata#194).
 _MAX_BYTES = 2000
-# Ours, beside MLMD's own: nothing of MLMD's finds the run and the node of an execution.
+# Ours, beside MLMD's own: nothing of MLMD's finds the run and the node of an execution (no issue known).
 _INDEXES = {"retraining_association_execution": "association (execution_id)"}
 _LOCK_TIMEOUT_SECONDS = 60
 _NIGHT_POLL_SECONDS = 1
@@ -44,8 +48,8 @@ class CleanStore(MetadataStore):
     """A MetadataStore on Postgres that takes any string, and gives the paths of events back as they were put.
 
     What Postgres cannot store is replaced by a look-alike in the request that goes to the database, never in the
-    caller's artifacts and executions. The steps of a path, which MLMD reads without an order, are sorted: Postgres may
-    put the second before the first, and TFX would then miss an output under its key.
+    caller's artifacts and executions. The steps of a path, which MLMD reads without an order (no issue known), are
+    sorted: Postgres may put the second before the first, and TFX would then miss an output under its key.
     """
 
     def _call(self, method_name: str, request: Message, response: Message, *args: object) -> None:
@@ -66,7 +70,7 @@ def connection_config(settings: Settings) -> ConnectionConfig:
     return ConnectionConfig(
         postgresql=PostgreSQLDatabaseConfig(
             host=place.host,
-            # A string; without it MLMD aborts the whole process.
+            # A string; without it MLMD aborts the whole process (no issue known).
             port=str(place.port),
             dbname=place.name,
             user=place.user,
@@ -103,7 +107,8 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
         try:
             return CleanStore(config)
         except (RuntimeError, errors.StatusError) as error:
-            # MLMD only says 'connection pointer is NULL'. If Postgres answers, somebody else was creating the tables.
+            # MLMD only says 'connection pointer is NULL' (no issue known). If Postgres answers, somebody else was
+            # creating the tables.
             with contextlib.closing(_connect(config)):
                 pass
             if attempt == _OPEN_ATTEMPTS:
@@ -123,7 +128,8 @@ def add_indexes(config: ConnectionConfig) -> None:
     """
     with contextlib.closing(_connect(config)) as connection, connection, connection.cursor() as cursor:
         for name, target in _INDEXES.items():
-            # Even where there is nothing to do, CREATE INDEX waits for everybody who writes to the table.
+            # Even where there is nothing to do, CREATE INDEX waits for everybody who writes to the table
+            # (no issue known).
             cursor.execute("SELECT to_regclass(%s)", (name,))
             if cursor.fetchone() == (None,):
                 cursor.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {target}")
@@ -149,7 +155,7 @@ def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = T
             # Postgres keeps 63 bytes of it, and drops what is not ASCII.
             cursor.execute("SELECT set_config('application_name', %s, false)", (f"by {holder}"[:63],))
             told = False
-            # Asked for again and again: a wait inside Postgres could not be ended by a signal.
+            # Asked for again and again: a wait inside Postgres could not be ended by a signal (psycopg/psycopg2#333).
             while not _try_lock(cursor, f"night {night}"):
                 other = _find_holder(cursor, f"night {night}")
                 if not wait:

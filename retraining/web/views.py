@@ -200,7 +200,7 @@ class HeadlinesView(BaseView):
     def _show_rows(self, template: str, page: pages.Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
             return self._show(template, page)
-        # With a byte order mark, by which spreadsheets know that it is UTF-8.
+        # With a byte order mark, by which spreadsheets know that it is UTF-8 (no issue known).
         text = "\ufeff" + documents.to_csv(page["all_rows"])
         return Response(
             text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}

@@ -21,7 +21,7 @@ _READ_AGAIN_SECONDS = 1
 
 def find_library() -> Path | None:
     """The library of the package `libfaketime`, or None where it is not installed or not for this machine."""
-    # Importing the package would look for other programs' variables; only its place is needed.
+    # Importing the package would look for other programs' variables (no issue known); only its place is needed.
     spec = importlib.util.find_spec("libfaketime")
     if spec is None or spec.origin is None or (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return None
@@ -77,7 +77,10 @@ class MovedClock:
         partial.replace(self._file)
 
     def _share_memory(self) -> None:
-        """Makes once what the library shares between programs, or each would make its own and leave it behind."""
+        """Makes once what the library shares between programs.
+
+        Or each would make its own and leave it behind (wolfcw/libfaketime#96).
+        """
         # A process that ends in the usual way removes its own.
         script = "import os; print(os.environ['FAKETIME_SHARED'], flush=True); os._exit(0)"
         shared = subprocess.run(

@@ -270,7 +270,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     clock = MovedClock(library, place, at(FIRST, 12))
     dags = Path(shutil.copytree(CHECKOUT / "dags", place / "dags", ignore=shutil.ignore_patterns("__pycache__")))
     for file in dags.iterdir():
-        # A DAG that is changed later than now is parsed without end.
+        # A DAG that is changed later than now is parsed without end (apache/airflow#18674).
         os.utime(file, (0, clock.now().timestamp() - 86_400))
     with listen() as webhook:
         environment = make_environment(

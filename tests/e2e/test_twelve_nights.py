@@ -117,7 +117,8 @@ def test_night_five_replayed_after_twelve_is_identical(quick_service: Service) -
 def test_airflows_own_backfill_in_reverse_and_its_dags_test_change_nothing(quick_service: Service) -> None:
     versions = quick_service.versions()
     # The schedule's ticks are at 02:00 in America/Sao_Paulo.
-    # Paused, or the scheduler takes the runs that are cleared as well, and the two lock each other out.
+    # Paused, or the scheduler takes the runs that are cleared as well, and the two lock each other out
+    # (no issue known).
     quick_service.airflow("dags", "pause", "headline_retraining")
     quick_service.airflow(
         "dags", "backfill", "headline_retraining", "--start-date", f"{NIGHTS[10]}T05:00:00+00:00",

@@ -1,6 +1,7 @@
 """A short history of nights, written by the real launcher: retries, clears, a backfill, a correction, a cached run.
 
-The nodes do nothing but record what the real ones record. No `from __future__ import annotations`: TFX reads them.
+The nodes do nothing but record what the real ones record. No `from __future__ import annotations`: TFX reads them
+(no issue known).
 """
 
 import contextlib

@@ -168,7 +168,7 @@ def test_the_quarantine_tells_a_person_where_each_bad_row_is(deliver: Deliver, r
     deliver("2022-02-02", SECOND_NIGHT)
     outputs = run("2022-02-02")
     for name in ("quarantine.csv", "duplicates.csv"):
-        # Without the mark spreadsheets garble accents.
+        # Without the mark spreadsheets garble accents (no issue known).
         assert (Path(outputs.quarantine.uri) / name).read_bytes().startswith(b"\xef\xbb\xbfnight,version,file,line")
     rows = outputs.rows()
     assert [(row["night"], row["line"], row["reason"]) for row in rows] == [

@@ -105,7 +105,7 @@ def test_requests_like_the_window_are_measured_and_raise_no_alarm(window: list[H
         assert report[kind].keys() == {"words", "unseen_words", "label"}
         for feature, distance in report[kind].items():
             assert 0 <= distance < 0.25
-            # SQLite keeps six digits.
+            # SQLite keeps six digits (no issue known).
             assert artifact.custom_properties[f"{kind}:{feature}"].double_value == pytest.approx(distance, abs=1e-5)
     # The log's labels are the drop's own, of a model of the night before.
     assert report["served_accuracy"] == artifact.custom_properties["served_accuracy"].double_value == 1.0

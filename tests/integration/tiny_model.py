@@ -110,7 +110,8 @@ def save_tiny_model(
     """Saves a tiny model as the Trainer does, in `<model_uri>/Format-Serving`, and returns that folder.
 
     What it says in training lies beside it if it is to be `told`, which takes TensorFlow's operations: they hang in the
-    fork of a process that has run some. With the flaw `trained_otherwise` it said something else.
+    fork of a process that has run some (tensorflow/tensorflow#8220). With the flaw `trained_otherwise` it said
+    something else.
     """
     model = TinyModel(flaw, sure, always, shift)
     names = ("serving_default", "predict_text", "score_examples", "transform_features")

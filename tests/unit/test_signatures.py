@@ -17,7 +17,7 @@ ODD_TITLES = ["", "   ", b"\xff\xfe\x80", "😀🔥", "Привет 你好 مر�
 
 @pytest.fixture(scope="module")
 def signatures(exported_model: Path) -> Any:
-    # The model must be held: its signatures alone do not keep its variables.
+    # The model must be held: its signatures alone do not keep its variables (tensorflow/tensorflow#46708).
     model = tf.saved_model.load(str(exported_model))
     return {**model.signatures, "model": model}
 

@@ -21,7 +21,7 @@ from headlines.drops.window import find_versions, fingerprint
 from headlines.names import DROP_PREFIX, NIGHT
 
 DROPS_DIR_PROPERTY = "drops_dir"
-# Quotes do not survive MLMD's translation to SQL.
+# Quotes do not survive MLMD's translation to SQL (no issue known).
 _UNSAFE_IN_QUERY = re.compile(r"[^A-Za-z0-9_/.,:{} -]")
 
 Contents = list[tuple[DropVersion, str]]

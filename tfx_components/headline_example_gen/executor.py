@@ -159,7 +159,8 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
             examples.set_string_custom_property(name, value)
     examples.set_string_custom_property(names.NIGHT, window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
-    # MLMD on Postgres takes no string over about 2,700 bytes: a property per drop, and the files in a file.
+    # MLMD on Postgres takes no string over about 2,700 bytes (google/ml-metadata#194): a property per drop, and the
+    # files in a file.
     for drop in window.drops:
         examples.set_string_custom_property(f"{names.DROP_PREFIX}{drop.version.night}", _to_json(_describe_drop(drop)))
     described = {drop.version.night.isoformat(): _describe_drop(drop) | _describe_files(drop) for drop in window.drops}
