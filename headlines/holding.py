@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def hold(path: Path, holder: str = "", refuse: Callable[[str], Exception] | None = None) -> Iterator[None]:
+def hold(
+    path: Path, holder: str = "", refuse: Callable[[str], Exception] | None = None, is_folder: bool = False
+) -> Iterator[None]:
     """Holds a file, which is made if it is missing, or a folder.
 
     Args:
@@ -16,11 +18,11 @@ def hold(path: Path, holder: str = "", refuse: Callable[[str], Exception] | None
       holder: what this process says of itself, which is written into the file.
       refuse: makes the error that is raised when another process holds it, of what that one says of itself. Default:
         wait for it.
+      is_folder: whether it is one.
 
     Raises:
       OSError: it cannot be opened, or a file cannot be locked.
     """
-    is_folder = path.is_dir()
     opened = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:

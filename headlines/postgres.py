@@ -27,7 +27,7 @@ class Postgres:
     password: str = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}/{self.name}"
+        return f"host {self.host}, port {self.port}, database {self.name}"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Postgres:
         """What a person can do about the server's refusal."""
         names = ", ".join(f"{self.prefix}_{part}" for part in ("HOST", "PORT", "DATABASE", "USER"))
         return (
-            f"{self.owner}'s database at host {self.host}, port {self.port}, database {self.name}, does not let user "
-            f"{self.user} in: {' '.join(str(error).split())}. Check that its server runs (`retraining status`; "
-            f"`retraining up` starts it), and {names} and {self.prefix}_PASSWORD in .env"
+            f"{self.owner}'s database at {self}, does not let user {self.user} in: {' '.join(str(error).split())}. "
+            f"Check that its server runs (`retraining status`; `retraining up` starts it), and {names} and "
+            f"{self.prefix}_PASSWORD in .env"
         )

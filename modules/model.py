@@ -88,7 +88,7 @@ def train(
     if tensorboard_dir:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard_dir, write_graph=False))
     validation_data = make_batches(validation, _ROWS_AT_ONCE) if validation else None
-    network.fit(batches, epochs=epochs, validation_data=validation_data, callbacks=callbacks, verbose=0)
+    network.fit(batches, epochs=epochs, validation_data=validation_data, callbacks=callbacks, shuffle=False, verbose=0)
 
 
 def fit_wide_path(rows: Rows, vectors: PretrainedVectors, hyperparameters: Hyperparameters) -> WidePath:

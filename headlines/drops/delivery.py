@@ -134,7 +134,7 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
-        with hold(night):
+        with hold(night, is_folder=True):
             if _choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
                 raise DropError(
                     f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"

@@ -24,7 +24,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, PushedModel
 
 import lineage
-from lineage import night as nights
+from lineage import nights
 from retraining.operators import waiting
 from retraining.operators.callbacks import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier, notify
 from retraining.operators.choosing import ChooseNight

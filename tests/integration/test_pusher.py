@@ -20,9 +20,10 @@ from tiny_model import save_tiny_model
 from headlines.pushes import rollbacks
 from headlines.pushes.champion import Rollback
 from headlines.pushes.model_hash import hash_model
+from headlines.pushes.publishing import PushError, publish
 from serving.app import ABOUT
 from serving.model import Model as ServedModel
-from tfx_components.pusher import Executor, PushError, publish
+from tfx_components.pusher import Executor
 from tfx_components.related_index import Headline, RelatedHeadlines, write_index
 
 NIGHT = date(2022, 2, 5)

@@ -178,7 +178,7 @@ def test_after_an_outage_an_older_night_is_left_to_the_newest(played: Played) ->
 def test_after_an_outage_the_newest_night_names_those_that_were_missed_also_when_it_is_retried(played: Played) -> None:
     away = played.case("newest", "early, lineage away")
     assert (away["state"], away["attempt"]) == ("up_for_retry", 1)
-    assert away["said"][-1].startswith("LineageError: the MLMD database 127.0.0.1:1/")
+    assert away["said"][-1].startswith("LineageError: MLMD's database at host 127.0.0.1, port 1, ")
     early = played.case("newest", "early")
     assert (early["state"], early["attempt"]) == ("success", 2)
     assert early["said"][0] == (
