@@ -35,7 +35,7 @@ def _locate(value: object) -> object:
 def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         raise ValueError("there is no such time zone; write it as in America/Sao_Paulo or UTC") from None
     return value
 

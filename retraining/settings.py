@@ -501,9 +501,10 @@ def _read_hyperparameters(file: Path | None) -> dict[str, Any]:
 
 
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:
-    name = str(location[0]).upper() if location else "settings"
-    secret = bool(location) and "Secret" in str(Settings.model_fields[str(location[0])].annotation)
-    shown = "" if secret or not location else f"={value!r}"
+    setting, *keys = map(str, location)
+    # Of a setting that has keys, the one that is wrong.
+    name = setting.upper() + "".join(f" of {key}" for key in keys)
+    shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
     return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
 
 

@@ -28,7 +28,7 @@ ENV_EXAMPLE = (CHECKOUT / ".env.example").read_text()
 def test_the_file_fits_the_compose_schema() -> None:
     # The compose specification's own schema, Apache-2.0, from docker-compose 1.29.2.
     schema = json.loads((CHECKOUT / "tests" / "data" / "compose-spec.json").read_text())
-    jsonschema.Draft7Validator(schema).validate(COMPOSE)
+    jsonschema.Draft201909Validator(schema).validate(COMPOSE)
 
 
 def test_the_services_are_the_ones_a_team_needs() -> None:

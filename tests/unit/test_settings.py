@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from retraining.cli import doctor
 from retraining.local import airflow
 from retraining.settings import CHECKOUT, Settings, SettingsError
 
@@ -182,3 +183,87 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
     monkeypatch.setenv("HYPERPARAMETERS_FILE", str(file))
     with pytest.raises(SettingsError, match=f"HYPERPARAMETERS_FILE={file}: .*correct the file, or unset it"):
         _ = Settings.from_env().given_hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("TIMEZONE", "Mars/X", "there is no such time zone"),
+        ("TIMEZONE", "../etc/passwd", "there is no such time zone"),
+        ("SCHEDULE", "at two", "no cron expression"),
+        ("SCHEDULE", "61 2 * * *", "no cron expression"),
+        ("TUNING_SCHEDULE", "@sometimes", "no cron expression"),
+        ("START_DATE", "2022-02-31", "write it as YYYY-MM-DD"),
+        ("START_DATE", "20220201", "write it as YYYY-MM-DD"),
+        ("SCHEDULED_FROM", "yesterday", "write it as YYYY-MM-DD"),
+        ("LABEL_CODES", "0=bad", "bad is no label; the labels are negative, neutral, positive"),
+        ("LABEL_CODES", "0", "write name=value pairs"),
+        ("EXPECTED_CLASS_MIX", "good=0.5", "good is no label"),
+        ("MIN_RECALL", "negative=2", "of negative='2': Input should be less than or equal to 1"),
+        ("JUDGED_SLICES", "night, colour", "there is no slice colour; there are sentiment, night, length, digits"),
+        ("SLICE_PATTERNS", '{"odd": "("}', "no regular expression"),
+        ("BEAM_RUNNER_ARGS", "--runner=FlinkRunner parallelism=4", "'parallelism=4' is no argument"),
+        *(
+            (name, address, "only a path of this machine")
+            for name in ("STATE_DIR", "DROPS_DIR", "DAGS_DIR", "SERVING_DIR", "PIPELINE_ROOT", "SCORES_DIR")
+            for address in ("gs://bucket/folder", "s3://bucket/folder")
+        ),
+        ("HYPERPARAMETERS_FILE", "https://example.org/best.json", "only a path of this machine"),
+        ("SERVING_REQUEST_LOG", "gs://bucket/log", "only a path of this machine"),
+    ],
+)
+def test_a_setting_with_a_grammar_is_refused_by_name_when_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env()
+    [line] = str(refused.value).splitlines()
+    assert line.startswith((f"{name}={value!r}: ", f"{name} of "))
+    assert reason in line and line.endswith("; correct it in .env or in the environment")
+
+
+@pytest.mark.parametrize("name", ["FAILURE_WEBHOOK_URL", "HEARTBEAT_URL"])
+def test_an_address_to_be_told_at_is_one_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "hooks.example.org/secret-token")
+    with pytest.raises(SettingsError, match=f"^{name}: it is no address that begins with http") as refused:
+        Settings.from_env()
+    assert "secret-token" not in str(refused.value)
+    monkeypatch.setenv(name, "https://hooks.example.org/secret-token")
+    assert Settings.from_env().write(name.lower()) == "https://hooks.example.org/secret-token"
+
+
+def test_a_schedule_may_be_none_or_a_name_that_airflow_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("none", "@daily", "*/15 8-18 * * 1-5"):
+        monkeypatch.setenv("SCHEDULE", value)
+        assert Settings.from_env().schedule == value
+
+
+def test_several_wrong_settings_are_all_named_and_none_for_what_follows_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIMEZONE", "Mars/X")
+    monkeypatch.setenv("STATE_DIR", "gs://bucket")
+    monkeypatch.setenv("AS_KNOWN_ON", "2022-02-01")
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(state_dir="gs://bucket")
+    assert sorted(line.partition("=")[0] for line in str(refused.value).splitlines()) == ["STATE_DIR", "TIMEZONE"]
+
+
+def test_rules_are_the_domains_own_and_no_setting_of_theirs_is_missing() -> None:
+    settings = Settings.from_env(window_nights=5, max_swap_evidence=0.4, min_accuracy=0.6)
+    assert settings.drop_rules.window_nights == 5
+    assert settings.alarm_limits.max_swap_evidence == 0.4
+    assert settings.bar_limits.min_accuracy == 0.6
+    assert type(settings.bar_limits).from_json(settings.bar_limits.to_json()) == settings.bar_limits
+
+
+def test_doctor_names_each_setting_that_cannot_be_used_and_looks_at_what_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIMEZONE", "Mars/X")
+    monkeypatch.setenv("SCHEDULE", "at two")
+    findings = {(one.subject, one.level): one.text for one in doctor.examine()}
+    assert {subject for subject, _ in findings} == {"Python", "packages", "settings"}
+    texts = [one.text for one in doctor.examine() if one.subject == "settings"]
+    assert [text.partition("=")[0] for text in texts] == ["SCHEDULE", "TIMEZONE"]

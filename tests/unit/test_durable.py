@@ -1,0 +1,59 @@
+"""Files are replaced whole or not at all."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from headlines.durable import copy_file, replace_file, stage
+
+
+def test_a_file_is_replaced_in_one_step_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "rollbacks.json"
+    replace_file(path, "é")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_takes_nothing_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_secret_is_never_readable_by_others_not_even_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    sync = os.fsync
+
+    def look(descriptor: int) -> None:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir())
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", look)
+    replace_file(tmp_path / "password", "secret", mode=0o600)
+    assert set(modes) == {0o600}
+
+
+def test_what_was_staged_and_not_renamed_is_gone(tmp_path: Path) -> None:
+    with stage(tmp_path / "scores.csv") as aside:
+        assert aside.name.startswith(".scores.csv.") and aside.suffix == ".tmp"
+        aside.write_text("half")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_has_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\0\xff")
+    copy_file(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"\0\xff"
