@@ -14,8 +14,8 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from headlines import names
+from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
-from retraining.pipelines.preparation import initialise
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from headlines.names import REASON_EVENT
-from headlines.postgres import Postgres
+from headlines.postgres_address import Postgres
 from headlines.schedule import Schedule, find_due
 from lineage.database import Database, connect
 from lineage.pipeline_names import Names

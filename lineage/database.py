@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
 from headlines.errors import HeadlinesError
-from headlines.postgres import Postgres
+from headlines.postgres_address import Postgres
 
 _LIST = re.compile(r"\bIN :(\w+)")
 _VALUE = re.compile(r"(?<!:):(\w+)")

@@ -10,7 +10,7 @@ from typing import Protocol
 import psycopg2
 
 from headlines.errors import HeadlinesError
-from headlines.postgres import Postgres
+from headlines.postgres_address import Postgres
 from headlines.schedule import Schedule
 from lineage.airflow_runs import Scheduling, open_scheduling
 from lineage.database import Database, LineageError, connect

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headlines.bar import verdict
     from headlines.drops import alarms
     from headlines.drops.rules import Rules
-    from headlines.postgres import Postgres
+    from headlines.postgres_address import Postgres
 
 ENV_FILE = CHECKOUT / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
@@ -397,7 +397,7 @@ class Settings(BaseSettings):
         Raises:
           SettingsError: its password is not set.
         """
-        from headlines.postgres import Postgres
+        from headlines.postgres_address import Postgres
 
         host, port, name, user = (getattr(self, f"{prefix}_{part}") for part in ("host", "port", "database", "user"))
         return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from headlines.postgres import Postgres
+from headlines.postgres_address import Postgres
 from retraining.local import LocalError
 from retraining.settings import Settings
 

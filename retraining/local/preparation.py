@@ -106,7 +106,7 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
         if problem := find_database_problem(settings, which):
             raise PreparationError(problem)
     report("preparing the databases of Airflow and ML Metadata")
-    with _begun(settings, environment, "store", "retraining.pipelines.preparation") as store:
+    with _begun(settings, environment, "store", "retraining.pipelines.mlmd") as store:
         with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
             _finish(settings, "migrate", migrate)
         yield

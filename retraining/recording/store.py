@@ -13,7 +13,7 @@ from ml_metadata import MetadataStore, errors
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, PostgreSQLDatabaseConfig
 
 from headlines.errors import HeadlinesError
-from headlines.postgres import Postgres
+from headlines.postgres_address import Postgres
 from retraining.settings import Settings
 
 TYPES_LOCK = "mlmd types"

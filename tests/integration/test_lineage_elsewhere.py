@@ -20,7 +20,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 import lineage
 from lineage import LineageError, Names, Reader, open_lineage
-from retraining.pipelines.preparation import initialise
+from retraining.pipelines.mlmd import initialise
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
 from retraining.web import pages

@@ -265,7 +265,7 @@ def test_what_is_not_known_is_told_as_such(path: str, told: PagesServer, clients
 def test_an_empty_database_is_told_on_every_page(
     server: PagesServer, clients: dict[str, httpx.Client], settings: Settings
 ) -> None:
-    from retraining.pipelines.preparation import initialise
+    from retraining.pipelines.mlmd import initialise
 
     initialise(settings, [])
     show(server, settings)

@@ -14,8 +14,8 @@ from lineage import ArtifactRecord
 from retraining.nights.in_process import TakenError, hold_place, run_locally
 from retraining.nights.rehearsal import QUICK
 from retraining.nights.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
+from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
-from retraining.pipelines.preparation import initialise
 from retraining.recording.store import connection_config, hold_night
 from retraining.settings import Settings
 

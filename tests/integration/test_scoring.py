@@ -25,7 +25,7 @@ from modules.features import LABELS
 from retraining.nights.unscored import find_pending
 from retraining.operators.callbacks import CHAMPION
 from retraining.operators.choosing import FindUnlabelled
-from retraining.pipelines.preparation import initialise
+from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.scoring import create_scoring_pipeline
 from retraining.recording.rollback import roll_back
 from retraining.recording.store import connection_config

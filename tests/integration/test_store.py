@@ -15,7 +15,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, Schema
 
-from retraining.pipelines.preparation import initialise, main
+from retraining.pipelines.mlmd import initialise, main
 from retraining.recording.settling import settle_dead_executions
 from retraining.recording.store import StoreError, connection_config, lock
 from retraining.settings import Settings

@@ -36,7 +36,7 @@ def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
 
 
 def main() -> int:
-    """Prepares MLMD for the service: `python -m retraining.pipelines.preparation`, at every start.
+    """Prepares MLMD for the service: `python -m retraining.pipelines.mlmd`, at every start.
 
     Returns:
       The exit code.
