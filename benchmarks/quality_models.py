@@ -26,7 +26,7 @@ from tfx_bsl.public import tfxio
 from benchmarks.drops import read_headlines
 from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropsFolder
-from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
+from modules.features import LABEL, LABELS, NIGHT, PROBABILITIES, TEXT_SIGNATURE, TITLE, WEIGHT
 from modules.model import run_fn
 from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
 from retraining.settings import CHECKOUT, Settings
@@ -118,7 +118,7 @@ def answer_ours(past: Headlines, titles: list[str], seeds: range, hyperparameter
         _transform(past, Path(folder))
         for seed in seeds:
             model = tf.saved_model.load(_train(Path(folder), seed, hyperparameters))
-            answers.append(model.signatures["predict_text"](title=tf.constant(titles))["probabilities"].numpy())
+            answers.append(model.signatures[TEXT_SIGNATURE](title=tf.constant(titles))[PROBABILITIES].numpy())
             keras.backend.clear_session()
     sums_near_one = np.array(answers, np.float64)
     probabilities: Floats = sums_near_one / sums_near_one.sum(axis=2, keepdims=True)

@@ -18,6 +18,7 @@ from benchmarks.ingest import FIRST_NIGHT, write_drops
 from benchmarks.measurement import Clock, conclude, measure, print_measurement, tabulate
 from benchmarks.serving import find_model
 from headlines.names import HEADLINES_FILE, version_of
+from modules.features import PROBABILITIES, TEXT_SIGNATURE
 from retraining.settings import Settings
 
 NIGHT, VERSION = FIRST_NIGHT.isoformat(), str(version_of(FIRST_NIGHT))
@@ -83,7 +84,7 @@ def run_loop(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict[
             yield from (row[0] for row in rows)
 
     model = tf.saved_model.load(str(model_uri / "Format-Serving"))
-    ask = model.signatures["predict_text"]
+    ask = model.signatures[TEXT_SIGNATURE]
     titles = tf.data.Dataset.from_generator(read_titles, output_signature=tf.TensorSpec([], tf.string))
     rows = 0
     with (output / "scores.csv").open("w", encoding="utf-8", newline="") as file:
@@ -92,7 +93,7 @@ def run_loop(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict[
             answer = {name: value.numpy() for name, value in ask(title=batch).items()}
             rows += len(answer["label"])
             for title, label, probabilities in zip(
-                batch.numpy(), answer["label"], answer["probabilities"].tolist(), strict=True
+                batch.numpy(), answer["label"], answer[PROBABILITIES].tolist(), strict=True
             ):
                 writer.writerow((title.decode(), label.decode(), max(probabilities), *probabilities, VERSION))
     return rows, {}

@@ -1,4 +1,4 @@
-"""Names of the features, raw and transformed, and of the labels in their class order.
+"""Names of the features, raw and transformed, of signatures, and of the labels in their class order.
 
 Standard library only: pipelines, components and the command line import these names.
 """
@@ -17,6 +17,13 @@ TITLE_BUCKET = "title_bucket"
 
 # The model's name, in the addresses of the model servers and in their config file.
 MODEL_NAME = "headlines"
+
+# The signatures of an exported model, and the output that three of them share.
+DEFAULT_SIGNATURE = "serving_default"
+TEXT_SIGNATURE = "predict_text"
+SCORING_SIGNATURE = "score_examples"
+TRANSFORM_SIGNATURE = "transform_features"
+PROBABILITIES = "probabilities"
 
 # The class order of every probability vector; an example's label id is an index into it.
 LABELS = ("negative", "neutral", "positive")

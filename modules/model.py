@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from modules.batches import Rows, make_batches, read_rows
 from modules.calibration import Calibration, fit_temperature
-from modules.features import LABELS, NGRAMS, REFERENCE_FILE, WORDS
+from modules.features import LABELS, NGRAMS, PROBABILITIES, REFERENCE_FILE, WORDS
 from modules.hyperparameters import Hyperparameters
 from modules.network import PretrainedVectors, WidePath, blend, build_transformer
 from modules.preprocessing import VOCABULARY_NAME
@@ -196,7 +196,7 @@ def run_fn(fn_args: Any) -> None:
 def _write_reference(titles: NDArray[np.object_], probabilities: NDArray[np.float32], model_dir: str) -> None:
     """Writes what the model says in training beside `model_dir`, for whoever serves it to compare."""
     answers = [
-        {"title": title.decode("utf-8", "replace"), "probabilities": [float(value) for value in row]}
+        {"title": title.decode("utf-8", "replace"), PROBABILITIES: [float(value) for value in row]}
         for title, row in zip(titles, probabilities, strict=True)
     ]
     # Not a pathlib.Path: the directory may be an address that only gfile understands.

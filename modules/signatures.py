@@ -11,7 +11,21 @@ import tensorflow_transform as tft
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from modules.calibration import Calibration
-from modules.features import LABELS, MODEL_NAME, NGRAMS, TITLE, TOKEN_COUNT, TOKENS, WORDS, transformed_name
+from modules.features import (
+    DEFAULT_SIGNATURE,
+    LABELS,
+    MODEL_NAME,
+    NGRAMS,
+    PROBABILITIES,
+    SCORING_SIGNATURE,
+    TEXT_SIGNATURE,
+    TITLE,
+    TOKEN_COUNT,
+    TOKENS,
+    TRANSFORM_SIGNATURE,
+    WORDS,
+    transformed_name,
+)
 
 # Sent by a model server to itself before it answers anyone: the first request of each shape is the slow one.
 WARMUP_TITLES = ("", "Governo anuncia novo pacote de 10 medidas para a economia", "Chuva forte " * 30)
@@ -58,7 +72,7 @@ class HeadlineModel(tf.Module):
             logits = network({key: transformed[transformed_name(key)] for key in (TOKENS, TOKEN_COUNT, WORDS, NGRAMS)})
             probabilities = calibration.answer(logits)
             return {
-                "probabilities": probabilities,
+                PROBABILITIES: probabilities,
                 "label": tf.gather(tf.constant(LABELS), tf.argmax(probabilities, axis=1)),
                 "confidence": tf.reduce_max(probabilities, axis=1),
             }
@@ -71,7 +85,7 @@ class HeadlineModel(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def score_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             # BulkInferrer's: it cannot read an output of strings (no issue known).
-            return {"probabilities": predict_examples(examples)["probabilities"]}
+            return {PROBABILITIES: predict_examples(examples)[PROBABILITIES]}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="title")])
         def predict_titles(title: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,10 +101,10 @@ class HeadlineModel(tf.Module):
             return {name: value for name, value in transformed.items() if isinstance(value, tf.Tensor)}
 
         self.functions = {
-            "serving_default": predict_examples,
-            "predict_text": predict_titles,
-            "score_examples": score_examples,
-            "transform_features": transform_examples,
+            DEFAULT_SIGNATURE: predict_examples,
+            TEXT_SIGNATURE: predict_titles,
+            SCORING_SIGNATURE: score_examples,
+            TRANSFORM_SIGNATURE: transform_examples,
         }
 
 
@@ -125,7 +139,7 @@ def write_warmup_requests(directory: str) -> None:
             for title in WARMUP_TITLES:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = MODEL_NAME
-                request.model_spec.signature_name = "predict_text"
+                request.model_spec.signature_name = TEXT_SIGNATURE
                 request.inputs[TITLE].CopyFrom(tf.make_tensor_proto([title] * batch_size, tf.string))
                 record = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
                 writer.write(record.SerializeToString())

@@ -10,7 +10,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from headlines.bar.tally import Answers, Floats, Integers, decide
-from modules.features import LABEL, LABELS, NIGHT, TITLE, WEIGHT
+from modules.features import LABEL, LABELS, NIGHT, PROBABILITIES, TEXT_SIGNATURE, TITLE, WEIGHT
 
 
 class Rows(NamedTuple):
@@ -42,5 +42,5 @@ def ask(model: types.Artifact, titles: list[str]) -> Answers:
     if not titles:
         return decide(np.zeros((0, len(LABELS))))
     loaded = tf.saved_model.load(path_utils.serving_model_path(model.uri))
-    outputs = loaded.signatures["predict_text"](title=tf.constant(titles))
-    return decide(outputs["probabilities"].numpy(), outputs["label"].numpy())
+    outputs = loaded.signatures[TEXT_SIGNATURE](title=tf.constant(titles))
+    return decide(outputs[PROBABILITIES].numpy(), outputs["label"].numpy())

@@ -18,12 +18,11 @@ from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Examples, Model
 
 from headlines.durable import stage, sync
-from modules.features import LABELS, TITLE
+from modules.features import LABELS, PROBABILITIES, TITLE
 from tfx_components.unlabelled_example_gen import FILE, LINE
 
 log = logging.getLogger(__name__)
 
-PROBABILITIES = "probabilities"
 SUMMARY_FILE = "scores.json"
 COLUMNS = (TITLE, "label", "confidence", *(f"probability_{label}" for label in LABELS), "model_version", FILE, LINE)
 _BATCH_ROWS = 4096

@@ -16,7 +16,18 @@ from typing import Any, TextIO
 import numpy as np
 import tensorflow as tf
 
-from modules.features import LABEL, LABELS, NIGHT, TITLE, transformed_name
+from modules.features import (
+    DEFAULT_SIGNATURE,
+    LABEL,
+    LABELS,
+    NIGHT,
+    PROBABILITIES,
+    SCORING_SIGNATURE,
+    TEXT_SIGNATURE,
+    TITLE,
+    TRANSFORM_SIGNATURE,
+    transformed_name,
+)
 from serving.errors import ServingError
 from serving.model import LoadError, Model, Signature
 from tfx_components.peak_memory import peak_memory_mb
@@ -86,10 +97,10 @@ def probe(
         model = Model(Path(model_path), version=0)
         load_seconds = time.perf_counter() - started
         for signature, argument, batch in (
-            ("serving_default", "examples", serialised),
-            ("predict_text", "title", titles),
-            ("score_examples", "examples", serialised),
-            ("transform_features", "examples", serialised),
+            (DEFAULT_SIGNATURE, "examples", serialised),
+            (TEXT_SIGNATURE, "title", titles),
+            (SCORING_SIGNATURE, "examples", serialised),
+            (TRANSFORM_SIGNATURE, "examples", serialised),
         ):
             name = signature
             if signature not in model.signatures:
@@ -103,10 +114,10 @@ def probe(
                 started = time.perf_counter()
                 answer = served.run({argument: np.array([one], object)})
                 latencies.append(1000 * (time.perf_counter() - started))
-                if signature == "transform_features":
+                if signature == TRANSFORM_SIGNATURE:
                     _check_features(answer, _text(examples[index], LABEL))
-                elif signature == "score_examples":
-                    _check_probabilities(answer, {"probabilities": (1, len(LABELS))})
+                elif signature == SCORING_SIGNATURE:
+                    _check_probabilities(answer, {PROBABILITIES: (1, len(LABELS))})
                 else:
                     _check_answer(answer)
                 singly.append(answer)
@@ -119,14 +130,14 @@ def probe(
                 index = row % len(batch)
                 _check_same(singly[index], _row(together, row), f"{names[index]} alone", f"in row {row} of {size}")
             answers[signature] = together
-        for signature, how in (("predict_text", "as a text"), ("score_examples", "when scored")):
+        for signature, how in ((TEXT_SIGNATURE, "as a text"), (SCORING_SIGNATURE, "when scored")):
             name = f"serving_default and {signature}"
             for index in range(len(titles)):
-                other, example = (_row(answers[one], index) for one in (signature, "serving_default"))
+                other, example = (_row(answers[one], index) for one in (signature, DEFAULT_SIGNATURE))
                 _check_same(other, example, f"{names[index]} {how}", "as an example")
         name = "predict_text, reference"
         tell(request=name)
-        _check_reference(model.signatures["predict_text"], reference_file)
+        _check_reference(model.signatures[TEXT_SIGNATURE], reference_file)
         name = "budget"
         latency_ms = sorted(latencies)[len(latencies) // 2]
         if latency_ms > max_latency_ms:
@@ -176,7 +187,7 @@ def _row(answer: Answer, index: int) -> Answer:
 
 def _check_answer(answer: Answer) -> None:
     """Checks the answer to one title: `probabilities` [1, 3], `label` [1], `confidence` [1]."""
-    expected = {"confidence": (1,), "label": (1,), "probabilities": (1, len(LABELS))}
+    expected = {"confidence": (1,), "label": (1,), PROBABILITIES: (1, len(LABELS))}
     probabilities = _check_probabilities(answer, expected)
     label, best = answer["label"][0].decode(), max(probabilities)
     if label not in LABELS:
@@ -192,7 +203,7 @@ def _check_probabilities(answer: Answer, expected: dict[str, tuple[int, ...]]) -
     shapes = {key: value.shape for key, value in sorted(answer.items())}
     if shapes != expected:
         raise CheckFailed(f"the shapes are {shapes}, not {expected}")
-    probabilities = [float(value) for value in answer["probabilities"][0]]
+    probabilities = [float(value) for value in answer[PROBABILITIES][0]]
     if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
         raise CheckFailed(f"the probabilities are {probabilities}")
     if abs(sum(probabilities) - 1) > TOLERANCE:
@@ -227,9 +238,9 @@ def _check_reference(predict_text: Signature, reference_file: str) -> None:
     if not reference:
         raise CheckFailed(f"{reference_file} holds no answers to compare with; train the model again")
     titles = [answer["title"].encode() for answer in reference]
-    served = predict_text.run({TITLE: np.array(titles, object)})["probabilities"]
+    served = predict_text.run({TITLE: np.array(titles, object)})[PROBABILITIES]
     for answer, here in zip(reference, served, strict=True):
-        if not np.allclose(here, answer["probabilities"], rtol=0, atol=TOLERANCE):
+        if not np.allclose(here, answer[PROBABILITIES], rtol=0, atol=TOLERANCE):
             raise CheckFailed(
                 f"probabilities are {here.tolist()}, but were {answer['probabilities']} in training, "
                 f"for {answer['title']!r}"

@@ -3,7 +3,7 @@
 import tensorflow_model_analysis as tfma
 
 from headlines.bar.tally import METRICS
-from modules.features import LABEL, NIGHT, transformed_name
+from modules.features import DEFAULT_SIGNATURE, LABEL, NIGHT, PROBABILITIES, TRANSFORM_SIGNATURE, transformed_name
 
 # Kept few: TFMA computes every metric on every slice, of both models. The verdict holds the slices of the titles.
 SLICES = ((), (LABEL,), (NIGHT,))
@@ -31,10 +31,10 @@ def eval_config() -> tfma.EvalConfig:
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
-                signature_name="serving_default",
-                prediction_key="probabilities",
+                signature_name=DEFAULT_SIGNATURE,
+                prediction_key=PROBABILITIES,
                 label_key=transformed_name(LABEL),
-                preprocessing_function_names=["transform_features"],
+                preprocessing_function_names=[TRANSFORM_SIGNATURE],
             )
         ],
         slicing_specs=[tfma.SlicingSpec(feature_keys=keys) for keys in SLICES],

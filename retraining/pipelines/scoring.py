@@ -5,10 +5,11 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 
 from headlines.names import FIND_UNLABELLED, SCORING_DAG
+from modules.features import PROBABILITIES, SCORING_SIGNATURE
 from retraining.pipelines.as_of import PushedModelResolver
 from retraining.pipelines.parts import assemble
 from retraining.settings import Settings
-from tfx_components.score_writer import PROBABILITIES, ScoreWriter
+from tfx_components.score_writer import ScoreWriter
 from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
 
 # The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
@@ -39,7 +40,7 @@ def create_scoring_pipeline(
     inferrer = tfx.components.BulkInferrer(
         examples=unlabelled.outputs["examples"],
         model=pushed.outputs["model"],
-        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["score_examples"]),
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=[SCORING_SIGNATURE]),
         # Examples instead of prediction logs: they keep the nights apart.
         output_example_spec=bulk_inferrer_pb2.OutputExampleSpec(output_columns_spec=[output]),
     )

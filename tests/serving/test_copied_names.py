@@ -18,6 +18,8 @@ SERVER = settings.Settings(dir=Path("/models/headlines"))
     ("copy", "origin"),
     [
         (app.LABELS, features.LABELS),
+        (app.TEXT_SIGNATURE, features.TEXT_SIGNATURE),
+        (model.DEFAULT_SIGNATURE, features.DEFAULT_SIGNATURE),
         (settings.MODEL_NAME, features.MODEL_NAME),
         (SERVER.models_config_file.name, names.POLICY_FILE),
         (model.EXTRAS, model_hash.EXTRAS),
