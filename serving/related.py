@@ -71,7 +71,9 @@ class RelatedIndex:
                 raise RelatedIndexError(f"{folder} has format {index['format']!r}; this server reads format {FORMAT}")
             rows = json.loads((folder / ROWS_FILE).read_text(encoding="utf-8"))
             columns = [list(map(str, rows[name])) for name in ("title", "label", "night")]
-            matrix = sparse.load_npz(folder / MATRIX_FILE)
+            # By itself SciPy leaves a file open that is none of its own.
+            with (folder / MATRIX_FILE).open("rb") as file:
+                matrix = sparse.load_npz(file)
             parameters = {**index["vectorizer"], "ngram_range": tuple(index["vectorizer"]["ngram_range"])}
             vectorizer = TfidfVectorizer(**parameters, vocabulary=index["terms"], dtype=np.float32)
             vectorizer.idf_ = np.array(index["idf"], np.float32)
