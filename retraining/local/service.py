@@ -67,7 +67,7 @@ def up(settings: Settings, report: Report) -> Settings:
     settings = secrets.make_missing(settings)
     environment = airflow.environment(settings)
     fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()
-    was_running = supervisor.find(settings) is not None
+    was_running = supervisor.is_running(settings)
     marker = settings.state_dir / "started-with"
     if was_running and marker.is_file() and marker.read_text() != fingerprint:
         report("settings have changed since the service was started: starting it anew")
@@ -102,12 +102,13 @@ def down(settings: Settings) -> bool:
     Returns:
       Whether anything ran.
     """
-    rpc = supervisor.find(settings)
-    if rpc is not None:
-        process = psutil.Process(rpc.getPID())
-        rpc.shutdown()
-        psutil.wait_procs([process], timeout=60)
-    return _end_leftovers(settings) or rpc is not None
+    with supervisor.connect(settings) as rpc:
+        was_running = rpc is not None
+        if rpc is not None:
+            process = psutil.Process(rpc.getPID())
+            rpc.shutdown()
+            psutil.wait_procs([process], timeout=60)
+    return _end_leftovers(settings) or was_running
 
 
 def health(settings: Settings) -> Health:

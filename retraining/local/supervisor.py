@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,33 +119,41 @@ def start(settings: Settings, programs: list[Program], environment: dict[str, st
             start_new_session=True,
         )
     deadline = time.monotonic() + 15
-    while find(settings) is None:
+    while not is_running(settings):
         if process.poll() is not None or time.monotonic() > deadline:
             path = log_path(settings, "supervisor")
             raise SupervisorError(f"the supervisor did not start; {path} ends with:\n{last_lines(path)}")
         time.sleep(0.05)
 
 
-def find(settings: Settings) -> Any | None:
-    """The RPC interface of the running supervisor of this state folder, or None."""
+@contextmanager
+def connect(settings: Settings) -> Iterator[Any | None]:
+    """Gives the RPC interface of the running supervisor of this state folder, or None."""
     if settings.supervisor_password is None:
-        return None
-    password = settings.secret("supervisor_password")
-    proxy = xmlrpc.client.ServerProxy(
-        f"http://supervisor:{password}@127.0.0.1:{settings.supervisor_port}/RPC2", _Transport()
-    )
-    try:
-        proxy.supervisor.getPID()
-    except (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError):
-        # Nobody is there, or not our supervisor.
-        return None
-    return proxy.supervisor
+        yield None
+        return
+    address = f"http://supervisor:{settings.secret('supervisor_password')}@127.0.0.1:{settings.supervisor_port}/RPC2"
+    with xmlrpc.client.ServerProxy(address, _Transport()) as proxy:
+        try:
+            proxy.supervisor.getPID()
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException, ExpatError):
+            # Nobody is there, or not our supervisor.
+            rpc = None
+        else:
+            rpc = proxy.supervisor
+        yield rpc
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether the supervisor of this state folder runs."""
+    with connect(settings) as rpc:
+        return rpc is not None
 
 
 def states(settings: Settings) -> dict[str, dict[str, Any]]:
     """What the supervisor knows of each program (`statename`, `pid`, `description`), by name; empty if it is down."""
-    rpc = find(settings)
-    return {} if rpc is None else {info["name"]: info for info in rpc.getAllProcessInfo()}
+    with connect(settings) as rpc:
+        return {} if rpc is None else {info["name"]: info for info in rpc.getAllProcessInfo()}
 
 
 def run(settings: Settings, name: str) -> None:
@@ -152,11 +162,11 @@ def run(settings: Settings, name: str) -> None:
     Raises:
       SupervisorError: the supervisor is gone.
     """
-    rpc = find(settings)
-    if rpc is None:
-        raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
-    if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
-        rpc.startProcess(name, False)
+    with connect(settings) as rpc:
+        if rpc is None:
+            raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
+        if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
+            rpc.startProcess(name, False)
 
 
 def check(settings: Settings) -> None:

@@ -207,9 +207,9 @@ def test_what_outlived_a_killed_supervisor_is_found_and_ended(settings: Settings
     supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
     supervisor.run(settings, "postgres")
     service.wait_for_postgres(settings)
-    rpc = supervisor.find(settings)
-    assert rpc is not None
-    os.kill(rpc.getPID(), signal.SIGKILL)
+    with supervisor.connect(settings) as rpc:
+        assert rpc is not None
+        os.kill(rpc.getPID(), signal.SIGKILL)
     assert service.health(settings).programs == {}
     assert find_processes(settings)
     assert service.down(settings)
