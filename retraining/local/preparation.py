@@ -106,8 +106,8 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
         if problem := find_database_problem(settings, which):
             raise PreparationError(problem)
     report("preparing the databases of Airflow and ML Metadata")
-    with _begun(settings, environment, "store", "retraining.pipelines.preparation") as store:
-        with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
+    with _run_beside(settings, environment, "store", "retraining.pipelines.preparation") as store:
+        with _run_beside(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
             _finish(settings, "migrate", migrate)
         yield
         _finish(settings, "store", store)
@@ -119,23 +119,23 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
     place = settings.database("airflow_db")
     with closing(psycopg2.connect(**place.arguments)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT password FROM ab_user WHERE username = %s", [airflow.ADMIN])
-        found = cursor.fetchone()
-        if found is not None and not check_password_hash(found[0], password):
+        row = cursor.fetchone()
+        if row is not None and not check_password_hash(row[0], password):
             # Airflow's own `users reset-password` fails here: its second look at the user has lost its session
             # (apache/airflow#63830).
             hashed = generate_password_hash(password)
             cursor.execute("UPDATE ab_user SET password = %s WHERE username = %s", [hashed, airflow.ADMIN])
-    if found is None:
+    if row is None:
         command = ["airflow", "users", "create", "--username", airflow.ADMIN, "--role", "Admin"]
         names = ["--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"]
         # Asked for twice; as an argument every user of this machine could read it.
         answer = f"{password}\n{password}\n"
-        with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
+        with _run_beside(settings, environment, "admin", *command, *names, answer=answer) as process:
             _finish(settings, "admin", process)
 
 
 @contextmanager
-def _begun(
+def _run_beside(
     settings: Settings, environment: dict[str, str], name: str, *module: str, answer: str = ""
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Runs a module beside this process, and ends it if it still runs at the end of the block."""
