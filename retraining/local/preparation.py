@@ -106,8 +106,8 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
         if problem := find_database_problem(settings, which):
             raise PreparationError(problem)
     report("preparing the databases of Airflow and ML Metadata")
-    with _run_beside(settings, environment, "store", "retraining.pipelines.preparation") as store:
-        with _run_beside(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
+    with _begun(settings, environment, "store", "retraining.pipelines.preparation") as store:
+        with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
             _finish(settings, "migrate", migrate)
         yield
         _finish(settings, "store", store)
@@ -130,12 +130,12 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
         names = ["--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"]
         # Asked for twice; as an argument every user of this machine could read it.
         answer = f"{password}\n{password}\n"
-        with _run_beside(settings, environment, "admin", *command, *names, answer=answer) as process:
+        with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
             _finish(settings, "admin", process)
 
 
 @contextmanager
-def _run_beside(
+def _begun(
     settings: Settings, environment: dict[str, str], name: str, *module: str, answer: str = ""
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Runs a module beside this process, and ends it if it still runs at the end of the block."""
