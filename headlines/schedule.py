@@ -63,7 +63,7 @@ def find_due(settings: Schedule, now: datetime, first: str = "") -> list[Due]:
     Nights before the first start of the service are not among them; before it was ever started, there are none.
 
     Args:
-      settings: the schedule.
+      settings: when nights are run.
       now: with a time zone.
       first: the earliest night asked for; empty for no limit.
     """

@@ -1,6 +1,6 @@
 """The read side: MLMD's tables, in Postgres or an SQLite file, answer questions with plain dataclasses.
 
-Where Airflow's database is known too, it is a second source of what became of nights. Nothing else knows the tables.
+Where Airflow's database is known too, it is a second source of what became of nights.
 Every question takes its source first, and raises LineageError when that cannot be read. A night is `YYYY-MM-DD`;
 `first` and `last` bound the nights that are asked for, `newest` and `limit` how many; None for no bound.
 """

@@ -1,7 +1,7 @@
 """The second source: Airflow's own database, which knows also the runs that MLMD never heard of.
 
-A run that dies before its first TFX node, is skipped, or never begins leaves nothing in MLMD. Nothing here says what
-that means for a night: standing.py does.
+A run that dies before its first TFX node, is skipped, or never begins leaves nothing in MLMD. What that means for a
+night is said by standing.py.
 """
 
 import json
@@ -69,20 +69,20 @@ class Scheduling:
             end=end,
             named=list(named),
         )
-        found: dict[str, list[ScheduledRun]] = {}
+        by_night: dict[str, list[ScheduledRun]] = {}
         for run in self._read(rows, named):
             is_asked_for = run.run_type != "scheduled" or run.night >= self._schedule.scheduled_from
             if (first or "") <= run.night <= (last or run.night) and is_asked_for:
-                found.setdefault(run.night, []).append(run)
-        return found
+                by_night.setdefault(run.night, []).append(run)
+        return by_night
 
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
         dag = self._names.pipeline
-        known = self._rows(
+        dags = self._rows(
             "SELECT is_paused, max_active_runs, fileloc FROM dag WHERE dag_id = :dag AND is_active", dag=dag
         )
-        is_paused, max_active_runs, file = known[0] if known else (False, 1, None)
+        is_paused, max_active_runs, file = dags[0] if dags else (False, 1, None)
         errors = self._rows("SELECT filename, stacktrace FROM import_error ORDER BY filename")
         import_error = next(
             (
@@ -94,7 +94,7 @@ class Scheduling:
             None,
         )
         rows = self._rows(f"{_RUN} state IN :active ORDER BY id", dag=dag, active=_ACTIVE)
-        seen = dict(
+        heartbeats = dict(
             self._rows(
                 "SELECT job_type, max(latest_heartbeat) FROM job WHERE state = 'running' "
                 "AND job_type IN :types GROUP BY job_type",
@@ -108,13 +108,13 @@ class Scheduling:
             holding=["running", "queued"],
         )
         return Dispatch(
-            bool(known),
+            bool(dags),
             is_paused,
             import_error,
             max_active_runs,
             tuple(self._read(rows, self._named_nights())),
-            seen.get("SchedulerJob"),
-            seen.get("TriggererJob"),
+            heartbeats.get("SchedulerJob"),
+            heartbeats.get("TriggererJob"),
             dict(pools),
         )
 
@@ -160,14 +160,13 @@ class Scheduling:
             telling=_TELLING,
             sensor=self._names.sensor or "",
         )
-        found: dict[str, list[ScheduledTask]] = {}
-        for run_id, *known, reason in rows:
-            name, state, attempt, since, pool = known
+        by_run: dict[str, list[ScheduledTask]] = {}
+        for run_id, name, state, attempt, since, pool, reason in rows:
             # A gate's reason is a list on many lines; the whole of it is in the task's log.
-            told = " ".join((reason or "").split())
-            short = told if len(told) <= _REASON_CHARACTERS else f"{told[:_REASON_CHARACTERS]} ..."
-            found.setdefault(run_id, []).append(ScheduledTask(name, state or "none", attempt or 0, since, pool, short))
-        return found
+            text = " ".join((reason or "").split())
+            short = text if len(text) <= _REASON_CHARACTERS else f"{text[:_REASON_CHARACTERS]} ..."
+            by_run.setdefault(run_id, []).append(ScheduledTask(name, state or "none", attempt or 0, since, pool, short))
+        return by_run
 
 
 def open_scheduling(stack: ExitStack, place: Postgres | None, schedule: Schedule, names: Names) -> Scheduling | None:
@@ -180,7 +179,7 @@ def open_scheduling(stack: ExitStack, place: Postgres | None, schedule: Schedule
       names: what the DAG and its sensor are called.
 
     Returns:
-      None where there is none, or where Airflow has not made its tables yet.
+      None without a place, or where Airflow has not made its tables yet.
 
     Raises:
       LineageError: the server does not answer.

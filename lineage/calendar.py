@@ -40,13 +40,13 @@ def calendar(
             days = sorted({*days, *timetable.runs, *timetable.due})
         if not days:
             return ()
-        told = _tell(reader, chosen.values())
-        used = _find_drops(reader, days[0], days[-1])
+        notes = _tell(reader, chosen.values())
+        drops = _find_drops(reader, days[0], days[-1])
         states = _states(reader, [run.context_id for run in chosen.values()])
         failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
         attempts = read_executions(reader, failed)
         summaries = (
-            _summary(reader, night, chosen.get(night), counts[night], told, states, attempts, used.get(night, {}))
+            _summary(reader, night, chosen.get(night), counts[night], notes, states, attempts, drops.get(night, {}))
             for night in days
         )
         return tuple(_stand(reader.names, timetable, one) if timetable else one for one in summaries)
@@ -108,13 +108,13 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
     rows = reader.rows(
         "SELECT s.context_id, a.id, a.type_id FROM association s "
         "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
-        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :told "
+        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
         "JOIN execution e ON e.id = s.execution_id AND NOT e.type_id IN :resolvers "
         "AND NOT e.last_known_state IN :failed WHERE s.context_id IN :runs ORDER BY ev.id",
         resolvers=reader.types(RESOLVER),
         failed=ENDED_BADLY,
         output=OUTPUT,
-        told=reader.types("Examples", "ModelBlessing", "PushedModel"),
+        types=reader.types("Examples", "ModelBlessing", "PushedModel"),
         runs=[run.context_id for run in runs],
     )
     examples = {artifact for _, artifact, kind in rows if reader.type_name(kind) == "Examples"}
@@ -129,16 +129,16 @@ def _tell(reader: Reader, runs: Collection[Run]) -> dict[int, dict[str, str]]:
         artifacts=examples,
     ):
         properties.setdefault(artifact, {})[name] = drop
-    found: dict[int, dict[str, str]] = {}
+    by_context: dict[int, dict[str, str]] = {}
     for context, artifact, _ in rows:
-        found.setdefault(context, {}).update(properties.get(artifact, {}))
-    return found
+        by_context.setdefault(context, {}).update(properties.get(artifact, {}))
+    return by_context
 
 
 def find_drop_versions(reader: Reader, first: str = "", last: str = NEVER) -> dict[str, set[int]]:
     """Which versions of each night's drop any run of any night used."""
-    used = _find_drops(reader, first, last)
-    return {night: {drop["version"] for drop in drops.values()} for night, drops in used.items()}
+    by_night = _find_drops(reader, first, last)
+    return {night: {drop["version"] for drop in drops.values()} for night, drops in by_night.items()}
 
 
 def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -150,12 +150,12 @@ def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, di
         first=f"{prefix}{first}",
         last=f"{prefix}{last}",
     )
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    by_night: dict[str, dict[str, dict[str, Any]]] = {}
     for name, text in rows:
         # A database that sorts as a language does has others between them.
         if name.startswith(prefix):
-            found.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
-    return found
+            by_night.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+    return by_night
 
 
 def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
@@ -166,10 +166,10 @@ def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
         finished=[COMPLETE, CACHED],
         runs=runs,
     )
-    found: dict[int, dict[int, int]] = {}
+    by_context: dict[int, dict[int, int]] = {}
     for context, execution, state in rows:
-        found.setdefault(context, {})[execution] = state or 0
-    return found
+        by_context.setdefault(context, {})[execution] = state or 0
+    return by_context
 
 
 def _summary(
@@ -177,7 +177,7 @@ def _summary(
     night: str,
     run: Run | None,
     runs: int,
-    told: dict[int, dict[str, str]],
+    notes: dict[int, dict[str, str]],
     states: dict[int, dict[int, int]],
     attempts: dict[int, ExecutionRecord],
     drops: dict[str, dict[str, Any]],
@@ -193,7 +193,7 @@ def _summary(
         return NightSummary(
             night, None, 0, "skipped", None, None, newest, corrected, delivered=delivered, reason=reason
         )
-    own = told.get(run.context_id, {})
+    own = notes.get(run.context_id, {})
     unfinished = states.get(run.context_id, {})
     state: NightState = run_state(set(unfinished.values()), own)
     reason = ""
@@ -222,11 +222,11 @@ def _summary(
 
 def _stand(names: Names, timetable: Timetable, summary: NightSummary) -> NightSummary:
     """A summary by both sources."""
-    told = (summary.state, summary.reason) if summary.run_id else None
+    by_mlmd = (summary.state, summary.reason) if summary.run_id else None
     summary = dataclasses.replace(summary, is_due=summary.night in timetable.due)
-    standing = stand(names, timetable, summary.night, told, summary.run_id)
+    standing = stand(names, timetable, summary.night, by_mlmd, summary.run_id)
     runs = timetable.runs.get(summary.night, ())
-    if standing is None or standing == told:
+    if standing is None or standing == by_mlmd:
         return summary
     state, reason = standing
     if summary.state == "skipped" and not runs:

@@ -26,15 +26,15 @@ class Push:
 def rollbacks(source: Source) -> tuple[Rollback, ...]:
     """Every rollback, oldest first."""
     with open_lineage(source) as reader:
-        rows = reader.rows(
+        ids = reader.column(
             "SELECT id FROM artifact a WHERE type_id IN :types AND state = :live AND EXISTS (SELECT 1 FROM "
             "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY id",
             types=reader.types(ROLLBACK_TYPE),
             live=LIVE,
             pipelines=reader.pipelines,
         )
-        found = read_artifacts(reader, [identity for (identity,) in rows])
-    return tuple(Rollback.from_properties(artifact.id, artifact.properties) for artifact in found.values())
+        artifacts = read_artifacts(reader, ids)
+    return tuple(Rollback.from_properties(artifact.id, artifact.properties) for artifact in artifacts.values())
 
 
 def pushed_versions(source: Source) -> dict[int, bool]:
@@ -67,44 +67,36 @@ def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:
         # Whether a version came to serve depends on greater ones only, and on those that were returned to.
         back = [push for one in returned for push in pushes_of(reader, one.to_version)]
         count = None if limit is None else limit + len(find_withdrawn(returned)) + 1
-        found = _sweep(returned, [*_greatest(reader, count), *back])
-        while limit is not None and count is not None and len(found) <= limit and count < _count_pushes(reader):
+        successions = _sweep(returned, [*_greatest(reader, count), *back])
+        while limit is not None and count is not None and len(successions) <= limit and count < _count_pushes(reader):
             count *= 4
-            found = _sweep(returned, [*_greatest(reader, count), *back])
-        shown = found if limit is None else found[-limit:]
+            successions = _sweep(returned, [*_greatest(reader, count), *back])
+        shown = successions if limit is None else successions[-limit:]
         models = models_of_versions(reader, {version for version, _, _ in shown})
-    ends = [*(since for _, since, _ in found[1:]), None][: len(found)]
+    ends = [*(since for _, since, _ in successions[1:]), None][: len(successions)]
     return tuple(
         Reign(version, *models.get(version, (None, "")), since, until, rollback)
-        for (version, since, rollback), until in list(zip(found, ends, strict=True))[::-1][:limit]
+        for (version, since, rollback), until in list(zip(successions, ends, strict=True))[::-1][:limit]
     )
 
 
 def _sweep(returned: Iterable[Rollback], pushes: Iterable[Push]) -> list[tuple[int, datetime, Rollback | None]]:
     """What came to serve, when, and by which rollback if by one, oldest first."""
-    both: list[Rollback | Push] = [*returned, *_first_records(pushes)]
-    events = sorted(both, key=lambda event: event.id)
-    found: list[tuple[int, datetime, Rollback | None]] = []
+    first_pushes = {push.version: push for push in sorted(pushes, key=lambda push: -push.id)}
+    events: list[Rollback | Push] = [*returned, *first_pushes.values()]
+    successions: list[tuple[int, datetime, Rollback | None]] = []
     pushed: set[int] = set()
     heeded: list[Rollback] = []
-    for event in events:
+    for event in sorted(events, key=lambda event: event.id):
         if isinstance(event, Rollback):
             heeded.append(event)
         else:
             pushed.add(event.version)
         serving = choose_champion(pushed, heeded)
         rollback = event if isinstance(event, Rollback) else None
-        if serving is not None and (rollback or not found or serving != found[-1][0]):
-            found.append((serving, event.at, rollback))
-    return found
-
-
-def _first_records(pushes: Iterable[Push]) -> list[Push]:
-    first: dict[int, Push] = {}
-    for push in pushes:
-        if push.version not in first or push.id < first[push.version].id:
-            first[push.version] = push
-    return list(first.values())
+        if serving is not None and (rollback or not successions or serving != successions[-1][0]):
+            successions.append((serving, event.at, rollback))
+    return successions
 
 
 def _reign(reader: Reader, returned: Sequence[Rollback], night: date | None = None) -> Reign | None:
@@ -131,34 +123,34 @@ def newest_push(
     # In steps, for a planner cannot know that one of the first few will do. Versions have as many digits as each other,
     # so that their order as text is their order, and the order of their nights.
     name, last = (PUSHED_VERSION, NEVER) if night is None else (reader.names.night, night.isoformat())
-    seen = 0
+    offset = 0
     while True:
-        rows = reader.rows(
+        ids = reader.column(
             "SELECT artifact_id FROM artifactproperty WHERE name = :name AND is_custom_property "
-            "AND string_value < :last ORDER BY string_value DESC LIMIT :rows OFFSET :seen",
+            "AND string_value < :last ORDER BY string_value DESC LIMIT :rows OFFSET :offset",
             name=name,
             last=last,
             rows=_LOOK_AT,
-            seen=seen,
+            offset=offset,
         )
-        pushes = {push.version: push for push in _read_pushes(reader, [one for (one,) in rows])}
+        pushes = {push.version: push for push in _read_pushes(reader, ids)}
         champion = choose_champion(pushes.keys() - set(without), returned, night)
-        if champion or not rows:
+        if champion or not ids:
             return pushes[champion] if champion else None
-        seen += len(rows)
+        offset += len(ids)
 
 
 def _greatest(reader: Reader, count: int | None) -> list[Push]:
-    rows = reader.rows(
+    ids = reader.column(
         f"SELECT artifact_id FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property "
         "ORDER BY string_value DESC" + (" LIMIT :count" if count is not None else ""),
         count=count,
     )
-    return _read_pushes(reader, [artifact for (artifact,) in rows])
+    return _read_pushes(reader, ids)
 
 
 def _count_pushes(reader: Reader) -> int:
-    [(count,)] = reader.rows(
+    [count] = reader.column(
         f"SELECT count(*) FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property"
     )
     return int(count)
@@ -166,12 +158,12 @@ def _count_pushes(reader: Reader) -> int:
 
 def pushes_of(reader: Reader, version: int) -> list[Push]:
     """The records of pushes of a version."""
-    rows = reader.rows(
+    ids = reader.column(
         f"SELECT artifact_id FROM artifactproperty WHERE name = '{PUSHED_VERSION}' AND is_custom_property "
         "AND string_value = :version",
         version=str(version),
     )
-    return _read_pushes(reader, [artifact for (artifact,) in rows])
+    return _read_pushes(reader, ids)
 
 
 def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
@@ -209,11 +201,11 @@ def models_of_versions(reader: Reader, versions: Iterable[int]) -> dict[int, tup
     )
     # A stock Pusher does not say what it pushed, but took it.
     silent = [push for _, push, model, _ in rows if model is None]
-    taken = _taken_models(reader, silent) if silent else {}
-    return {int(version): (model or taken.get(push), night or "") for version, push, model, night in rows}
+    inputs = _input_models(reader, silent) if silent else {}
+    return {int(version): (model or inputs.get(push), night or "") for version, push, model, night in rows}
 
 
-def _taken_models(reader: Reader, pushes: list[int]) -> dict[int, int]:
+def _input_models(reader: Reader, pushes: list[int]) -> dict[int, int]:
     rows = reader.rows(
         "SELECT o.artifact_id, i.artifact_id FROM event o JOIN execution e ON e.id = o.execution_id "
         "AND NOT e.type_id IN :resolvers JOIN event i ON i.execution_id = e.id AND i.type = :input "
@@ -246,7 +238,7 @@ def versions_of_models(reader: Reader, models: Collection[int]) -> dict[int, tup
         models=models,
         input=INPUT,
     )
-    found: dict[int, set[int]] = {}
+    versions_of: dict[int, set[int]] = {}
     for model, version in rows:
-        found.setdefault(model, set()).add(int(version))
-    return {model: tuple(sorted(versions)) for model, versions in found.items()}
+        versions_of.setdefault(model, set()).add(int(version))
+    return {model: tuple(sorted(versions)) for model, versions in versions_of.items()}

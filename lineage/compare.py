@@ -14,23 +14,19 @@ _OWN = {"run_id", "night", "state", "pipeline_name", "pipeline_root", "component
 
 
 def compare(source: Source, a: str, b: str) -> Comparison:
-    """Two models side by side.
-
-    Args:
-      a: one, as `find_model` takes it.
-      b: the other.
+    """Two models side by side, each named as `find_model` takes it.
 
     Raises:
       UnknownError: there is no such model.
     """
     with open_lineage(source) as reader:
         one, other = model_detail(reader, a), model_detail(reader, b)
-        given, given_other = (_given(reader, model.model.run_id) for model in (one, other))
+        options, others = (_read_options(reader, model.model.run_id) for model in (one, other))
     return Comparison(
         one,
         other,
         data=_differences(_data(one), _data(other)),
-        settings=_differences(_origin(one, "settings"), _origin(other, "settings")) + _differences(given, given_other),
+        settings=_differences(_origin(one, "settings"), _origin(other, "settings")) + _differences(options, others),
         code=_differences(_origin(one, "code"), _origin(other, "code")),
         libraries=_differences(_libraries(one), _libraries(other)),
         metrics={
@@ -60,7 +56,7 @@ def _libraries(model: ModelDetail) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in model.origin.items() if name.startswith(prefix)}
 
 
-def _given(reader: Reader, run_id: str) -> dict[str, str]:
+def _read_options(reader: Reader, run_id: str) -> dict[str, str]:
     """What the nodes of a run were given, by `node.property`."""
     return {
         f"{attempt.node}.{name}": value

@@ -64,12 +64,13 @@ class Database:
             answer = " ".join(str(error).split())
             raise LineageError(f"the database {self.place} could not answer: {answer}") from error
 
+    def column(self, statement: str, **parameters: Any) -> list[Any]:
+        """The values of a statement that asks for one column; otherwise as `rows`."""
+        return [value for (value,) in self.rows(statement, **parameters)]
+
 
 def connect(place: Postgres) -> psycopg2.extensions.connection:
     """Connects to a Postgres to read it.
-
-    Args:
-      place: where it is.
 
     Raises:
       LineageError: the server does not let the user in; it says what to do.

@@ -25,14 +25,14 @@ def graph(source: Source, night: str | None = None, full: bool = False, limit: i
         if night and not runs:
             raise UnknownError(f"night {night} was never run; `retraining status` shows the last nights")
         # A cached attempt made nothing: whoever made it is shown, even of another night.
-        executions = reader.rows(
+        executions = reader.column(
             "SELECT DISTINCT e.id FROM association s JOIN execution e ON e.id = s.execution_id "
             "AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers WHERE s.context_id IN :runs",
             finished=[COMPLETE, CACHED],
             resolvers=reader.types(RESOLVER),
             runs=[run.context_id for run in runs],
         )
-        return build_graph(reader, [execution for (execution,) in executions], full)
+        return build_graph(reader, executions, full)
 
 
 def to_dot(shown: Graph) -> str:

@@ -1,23 +1,16 @@
 """A metric over nights: the candidate beside the champion, the classical baseline and the majority class."""
 
-from headlines.names import (
-    BLESSED,
-    CHAMPION_METRIC_PREFIX,
-    FRESH_ROWS,
-    LR_METRIC_PREFIX,
-    MAJORITY_METRIC_PREFIX,
-    METRIC_PREFIX,
-)
+from headlines import names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, OUTPUT, RESOLVER, read_properties
 from lineage.records import History, Point
 from lineage.runs import NOT_SUPERSEDED, find_runs
 
 _LINES = {
-    "candidate": METRIC_PREFIX,
-    "champion": CHAMPION_METRIC_PREFIX,
-    "lr": LR_METRIC_PREFIX,
-    "majority": MAJORITY_METRIC_PREFIX,
+    "candidate": names.METRIC_PREFIX,
+    "champion": names.CHAMPION_METRIC_PREFIX,
+    "lr": names.LR_METRIC_PREFIX,
+    "majority": names.MAJORITY_METRIC_PREFIX,
     "fresh_champion": "fresh_champion_metric:",
     "fresh_lr": "fresh_lr_metric:",
     "fresh_majority": "fresh_majority_metric:",
@@ -58,21 +51,21 @@ def metric_history(
     """
     with open_lineage(source) as reader:
         runs = {run.context_id: run for run in find_runs(reader, first, last, newest)}
-        told = _tell(reader, list(runs), metric)
-        known = _names(reader)
-        if known and metric not in known:
-            raise UnknownError(f"no night has a metric {metric!r}; there are {', '.join(known)}")
+        notes = _tell(reader, list(runs), metric)
+        choices = _names(reader)
+        if choices and metric not in choices:
+            raise UnknownError(f"no night has a metric {metric!r}; there are {', '.join(choices)}")
     points = {}
     for context, run in runs.items():
-        own = told.get(context)
+        own = notes.get(context)
         if own:
             points[run.night] = Point(
                 run.night,
                 run.run_id,
                 **{line: float(own[f"{prefix}{metric}"]) if f"{prefix}{metric}" in own else None
                    for line, prefix in _LINES.items()},
-                fresh_rows=int(own[FRESH_ROWS]) if FRESH_ROWS in own else None,
-                blessed=own[BLESSED] == "1" if BLESSED in own else None,
+                fresh_rows=int(own[names.FRESH_ROWS]) if names.FRESH_ROWS in own else None,
+                blessed=own[names.BLESSED] == "1" if names.BLESSED in own else None,
             )  # fmt: skip
     return History(metric, tuple(points[night] for night in sorted(points)))
 
@@ -82,20 +75,20 @@ def _tell(reader: Reader, runs: list[int], metric: str) -> dict[int, dict[str, s
     rows = reader.rows(
         "SELECT s.context_id, a.id FROM association s "
         "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
-        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :told "
+        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
         "JOIN execution e ON e.id = s.execution_id AND e.last_known_state IN :finished "
         "AND NOT e.type_id IN :resolvers "
         f"WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY ev.id",
         finished=[COMPLETE, CACHED],
         resolvers=reader.types(RESOLVER),
         output=OUTPUT,
-        told=reader.types("ModelBlessing", *reader.names.scores),
+        types=reader.types("ModelBlessing", *reader.names.scores),
         runs=runs,
     )
-    wanted = [BLESSED, FRESH_ROWS, *(f"{prefix}{metric}" for prefix in _LINES.values())]
+    wanted = [names.BLESSED, names.FRESH_ROWS, *(f"{prefix}{metric}" for prefix in _LINES.values())]
     properties = read_properties(reader, [artifact for _, artifact in rows], wanted)
-    found: dict[int, dict[str, str]] = {}
+    by_context: dict[int, dict[str, str]] = {}
     for context, artifact in rows:
         if artifact in properties:
-            found.setdefault(context, {}).update(properties[artifact])
-    return found
+            by_context.setdefault(context, {}).update(properties[artifact])
+    return by_context

@@ -5,33 +5,11 @@ from collections.abc import Collection
 from datetime import date, timedelta
 from pathlib import Path
 
-from headlines.names import (
-    CHAMPION_METRIC_PREFIX,
-    DROPS_FILE,
-    DUPLICATES_FOLDED,
-    LIBRARY_PREFIX,
-    LR_METRIC_PREFIX,
-    MAJORITY_METRIC_PREFIX,
-    METRIC_PREFIX,
-    REASON,
-    ROWS_IN,
-    ROWS_QUARANTINED,
-    ROWS_USED,
-    VERDICT_FILE,
-)
+from headlines import names
+from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import (
-    INPUT,
-    LIVE,
-    OUTPUT,
-    artifacts_of_run,
-    find_executions,
-    read_artifacts,
-    read_links,
-    read_places,
-)
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
 from lineage.runs import find_run, read_floats, run_report, runs_of_night
 
@@ -41,42 +19,41 @@ _ORIGIN = ("code", "settings", "data")
 def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
     """The models of the pipeline, newest first."""
     with open_lineage(source) as reader:
-        rows = reader.rows(
+        ids = reader.column(
             "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
             "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
             + (" LIMIT :rows" if limit else ""),
             types=reader.types("Model"),
-            live=LIVE,
+            live=reading.LIVE,
             pipelines=reader.pipelines,
             rows=limit,
         )
-        found = summarise(reader, [identity for (identity,) in rows])
-    return tuple(sorted(found.values(), key=lambda model: -model.id))
+        return tuple(sorted(summarise(reader, ids).values(), key=lambda model: -model.id))
 
 
 def summarise(reader: Reader, ids: Collection[int]) -> dict[int, ModelSummary]:
     """Models by id, in no order; what the pipeline's trainer did not make is left out."""
-    artifacts = read_artifacts(reader, ids)
+    artifacts = reading.read_artifacts(reader, ids)
     makers = find_makers(reader, ids)
-    places = read_places(reader, makers)
+    places = reading.read_places(reader, makers)
     made_by = {
         link.artifact_id: places.get(link.execution_id, ("", "", ""))
-        for link in (read_links(reader, executions=makers) if makers else [])
+        for link in (reading.read_links(reader, executions=makers) if makers else [])
         if link.is_output
     }
     versions = versions_of_models(reader, ids)
     nights = {identity: artifact.properties.get(reader.names.night, "") for identity, artifact in artifacts.items()}
-    found = {}
+    summaries = {}
     for identity, artifact in artifacts.items():
         pipeline, run_id, node = made_by.get(identity, ("", "", ""))
         if artifact.type == "Model" and pipeline == reader.names.pipeline and node == reader.names.trainer:
             night = nights[identity] or _night_of(reader, run_id)
-            found[identity] = ModelSummary(identity, night, run_id, artifact.uri, versions.get(identity, ()))
-    return found
+            summaries[identity] = ModelSummary(identity, night, run_id, artifact.uri, versions.get(identity, ()))
+    return summaries
 
 
 def _night_of(reader: Reader, run_id: str) -> str:
-    run = find_run(reader, find_executions(reader, run_id))
+    run = find_run(reader, reading.find_executions(reader, run_id))
     return run.night if run else ""
 
 
@@ -97,17 +74,17 @@ def find_model(source: Source, name: str) -> ModelSummary:
         elif name.isdecimal():
             identity, _ = models_of_versions(reader, [int(name)]).get(int(name), (None, ""))
         else:
-            made = [report.model_id for report in runs_of_night(reader, name) if report.model_id is not None]
-            identity = made[-1] if made else None
-        found = summarise(reader, [identity]) if identity is not None else {}
-        if not found:
-            known = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
+            model_ids = [report.model_id for report in runs_of_night(reader, name) if report.model_id is not None]
+            identity = model_ids[-1] if model_ids else None
+        summaries = summarise(reader, [identity]) if identity is not None else {}
+        if not summaries:
+            newest = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
             raise UnknownError(
                 f"lineage knows no model {name!r} of {reader.names.pipeline}; a model is named by its version, its "
                 "night (2022-02-02) or '#<id in MLMD>'; "
-                + (f"the newest are {', '.join(known)}" if known else "there is none yet: run a night first")
+                + (f"the newest are {', '.join(newest)}" if newest else "there is none yet: run a night first")
             )
-        return found[identity or 0]
+        return summaries[identity or 0]
 
 
 def name_model(model: ModelSummary) -> str:
@@ -130,37 +107,37 @@ def drops_of_model(source: Source, model: str) -> tuple[DropUse, ...]:
 
 def _drops_of(reader: Reader, model: int) -> tuple[DropUse, ...]:
     # What tuned the model did not train it.
-    behind = read_artifacts(reader, find_upstream(reader, [model], without=reader.names.tuning))
-    found = {}
+    behind = reading.read_artifacts(reader, find_upstream(reader, [model], without=reader.names.tuning))
+    uses = {}
     for artifact in behind.values():
         for use in read_drops(artifact, reader.names.drop):
-            found[use.night, use.version] = use
-    return tuple(found[key] for key in sorted(found))
+            uses[use.night, use.version] = use
+    return tuple(uses[key] for key in sorted(uses))
 
 
 def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -> list[DropUse]:
     """The drops in examples, by night; their files are told by `drops.json` in the examples' folder."""
-    told = {
+    drops = {
         name.removeprefix(prefix): json.loads(value)
         for name, value in examples.properties.items()
         if name.startswith(prefix)
     }
-    path = Path(examples.uri, DROPS_FILE)
-    files = json.loads(path.read_text()) if told and with_files and path.is_file() else {}
+    path = Path(examples.uri, names.DROPS_FILE)
+    files = json.loads(path.read_text()) if drops and with_files and path.is_file() else {}
     return [
         DropUse(
             night,
             drop["version"],
             drop.get("sha256", ""),
-            drop.get(ROWS_IN),
-            drop.get(ROWS_USED),
-            drop.get(ROWS_QUARANTINED),
-            drop.get(DUPLICATES_FOLDED),
+            drop.get(names.ROWS_IN),
+            drop.get(names.ROWS_USED),
+            drop.get(names.ROWS_QUARANTINED),
+            drop.get(names.DUPLICATES_FOLDED),
             tuple(
                 DropFile(file["name"], file["rows"], file["sha256"]) for file in files.get(night, {}).get("files", ())
             ),
         )
-        for night, drop in sorted(told.items())
+        for night, drop in sorted(drops.items())
     ]
 
 
@@ -179,20 +156,20 @@ def path_back(source: Source, model: str, full: bool = False) -> Graph:
 
 
 def _path_to(reader: Reader, model: int, full: bool = False) -> Graph:
-    pushes = reader.rows(
+    pushes = reader.column(
         "SELECT DISTINCT o.artifact_id FROM event i JOIN eventpath k ON k.event_id = i.id AND NOT k.is_index_step "
         "AND NOT k.step_key IN :baseline JOIN event o ON o.execution_id = i.execution_id "
         "AND o.type = :output JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
         "WHERE i.artifact_id = :model AND i.type = :input",
-        output=OUTPUT,
-        input=INPUT,
-        live=LIVE,
+        output=reading.OUTPUT,
+        input=reading.INPUT,
+        live=reading.LIVE,
         # Refused, it has no push; its verdict is the end then.
         types=reader.types("PushedModel", "ModelBlessing"),
         baseline=reader.names.baseline,
         model=model,
     )
-    behind = find_upstream(reader, [model, *(push for (push,) in pushes)])
+    behind = find_upstream(reader, [model, *pushes])
     return build_graph(reader, find_makers(reader, behind), full, only=behind)
 
 
@@ -206,14 +183,14 @@ def serving_now(source: Source) -> Serving | None:
         identity = reign.model_id
         model = summarise(reader, [identity]).get(identity) if identity is not None else None
         push = max(pushes_of(reader, reign.version), key=lambda record: record.id)
-        told = read_artifacts(reader, [push.id])[push.id].properties
+        properties = reading.read_artifacts(reader, [push.id])[push.id].properties
         return Serving(
             reign.version,
             reign.night or (model.night if model else ""),
             reign.since,
             model,
-            told.get("pushed_destination", ""),
-            told.get(REASON, ""),
+            properties.get("pushed_destination", ""),
+            properties.get(names.REASON, ""),
             reign.rollback,
             before[0] if before else None,
             _drops_of(reader, model.id) if model else (),
@@ -233,13 +210,13 @@ def model_detail(source: Source, model: str) -> ModelDetail:
     with open_lineage(source) as reader:
         summary = find_model(reader, model)
         report = run_report(reader, summary.run_id)
-        made = artifacts_of_run(reader, summary.run_id).outputs
-        properties = read_artifacts(reader, [summary.id])[summary.id].properties
+        artifacts = reading.artifacts_of_run(reader, summary.run_id).outputs
+        properties = reading.read_artifacts(reader, [summary.id])[summary.id].properties
         blessing = _verdict_of(reader, summary.id)
         before, after = (champion_as_of(reader, night) for night in (summary.night, next_night(summary.night)))
         now = serving_version(reader)
-        examples = made.get((reader.names.example_gen, "examples"))
-        told = [artifact.properties for artifact in made.values() if artifact.type in reader.names.scores] + [blessing]
+        examples = artifacts.get((reader.names.example_gen, "examples"))
+        scores = [artifact.properties for artifact in artifacts.values() if artifact.type in reader.names.scores]
         return ModelDetail(
             model=summary,
             report=report,
@@ -247,22 +224,26 @@ def model_detail(source: Source, model: str) -> ModelDetail:
             origin={
                 name: value
                 for name, value in sorted(properties.items())
-                if name in _ORIGIN or name.startswith(LIBRARY_PREFIX)
+                if name in _ORIGIN or name.startswith(names.LIBRARY_PREFIX)
             },
             champion_before=before.version if before else None,
             champion_after=after.version if after else None,
-            metrics=read_floats(blessing, METRIC_PREFIX),
-            champion_metrics=read_floats(blessing, CHAMPION_METRIC_PREFIX),
-            lr_metrics=read_floats(blessing, LR_METRIC_PREFIX),
-            majority_metrics=read_floats(blessing, MAJORITY_METRIC_PREFIX),
+            metrics=read_floats(blessing, names.METRIC_PREFIX),
+            champion_metrics=read_floats(blessing, names.CHAMPION_METRIC_PREFIX),
+            lr_metrics=read_floats(blessing, names.LR_METRIC_PREFIX),
+            majority_metrics=read_floats(blessing, names.MAJORITY_METRIC_PREFIX),
             fresh={
-                who: {name: value for one in told for name, value in read_floats(one, f"fresh_{who}_metric:").items()}
+                who: {
+                    name: value
+                    for one in [*scores, blessing]
+                    for name, value in read_floats(one, f"fresh_{who}_metric:").items()
+                }
                 for who in ("champion", "lr", "majority")
             },
-            intervals=_intervals(report, made.get((reader.names.evaluator, "evaluation"))),
+            intervals=_intervals(report, artifacts.get((reader.names.evaluator, "evaluation"))),
             class_mix=json.loads(examples.properties.get("classes", "{}")) if examples else {},
             drops=_drops_of(reader, summary.id),
-            artifacts=made,
+            artifacts=artifacts,
             is_serving=now is not None and now.model_id == summary.id,
         )
 
@@ -271,22 +252,22 @@ def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
     """What the last evaluator to judge a model as a candidate said."""
     judging = [
         link.execution_id
-        for link in read_links(reader, artifacts=[model])
+        for link in reading.read_links(reader, artifacts=[model])
         if not link.is_output and link.key not in reader.names.baseline
     ]
-    links = read_links(reader, executions=judging) if judging else []
-    artifacts = read_artifacts(reader, {link.artifact_id for link in links if link.is_output})
+    links = reading.read_links(reader, executions=judging) if judging else []
+    artifacts = reading.read_artifacts(reader, {link.artifact_id for link in links if link.is_output})
     blessings = [one for one in artifacts.values() if one.type == "ModelBlessing" and one.state == "live"]
     return blessings[-1].properties if blessings else {}
 
 
 def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:
     """The 95 % intervals that the checks and the evaluation's `verdict.json` tell."""
-    found = {check.name: (check.low, check.high) for check in report.checks}
-    path = Path(evaluation.uri, VERDICT_FILE) if evaluation else None
+    intervals = {check.name: (check.low, check.high) for check in report.checks}
+    path = Path(evaluation.uri, names.VERDICT_FILE) if evaluation else None
     if path and path.is_file():
-        found |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
-    return {name: (low, high) for name, (low, high) in found.items() if low is not None and high is not None}
+        intervals |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
+    return {name: (low, high) for name, (low, high) in intervals.items() if low is not None and high is not None}
 
 
 def next_night(night: str) -> str:

@@ -20,10 +20,10 @@ def night_detail(source: Source, night: str) -> NightDetail:
         scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
         if not (runs or scheduled or (summary and summary.is_due)):
-            known = sorted({run.night for run in find_runs(reader)})
+            nights = sorted({run.night for run in find_runs(reader)})
             raise UnknownError(
                 f"night {night} was never run; "
-                + (f"{len(known)} nights were, {known[0]} to {known[-1]}" if known else "none was yet")
+                + (f"{len(nights)} nights were, {nights[0]} to {nights[-1]}" if nights else "none was yet")
             )
         attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]
         before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
@@ -42,12 +42,12 @@ def night_detail(source: Source, night: str) -> NightDetail:
 
 def _find_drop(reader: Reader, run_id: str, night: str) -> DropUse | None:
     examples = artifacts_of_run(reader, run_id).outputs.get((reader.names.example_gen, "examples"))
-    used = read_drops(examples, reader.names.drop) if examples else []
-    return next((drop for drop in used if drop.night == night), None)
+    drops = read_drops(examples, reader.names.drop) if examples else []
+    return next((drop for drop in drops if drop.night == night), None)
 
 
 def _models_of(reader: Reader, attempts: list[tuple[ExecutionRecord, ...]]) -> tuple[ModelSummary, ...]:
-    rows = reader.rows(
+    ids = reader.column(
         "SELECT DISTINCT a.id FROM event ev JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
         "AND a.state = :live WHERE ev.type = :output AND ev.execution_id IN :executions",
         types=reader.types("Model"),
@@ -57,5 +57,5 @@ def _models_of(reader: Reader, attempts: list[tuple[ExecutionRecord, ...]]) -> t
     )
     # What a resolver found, or the cache answered with, was made by another run.
     own_runs = {attempt.run_id for own in attempts for attempt in own}
-    models = summarise(reader, [identity for (identity,) in rows]).values()
+    models = summarise(reader, ids).values()
     return tuple(sorted((model for model in models if model.run_id in own_runs), key=lambda model: model.id))

@@ -9,7 +9,7 @@ from lineage.records import Orphans
 def orphans(source: Source) -> Orphans:
     """Artifacts that nothing made and executions that belong to no run, but for those known to be abandoned."""
     with open_lineage(source) as reader:
-        artifacts = reader.rows(
+        artifacts = reader.column(
             "SELECT a.id FROM artifact a WHERE (a.state IS NULL OR NOT a.state = :abandoned) AND NOT EXISTS "
             "(SELECT 1 FROM event ev JOIN execution e ON e.id = ev.execution_id AND NOT e.last_known_state IN :failed "
             "AND NOT e.type_id IN :resolvers WHERE ev.artifact_id = a.id AND ev.type = :output) ORDER BY a.id",
@@ -18,7 +18,7 @@ def orphans(source: Source) -> Orphans:
             resolvers=reader.types(RESOLVER),
             output=OUTPUT,
         )
-        executions = reader.rows(
+        executions = reader.column(
             "SELECT e.id FROM execution e WHERE NOT EXISTS (SELECT 1 FROM association s JOIN context c "
             "ON c.id = s.context_id AND c.type_id IN :types WHERE s.execution_id = e.id) "
             "OR (e.last_known_state IN :unfinished AND EXISTS (SELECT 1 FROM executionproperty x "
@@ -28,6 +28,5 @@ def orphans(source: Source) -> Orphans:
             unfinished=[0, 1, 2],
         )
         return Orphans(
-            tuple(read_artifacts(reader, [identity for (identity,) in artifacts]).values()),
-            tuple(read_executions(reader, [identity for (identity,) in executions]).values()),
+            tuple(read_artifacts(reader, artifacts).values()), tuple(read_executions(reader, executions).values())
         )

@@ -32,7 +32,7 @@ def find_upstream(reader: Reader, artifacts: Collection[int], without: Collectio
       artifacts: ids to begin with.
       without: further artifact types that are not looked behind, as scores never are.
     """
-    rows = reader.rows(
+    return reader.column(
         "WITH RECURSIVE walk (artifact_id) AS (SELECT id FROM artifact WHERE id IN :artifacts UNION "
         "SELECT input.artifact_id FROM walk JOIN artifact a ON a.id = walk.artifact_id AND NOT a.type_id IN :without "
         f"{_STEP.format(near='output', far='input')}) SELECT artifact_id FROM walk",
@@ -40,16 +40,12 @@ def find_upstream(reader: Reader, artifacts: Collection[int], without: Collectio
         without=reader.types(*without, *reader.names.scores),
         **_parameters(reader),
     )
-    return [artifact for (artifact,) in rows]
 
 
 def find_downstream(reader: Reader, artifacts: Collection[int]) -> list[tuple[int, int]]:
     """How artifacts led to models: pairs of one and another that was made from it, in no order.
 
     What only says something of a model (a verdict, a score, a push) is left out.
-
-    Args:
-      artifacts: ids to begin with.
     """
     step = _STEP.format(near="input", far="output") + (
         " JOIN artifact a ON a.id = output.artifact_id AND NOT a.type_id IN :ends"
@@ -77,7 +73,7 @@ def _parameters(reader: Reader) -> dict[str, object]:
 
 def find_makers(reader: Reader, artifacts: Collection[int]) -> list[int]:
     """The executions that made some artifacts, oldest first."""
-    rows = reader.rows(
+    return reader.column(
         "SELECT DISTINCT e.id FROM event o JOIN execution e ON e.id = o.execution_id "
         "AND e.last_known_state = :complete AND NOT e.type_id IN :resolvers "
         "WHERE o.artifact_id IN :artifacts AND o.type = :output ORDER BY e.id",
@@ -86,7 +82,6 @@ def find_makers(reader: Reader, artifacts: Collection[int]) -> list[int]:
         output=OUTPUT,
         resolvers=reader.types(RESOLVER),
     )
-    return [execution for (execution,) in rows]
 
 
 def build_graph(reader: Reader, executions: Collection[int], full: bool, only: Collection[int] | None = None) -> Graph:
@@ -181,12 +176,12 @@ def collapse(graph: Graph) -> Graph:
     for node in graph.nodes:
         if not node.is_domain:
             continue
-        waiting, seen = [(edge, edge.label) for edge in after.get(node.key, [])], {node.key}
+        waiting, keys = [(edge, edge.label) for edge in after.get(node.key, [])], {node.key}
         while waiting:
             edge, label = waiting.pop()
             if nodes[edge.target].is_domain:
                 edges[Edge(node.key, edge.target, label)] = None
-            elif edge.target not in seen:
-                seen.add(edge.target)
+            elif edge.target not in keys:
+                keys.add(edge.target)
                 waiting += [(following, label) for following in after.get(edge.target, [])]
     return Graph(tuple(node for node in graph.nodes if node.is_domain), tuple(edges))

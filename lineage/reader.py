@@ -66,12 +66,11 @@ class Reader(Database):
     @cached_property
     def pipelines(self) -> list[int]:
         """The contexts of the pipeline that is asked about: one, or none before its first run."""
-        found = self.rows(
+        return self.column(
             "SELECT id FROM context WHERE type_id IN :types AND name = :name",
             types=self.types("pipeline"),
             name=self.names.pipeline,
         )
-        return [identity for (identity,) in found]
 
     @cached_property
     def run_types(self) -> list[int]:
@@ -144,7 +143,7 @@ def _open_file(path: Path) -> sqlite3.Connection:
 def _checked(reader: Reader, find_tables: str) -> Reader:
     if not reader.rows(find_tables):
         raise LineageError(f"the database {reader.place} holds no MLMD tables yet; `retraining up` makes them")
-    versions = [version for (version,) in reader.rows("SELECT schema_version FROM mlmdenv")]
+    versions = reader.column("SELECT schema_version FROM mlmdenv")
     if versions != [SCHEMA_VERSION]:
         raise LineageError(
             f"the database {reader.place} has MLMD schema version {', '.join(map(str, versions)) or 'none'}, this "

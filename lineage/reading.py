@@ -58,7 +58,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
     properties = _properties(reader, "execution", ids)
     places = read_places(reader, ids)
     published = _find_published(reader, [identity for identity, own in properties.items() if SUPERSEDED_BY in own])
-    found = {}
+    records = {}
     for identity, type_id, number, created, updated in reader.rows(
         "SELECT id, type_id, last_known_state, create_time_since_epoch, last_update_time_since_epoch "
         "FROM execution WHERE id IN :ids ORDER BY id",
@@ -67,7 +67,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
         state = _EXECUTION_STATES[number or 0]
         own = properties.get(identity, {})
         superseded_by = int(own[SUPERSEDED_BY]) if SUPERSEDED_BY in own else None
-        found[identity] = ExecutionRecord(
+        records[identity] = ExecutionRecord(
             identity,
             reader.type_name(type_id),
             *places.get(identity, ("", "", "")),
@@ -79,7 +79,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
             _ended(state, superseded_by, updated, published.get(identity)),
             own,
         )
-    return found
+    return records
 
 
 def _find_published(reader: Reader, superseded: Collection[int]) -> dict[int, int]:
@@ -157,19 +157,16 @@ def _properties(
         ids=ids,
         names=list(names or ()),
     )
-    found: dict[int, dict[str, str]] = {}
+    texts: dict[int, dict[str, str]] = {}
     for identity, name, *values in rows:
         if (text := as_text(values)) is not None:
-            found.setdefault(identity, {})[name] = text
-    return found
+            texts.setdefault(identity, {})[name] = text
+    return texts
 
 
 def as_text(values: Iterable[Any]) -> str | None:
     """The value that is set of a property's columns."""
-    for value in values:
-        if value is not None:
-            return str(value)
-    return None
+    return next((str(value) for value in values if value is not None), None)
 
 
 def moment(milliseconds: int) -> datetime:
@@ -184,16 +181,16 @@ def artifacts_of_run(source: Source, run_id: str) -> RunArtifacts:
         counting = {identity: attempt for identity, attempt in attempts.items() if attempt.counts}
         links = read_links(reader, executions=list(counting)) if counting else []
         artifacts = read_artifacts(reader, {link.artifact_id for link in links})
-    found = RunArtifacts({}, {})
+    record = RunArtifacts({}, {})
     for link in links:
-        place = found.outputs if link.is_output else found.inputs
-        place[counting[link.execution_id].node, link.key] = artifacts[link.artifact_id]
-    return found
+        side = record.outputs if link.is_output else record.inputs
+        side[counting[link.execution_id].node, link.key] = artifacts[link.artifact_id]
+    return record
 
 
 def find_executions(reader: Reader, run_id: str) -> list[int]:
     """The executions of a run of the pipeline, oldest first; none if there is no such run."""
-    rows = reader.rows(
+    return reader.column(
         "SELECT DISTINCT s.execution_id FROM context c JOIN association s ON s.context_id = c.id "
         "WHERE c.type_id IN :types AND c.name IN :names AND EXISTS (SELECT 1 FROM association p "
         "WHERE p.execution_id = s.execution_id AND p.context_id IN :pipelines) ORDER BY 1",
@@ -201,7 +198,6 @@ def find_executions(reader: Reader, run_id: str) -> list[int]:
         names=[f"{reader.names.pipeline}.{run_id}", run_id],
         pipelines=reader.pipelines,
     )
-    return [identity for (identity,) in rows]
 
 
 def find_execution(source: Source, run_id: str, node: str) -> ExecutionRecord:
@@ -212,14 +208,14 @@ def find_execution(source: Source, run_id: str, node: str) -> ExecutionRecord:
     """
     with open_lineage(source) as reader:
         attempts = read_executions(reader, find_executions(reader, run_id)).values()
-    found = [attempt for attempt in attempts if attempt.node == node]
-    if not found:
+    own = [attempt for attempt in attempts if attempt.node == node]
+    if not own:
         nodes = ", ".join(sorted({attempt.node for attempt in attempts}))
         raise UnknownError(
             f"run {run_id!r} has no attempt of {node!r}"
             + (f"; it has {nodes}" if nodes else f": lineage knows no such run of {reader.names.pipeline}")
         )
-    return found[-1]
+    return own[-1]
 
 
 def execution_detail(source: Source, execution_id: int) -> ExecutionDetail:
@@ -229,9 +225,9 @@ def execution_detail(source: Source, execution_id: int) -> ExecutionDetail:
       UnknownError: no such execution.
     """
     with open_lineage(source) as reader:
-        found = read_executions(reader, [execution_id])
-        if not found:
-            [(newest,)] = reader.rows("SELECT max(id) FROM execution")
+        records = read_executions(reader, [execution_id])
+        if not records:
+            [newest] = reader.column("SELECT max(id) FROM execution")
             raise UnknownError(f"lineage knows no execution {execution_id}; the newest is {newest or 'none'}")
         links = read_links(reader, executions=[execution_id])
         artifacts = read_artifacts(reader, {link.artifact_id for link in links})
@@ -239,4 +235,4 @@ def execution_detail(source: Source, execution_id: int) -> ExecutionDetail:
         tuple((link.key, artifacts[link.artifact_id]) for link in links if link.is_output is is_output)
         for is_output in (False, True)
     ]
-    return ExecutionDetail(found[execution_id], *sides)
+    return ExecutionDetail(records[execution_id], *sides)

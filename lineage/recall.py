@@ -14,14 +14,10 @@ from lineage.records import ModelSummary, Node, Recall, Taint, Way
 
 
 def drops(source: Source, limit: int | None = None) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Every drop that lineage knows, newest night first, each with the versions that were used.
-
-    Args:
-      limit: how many nights at most; None for all.
-    """
+    """Every drop that lineage knows, newest night first, each with the versions that were used."""
     with open_lineage(source) as reader:
-        found = find_drop_versions(reader)
-    return tuple((night, tuple(sorted(found[night]))) for night in sorted(found, reverse=True)[:limit])
+        versions = find_drop_versions(reader)
+    return tuple((night, tuple(sorted(versions[night]))) for night in sorted(versions, reverse=True)[:limit])
 
 
 def recall(source: Source, night: str, version: int | None = None) -> Recall:
@@ -96,9 +92,9 @@ _WAYS: tuple[Way, ...] = ("trained-on", "vocabulary", "tuned-on")
 def _explain(reader: Reader, night: str, version: int | None, versions: tuple[int, ...]) -> str:
     if versions:
         return f"no run used version {version} of the drop of night {night}; versions {versions} were used"
-    known = [known for known, _ in drops(reader)]
+    nights = [nights for nights, _ in drops(reader)]
     return f"no run used a drop of night {night}; " + (
-        f"lineage knows {len(known)} drops, {known[-1]} to {known[0]}" if known else "lineage knows no drop yet"
+        f"lineage knows {len(nights)} drops, {nights[-1]} to {nights[0]}" if nights else "lineage knows no drop yet"
     )
 
 
@@ -117,16 +113,16 @@ def _walk(
     named: dict[str, Way] = dict.fromkeys(reader.names.vocabulary, "vocabulary")
     named |= dict.fromkeys(reader.names.tuning, "tuned-on")
     first: list[tuple[int, Way]] = [(artifact, "trained-on") for artifact in sorted(start)]
-    found: dict[tuple[int, Way], tuple[int, ...]] = {key: (key[0],) for key in first}
+    paths: dict[tuple[int, Way], tuple[int, ...]] = {key: (key[0],) for key in first}
     waiting = deque(first)
     while waiting:
         artifact, way = waiting.popleft()
         for target in after.get(artifact, ()):
             key = (target, named.get(kinds[target], way))
-            if key not in found:
-                found[key] = (*found[artifact, way], target)
+            if key not in paths:
+                paths[key] = (*paths[artifact, way], target)
                 waiting.append(key)
-    return found
+    return paths
 
 
 def _judged_against(reader: Reader, champions: Collection[int]) -> dict[int, int]:

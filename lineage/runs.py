@@ -5,28 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headlines.names import (
-    BLESSED,
-    CHAMPION_METRIC_PREFIX,
-    CHAMPION_VERSION,
-    CHECK_PREFIX,
-    DUPLICATES_FOLDED,
-    ERROR,
-    METRIC_PREFIX,
-    PUSHED,
-    PUSHED_VERSION,
-    REASON,
-    ROWS_IN,
-    ROWS_QUARANTINED,
-    ROWS_USED,
-    SUPERSEDED_BY,
-)
+from headlines import names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
 from lineage.records import ArtifactRecord, Check, NightReport, RunState
 
 NOT_SUPERSEDED = (
-    f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{SUPERSEDED_BY}' "
+    f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
     "AND x.is_custom_property)"
 )
 NEVER = "9999-12-31"
@@ -56,16 +41,16 @@ def find_runs(
     """The runs of the pipeline for the nights from `first` to `last`, in the order in which they were begun."""
     chosen = {"name": reader.names.night, "first": first or "0000-01-01", "last": last or NEVER}
     if newest is not None:
-        nights = reader.rows(
+        nights = reader.column(
             "SELECT DISTINCT string_value FROM executionproperty WHERE name = :name AND is_custom_property IN :any "
             "AND string_value BETWEEN :first AND :last ORDER BY string_value DESC LIMIT :newest",
             any=[False, True],
             newest=newest,
             **chosen,
         )
-        chosen["first"] = min((night for (night,) in nights), default=NEVER)
+        chosen["first"] = min(nights, default=NEVER)
     # In steps: no planner knows how many rows a name and a range of values leave, so it would join whole tables.
-    told = dict(
+    nights_of = dict(
         reader.rows(
             "SELECT execution_id, string_value FROM executionproperty WHERE name = :name "
             "AND is_custom_property IN :any AND string_value BETWEEN :first AND :last",
@@ -78,13 +63,13 @@ def find_runs(
         "JOIN association s ON s.execution_id = ours.execution_id "
         "JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
         "WHERE ours.execution_id IN :ids AND ours.context_id IN :pipelines",
-        ids=list(told),
+        ids=list(nights_of),
         types=reader.run_types,
         pipelines=reader.pipelines,
     )
     prefix = f"{reader.names.pipeline}."
-    found = {context: Run(context, name.removeprefix(prefix), told[execution]) for execution, context, name in rows}
-    return [found[context] for context in sorted(found)]
+    runs = {context: Run(context, name.removeprefix(prefix), nights_of[execution]) for execution, context, name in rows}
+    return [runs[context] for context in sorted(runs)]
 
 
 def find_ends(reader: Reader) -> tuple[str, str] | None:
@@ -94,7 +79,7 @@ def find_ends(reader: Reader) -> tuple[str, str] | None:
         [
             night
             for is_custom in (False, True)
-            for (night,) in reader.rows(
+            for night in reader.column(
                 "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
                 "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
                 "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
@@ -133,7 +118,7 @@ def run_report(source: Source, run_id: str) -> NightReport:
     with open_lineage(source) as reader:
         run = find_run(reader, find_executions(reader, run_id))
         if run is None:
-            newest = [known.run_id for known in find_runs(reader, newest=3)]
+            newest = [one.run_id for one in find_runs(reader, newest=3)]
             raise UnknownError(
                 f"lineage knows no run {run_id!r} of {reader.names.pipeline}; "
                 + (f"the newest are {', '.join(reversed(newest))}" if newest else "it knows none at all")
@@ -184,27 +169,26 @@ def _by_node(run: Run, attempts: Mapping[str, _Attempt]) -> dict[str, _Attempt]:
 
 def _read_outputs(reader: Reader, runs: Iterable[Mapping[str, _Attempt]]) -> dict[int, ArtifactRecord]:
     """What the nodes that tell of a night have finished, by execution."""
-    names = reader.names
-    told = {
-        names.example_gen: "Examples",
-        names.trainer: "Model",
-        names.evaluator: "ModelBlessing",
-        names.pusher: "PushedModel",
+    types = {
+        reader.names.example_gen: "Examples",
+        reader.names.trainer: "Model",
+        reader.names.evaluator: "ModelBlessing",
+        reader.names.pusher: "PushedModel",
     }
     kinds = {
-        attempt.id: told[node]
+        attempt.id: types[node]
         for nodes in runs
         for node, attempt in nodes.items()
-        if node in told and attempt.state in (COMPLETE, CACHED)
+        if node in types and attempt.state in (COMPLETE, CACHED)
     }
-    made = reader.rows(
+    links = reader.rows(
         "SELECT execution_id, artifact_id FROM event WHERE type = :output AND execution_id IN :executions ORDER BY id",
         output=OUTPUT,
         executions=list(kinds),
     )
-    artifacts = read_artifacts(reader, {artifact for _, artifact in made})
+    artifacts = read_artifacts(reader, {artifact for _, artifact in links})
     return {
-        execution: artifacts[artifact] for execution, artifact in made if artifacts[artifact].type == kinds[execution]
+        execution: artifacts[artifact] for execution, artifact in links if artifacts[artifact].type == kinds[execution]
     }
 
 
@@ -213,7 +197,7 @@ def _read_errors(reader: Reader, executions: list[int]) -> dict[int, str]:
         reader.rows(
             "SELECT execution_id, string_value FROM executionproperty WHERE name = :error AND is_custom_property "
             "AND execution_id IN :executions",
-            error=ERROR,
+            error=names.ERROR,
             executions=executions,
         )
     )
@@ -226,37 +210,35 @@ def _report(
     outputs: Mapping[int, ArtifactRecord],
     errors: Mapping[int, str],
 ) -> NightReport:
-    names = reader.names
-
     def made_by(node: str) -> ArtifactRecord | None:
         return outputs.get(nodes[node].id) if node in nodes else None
 
-    model = made_by(names.trainer)
+    model = made_by(reader.names.trainer)
     examples, blessing, pushed = (
-        made.properties if made else {}
-        for made in (made_by(names.example_gen), made_by(names.evaluator), made_by(names.pusher))
+        artifact.properties if artifact else {}
+        for artifact in map(made_by, (reader.names.example_gen, reader.names.evaluator, reader.names.pusher))
     )
     failed = next((node for node, attempt in nodes.items() if attempt.state in ENDED_BADLY), None)
-    drops = dict(_prefixed(examples, names.drop))
+    drops = dict(_prefixed(examples, reader.names.drop))
     drop = drops.get(run.night, {})
     return NightReport(
         night=run.night,
         run_id=run.run_id,
         state=run_state({attempt.state for attempt in nodes.values()}, pushed),
         drop_version=drop.get("version"),
-        rows_in=drop.get(ROWS_IN),
-        rows_used=drop.get(ROWS_USED),
-        rows_quarantined=drop.get(ROWS_QUARANTINED),
-        duplicates_folded=drop.get(DUPLICATES_FOLDED),
+        rows_in=drop.get(names.ROWS_IN),
+        rows_used=drop.get(names.ROWS_USED),
+        rows_quarantined=drop.get(names.ROWS_QUARANTINED),
+        duplicates_folded=drop.get(names.DUPLICATES_FOLDED),
         window_nights=len(drops) or None,
         drops={night: described["version"] for night, described in drops.items()},
-        champion_version=blessing.get(CHAMPION_VERSION, ""),
+        champion_version=blessing.get(names.CHAMPION_VERSION, ""),
         checks=read_checks(blessing),
-        metrics=read_floats(blessing, METRIC_PREFIX),
-        champion_metrics=read_floats(blessing, CHAMPION_METRIC_PREFIX),
-        blessed=blessing[BLESSED] == "1" if BLESSED in blessing else None,
-        reason=pushed.get(REASON) or blessing.get(REASON, ""),
-        pushed_version=pushed.get(PUSHED_VERSION) if pushed.get(PUSHED) == "1" else None,
+        metrics=read_floats(blessing, names.METRIC_PREFIX),
+        champion_metrics=read_floats(blessing, names.CHAMPION_METRIC_PREFIX),
+        blessed=blessing[names.BLESSED] == "1" if names.BLESSED in blessing else None,
+        reason=pushed.get(names.REASON) or blessing.get(names.REASON, ""),
+        pushed_version=pushed.get(names.PUSHED_VERSION) if pushed.get(names.PUSHED) == "1" else None,
         error=errors.get(nodes[failed].id, "it says no reason") if failed else None,
         failed_node=failed,
         model_id=model.id if model else None,
@@ -267,15 +249,15 @@ def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
     """A run in one word, from the states of its attempts that count and what its push says."""
     if states & ENDED_BADLY:
         return "failed"
-    if not states <= {COMPLETE, CACHED} or PUSHED not in pushed:
+    if not states <= {COMPLETE, CACHED} or names.PUSHED not in pushed:
         return "running"
-    return "pushed" if pushed[PUSHED] == "1" else "refused"
+    return "pushed" if pushed[names.PUSHED] == "1" else "refused"
 
 
 def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
     """The checks that a verdict consists of."""
-    told = _prefixed(blessing, CHECK_PREFIX)
-    return tuple(Check(name, **{key: value[key] for key in value if key in _CHECK}) for name, value in told)
+    checks = _prefixed(blessing, names.CHECK_PREFIX)
+    return tuple(Check(name, **{key: value[key] for key in value if key in _CHECK}) for name, value in checks)
 
 
 _CHECK = ("value", "limit", "passed", "low", "high")

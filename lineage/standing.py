@@ -1,6 +1,6 @@
 """How a night stands, in one word and one line, by what Airflow says of its runs; and what to do where nothing goes on.
 
-Plain values only: nothing here reads a database. What MLMD says of a night that came to a verdict always stands.
+What MLMD says of a night that came to a verdict always stands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,46 +41,39 @@ class Timetable:
 
 
 def stand(
-    names: Names, timetable: Timetable, night: str, told: Standing | None, told_by: str | None
+    names: Names, timetable: Timetable, night: str, by_mlmd: Standing | None, run_id: str | None
 ) -> Standing | None:
     """How a night stands.
 
     Args:
       names: what the nodes are called.
       timetable: what Airflow says of it.
-      told: how it stands by MLMD; None where MLMD knows no run of it.
-      told_by: the run that told.
+      by_mlmd: how it stands by MLMD; None where MLMD knows no run of it.
+      run_id: the run by which it does.
 
     Returns:
       None for a night of which there is nothing to tell.
     """
-    if told and told[0] in VERDICTS:
-        return told
+    if by_mlmd and by_mlmd[0] in VERDICTS:
+        return by_mlmd
     runs, due = timetable.runs.get(night), timetable.due.get(night)
     if not runs:
-        return told or (_explain_absence(names, timetable, due) if due else None)
+        return by_mlmd or (_explain_absence(names, timetable, due) if due else None)
     run = runs[-1]
     if run.is_active:
         return explain_run(names, run, timetable.dispatch, timetable.now)
-    if told and told_by == run.run_id and told[0] != "running":
-        return told
+    if by_mlmd and run_id == run.run_id and by_mlmd[0] != "running":
+        return by_mlmd
     if run.state == "failed":
         return _explain_failure(names, run)
-    sensor = _sensor(names, run)
+    sensor = next((task for task in run.tasks if task.name == names.sensor), None)
     if sensor and sensor.state == "skipped":
         return "skipped", sensor.reason or f"{run.run_id} was skipped, and does not say why"
     return "missing", f"{run.run_id} has ended in Airflow, and lineage has no verdict of it"
 
 
 def explain_run(names: Names, run: ScheduledRun, dispatch: Dispatch, now: datetime) -> Standing:
-    """How a run stands that has not ended.
-
-    Args:
-      names: what the nodes are called.
-      run: the run.
-      dispatch: what decides whether it goes on.
-      now: the moment of asking.
-    """
+    """How a run stands that has not ended."""
     if problem := find_stop(names, dispatch, now):
         return "stuck", problem
     if run.state == "queued":
@@ -154,15 +147,11 @@ def _explain_failure(names: Names, run: ScheduledRun) -> Standing:
     failed = [task for task in run.tasks if task.state == "failed"]
     if not failed:
         return "failed", f"{run.run_id} was marked failed, none of its tasks was"
-    said = "; ".join(
+    reasons = "; ".join(
         f"{task.name}: {task.reason or f'it says no reason; see its log, `retraining logs {task.name}`'}"
         for task in failed
     )
-    return ("blocked" if any(task.name == names.gate for task in failed) else "failed"), said
-
-
-def _sensor(names: Names, run: ScheduledRun) -> ScheduledTask | None:
-    return next((task for task in run.tasks if task.name == names.sensor), None)
+    return ("blocked" if any(task.name == names.gate for task in failed) else "failed"), reasons
 
 
 def _is_heard(seen: datetime | None, now: datetime) -> bool:

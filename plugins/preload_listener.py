@@ -1,8 +1,8 @@
 """Starts tasks warm: the scheduler imports TFX once and every task it forks shares it.
 
 Only imports may happen here: if the scheduler ran one TensorFlow operation, its forked tasks would hang
-(tensorflow/tensorflow#8220). What of the
-project decides what a model is, is never imported ahead, so that an edit takes effect at the next task.
+(tensorflow/tensorflow#8220). What of the project decides what a model is, is never imported ahead, so that an edit
+takes effect at the next task.
 """
 
 import gc

@@ -5,7 +5,7 @@ A type here is all that a setting with a grammar needs: reading, checking and `S
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,23 +68,22 @@ def _check_web_address(value: SecretStr) -> SecretStr:
     return value
 
 
-def _check_label(name: str) -> None:
+def _refuse_unknown(labels: Iterable[str]) -> None:
     # Late, as everything that a task must import anew after an edit: the scheduler reads settings before it forks.
     from modules.features import LABELS
 
-    if name not in LABELS:
-        raise ValueError(f"{name} is no label; the labels are {', '.join(LABELS)}")
+    for name in labels:
+        if name not in LABELS:
+            raise ValueError(f"{name} is no label; the labels are {', '.join(LABELS)}")
 
 
 def _check_labels(value: dict[str, Any]) -> dict[str, Any]:
-    for name in value:
-        _check_label(name)
+    _refuse_unknown(value)
     return value
 
 
 def _check_codes(value: dict[str, str]) -> dict[str, str]:
-    for label in value.values():
-        _check_label(label)
+    _refuse_unknown(value.values())
     return value
 
 

@@ -312,9 +312,9 @@ class Settings(BaseSettings):
     def _check_slices(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         from headlines.bar.verdict import SLICES
 
-        known = [*SLICES, *info.data.get("slice_patterns", value)]
-        if unknown := [name for name in value if name not in known]:
-            raise ValueError(f"there is no slice {', '.join(unknown)}; there are {', '.join(known)}")
+        names = [*SLICES, *info.data.get("slice_patterns", value)]
+        if unknown := [name for name in value if name not in names]:
+            raise ValueError(f"there is no slice {', '.join(unknown)}; there are {', '.join(names)}")
         return value
 
     @field_validator("as_known_on")
@@ -427,10 +427,10 @@ class Settings(BaseSettings):
     @property
     def server_options(self) -> dict[str, str]:
         """What `.env` says to the model server beyond the settings here, as environment variables."""
-        written = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
+        variables = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
         return {
             name.upper(): value
-            for name, value in written.items()
+            for name, value in variables.items()
             if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
         }
 
@@ -452,8 +452,8 @@ class Settings(BaseSettings):
         value = getattr(self, name)
         if isinstance(value, SecretStr):
             return value.get_secret_value()
-        written = self.model_dump(mode="json", include={name})[name]
-        return None if written is None else str(written).lower() if isinstance(written, bool) else str(written)
+        text = self.model_dump(mode="json", include={name})[name]
+        return None if text is None else str(text).lower() if isinstance(text, bool) else str(text)
 
     def to_environment(self) -> dict[str, str]:
         """The settings as the environment variables they are read from."""

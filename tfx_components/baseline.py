@@ -61,7 +61,6 @@ class Executor(base_executor.BaseExecutor):
           input_dict: raw `examples` with the splits `train`, `eval` and `fresh`, and, if there is a champion, `model`
             and `pushed_model`.
           output_dict: `answers` and `fresh_score`.
-          exec_properties: none.
         """
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         train, held_out, fresh = (read_rows(examples, split) for split in ("train", "eval", _FRESH))
@@ -112,11 +111,12 @@ class Baseline(base_component.BaseComponent):
     def __init__(
         self, examples: types.BaseChannel, champion: types.BaseChannel, champion_push: types.BaseChannel
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        examples: raw Examples with the splits `train`, `eval` and `fresh`.
-        champion: as of the night; may resolve to nothing.
-        champion_push: the PushedModel that made it champion.
+        Args:
+          examples: raw Examples with the splits `train`, `eval` and `fresh`.
+          champion: as of the night; may resolve to nothing.
+          champion_push: the PushedModel that made it champion.
         """
         super().__init__(
             BaselineSpec(
@@ -159,12 +159,8 @@ def answer(train: Rows, titles: list[str]) -> Baselines:
 
 def take(rows: Rows, chosen: list[int]) -> Rows:
     """Some of the rows."""
-    return Rows(
-        [rows.titles[row] for row in chosen],
-        rows.actual[chosen],
-        [rows.nights[row] for row in chosen],
-        rows.weights[chosen],
-    )
+    titles, actual, nights, weights = rows
+    return Rows([titles[row] for row in chosen], actual[chosen], [nights[row] for row in chosen], weights[chosen])
 
 
 def write_answers(folder: Path, rows: Rows, train: Rows) -> None:

@@ -97,15 +97,16 @@ class HeadlineEvaluator(stock_component.Evaluator):
         baseline_push: types.BaseChannel | None = None,
         baseline_answers: types.BaseChannel | None = None,
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        examples: raw Examples; the split `eval` is used.
-        model: the candidate.
-        eval_config: what TFMA writes beside the verdict; thresholds in it are not looked at.
-        limits: what the candidate must show.
-        baseline_model: the champion; may resolve to nothing, then nothing is compared with it.
-        baseline_push: the PushedModel that made it champion, for its version.
-        baseline_answers: from Baseline; without them nothing is compared with LR and the majority class.
+        Args:
+          examples: raw Examples; the split `eval` is used.
+          model: the candidate.
+          eval_config: what TFMA writes beside the verdict; thresholds in it are not looked at.
+          limits: what the candidate must show.
+          baseline_model: the champion; may resolve to nothing, then nothing is compared with it.
+          baseline_push: the PushedModel that made it champion, for its version.
+          baseline_answers: from Baseline; without them nothing is compared with LR and the majority class.
         """
         # Not Evaluator.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_beam_component.BaseBeamComponent.__init__(

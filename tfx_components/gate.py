@@ -24,12 +24,11 @@ from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_t
 from headlines.drops.figures import Figures
 from headlines.errors import HeadlinesError
 from headlines.names import ANOMALIES_FILE, NIGHT, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
-from tfx_components.artifacts import Artifacts
+from tfx_components.artifacts import Artifacts, read_properties
 from tfx_components.headline_example_gen.component import Quarantine
 
 log = logging.getLogger(__name__)
 
-# As ExampleValidator names it.
 _BAD_ROWS_SHOWN = 5
 _RAW_CHARACTERS_SHOWN = 120
 
@@ -46,7 +45,6 @@ class Executor(BaseExecutor):
 
         Args:
           input_dict: `examples`, `quarantine` and `anomalies`.
-          output_dict: nothing.
           exec_properties: `max_quarantined_share`, `min_headlines` and `alarm_limits`, as the component takes them.
 
         Raises:
@@ -56,10 +54,11 @@ class Executor(BaseExecutor):
         quarantine = artifact_utils.get_single_instance(input_dict["quarantine"])
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         night = examples.get_string_custom_property(NIGHT)
+        rows_used, nights = (examples.get_int_custom_property(name) for name in (ROWS_USED, "nights"))
         problems = [
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
-            *_judge_size(examples, int(exec_properties["min_headlines"])),
+            *tell_too_few(rows_used, nights, int(exec_properties["min_headlines"])),
             *find_alarms(read_figures(examples), Limits.from_json(exec_properties["alarm_limits"])),
         ]
         if problems:
@@ -70,8 +69,8 @@ class Executor(BaseExecutor):
         log.info(
             "Night %s passes: %d headlines of %d nights, %d of the night's %d rows quarantined, no anomalies.",
             night,
-            examples.get_int_custom_property(ROWS_USED),
-            examples.get_int_custom_property("nights"),
+            rows_used,
+            nights,
             examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
             examples.get_int_custom_property(NIGHT_ROWS_IN),
         )
@@ -134,36 +133,32 @@ class DropGate(BaseComponent):
 
 def read_figures(examples: Artifact) -> Figures:
     """What HeadlineExampleGen recorded of the night's labels, words and language."""
-    properties = examples.mlmd_artifact.custom_properties
-    return Figures.from_properties(
-        {name: getattr(value, str(value.WhichOneof("value"))) for name, value in properties.items()}
-    )
+    return Figures.from_properties(read_properties(examples))
 
 
 def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
     for split in artifact_utils.decode_split_names(anomalies.split_names):
         path = Path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
-        found = anomalies_pb2.Anomalies()
+        record = anomalies_pb2.Anomalies()
         with fileio.open(str(path), "rb") as file:
-            found.ParseFromString(file.read())
-        for feature, info in sorted(found.anomaly_info.items()):
+            record.ParseFromString(file.read())
+        for feature, info in sorted(record.anomaly_info.items()):
             yield _tell_anomaly(split, f"feature {feature}", info)
-        if found.HasField("dataset_anomaly_info"):
-            yield _tell_anomaly(split, "the whole split", found.dataset_anomaly_info)
+        if record.HasField("dataset_anomaly_info"):
+            yield _tell_anomaly(split, "the whole split", record.dataset_anomaly_info)
 
 
 def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> str:
-    reasons = info.reason or [info]
-    told = "; ".join(f"{reason.short_description}: {reason.description}" for reason in reasons)
-    return f"anomaly in split {split}, {place}: {told}"
+    reasons = [f"{reason.short_description}: {reason.description}" for reason in info.reason or [info]]
+    return f"anomaly in split {split}, {place}: {'; '.join(reasons)}"
 
 
 def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Iterator[str]:
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
-    with fileio.open(path, "rb") as file:
-        rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
     night = examples.get_string_custom_property(NIGHT)
-    rows = [row for row in rows if row["night"] == night]
+    with fileio.open(path, "rb") as file:
+        text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
+    rows = [row for row in csv.DictReader(text) if row["night"] == night]
     for problem in tell_quarantined(
         examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
         examples.get_int_custom_property(NIGHT_ROWS_IN),
@@ -177,12 +172,6 @@ def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float
             for row in rows[:_BAD_ROWS_SHOWN]
         ]
         yield "\n".join(lines)
-
-
-def _judge_size(examples: Artifact, min_headlines: int) -> Iterator[str]:
-    return tell_too_few(
-        examples.get_int_custom_property(ROWS_USED), examples.get_int_custom_property("nights"), min_headlines
-    )
 
 
 def _shorten(text: str) -> str:

@@ -104,15 +104,16 @@ class InfraCheck(base_component.BaseComponent):
         max_latency_ms: int = 250,
         max_memory_mb: int = 2_048,
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        model: the candidate.
-        examples: raw Examples, whose newest night's eval rows are sent too.
-        timeout_seconds: a model that has not answered everything by then is not blessed. TensorFlow's import counts.
-        sample_rows: how many of these rows.
-        max_latency_ms: most that one title may take, at the median. A title takes a few; a budget near that would
+        Args:
+          model: the candidate.
+          examples: raw Examples, whose newest night's eval rows are sent too.
+          timeout_seconds: a model that has not answered everything by then is not blessed. TensorFlow's import counts.
+          sample_rows: how many of these rows.
+          max_latency_ms: most that one title may take, at the median. A title takes a few; a budget near that would
             refuse good models on a busy machine.
-        max_memory_mb: most that the process which serves may hold, TensorFlow's own half included.
+          max_memory_mb: most that the process which serves may hold, TensorFlow's own half included.
         """
         super().__init__(
             InfraCheckSpec(
@@ -154,18 +155,18 @@ def ask(question: dict[str, Any], timeout_seconds: int) -> dict[str, Any]:
                 timeout=timeout_seconds,
                 check=False,
             )
-            ended = f"the process {_name_exit(child.returncode)}" if child.returncode else ""
+            end = f"the process {_name_exit(child.returncode)}" if child.returncode else ""
         except subprocess.TimeoutExpired:
-            ended = f"no answer within {timeout_seconds} s"
+            end = f"no answer within {timeout_seconds} s"
         errors.seek(0)
         last_words = [line.strip() for line in errors if line.strip()][-1:]
     report = Path(question["report"])
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    if ended:
-        request = next((line["request"] for line in reversed(told) if "request" in line), "start")
-        return {"reason": ": ".join(["refused", request, ended, *last_words])[:_REASON_CHARACTERS]}
-    findings = told[-1]
+    entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    if end:
+        request = next((line["request"] for line in reversed(entries) if "request" in line), "start")
+        return {"reason": ": ".join(["refused", request, end, *last_words])[:_REASON_CHARACTERS]}
+    findings = entries[-1]
     if "reason" in findings:
         # The whole of it, an array for example, is in the report.
         return {"reason": f"refused: {findings['reason']}"[:_REASON_CHARACTERS]}

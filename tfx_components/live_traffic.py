@@ -1,6 +1,6 @@
 """LiveTraffic: what was asked of the model server, beside what the model is taught and beside what turned out true.
 
-It reads the server's request log and records; it stops no run, and whoever should be told is told elsewhere.
+It reads the server's request log and records what it finds; retraining/operators/callbacks.py tells people of it.
 """
 
 import json
@@ -241,16 +241,16 @@ def measure_skew(window: "pd.DataFrame", traffic: "pd.DataFrame", limit: float) 
     """TFDV's training/serving skew, by feature."""
     import tensorflow_data_validation as tfdv
 
-    found = tfdv.validate_statistics(_statistics(window), _schema(limit), serving_statistics=_statistics(traffic))
-    return {info.path.step[0]: info.skew_measurements[0].value for info in found.drift_skew_info}
+    anomalies = tfdv.validate_statistics(_statistics(window), _schema(limit), serving_statistics=_statistics(traffic))
+    return {info.path.step[0]: info.skew_measurements[0].value for info in anomalies.drift_skew_info}
 
 
 def measure_drift(before: "pd.DataFrame", traffic: "pd.DataFrame", limit: float) -> dict[str, float]:
     """TFDV's drift from one time to the next, by feature."""
     import tensorflow_data_validation as tfdv
 
-    found = tfdv.validate_statistics(_statistics(traffic), _schema(limit), previous_statistics=_statistics(before))
-    return {info.path.step[0]: info.drift_measurements[0].value for info in found.drift_skew_info}
+    anomalies = tfdv.validate_statistics(_statistics(traffic), _schema(limit), previous_statistics=_statistics(before))
+    return {info.path.step[0]: info.drift_measurements[0].value for info in anomalies.drift_skew_info}
 
 
 def _schema(limit: float) -> schema_pb2.Schema:

@@ -1,6 +1,6 @@
 """The metrics of a tally as TFMA metrics, so that TFMA's slices and the verdict count the same answers the same way.
 
-No limit lives here. TFMA's own precision and F1 cut each class at 0.5, which is not how a label is served.
+TFMA's own precision and F1 cut each class at 0.5, which is not how a label is served.
 """
 
 from collections.abc import Iterable

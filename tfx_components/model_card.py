@@ -11,8 +11,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from headlines import names
+from headlines.bar.verdict import show_figure
 from modules.features import LABELS
-from tfx_components.artifacts import Artifacts
+from tfx_components.artifacts import Artifacts, read_properties
 from tfx_components.baseline import FreshScore
 from tfx_components.predictions import Rows, read_rows
 
@@ -46,7 +47,6 @@ class Executor(base_executor.BaseExecutor):
         Args:
           input_dict: raw `examples`, the `model`, its `evaluation` with `verdict.json`, and `fresh_score`.
           output_dict: `card`.
-          exec_properties: none.
         """
         examples, model, evaluation, score = (
             artifact_utils.get_single_instance(input_dict[key])
@@ -54,7 +54,7 @@ class Executor(base_executor.BaseExecutor):
         )
         verdict = json.loads(Path(evaluation.uri, names.VERDICT_FILE).read_text(encoding="utf-8"))
         rows = {split: read_rows(examples, split) for split in ("train", "eval")}
-        card = describe(_properties(examples), _properties(model), _properties(score), rows, verdict)
+        card = describe(read_properties(examples), read_properties(model), read_properties(score), rows, verdict)
         artifact = artifact_utils.get_single_instance(output_dict["card"])
         folder = Path(artifact.uri)
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,12 +92,13 @@ class ModelCardWriter(base_component.BaseComponent):
         evaluation: types.BaseChannel,
         fresh_score: types.BaseChannel,
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        examples: raw Examples with the splits `train` and `eval`.
-        model: the candidate, with its origin as the Trainer recorded it.
-        evaluation: the Evaluator's.
-        fresh_score: Baseline's.
+        Args:
+          examples: raw Examples with the splits `train` and `eval`.
+          model: the candidate, with its origin as the Trainer recorded it.
+          evaluation: the Evaluator's.
+          fresh_score: Baseline's.
         """
         super().__init__(
             ModelCardSpec(
@@ -136,9 +137,9 @@ def describe(
                 for name, value in sorted(examples.items())
                 if name.startswith(names.DROP_PREFIX)
             },
-            "rows": {split: len(read.titles) for split, read in rows.items()},
+            "rows": {split: len(split_rows.titles) for split, split_rows in rows.items()},
             names.ROWS_QUARANTINED: examples[names.ROWS_QUARANTINED],
-            "classes": {split: _count_classes(read) for split, read in rows.items()},
+            "classes": {split: _count_classes(split_rows) for split, split_rows in rows.items()},
         },
         "metrics": {
             who: verdict[f"{prefix}metrics"]
@@ -163,20 +164,20 @@ def describe(
 def find_weaknesses(verdict: dict[str, Any]) -> list[str]:
     """What the figures show the model to be bad at, and what no figure here can show."""
     metrics = verdict["metrics"]
-    found = []
+    weaknesses = []
     for row, label in enumerate(LABELS):
         count, recall = sum(metrics["confusion"][row]), metrics[f"recall_{label}"]
         if count < _FEW_ROWS:
-            found.append(f"Only {count} held-out headlines are {label}: what is said of that class is uncertain.")
+            weaknesses.append(f"Only {count} held-out headlines are {label}: what is said of that class is uncertain.")
         if count and recall is not None and recall < _POOR_RECALL:
             mistaken = max(
                 (other for other in range(len(LABELS)) if other != row), key=lambda at: metrics["confusion"][row][at]
             )
-            found.append(
+            weaknesses.append(
                 f"It finds {recall:.0%} of the {label} headlines; those it misses it mostly calls {LABELS[mistaken]}."
             )
     if metrics["calibration_error"] is not None and metrics["calibration_error"] > _POOR_CALIBRATION:
-        found.append(
+        weaknesses.append(
             f"Its probabilities are off by {metrics['calibration_error']:.3f} on average (expected calibration error)."
         )
     slices = {
@@ -187,18 +188,20 @@ def find_weaknesses(verdict: dict[str, Any]) -> list[str]:
         and values["accuracy"] < metrics["accuracy"]
     }
     for name in sorted(slices, key=lambda name: slices[name]["accuracy"])[:_WORST_SLICES_SHOWN]:
-        found.append(
+        weaknesses.append(
             f"On the slice {name} ({slices[name]['example_count']:.0f} rows) its accuracy is "
             f"{slices[name]['accuracy']:.3f}, overall {metrics['accuracy']:.3f}."
         )
-    return [*found, *_ALWAYS_WEAK]
+    return [*weaknesses, *_ALWAYS_WEAK]
 
 
 def render(card: dict[str, Any]) -> str:
     """The card in Markdown."""
     data, metrics, intervals = card["data"], card["metrics"], card["intervals"]
     champion = f"champion {card[names.CHAMPION_VERSION] or '(none)'}"
-    fresh = [(name, value if isinstance(value, str) else _show(value)) for name, value in sorted(card["fresh"].items())]
+    fresh = [
+        (name, value if isinstance(value, str) else show_figure(value)) for name, value in sorted(card["fresh"].items())
+    ]
     lines = [
         f"# Model of night {card['night']}",
         "",
@@ -226,9 +229,9 @@ def render(card: dict[str, Any]) -> str:
             [
                 [
                     name,
-                    _show(value),
+                    show_figure(value),
                     _show_interval(intervals.get(name)),
-                    *(_show(metrics[who].get(name)) for who in ("champion", "lr", "majority")),
+                    *(show_figure(metrics[who].get(name)) for who in ("champion", "lr", "majority")),
                 ]
                 for name, value in metrics["candidate"].items()
                 if name != "confusion"
@@ -245,9 +248,9 @@ def render(card: dict[str, Any]) -> str:
             [
                 [
                     check["name"],
-                    _show(check["value"]),
+                    show_figure(check["value"]),
                     _show_interval((check["low"], check["high"])),
-                    _show(check["limit"]),
+                    show_figure(check["limit"]),
                     "yes" if check["passed"] else "**no**",
                 ]
                 for check in card["checks"]
@@ -258,7 +261,7 @@ def render(card: dict[str, Any]) -> str:
         *_table(
             ["slice", "rows", "accuracy", "macro-F1", "log-loss"],
             [
-                [name, *(_show(values[key]) for key in ("example_count", "accuracy", "macro_f1", "log_loss"))]
+                [name, *(show_figure(values[key]) for key in ("example_count", "accuracy", "macro_f1", "log_loss"))]
                 for name, values in card["slices"].items()
             ],
         ),
@@ -283,23 +286,10 @@ def _table(header: list[str], rows: list[Any]) -> list[str]:
     return [*("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
 
 
-def _show(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"
-
-
 def _show_interval(interval: Any) -> str:
     return "-" if not interval or interval[0] is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _count_classes(rows: Rows) -> dict[str, int]:
-    counted = Counter(rows.actual.tolist())
-    return {label: counted[index] for index, label in enumerate(LABELS)}
-
-
-def _properties(artifact: types.Artifact) -> dict[str, Any]:
-    return {
-        name: getattr(value, str(value.WhichOneof("value")))
-        for name, value in artifact.mlmd_artifact.custom_properties.items()
-    }
+    counts = Counter(rows.actual.tolist())
+    return {label: counts[index] for index, label in enumerate(LABELS)}

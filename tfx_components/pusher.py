@@ -12,15 +12,9 @@ from tfx.components.pusher import executor as stock_executor
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import pusher_pb2
-from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.types.standard_component_specs import (
-    INFRA_BLESSING_KEY,
-    MODEL_BLESSING_KEY,
-    MODEL_KEY,
-    PUSH_DESTINATION_KEY,
-    PUSHED_MODEL_KEY,
-)
 from tfx.utils import proto_utils
 
 from headlines import names
@@ -51,23 +45,23 @@ class Executor(stock_executor.Executor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         night = date.fromisoformat(exec_properties[NIGHT_KEY])
-        push = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
+        push = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
         push.set_string_custom_property(names.NIGHT, night.isoformat())
-        push.set_int_custom_property(names.MODEL_ID, artifact_utils.get_single_instance(input_dict[MODEL_KEY]).id)
+        push.set_int_custom_property(names.MODEL_ID, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]).id)
         refusal = find_refusal(input_dict)
         if refusal:
             self._refuse(push, refusal)
             return
         destination = pusher_pb2.PushDestination()
-        proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], destination)
-        blessing = artifact_utils.get_single_instance(input_dict[MODEL_BLESSING_KEY])
+        proto_utils.json_to_proto(exec_properties[specs.PUSH_DESTINATION_KEY], destination)
+        blessing = artifact_utils.get_single_instance(input_dict[specs.MODEL_BLESSING_KEY])
         try:
             publication = publish(
                 Path(self.GetModelPath(input_dict)),
                 Path(destination.filesystem.base_directory),
                 night,
                 blessing.get_string_custom_property(names.CHAMPION_VERSION),
-                describe(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), blessing, night),
+                describe(artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]), blessing, night),
                 Path(input_dict[RELATED_INDEX_KEY][0].uri) if input_dict.get(RELATED_INDEX_KEY) else None,
             )
         except RefusedError as error:
@@ -83,15 +77,15 @@ class Executor(stock_executor.Executor):
         logging.warning("Not pushed: %s", reason)
 
 
-class HeadlinePusherSpec(standard_component_specs.PusherSpec):
+class HeadlinePusherSpec(specs.PusherSpec):
     """TFX's PusherSpec with the night and the related headlines."""
 
     PARAMETERS = {  # noqa: RUF012
-        **standard_component_specs.PusherSpec.PARAMETERS,
+        **specs.PusherSpec.PARAMETERS,
         NIGHT_KEY: ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
-        **standard_component_specs.PusherSpec.INPUTS,
+        **specs.PusherSpec.INPUTS,
         RELATED_INDEX_KEY: ChannelParameter(type=RelatedHeadlines, optional=True),
     }
 
@@ -111,14 +105,15 @@ class HeadlinePusher(stock_component.Pusher):
         night: str,
         related_index: types.BaseChannel | None = None,
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        model: the candidate.
-        model_blessing: the Evaluator's.
-        infra_blessing: the InfraCheck's.
-        serving_dir: folder with one numbered folder per version, as TensorFlow Serving reads it.
-        night: `YYYY-MM-DD`, or a template that is rendered to it at run time.
-        related_index: of the headlines the model was taught, to travel with it.
+        Args:
+          model: the candidate.
+          model_blessing: the Evaluator's.
+          infra_blessing: the InfraCheck's.
+          serving_dir: folder with one numbered folder per version, as TensorFlow Serving reads it.
+          night: `YYYY-MM-DD`, or a template that is rendered to it at run time.
+          related_index: of the headlines the model was taught, to travel with it.
         """
         # Not Pusher.__init__: it makes its own spec, which would not take the night (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(
@@ -140,8 +135,8 @@ class HeadlinePusher(stock_component.Pusher):
 def find_refusal(input_dict: Artifacts) -> str:
     """The reason, in one line, why a model may not be pushed; empty if both blessings allow it."""
     for key, is_blessed in (
-        (MODEL_BLESSING_KEY, model_utils.is_model_blessed),
-        (INFRA_BLESSING_KEY, model_utils.is_infra_validated),
+        (specs.MODEL_BLESSING_KEY, model_utils.is_model_blessed),
+        (specs.INFRA_BLESSING_KEY, model_utils.is_infra_validated),
     ):
         blessing = artifact_utils.get_single_instance(input_dict[key])
         if not is_blessed(blessing):

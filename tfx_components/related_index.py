@@ -66,11 +66,7 @@ def RelatedIndex(examples: InputArtifact[standard_artifacts.Examples], index: Ou
 
 
 def read_headlines(split_uri: str) -> Iterator[Headline]:
-    """The rows of a split, in its order.
-
-    Args:
-      split_uri: folder of gzipped TFRecords of tf.Example.
-    """
+    """The rows of a split, a folder of gzipped TFRecords of tf.Examples, in its order."""
     files = sorted(tf.io.gfile.glob(f"{split_uri}/*.gz"))
     for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature

@@ -52,31 +52,31 @@ class Executor(stock_executor.GenericExecutor):
     def _GetFnArgs(self, *args: Any) -> fn_args_utils.FnArgs:
         """As TFX gives them, with hyperparameters as plain values by name: those that were given, and tuned ones."""
         fn_args = super()._GetFnArgs(*args)
-        given: dict[str, Any] = {}
-        for values in fn_args.custom_config["hyperparameters"].values():
-            given |= values
-        fn_args.custom_config["hyperparameters"] = given
+        by_setting = fn_args.custom_config["hyperparameters"]
+        fn_args.custom_config["hyperparameters"] = {
+            name: value for values in by_setting.values() for name, value in values.items()
+        }
         # keras-tuner writes them beside the space that was searched.
         fn_args.hyperparameters = (fn_args.hyperparameters or {}).get("values")
         return fn_args
 
 
 def _describe_hyperparameters(
-    input_dict: Artifacts, output_dict: Artifacts, given: dict[str, dict[str, Any]]
+    input_dict: Artifacts, output_dict: Artifacts, by_setting: dict[str, dict[str, Any]]
 ) -> dict[str, str]:
     run = Path(artifact_utils.get_single_uri(output_dict[MODEL_RUN_KEY]))
-    used = json.loads((run / HYPERPARAMETERS_FILE).read_text())
+    note = json.loads((run / HYPERPARAMETERS_FILE).read_text())
     source: dict[str, str] = {}
     for tuned in input_dict.get(HYPERPARAMETERS_KEY, []):
         origin = f"tuned on night {tuned.get_string_custom_property(NIGHT)}"
-        if used["left_out"]:
-            source[f"left out: {origin}"] = used["left_out"]
+        if note["left_out"]:
+            source[f"left out: {origin}"] = note["left_out"]
         else:
             source |= dict.fromkeys(json.loads(tuned.get_string_custom_property(HYPERPARAMETERS)), origin)
-    for setting, values in given.items():
+    for setting, values in by_setting.items():
         source |= dict.fromkeys(values, setting)
     return {
-        "hyperparameters": json.dumps(used["values"], ensure_ascii=False, sort_keys=True),
+        "hyperparameters": json.dumps(note["values"], ensure_ascii=False, sort_keys=True),
         "hyperparameters_source": json.dumps(source, ensure_ascii=False, sort_keys=True),
     }
 
@@ -105,15 +105,16 @@ class HeadlineTrainer(stock_component.Trainer):
         custom_config: dict[str, Any],
         hyperparameters: types.BaseChannel | None = None,
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        run_fn: dotted path of the training function.
-        examples: transformed; the split `train` is trained on.
-        transform_graph: of the examples.
-        source_examples: the examples before Transform.
-        custom_config: what `run_fn` is given; `night`, `code` and `settings` are recorded with the model. Its
-          `hyperparameters` are by the setting that names them, a later one wins; `run_fn` sees them as one.
-        hyperparameters: tuned ones, over which those of `custom_config` win.
+        Args:
+          run_fn: dotted path of the training function.
+          examples: transformed; the split `train` is trained on.
+          transform_graph: of the examples.
+          source_examples: the examples before Transform.
+          custom_config: what `run_fn` is given; `night`, `code` and `settings` are recorded with the model. Its
+            `hyperparameters` are by the setting that names them, a later one wins; `run_fn` sees them as one.
+          hyperparameters: tuned ones, over which those of `custom_config` win.
         """
         # Not Trainer.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(

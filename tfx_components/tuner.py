@@ -78,13 +78,14 @@ class HeadlineTuner(stock_component.Tuner):
         source_examples: types.BaseChannel,
         custom_config: dict[str, Any],
     ) -> None:
-        """Args.
+        """Places the component in a pipeline.
 
-        tuner_fn: dotted path of the function that makes the tuner.
-        examples: transformed; the split `train` is trained and measured on.
-        transform_graph: of the examples.
-        source_examples: the examples before Transform.
-        custom_config: what `tuner_fn` is given; `code` is recorded with the result.
+        Args:
+          tuner_fn: dotted path of the function that makes the tuner.
+          examples: transformed; the split `train` is trained and measured on.
+          transform_graph: of the examples.
+          source_examples: the examples before Transform.
+          custom_config: what `tuner_fn` is given; `code` is recorded with the result.
         """
         # Not Tuner.__init__: it makes its own spec, which would not take the further input (tensorflow/tfx#2185).
         base_component.BaseComponent.__init__(

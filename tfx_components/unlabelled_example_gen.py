@@ -56,7 +56,7 @@ def UnlabelledExampleGen(
     Raises:
       DropError: a night has no unlabelled file, or one cannot be read as a whole.
     """
-    found = list_unlabelled(Path(drops_dir))
+    files_of = list_unlabelled(Path(drops_dir))
     chosen = [parse_night(night) for night in nights.split(",")]
     examples.split_names = artifact_utils.encode_split_names([night.isoformat() for night in chosen])
     examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
@@ -65,12 +65,12 @@ def UnlabelledExampleGen(
 
     def read_all() -> Iterator[SetAside]:
         for night in chosen:
-            if night not in found:
+            if night not in files_of:
                 raise DropError(f"night {night} has no unlabelled*.csv in {drops_dir}; deliver one to have it scored")
             folder = Path(artifact_utils.get_split_uri([examples], night.isoformat()))
             folder.mkdir(parents=True)
             counts = {"rows": 0, "quarantined": 0}
-            for entry in _write_night(night, found[night], Rules.from_json(rules), folder / RECORDS_FILE, counts):
+            for entry in _write_night(night, files_of[night], Rules.from_json(rules), folder / RECORDS_FILE, counts):
                 reasons[entry.reason.value] += 1
                 yield entry
             for name, count in counts.items():

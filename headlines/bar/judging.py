@@ -124,7 +124,7 @@ def _estimate(
         return np.stack(values) if chosen.ndim > 1 else np.stack(values)[:, 0]
 
     everything = np.arange(size)
-    found = bootstrap(
+    interval = bootstrap(
         (everything,),
         statistic,
         n_resamples=RESAMPLES,
@@ -133,7 +133,7 @@ def _estimate(
         confidence_level=CONFIDENCE,
         random_state=np.random.default_rng(_SEED),
     ).confidence_interval
-    triples = np.stack([statistic(everything), found.low, found.high], axis=1)
+    triples = np.stack([statistic(everything), interval.low, interval.high], axis=1)
     return {
         name: (round(value, 9), round(low, 9), round(high, 9))
         for name, (value, low, high) in zip(names, triples.tolist(), strict=True)

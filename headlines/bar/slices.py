@@ -33,8 +33,8 @@ def find_slices(
         LENGTH: [next((name for name, most in _LENGTHS.items() if count <= most), "long") for count in words],
     }
     for name, pattern in patterns.items():
-        found = re.compile(pattern)
-        groups[name] = ["yes" if found.search(title) else "no" for title in titles]
+        expression = re.compile(pattern)
+        groups[name] = ["yes" if expression.search(title) else "no" for title in titles]
     for group, values in groups.items():
         column = np.array(values)
         for value in np.unique(column):

@@ -58,15 +58,8 @@ class Limits(Recorded):
 
     def margin(self, metric: str, opponent: str) -> float:
         """How much worse than an opponent a metric may be."""
-        if opponent == "champion":
-            ends = {"accuracy": "accuracy_drop", "macro_f1": "macro_f1_drop", "log_loss": "log_loss_rise"}
-        else:
-            ends = {
-                "accuracy": "accuracy_below_baseline",
-                "macro_f1": "macro_f1_below_baseline",
-                "log_loss": "log_loss_above_baseline",
-            }
-        return float(getattr(self, f"max_{ends[metric]}"))
+        change, distance = ("rise", "above_baseline") if metric == "log_loss" else ("drop", "below_baseline")
+        return float(getattr(self, f"max_{metric}_{change if opponent == 'champion' else distance}"))
 
 
 def check_patterns(patterns: dict[str, str]) -> None:
@@ -111,13 +104,11 @@ class Check:
                 f"McNemar's test of the errors beside those of {opponent} gives p = {self.value:.3f}, "
                 f"{'with' if self.passed else 'below'} the limit {self.limit:.3f}"
             )
+        interval = "" if self.low is None else f" (95 % interval {self.low:+.3f} to {self.high:+.3f})"
         return (
             f"{metric} is {abs(self.value):.3f} {'below' if self.value < 0 else 'above'} that of {opponent}"
-            f"{self._interval()}, {'within' if self.passed else 'beyond'} the {abs(self.limit):.3f} allowed"
+            f"{interval}, {'within' if self.passed else 'beyond'} the {abs(self.limit):.3f} allowed"
         )
-
-    def _interval(self) -> str:
-        return "" if self.low is None else f" (95 % interval {self.low:+.3f} to {self.high:+.3f})"
 
 
 @dataclass(frozen=True)
@@ -168,21 +159,21 @@ class Verdict:
         for check in self.checks:
             interval = "-" if check.low is None else f"{check.low:.3f} to {check.high:.3f}"
             lines.append(
-                f"{check.name:<24}{_format(check.value):>9}{_format(check.limit):>9}{interval:>20}"
+                f"{check.name:<24}{show_figure(check.value):>9}{show_figure(check.limit):>9}{interval:>20}"
                 f"  {'ok' if check.passed else 'FAILED'}"
             )
         columns = (self.metrics, self.champion_metrics, self.lr_metrics, self.majority_metrics)
         lines.append(f"{'metric':<24}{'candidate':>10}{'champion':>10}{'LR':>10}{'majority':>10}")
         for name in self.metrics:
             if name != "confusion":
-                lines.append(f"{name:<24}" + "".join(f"{_format(metrics.get(name)):>10}" for metrics in columns))
+                lines.append(f"{name:<24}" + "".join(f"{show_figure(metrics.get(name)):>10}" for metrics in columns))
         lines.append(f"{'actual, predicted as':<24}" + "".join(f"{label:>10}" for label in LABELS))
         for label, row in zip(LABELS, self.metrics.get("confusion", []), strict=False):
             lines.append(f"{label:<24}" + "".join(f"{count:>10}" for count in row))
         lines.append(f"{'slice':<24}{'rows':>10}{'accuracy':>10}{'champion':>10}{'LR':>10}")
         for name, values in self.slices.items():
             shown = ("example_count", "accuracy", "champion_accuracy", "lr_accuracy")
-            lines.append(f"{name:<24}" + "".join(f"{_format(values.get(key)):>10}" for key in shown))
+            lines.append(f"{name:<24}" + "".join(f"{show_figure(values.get(key)):>10}" for key in shown))
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -195,11 +186,12 @@ class Verdict:
         return asdict(self) | {"confusion": confusion, "blessed": self.blessed, "reason": self.reason}
 
     def _explain(self, check: Check) -> str:
-        told = check.explain()
-        return told.replace("worst_slice", f"accuracy on {self.worst_slice}") if self.worst_slice else told
+        clause = check.explain()
+        return clause.replace("worst_slice", f"accuracy on {self.worst_slice}") if self.worst_slice else clause
 
 
-def _format(value: float | None) -> str:
+def show_figure(value: float | None) -> str:
+    """A figure for a person: a count as it is, anything else to three digits, `-` for none."""
     if value is None:
         return "-"
     return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"

@@ -66,18 +66,18 @@ def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
 def tell_quarantined(bad: int, delivered: int, max_share: float, reasons: Counter[str]) -> Iterator[str]:
     """That too many of a night's rows are quarantined, if they are, and for what reasons."""
     if bad > max_share * delivered:
-        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         yield (
             f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
-            f"{max_share:.1%} may be: {told}"
+            f"{max_share:.1%} may be: {causes}"
         )
 
 
-def tell_too_few(used: int, nights: int, min_headlines: int) -> Iterator[str]:
+def tell_too_few(headlines: int, nights: int, min_headlines: int) -> Iterator[str]:
     """That a window has too few usable headlines, if it has."""
-    if used < min_headlines:
+    if headlines < min_headlines:
         yield (
-            f"only {used} usable headlines in the window of {nights} nights, at least {min_headlines} are needed; "
+            f"only {headlines} usable headlines in the window of {nights} nights, at least {min_headlines} are needed; "
             "deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
         )
 

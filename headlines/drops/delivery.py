@@ -91,7 +91,7 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
     except DropError as error:
         remark = str(error)
         window = read_window(drops, night, dataclasses.replace(rules, window_nights=1), version)
-    drop = window.drops[-1]
+    *earlier, drop = window.drops
     quarantined, folded = (
         [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
     )
@@ -102,24 +102,12 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
         *find_alarms(window.figures, settings.alarm_limits),
     ]
     return Inspection(
-        version,
-        drop.rows_in,
-        drop.rows_used,
-        quarantined,
-        folded,
-        window.figures,
-        problems,
-        len(window.drops) - 1,
-        remark,
+        version, drop.rows_in, drop.rows_used, quarantined, folded, window.figures, problems, len(earlier), remark
     )
 
 
 def deliver(settings: Demands, version: DropVersion) -> Path:
     """Copies the file of an inspected version to its place, marked as whole; both or nothing is there to be read.
-
-    Args:
-      settings: where drops are.
-      version: `Inspection.version`.
 
     Returns:
       The delivered file.

@@ -190,14 +190,14 @@ def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tu
     Raises:
       DropError: `drops_dir` or a file in it cannot be read.
     """
-    found: dict[date, list[Path]] = {}
+    files_of: dict[date, list[Path]] = {}
     try:
         for path in sorted(drops_dir.glob(f"*/{UNLABELLED_PREFIX}*")):
             if _NIGHT.fullmatch(path.parent.name) and is_csv(path):
-                found.setdefault(parse_night(path.parent.name), []).append(path)
+                files_of.setdefault(parse_night(path.parent.name), []).append(path)
         return {
             night: tuple(files)
-            for night, files in found.items()
+            for night, files in files_of.items()
             if all(abs(time.time() - path.stat().st_mtime) >= settle_seconds for path in files)
         }
     except OSError as error:

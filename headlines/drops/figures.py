@@ -1,7 +1,6 @@
 """What a night's labels, words and language look like beside everything that came before it.
 
-Figures only: which of them stop a run is for `alarms` to say. Standard library and, where languages are told apart,
-py3langid with numpy.
+Which of the figures stop a run is for `alarms` to say.
 """
 
 import itertools
@@ -77,19 +76,23 @@ class Figures:
     @classmethod
     def from_properties(cls, properties: dict[str, Property]) -> Self:
         """The figures that were kept, among other properties."""
-        kept: dict[str, Any] = {field.name: properties[field.name] for field in fields(cls) if field.name in properties}
         dicts = {"classes", "misread", "relabelled"}
-        return cls(**{name: json.loads(str(value)) if name in dicts else value for name, value in kept.items()})
+        values: dict[str, Any] = {
+            name: json.loads(str(properties[name])) if name in dicts else properties[name]
+            for name in (field.name for field in fields(cls))
+            if name in properties
+        }
+        return cls(**values)
 
 
 class WordModel:
     """How labels go with words in the window: naive Bayes, good enough to tell one label from another in bulk."""
 
     def __init__(self, headlines: Iterable[Headline], expected_class_mix: dict[str, float]) -> None:
-        """Counts.
+        """Counts the labels and words of a window.
 
         Args:
-          headlines: of the window, without the night that is judged.
+          headlines: without those of the night that is judged.
           expected_class_mix: shares of the labels where the window is empty; may itself be empty.
         """
         self.titles = Counter[str]()
@@ -98,10 +101,10 @@ class WordModel:
             self.titles[headline.label] += 1
             self._words_of[headline.label].update(_WORD.findall(headline.key))
         self.words: Counter[str] = sum(self._words_of.values(), Counter())
-        seen = self.titles.total()
+        total = self.titles.total()
         self.mix = (
-            {label: self.titles[label] / seen for label in LABELS}
-            if seen
+            {label: self.titles[label] / total for label in LABELS}
+            if total
             else {label: expected_class_mix.get(label, 0.0) for label in LABELS}
         )
         # No label is impossible, however rare it was.
@@ -149,7 +152,7 @@ def compare(
     scores = {key: model.score(key) for key in labels}
     classes = Counter(labels.values())
     swap, evidence, misread = _find_swap(labels, scores) if model.judges_labels() else ("", None, {})
-    seen, confusion = _find_seen(labels, scores, window, earlier_version)
+    seen_titles, confusion = _find_seen(labels, scores, window, earlier_version)
     words = [word for key in labels for word in _WORD.findall(key)]
     unseen = sum(word not in model.words for word in words) / len(words) if words and model.words else None
     once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
@@ -162,7 +165,7 @@ def compare(
         swap=swap,
         swap_evidence=evidence,
         misread=misread,
-        seen_titles=seen,
+        seen_titles=seen_titles,
         relabelled={name_change(*pair): count for pair, count in confusion.most_common() if pair[0] != pair[1]},
         relabelled_swap=_explain(confusion),
         not_portuguese_share=share_not_portuguese(list(labels)),

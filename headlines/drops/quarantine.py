@@ -91,11 +91,11 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
             else:
                 sifted.quarantined.append(judged)
     conflicts = _find_conflicts(headlines)
-    kept: dict[str, Headline] = {}
+    first_of: dict[str, Headline] = {}
     for headline in headlines:
         if headline.key in conflicts:
             sifted.quarantined.append(_set_aside(headline, Reason.CONFLICT, conflicts[headline.key]))
-        elif (first := kept.setdefault(headline.title, headline)) is not headline:
+        elif (first := first_of.setdefault(headline.title, headline)) is not headline:
             sifted.folded.append(_set_aside(headline, Reason.DUPLICATE, f"of {_locate(first)}"))
         else:
             sifted.used.append(headline)
@@ -115,15 +115,8 @@ def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for entry in entries:
-        cells = (
-            entry.night.isoformat(),
-            entry.version,
-            entry.row.file,
-            entry.row.line,
-            entry.reason.value,
-            entry.detail,
-            show_bytes(entry.row.raw),
-        )
+        row = entry.row
+        cells = (entry.night, entry.version, row.file, row.line, entry.reason, entry.detail, show_bytes(row.raw))
         writer.writerow(neutralise(str(cell)) for cell in cells)
 
 
@@ -150,15 +143,11 @@ def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetA
     title = judge_title(night, version, row, rules)
     if isinstance(title, SetAside):
         return title
-    label = _read_label(row.label.strip(), rules)
+    text = row.label.strip()
+    label = text.casefold() if text.casefold() in LABELS else rules.label_codes.get(text)
     if not label:
         return SetAside(night, version, row, Reason.UNKNOWN_LABEL, f"label {row.label!r}")
     return Headline(night, version, row, title, label, normalise(title))
-
-
-def _read_label(text: str, rules: Rules) -> str | None:
-    name = text.casefold()
-    return name if name in LABELS else rules.label_codes.get(text)
 
 
 def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:

@@ -110,11 +110,11 @@ def _find_damage(line: bytes) -> UnicodeDecodeError | None:
 
 
 def _parse(path: Path, text: Iterable[str], wanted: tuple[str, ...]) -> Iterator[Row]:
-    taken: list[str] = []
+    row_lines: list[str] = []
 
     def take_lines() -> Iterator[str]:
         for line in text:
-            taken.append(line)
+            row_lines.append(line)
             yield line
 
     lines = take_lines()
@@ -124,8 +124,8 @@ def _parse(path: Path, text: Iterable[str], wanted: tuple[str, ...]) -> Iterator
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     while True:
-        line += len(taken)
-        taken.clear()
+        line += len(row_lines)
+        row_lines.clear()
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -141,7 +141,7 @@ def _parse(path: Path, text: Iterable[str], wanted: tuple[str, ...]) -> Iterator
         yield Row(
             file=path.name,
             line=line,
-            raw="".join(taken).rstrip("\r\n"),
+            raw="".join(row_lines).rstrip("\r\n"),
             title=cells[title_column] if whole else "",
             label=cells[label_column] if whole and label_column is not None else "",
             cells=len(cells),

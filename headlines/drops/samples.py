@@ -21,7 +21,6 @@ HEADLINES = range(338, 352)
 NIGHTS_OF_DRIFT = 12
 """Over how many nights topics, words and labels move from their first to their last mix."""
 
-# It says that a drop is whole, which saves the wait for its files to settle.
 # As meant, from the first night to the last; careless labels turn these into 36 % and 14 % negative, 6 % positive.
 _NEGATIVE_SHARE = (0.36, 0.09)
 _POSITIVE_SHARE = 0.05
@@ -61,6 +60,7 @@ def write_samples(
         shutil.rmtree(incomplete, ignore_errors=True)
         incomplete.mkdir()
         (incomplete / HEADLINES_FILE).write_bytes(_to_csv(rows))
+        # It saves the wait for the files to settle.
         (incomplete / SUCCESS_MARKER).touch()
         incomplete.rename(folder)
     return files
@@ -70,7 +70,7 @@ def _make_nights(seed: int) -> Iterator[list[Row]]:
     """Rows of night after night, the bad ones among them."""
     random = Random(seed)
     language: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    written: set[str] = set()
+    titles: set[str] = set()
     night = 0
     while True:
         progress = min(night / (NIGHTS_OF_DRIFT - 1), 1.0)
@@ -78,8 +78,8 @@ def _make_nights(seed: int) -> Iterator[list[Row]]:
         size = random.choice(HEADLINES)
         while len(rows) < size:
             title, label = _make_headline(random, language, progress)
-            if title not in written:
-                written.add(title)
+            if title not in titles:
+                titles.add(title)
                 rows.append((title, label))
         rows += _make_duplicates(random, rows) + _make_bad_rows(random, rows)
         random.shuffle(rows)

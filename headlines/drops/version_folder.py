@@ -53,8 +53,8 @@ class VersionFolder:
             return delivered if delivered.tzinfo else delivered.replace(tzinfo=UTC)
         except (OSError, ValueError, KeyError, TypeError):
             pass  # no marker, or one that was written by hand and says nothing
-        written = [path.stat().st_mtime for path in self.csv_files]
-        return datetime.fromtimestamp(max(written), UTC) if written else None
+        moments = [path.stat().st_mtime for path in self.csv_files]
+        return datetime.fromtimestamp(max(moments), UTC) if moments else None
 
     def was_known(self, known_by: datetime | None) -> bool:
         """Whether it had been delivered by a moment; always when that is None, or when nobody can tell."""

@@ -77,30 +77,30 @@ def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersi
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
     versions, missing = find_versions(drops, night, rules, newest)
-    read = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
+    contents = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
     sifted = sift(
-        ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in read),
+        ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in contents),
         rules,
     )
-    used, quarantined, folded = (
+    rows_used, rows_quarantined, rows_folded = (
         Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
     )
     read_drops = tuple(
-        Drop(version, files, used[version.night], quarantined[version.night], folded[version.night])
-        for version, files in read
+        Drop(version, files, rows_used[version.night], rows_quarantined[version.night], rows_folded[version.night])
+        for version, files in contents
     )
     headlines = sorted(sifted.used, key=lambda headline: headline.night)
     # Readable rows come newest night first.
     before = [headline for headline in reversed(sifted.readable) if headline.night < night]
-    known = {headline.key for headline in before}
+    earlier_keys = {headline.key for headline in before}
     for version in versions[:-1]:
         for replaced in _read_replaced(drops, version, rules):
-            known.update(headline.key for headline in replaced)
+            earlier_keys.update(headline.key for headline in replaced)
     fresh = [
         headline
         for headline in headlines
         if headline.night == night
-        and headline.key not in known
+        and headline.key not in earlier_keys
         and split_of(headline.key, rules.eval_percent) == "eval"
     ]
     figures = compare(

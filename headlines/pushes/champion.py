@@ -48,12 +48,8 @@ class Rollback:
 
     @classmethod
     def from_properties(cls, identity: int, properties: Mapping[str, int | str]) -> Self:
-        """A rollback as MLMD kept it.
-
-        Args:
-          identity: of its artifact.
-          properties: by name, numbers as such or as text.
-        """
+        """The rollback of an artifact in MLMD, whose properties may hold numbers as such or as text."""
+        prefix = WITHDRAWN_PREFIX
         return cls(
             identity,
             int(properties[FROM_VERSION]),
@@ -62,11 +58,7 @@ class Rollback:
             str(properties[REASON]),
             datetime.fromisoformat(str(properties[AT])),
             str(properties[NIGHT]),
-            tuple(
-                sorted(
-                    int(name.removeprefix(WITHDRAWN_PREFIX)) for name in properties if name.startswith(WITHDRAWN_PREFIX)
-                )
-            ),
+            tuple(sorted(int(name.removeprefix(prefix)) for name in properties if name.startswith(prefix))),
         )
 
 

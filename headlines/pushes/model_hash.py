@@ -22,16 +22,13 @@ RELATED_FOLDER = "related"
 
 
 def hash_model(path: Path) -> str:
-    """SHA-256 of a SavedModel's weights, vocabularies and operations.
+    """SHA-256 of the weights, vocabularies and operations of the SavedModel in a folder.
 
     The bytes of `saved_model.pb` will not do: training the same model again changes the counters in its names, the
     order of its functions, and the paths of the temporary files its tables were made from. TensorFlow's own
     fingerprint will not do either: it leaves out what functions do (in 2.16, two models that differ in a constant
     share a `singleprint`; no issue known). So operations count as a bag, each with its constants and its other
     attributes. What the push adds to a version is left out.
-
-    Args:
-      path: folder of a SavedModel.
 
     Returns:
       64 hex digits, the same for each export of the same model.
@@ -52,8 +49,8 @@ def hash_model(path: Path) -> str:
         graph = meta_graph.graph_def
         saver = meta_graph.saver_def.save_tensor_name.partition(":")[0]
         # What writes checkpoints is given the object graph as a constant; no answer depends on it.
-        written = {name for node in graph.node if node.name == saver for name in node.input}
-        nodes = [node for node in graph.node if node.name not in written]
+        saver_inputs = {name for node in graph.node if node.name == saver for name in node.input}
+        nodes = [node for node in graph.node if node.name not in saver_inputs]
         for function in graph.library.function:
             nodes.extend(function.node_def)
         digest.update(b"".join(sorted(map(_describe, nodes))))

@@ -96,15 +96,15 @@ def publish(
                 try:
                     version = version_of(night, revision_of(mine[-1]) + 1 if mine else 1)
                 except ValueError:
-                    used_up = f"{night} has used up its revisions with {mine[-1]}; remove the last ones"
-                    raise PushError(used_up) from None
+                    problem = f"{night} has used up its revisions with {mine[-1]}; remove the last ones"
+                    raise PushError(problem) from None
                 reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
-                noted = (about or {}) | {
+                note = (about or {}) | {
                     "version": str(version),
                     "reason": reason,
                     "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
-                _appear(model_path, serving_dir / str(version), noted, related_index)
+                _appear(model_path, serving_dir / str(version), note, related_index)
             rollbacks.tell_servers(serving_dir)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error

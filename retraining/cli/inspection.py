@@ -16,7 +16,6 @@ _ROWS_SHOWN = 20
 def render_inspection(inspection: Inspection) -> RenderableType:
     """Where every row of the file would go, the bad ones one by one, and the figures that alarms go by."""
     version = inspection.version
-    reasons = Counter(entry.reason.value for entry in inspection.quarantined)
     parts: list[RenderableType] = [
         Text(
             f"{version.files[0].name} as version {version.number} of night {version.night}: {inspection.rows} rows, "
@@ -35,8 +34,9 @@ def render_inspection(inspection: Inspection) -> RenderableType:
             table.add_row(str(entry.row.line), entry.reason.value, Text(entry.detail), Text(" ".join(raw.split())))
         parts.append(table)
         more = len(inspection.quarantined) - _ROWS_SHOWN
-        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        parts.append(Text(f"{f'And {more} more. ' if more > 0 else ''}In all: {told}."))
+        reasons = Counter(entry.reason.value for entry in inspection.quarantined)
+        causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        parts.append(Text(f"{f'And {more} more. ' if more > 0 else ''}In all: {causes}."))
     parts.append(_render_figures(inspection))
     if inspection.remark:
         parts.append(Text(f"Not compared with the window: {inspection.remark}", style="yellow"))

@@ -1,7 +1,6 @@
 """`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -9,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 import lineage
 from lineage import Reader
 from retraining.cli import lineage_tables as tables
-from retraining.cli.summary import WIDTH
+from retraining.cli.console import console, example
 from retraining.settings import Settings
 
 app = typer.Typer(
@@ -22,7 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-console = Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _night(value: str) -> str:
@@ -53,7 +51,7 @@ def choose(
 
 
 def _example(text: str) -> str:
-    return f"[dim]Example:[/] [bold]retraining lineage {text}[/]"
+    return example(f"retraining lineage {text}")
 
 
 @contextmanager
@@ -76,8 +74,8 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
 
 
 def _print_json(question: str, answer: Any) -> None:
-    told = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
-    print(json.dumps(told, ensure_ascii=False, indent=2))
+    document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
+    print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @app.command(epilog=_example("serving"))
@@ -142,9 +140,8 @@ def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> Non
     """Nights without a verdict, and why; artifacts and executions that no run answers for."""
 
     def ask(reader: Reader) -> dict[str, Any]:
-        asked = reader.scheduling is not None
-        nights = lineage.gaps(reader, first, last)
-        return {"nights": nights, "orphans": lineage.orphans(reader), "airflow_asked": asked}
+        nights, orphans = lineage.gaps(reader, first, last), lineage.orphans(reader)
+        return {"nights": nights, "orphans": orphans, "airflow_asked": reader.scheduling is not None}
 
     _answer("gaps", as_json, ask, lambda answer: tables.render_gaps(*answer.values()))
 

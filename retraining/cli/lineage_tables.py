@@ -14,6 +14,7 @@ from headlines.names import MODEL_CARD
 from retraining.cli.summary import STATE_COLOURS
 
 _COLOURS = {**STATE_COLOURS, "complete": "green"}
+_SHORT = 200
 
 
 def render_serving(answer: lineage.Serving | None) -> RenderableType:
@@ -33,12 +34,12 @@ def render_serving(answer: lineage.Serving | None) -> RenderableType:
 def render_model(answer: lineage.ModelDetail) -> RenderableType:
     """A model's verdict, metrics and origin."""
     report = answer.report
+    model = answer.model
     head = [
-        f"{lineage.name_model(answer.model)} of night {answer.model.night}, made by {answer.model.run_id}, "
-        f"{answer.model.uri}"
+        f"{lineage.name_model(model)} of night {model.night}, made by {model.run_id}, {model.uri}",
+        ("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state),
+        f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}",
     ]
-    head.append(("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state))
-    head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
     if report.checks:
         table = _table("check", "value", "95 % interval", "limit", "")
@@ -77,13 +78,9 @@ def render_recall(answer: lineage.Recall) -> RenderableType:
     """Every model that a drop touched, and what to know for acting on it."""
     table = _table("night", "model", "serves", "touched", "on the way")
     for taint in answer.taints:
+        first = (taint.model.night, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
         for index, (way, path) in enumerate(taint.ways.items()):
-            first = (
-                (taint.model.night, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
-                if not index
-                else ("",) * 3
-            )
-            table.add_row(*first, way, " > ".join(node.label for node in path[:-1]))
+            table.add_row(*(("",) * 3 if index else first), way, " > ".join(node.label for node in path[:-1]))
     serving = answer.serving
     if serving is None:
         verdict = Text("Nothing serves.")
@@ -102,8 +99,8 @@ def render_recall(answer: lineage.Recall) -> RenderableType:
 def render_night(answer: lineage.NightDetail) -> RenderableType:
     """A night's runs with every attempt."""
     drop = answer.drop
-    known = ", ".join(f"v{version}" for version in answer.drop_versions) or "none"
-    lines = [f"Night {answer.night}; versions of its drop that were used: {known}"]
+    versions = ", ".join(f"v{version}" for version in answer.drop_versions) or "none"
+    lines = [f"Night {answer.night}; versions of its drop that were used: {versions}"]
     if drop:
         lines.append(f"its newest run used v{drop.version}: {drop.rows_used} of {drop.rows_in} rows, "
                      f"{drop.rows_quarantined} quarantined")  # fmt: skip
@@ -117,8 +114,8 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
         for scheduled in answer.scheduled:
             for number, task in enumerate(scheduled.tasks or (None,)):
                 head = ("", "") if number else (scheduled.run_id, scheduled.state)
-                told = (task.name, task.state, str(task.attempt), task.reason) if task else ("", "", "", "")
-                table.add_row(*head, *told)
+                cells = (task.name, task.state, str(task.attempt), task.reason) if task else ("", "", "", "")
+                table.add_row(*head, *cells)
         parts += [Text(), table]
     for run in answer.runs:
         report = run.report
@@ -149,9 +146,8 @@ def render_comparison(answer: lineage.Comparison) -> RenderableType:
         for label, shares in answer.class_mix.items():
             table.add_row(label, *("-" if share is None else f"{share:.1%}" for share in shares))
         parts.append(table)
-    for title in ("data", "settings", "code", "libraries"):
-        parts.append(_differences(title, getattr(answer, title), a, b))
-    return Group(*parts)
+    titles = ("data", "settings", "code", "libraries")
+    return Group(*parts, *(_differences(title, getattr(answer, title), a, b) for title in titles))
 
 
 def _differences(title: str, differences: Iterable[lineage.Difference], a: str, b: str) -> RenderableType:
@@ -176,13 +172,13 @@ def render_gaps(nights: Iterable[lineage.Gap], orphans: lineage.Orphans, airflow
     table = _table("night", "", "why")
     for gap in nights:
         table.add_row(gap.night, Text(gap.kind, style=_COLOURS.get(gap.kind, "")), gap.reason)
-    told = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
-    told += [f"execution {one.id} ({one.node or one.type}) belongs to no run" for one in orphans.executions]
-    found = table if table.row_count else Text("Every night from the first to the last came to a verdict.")
-    told = told or ["No orphaned artifacts or executions."]
+    sentences = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
+    sentences += [f"execution {one.id} ({one.node or one.type}) belongs to no run" for one in orphans.executions]
+    gaps = table if table.row_count else Text("Every night from the first to the last came to a verdict.")
+    sentences = sentences or ["No orphaned artifacts or executions."]
     if not airflow_asked:
-        told.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
-    return Group(found, Text("\n".join(told), style="dim"))
+        sentences.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
+    return Group(gaps, Text("\n".join(sentences), style="dim"))
 
 
 def render_graph(answer: lineage.Graph) -> RenderableType:
@@ -191,7 +187,7 @@ def render_graph(answer: lineage.Graph) -> RenderableType:
     before: dict[str, list[tuple[str, str]]] = {}
     for edge in answer.edges:
         before.setdefault(edge.target, []).append((edge.source, edge.label))
-    used = {edge.source for edge in answer.edges}
+    sources = {edge.source for edge in answer.edges}
     root = Tree(Text("made from what is below it", style="dim"), guide_style="dim")
     spelled: set[str] = set()
 
@@ -206,7 +202,7 @@ def render_graph(answer: lineage.Graph) -> RenderableType:
             grow(twig, source, how)
 
     for node in reversed(answer.nodes):
-        if node.key not in used:
+        if node.key not in sources:
             grow(root, node.key, "")
     return root
 
@@ -215,9 +211,9 @@ def _label(node: lineage.Node) -> str:
     return node.label if node.id is None else f"{node.label} #{node.id}"
 
 
-def _drops(used: Iterable[lineage.DropUse]) -> RenderableType:
+def _drops(drops: Iterable[lineage.DropUse]) -> RenderableType:
     table = _table("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
-    for drop in used:
+    for drop in drops:
         table.add_row(
             drop.night,
             f"v{drop.version}",
@@ -252,6 +248,3 @@ def _short(value: str | None) -> str:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-_SHORT = 200

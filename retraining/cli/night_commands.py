@@ -105,11 +105,11 @@ def rehearse_night() -> None:
     from retraining.nights.rehearsal import rehearse
 
     with show_steps(console) as report:
-        done = rehearse(Settings.from_env(), report, lambda night, looks: show_run(console, night, looks))
+        rehearsal = rehearse(Settings.from_env(), report, lambda night, looks: show_run(console, night, looks))
     console.print(
-        f"The clock started night {done.night} as {done.run_id}, {done.late_seconds:.0f} s after the minute. "
-        f"Version {done.version} was pushed and served; {len(done.heard.events)} notices "
-        f"({', '.join(done.heard.events)}) and a sign of life came.",
+        f"The clock started night {rehearsal.night} as {rehearsal.run_id}, {rehearsal.late_seconds:.0f} s after the "
+        f"minute. Version {rehearsal.version} was pushed and served; {len(rehearsal.heard.events)} notices "
+        f"({', '.join(rehearsal.heard.events)}) and a sign of life came.",
         highlight=False,
         soft_wrap=True,
     )
@@ -126,17 +126,17 @@ def replay(night: Night) -> None:
     airflow.compute_as_the_service()
     from retraining.nights.replay import replay as replay_night
 
-    done = replay_night(Settings.from_env(), night)
+    outcome = replay_night(Settings.from_env(), night)
     table = Table("made", "", "content", box=box.SIMPLE_HEAD, pad_edge=False)
-    for comparison in done.comparisons:
+    for comparison in outcome.comparisons:
         mark = "[green]identical[/]" if comparison.identical else "[red]differs[/]"
         table.add_row(comparison.name, mark, escape(comparison.detail))
-    console.print(f"Night {night} as run {done.run_id} ran it, and again in {done.place}:", soft_wrap=True)
+    console.print(f"Night {night} as run {outcome.run_id} ran it, and again in {outcome.place}:", soft_wrap=True)
     console.print(table)
-    for cause in done.causes:
+    for cause in outcome.causes:
         console.print(f"different this time: {cause}", highlight=False, soft_wrap=True)
-    if not done.is_identical:
-        if not done.causes:
+    if not outcome.is_identical:
+        if not outcome.causes:
             console.print("Code, data, settings and libraries are the same: something in the training is not seeded.")
         raise typer.Exit(1)
 
@@ -152,10 +152,10 @@ def rollback(
     """Serve an earlier pushed version again, until a newer one is pushed; the later nights' champion follows."""
     from retraining.recording.rollback import roll_back
 
-    done = roll_back(Settings.from_env(), reason, by or getpass.getuser(), to)
+    outcome = roll_back(Settings.from_env(), reason, by or getpass.getuser(), to)
     console.print(
-        f"{done.to_version} is to serve now instead of {done.from_version or 'nothing'}; the champion follows from "
-        f"night {done.night} on. What newer model servers had loaded is let go within seconds.",
+        f"{outcome.to_version} is to serve now instead of {outcome.from_version or 'nothing'}; the champion follows "
+        f"from night {outcome.night} on. What newer model servers had loaded is let go within seconds.",
         highlight=False,
         soft_wrap=True,
     )

@@ -38,16 +38,7 @@ def show_steps(console: Console) -> Iterator[Report]:
 
 
 def show_run(console: Console, night: str, looks: Iterable[Run]) -> Run:
-    """Shows a run until it is done.
-
-    Args:
-      console: where to.
-      night: its name for the reader.
-      looks: the run, again and again.
-
-    Returns:
-      The last look.
-    """
+    """Shows a run, which is looked at again and again until it is done, and returns the last look."""
     return _show_bars(console, night, looks) if console.is_terminal else _show_lines(console, night, looks)
 
 
@@ -74,11 +65,10 @@ def _show_bars(console: Console, night: str, looks: Iterable[Run]) -> Run:
                     clock=_clock(task.seconds) if task.seconds else "",
                     state=_word(task),
                 )
-            finished = sum(task.state in _DONE for task in run.tasks)
             progress.update(
                 whole,
                 total=len(run.tasks) or None,
-                completed=finished,
+                completed=sum(task.state in _DONE for task in run.tasks),
                 clock=_clock(time.monotonic() - begun),
                 state=_whole(run),
             )

@@ -1,6 +1,6 @@
 """Infers a schema from a drop, for a person to compare with modules/schema.pbtxt.
 
-The only module of the command line that loads TensorFlow: import it inside the command.
+It loads TensorFlow, so only its own command imports it, and late.
 """
 
 import dataclasses

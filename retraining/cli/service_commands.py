@@ -97,11 +97,11 @@ def status() -> None:
         console.print("The service is down; start it with: retraining up")
         raise typer.Exit(1)
     table = Table("program", "state", "process", "log", box=box.SIMPLE_HEAD, pad_edge=False)
-    known = supervisor.states(settings)
+    states = supervisor.states(settings)
     for name, state in health.programs.items():
         colour = "green" if state == "healthy" else "red"
-        log = supervisor.log_path(settings, name)
-        table.add_row(name, f"[{colour}]{state}[/]", str(known[name]["pid"] or "-") if name in known else "-", str(log))
+        pid = states[name]["pid"] if name in states else None
+        table.add_row(name, f"[{colour}]{state}[/]", str(pid or "-"), str(supervisor.log_path(settings, name)))
     console.print(table)
     print_addresses(settings)
     try:
@@ -127,12 +127,12 @@ def doctor() -> None:
     from retraining.cli.doctor import examine
 
     colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-    found = []
+    levels = []
     for finding in examine():
-        found.append(finding.level)
+        levels.append(finding.level)
         mark = f"[{colours[finding.level]}]{finding.level:<4}[/]"
         console.print(f"{mark}  {finding.subject:<17} {escape(finding.text)}", highlight=False, soft_wrap=True)
-    if "fail" in found:
+    if "fail" in levels:
         raise typer.Exit(1)
 
 
@@ -146,16 +146,16 @@ def logs(
 ) -> None:
     """Show the end of a log; without a name, list the logs there are. A node's log is that of its newest attempt."""
     settings = Settings.from_env()
-    known = {path.stem: path for path in sorted(settings.state_dir.joinpath("logs").glob("*.log"))}
+    paths = {path.stem: path for path in sorted(settings.state_dir.joinpath("logs").glob("*.log"))}
     if name is None:
-        for known_name, path in known.items():
-            console.print(f"{known_name:<12} {path}", highlight=False, soft_wrap=True)
+        for program, path in paths.items():
+            console.print(f"{program:<12} {path}", highlight=False, soft_wrap=True)
         console.print("A node of the pipeline by its name, such as: retraining logs Trainer")
         return
-    found = known.get(name) or night_runs.find_task_log(settings, None, name)
-    if found is None:
+    log = paths.get(name) or night_runs.find_task_log(settings, None, name)
+    if log is None:
         fail(f"there is no log of {name!r}; `retraining logs` lists programs, `retraining status` shows what ran")
-    os.execvp("tail", ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(found)])
+    os.execvp("tail", ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(log)])
 
 
 def print_addresses(settings: Settings) -> None:

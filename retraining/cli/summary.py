@@ -23,10 +23,7 @@ def render_nights(reports: Iterable[NightReport]) -> RenderableType:
     """A table of the nights, and for each the reason of its verdict and every check it did not pass."""
     table = Table(box=box.SIMPLE_HEAD, width=WIDTH, pad_edge=False)
     table.add_column("night", no_wrap=True)
-    table.add_column("drop", justify="right", no_wrap=True)
-    table.add_column("rows used", justify="right", no_wrap=True)
-    table.add_column("quarantined", justify="right", no_wrap=True)
-    for title in _METRICS.values():
+    for title in ("drop", "rows used", "quarantined", *_METRICS.values()):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("pushed version", no_wrap=True)
@@ -36,7 +33,7 @@ def render_nights(reports: Iterable[NightReport]) -> RenderableType:
             report.night,
             "-" if report.drop_version is None else f"v{report.drop_version}",
             "-" if report.rows_used is None else f"{report.rows_used} of {report.rows_in}",
-            _number(report.rows_quarantined),
+            "-" if report.rows_quarantined is None else str(report.rows_quarantined),
             *(_against_bar(report, name) for name in _METRICS),
             _verdict(report),
             report.pushed_version or "-",
@@ -44,10 +41,6 @@ def render_nights(reports: Iterable[NightReport]) -> RenderableType:
         notes.append(_note(report))
     legend = Text("value/bar: what the candidate reached, and the least it had to reach", style="dim")
     return Group(table, legend, Text(), *notes)
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
 
 
 def _against_bar(report: NightReport, metric: str) -> Text:
@@ -68,8 +61,7 @@ def _verdict(report: NightReport) -> Text:
 
 def _note(report: NightReport) -> Text:
     note = Text(f"{report.night}  ", style="bold", no_wrap=False)
-    said = report.error or report.reason or report.state
-    note.append(said.strip(), style="not bold")
+    note.append((report.error or report.reason or report.state).strip(), style="not bold")
     failed = [_explain(check) for check in report.checks if not check.passed]
     if failed:
         note.append(f" ({'; '.join(failed)})", style="not bold")

@@ -1,4 +1,4 @@
-"""The one-box runtime: an embedded Postgres and Airflow's processes, kept by a supervisor.
+"""The service on one box: Postgres, Airflow's programs, the model server and the watch, kept by a supervisor.
 
 Nothing here may import tfx, tensorflow or airflow: those run in processes of their own.
 """

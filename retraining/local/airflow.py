@@ -1,4 +1,4 @@
-"""How Airflow is set up on one box: the environment of its processes, and what prepares its database."""
+"""How Airflow is set up on one box: the environment of its processes, and the addresses it has."""
 
 import os
 import sys

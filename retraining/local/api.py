@@ -16,12 +16,7 @@ class ApiError(LocalError):
 
 
 class Api:
-    """One DAG, seen through the web server's REST API.
-
-    Args:
-      settings: where the web server is, and the admin's password.
-      dag_id: the DAG.
-    """
+    """One DAG, seen through the web server's REST API."""
 
     def __init__(self, settings: Settings, dag_id: str) -> None:
         self._dag_id = dag_id
@@ -73,8 +68,8 @@ class Api:
 
     def create_run(self, logical_date: datetime, force: bool) -> dict[str, Any]:
         """Starts a run, with `force` also of a night that another run has finished."""
-        asked = {"logical_date": logical_date.isoformat(), "conf": {"force": force}}
-        return dict(self._ask("POST", "/dagRuns", json=asked))
+        request = {"logical_date": logical_date.isoformat(), "conf": {"force": force}}
+        return dict(self._ask("POST", "/dagRuns", json=request))
 
     def clear_run(self, run_id: str) -> None:
         """Makes every task of a run start over."""

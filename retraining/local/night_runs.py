@@ -122,20 +122,17 @@ def follow(settings: Settings, run_id: str) -> Iterator[Run]:
     A look costs the web server 0.1 s, most of it for the password, so what follows from the tasks is not asked for.
     """
     with closing(Api(settings, NIGHTLY_DAG)) as api:
-        edges = api.edges()
-        order = sort_nodes(edges)
+        order = sort_nodes(api.edges())
         while True:
-            found = _find_tasks(api, run_id)
+            instances = _find_tasks(api, run_id)
             state = "running"
-            if not any(task["state"] and task["state"] not in _ENDED for task in found.values()):
+            if not any(task["state"] and task["state"] not in _ENDED for task in instances.values()):
                 state = api.get_run(run_id)["state"]
                 # In this order: the tasks of a run that has ended have ended.
-                found = _find_tasks(api, run_id)
-            behind = ()
-            if state == "queued":
-                behind = tuple(other["dag_run_id"] for other in api.find_active_runs())
-            tasks = tuple(_task(found[name]) for name in order if name in found)
-            run = Run(run_id, state, tasks, behind)
+                instances = _find_tasks(api, run_id)
+            active = api.find_active_runs() if state == "queued" else []
+            tasks = tuple(_task(instances[name]) for name in order if name in instances)
+            run = Run(run_id, state, tasks, tuple(other["dag_run_id"] for other in active))
             yield run
             if run.is_done:
                 return
@@ -167,15 +164,15 @@ def find_task_log(settings: Settings, run_id: str | None, task: str) -> Path | N
 
 def explain_failure(settings: Settings, run: Run) -> list[str]:
     """For each failed node its name, the end of its log, and where the whole log is."""
-    explained = []
+    explanations = []
     for task in run.failed_tasks:
         path = find_task_log(settings, run.run_id, task.name)
-        explained.append(
+        explanations.append(
             f"{task.name} failed at attempt {task.attempt}; {path} ends with:\n{_end_of_message(path)}"
             if path
             else f"{task.name} failed before it could write a log; see `retraining logs scheduler`"
         )
-    return explained
+    return explanations
 
 
 def _end_of_message(path: Path, count: int = 15) -> str:
@@ -209,10 +206,10 @@ def _was_skipped(api: Api, run_id: str) -> bool:
     return any(task["task_id"] == WAIT_FOR_DROP and task["state"] == "skipped" for task in api.get_tasks(run_id))
 
 
-def _task(found: dict[str, object]) -> Task:
-    begun, ended = found.get("start_date"), found.get("end_date")
+def _task(instance: dict[str, object]) -> Task:
+    begun, ended = instance.get("start_date"), instance.get("end_date")
     seconds = 0.0
     if isinstance(begun, str):
         end = datetime.fromisoformat(ended) if isinstance(ended, str) else datetime.now().astimezone()
         seconds = max(0.0, (end - datetime.fromisoformat(begun)).total_seconds())
-    return Task(str(found["task_id"]), str(found["state"] or ""), int(str(found["try_number"] or 0)), seconds)
+    return Task(str(instance["task_id"]), str(instance["state"] or ""), int(str(instance["try_number"] or 0)), seconds)

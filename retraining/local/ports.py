@@ -35,8 +35,8 @@ def find_taken(settings: Settings, names: Collection[str] | None = None) -> list
     ]
     numbers = [port for _, port in ports.values()]
     if len(set(numbers)) < len(numbers):
-        given = ", ".join(f"{name}={port}" for name, (_, port) in ports.items())
-        problems.append(f"two settings name one port ({given}); give each its own")
+        assignments = ", ".join(f"{name}={port}" for name, (_, port) in ports.items())
+        problems.append(f"two settings name one port ({assignments}); give each its own")
     return problems
 
 

@@ -23,7 +23,6 @@ _PASSING = {"dac_read_search": 2, "dac_override": 1}
 """The Linux capabilities that pass every folder, the milder first, by their numbers in <linux/capability.h>."""
 _SETPCAP = 8
 
-
 # A database of its own name is always there.
 _SUPERUSER = ("postgres", "postgres")
 
@@ -186,13 +185,13 @@ def _check_passage(*needed: Path) -> None:
 
 def _passing_capability() -> str | None:
     """The capability with which a command that root starts as another user passes folders only root may enter."""
-    held = _held_capabilities()
-    if not held >> _SETPCAP & 1:
+    capabilities = _read_capabilities()
+    if not capabilities >> _SETPCAP & 1:
         return None
-    return next((name for name, number in _PASSING.items() if held >> number & 1), None)
+    return next((name for name, number in _PASSING.items() if capabilities >> number & 1), None)
 
 
-def _held_capabilities() -> int:
+def _read_capabilities() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)

@@ -119,13 +119,13 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
     place = settings.database("airflow_db")
     with closing(psycopg2.connect(**place.arguments)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT password FROM ab_user WHERE username = %s", [airflow.ADMIN])
-        found = cursor.fetchone()
-        if found is not None and not check_password_hash(found[0], password):
+        row = cursor.fetchone()
+        if row is not None and not check_password_hash(row[0], password):
             # Airflow's own `users reset-password` fails here: its second look at the user has lost its session
             # (apache/airflow#63830).
             hashed = generate_password_hash(password)
             cursor.execute("UPDATE ab_user SET password = %s WHERE username = %s", [hashed, airflow.ADMIN])
-    if found is None:
+    if row is None:
         command = ["airflow", "users", "create", "--username", airflow.ADMIN, "--role", "Admin"]
         names = ["--firstname", "Admin", "--lastname", "Admin", "--email", "admin@localhost"]
         # Asked for twice; as an argument every user of this machine could read it.

@@ -42,14 +42,14 @@ def make_missing(settings: Settings) -> Settings:
     """
     directory = settings.secrets_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, make in _MAKERS.items():
         if getattr(settings, name) is None:
-            made[name] = SecretStr(_write(settings, name, make()))
+            values[name] = SecretStr(_write(settings, name, make()))
     if not settings.scheduled_from:
         today = datetime.datetime.now(ZoneInfo(settings.timezone)).date().isoformat()
-        made["scheduled_from"] = _write(settings, "scheduled_from", today)
-    return settings.model_copy(update=made)
+        values["scheduled_from"] = _write(settings, "scheduled_from", today)
+    return settings.model_copy(update=values)
 
 
 def _write(settings: Settings, name: str, value: str) -> str:

@@ -226,14 +226,14 @@ def _configured(environment: dict[str, str]) -> dict[str, str]:
 
 def _end_leftovers(settings: Settings) -> bool:
     """Ends what belongs to this state folder's service and has lost its supervisor."""
-    found = [process for process in psutil.process_iter() if _belongs(process, settings)]
-    for process in found:
+    leftovers = [process for process in psutil.process_iter() if _belongs(process, settings)]
+    for process in leftovers:
         _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(found, timeout=10)
+    _, alive = psutil.wait_procs(leftovers, timeout=10)
     for process in alive:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
-    return bool(found)
+    return bool(leftovers)
 
 
 def _belongs(process: psutil.Process, settings: Settings) -> bool:

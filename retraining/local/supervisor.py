@@ -171,10 +171,10 @@ def run(settings: Settings, name: str) -> None:
 
 def check(settings: Settings) -> None:
     """Raises SupervisorError with the end of its log if the supervisor has given a program up, or is gone itself."""
-    known = states(settings)
-    if not known:
+    programs = states(settings)
+    if not programs:
         raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
-    for name, info in known.items():
+    for name, info in programs.items():
         if info["statename"] == "FATAL":
             path = log_path(settings, name)
             raise SupervisorError(f"{name} does not run; {path} ends with:\n{last_lines(path)}")

@@ -23,8 +23,7 @@ import lineage
 from headlines.drops.samples import write_samples
 from headlines.names import NIGHTLY_DAG
 from headlines.schedule import find_due, find_logical_date
-from retraining.local import LocalError, lock, model_server, service
-from retraining.local import night_runs as runs
+from retraining.local import LocalError, lock, model_server, night_runs, service
 from retraining.local.api import Api
 from retraining.local.night_runs import Run
 from retraining.local.preparation import Report
@@ -104,7 +103,7 @@ def rehearse(settings: Settings, report: Report, show: Callable[[str, Iterable[R
         with lock.hold(scratch):
             service.down(scratch)
             try:
-                done = _play(scratch, heard, report, show)
+                rehearsal = _play(scratch, heard, report, show)
             except LocalError as error:
                 raise RehearsalError(f"{error}\nWhat it left is in {scratch.state_dir}, its logs in logs/") from error
             finally:
@@ -112,7 +111,7 @@ def rehearse(settings: Settings, report: Report, show: Callable[[str, Iterable[R
                     report("stopping the scratch service")
                     service.down(scratch)
     shutil.rmtree(place)
-    return done
+    return rehearsal
 
 
 def _prepare(settings: Settings, place: Path, address: str) -> Settings:
@@ -149,18 +148,18 @@ def _play(settings: Settings, heard: Heard, report: Report, show: Callable[[str,
     settings = service.up(settings, report)
     [due] = find_due(settings, datetime.now(UTC) + timedelta(days=1))[:1]
     with closing(Api(settings, NIGHTLY_DAG)) as api:
-        runs.unpause(api)
+        night_runs.unpause(api)
         report(f"waiting for the clock: night {due.night} is due at {due.starts_at:%H:%M}; nothing is triggered")
         logical_date = find_logical_date(settings, due.night)
         seconds = (due.starts_at - datetime.now(UTC)).total_seconds() + _BEGIN_SECONDS
         run = _wait_for(lambda: api.find_run(logical_date), seconds)
     begun_at = datetime.now(UTC)
     if run is None or run["run_type"] != "scheduled":
-        told = lineage.latest(settings, newest=1)
+        reports = lineage.latest(settings, newest=1)
         raise RehearsalError(
-            f"the clock began no run of night {due.night}: {told[-1].reason if told else 'it is not due'}"
+            f"the clock began no run of night {due.night}: {reports[-1].reason if reports else 'it is not due'}"
         )
-    show(due.night, runs.follow(settings, run["dag_run_id"]))
+    show(due.night, night_runs.follow(settings, run["dag_run_id"]))
     report("waiting for the model server, the notice of the push and the sign of life")
     night = lineage.latest(settings, newest=1)[-1]
     version = night.pushed_version

@@ -91,17 +91,17 @@ def replay(settings: Settings, night: str) -> Replay:
     replaying = settings.model_copy(update={"drops_dir": place / "drops"})
 
     def prepare() -> None:
-        for left in place.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.name != LOCK:
-                left.unlink()
+        for entry in place.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
         stage_drops(settings.drops_dir, before.outputs[EXAMPLES], replaying.drops_dir)
         _place_champion(replaying, place, before)
         _place_hyperparameters(replaying, place, before)
 
     run_in_place(replaying, night, place, prepare)
-    after = {step: _find_made(place, *step) for step in STEPS}
+    after = {step: _find_output(place, *step) for step in STEPS}
     return Replay(night, run_id, tuple(compare(before.outputs, after)), tuple(explain(before.outputs, after)), place)
 
 
@@ -173,7 +173,7 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
         )
     _import(settings, place, names.TRAINER, "model", Model, model.uri)
     texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
-    model_id = _find_made(place, names.TRAINER, "model").id
+    model_id = _find_output(place, names.TRAINER, "model").id
     _import(settings, place, names.PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
 
 
@@ -201,17 +201,17 @@ def _import(
     )
 
 
-def _find_made(place: Path, node: str, key: str) -> ArtifactRecord:
+def _find_output(place: Path, node: str, key: str) -> ArtifactRecord:
     """The artifact that the newest execution of a node made in `place`."""
     store = MetadataStore(sqlite_in(place))
     context = store.get_context_by_type_and_name("node", f"{names.NIGHTLY_DAG}.{node}")
     newest = max(execution.id for execution in store.get_executions_by_context(context.id))
-    made = [
+    ids = [
         event.artifact_id
         for event in store.get_events_by_execution_ids([newest])
         if event.type == Event.OUTPUT and event.path.steps[0].key == key
     ]
-    [artifact] = store.get_artifacts_by_id(made)
+    [artifact] = store.get_artifacts_by_id(ids)
     properties = {
         name: str(getattr(value, value.WhichOneof("value"))) for name, value in artifact.custom_properties.items()
     }

@@ -11,10 +11,6 @@ def find_changes(settings: Settings, night: str) -> list[str]:
 
     Code and settings are not looked at: a change of theirs is for the nights to come.
 
-    Args:
-      settings: where lineage and drops are.
-      night: `YYYY-MM-DD`.
-
     Returns:
       Nothing when all is the same, and when the night has no finished run.
 

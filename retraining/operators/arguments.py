@@ -17,27 +17,19 @@ def dag_arguments(settings: Settings) -> dict[str, Any]:
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["headlines", "tfx"],
-        "default_args": _task_defaults(settings),
+        # What every task has unless it says otherwise.
+        "default_args": {
+            "owner": "headlines",
+            "retries": settings.retries,
+            "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": timedelta(minutes=15),
+            "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
+            "on_failure_callback": FailureNotifier(),
+        },
     }
 
 
 def night_param(description: str) -> Param:
-    """The optional night of a run that is triggered by hand.
-
-    Args:
-      description: what the form says of it.
-    """
+    """The optional night of a run that is triggered by hand, with what the form says of it."""
     return Param(None, type=["null", "string"], format="date", title="Night", description=description)
-
-
-def _task_defaults(settings: Settings) -> dict[str, Any]:
-    """What every task of every DAG has unless it says otherwise, as `default_args`."""
-    return {
-        "owner": "headlines",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=15),
-        "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
-        "on_failure_callback": FailureNotifier(),
-    }

@@ -54,7 +54,7 @@ class TrafficNotifier(BaseNotifier):
         settings = Settings.from_env()
         if settings.serving_request_log is None:
             return
-        made = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
-        report = made.get((LIVE_TRAFFIC, "report"))
+        artifacts = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
+        report = artifacts.get((LIVE_TRAFFIC, "report"))
         if report is not None and report.properties.get("alarm"):
             notify("live traffic", report.properties["alarm"])

@@ -10,7 +10,7 @@ from airflow.models.baseoperator import BaseOperator
 from airflow.utils.context import Context
 
 import lineage
-from headlines.drops import drops_folder as drop
+from headlines.drops.drops_folder import DropsFolder, find_problem
 from retraining.nights.unscored import find_pending
 from retraining.operators.callbacks import CHAMPION
 from retraining.settings import Settings
@@ -47,10 +47,10 @@ class ChooseNight(BaseOperator):
                 f"({self._settings.scheduled_from}); to search now: retraining exec airflow dags trigger "
                 f"{context['dag'].dag_id}"
             )
-        for night in reversed(drop.DropsFolder(self._settings.drops_dir).nights):
+        for night in reversed(DropsFolder(self._settings.drops_dir).nights):
             if (
                 night <= today
-                and drop.find_problem(
+                and find_problem(
                     str(self._settings.drops_dir),
                     night.isoformat(),
                     require_success_marker=self._settings.require_success_marker,

@@ -11,11 +11,6 @@ from headlines.names import REASON_EVENT
 
 
 def record(context: Context, reason: str) -> None:
-    """Keeps a reason: `status`, lineage and the pages show it, and so does the task's audit log in the web UI.
-
-    Args:
-      context: of the attempt.
-      reason: what happened and what to do.
-    """
+    """Keeps what happened and what to do: lineage, `status`, the pages and the task's audit log show it."""
     with create_session() as session:
         session.add(Log(REASON_EVENT, context["ti"], extra=reason))

@@ -18,7 +18,7 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 import lineage
-from headlines.drops import drops_folder as drop
+from headlines.drops.drops_folder import DropsFolder, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from retraining.operators.reasons import record
 from retraining.settings import Settings
@@ -32,9 +32,9 @@ class DropSensor(BaseSensorOperator):
     """Waits, without a worker slot, until the night's drop is complete.
 
     A scheduled run waits until its cut-off and is then skipped, not failed; with `LATE_DROPS=backfill` a run of the DAG
-    for late drops waits on. With `CATCHUP_MODE=newest` it is skipped at
-    once when a newer night is due as well, whose window holds this one's drop. A run by hand does not wait, but for
-    files that changed a moment ago: it fails at once when the drop is not there.
+    for late drops waits on. With `CATCHUP_MODE=newest` it is skipped at once when a newer night is due as well, whose
+    window holds this one's drop. A run by hand does not wait, but for files that changed a moment ago: it fails at once
+    when the drop is not there.
 
     Args:
       night: `YYYY-MM-DD`, templated.
@@ -72,7 +72,7 @@ class DropSensor(BaseSensorOperator):
                 self._tell_of_missed_nights()
             if self.force != "True":
                 self._refuse_to_repeat(context)
-        problem = drop.find_problem(
+        problem = find_problem(
             self._drops_dir,
             self.night,
             require_success_marker=self._marker,
@@ -119,15 +119,15 @@ class DropSensor(BaseSensorOperator):
 
     def _tell_of_missed_nights(self) -> None:
         """Names the nights between the last one that was run and this one that were delivered and never run."""
-        run = {report.night for report in lineage.nights(Settings.from_env()) if report.night < self.night}
-        delivered = map(str, drop.DropsFolder(Path(self._drops_dir)).nights)
-        missed = [night for night in delivered if run and max(run) < night < self.night]
-        if missed:
-            counted = "1 night was" if len(missed) == 1 else f"{len(missed)} nights were"
+        nights_run = {report.night for report in lineage.nights(Settings.from_env()) if report.night < self.night}
+        delivered = map(str, DropsFolder(Path(self._drops_dir)).nights)
+        missed_nights = [night for night in delivered if nights_run and max(nights_run) < night < self.night]
+        if missed_nights:
+            subject = "1 night was" if len(missed_nights) == 1 else f"{len(missed_nights)} nights were"
             message = (
-                f"{counted} missed ({missed[0]} to {missed[-1]}); as far as their drops are in the "
+                f"{subject} missed ({missed_nights[0]} to {missed_nights[-1]}); as far as their drops are in the "
                 f"window of night {self.night} it is trained on them too. To run each: "
-                f"retraining backfill {missed[0]} {missed[-1]}"
+                f"retraining backfill {missed_nights[0]} {missed_nights[-1]}"
             )
             notify("missed night", message)
 
@@ -227,7 +227,7 @@ class DropTrigger(BaseTrigger):
         """Yields one event: `complete` tells whether the drop came in time, `problem` why not."""
         while True:
             problem = await asyncio.to_thread(
-                drop.find_problem,
+                find_problem,
                 self.drops_dir,
                 self.night,
                 require_success_marker=self.require_success_marker,

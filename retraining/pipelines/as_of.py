@@ -12,7 +12,7 @@ from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
 from headlines.names import MODEL_ID, NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE
 from headlines.pushes.champion import Rollback, choose_champion
-from tfx_components.artifacts import Artifacts
+from tfx_components.artifacts import Artifacts, read_properties
 
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
@@ -63,7 +63,9 @@ class ChampionAsOf(ResolverStrategy):
             and push.get_int_custom_property(PUSHED) == 1
             and push.get_int_custom_property(MODEL_ID) in models
         }
-        rollbacks = [_read_rollback(one) for one in input_dict[ROLLBACK] if _is_live(one)]
+        rollbacks = [
+            Rollback.from_properties(one.id, read_properties(one)) for one in input_dict[ROLLBACK] if _is_live(one)
+        ]
         champion = choose_champion(pushes, rollbacks, night)
         if champion is None:
             return {MODEL: [], PUSHED_MODEL: [], ROLLBACK: []}
@@ -204,10 +206,3 @@ def _read(store: mlmd.MetadataStore, kind: type[types.Artifact]) -> list[types.A
 
 def _is_live(artifact: types.Artifact) -> bool:
     return bool(artifact.mlmd_artifact.state == metadata_store_pb2.Artifact.LIVE)
-
-
-def _read_rollback(artifact: types.Artifact) -> Rollback:
-    properties = artifact.mlmd_artifact.custom_properties
-    return Rollback.from_properties(
-        artifact.id, {name: getattr(value, value.WhichOneof("value")) for name, value in properties.items()}
-    )

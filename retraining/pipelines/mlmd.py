@@ -22,10 +22,6 @@ def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
     MLMD checks neither against another process that does the same, and would make each type several times
     (no issue known).
 
-    Args:
-      settings: where MLMD is.
-      pipelines: the pipelines that will run.
-
     Raises:
       StoreError: the database cannot be reached.
     """

@@ -24,15 +24,11 @@ NIGHT = "{{ params.night or logical_date.in_timezone(dag.timezone).strftime('%Y-
 
 
 def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object) -> Pipeline:
-    """Wires the nightly pipeline.
+    """Wires the nightly pipeline, for AirflowDagRunner or LocalDagRunner.
 
     Args:
-      settings: what it runs with.
       night: the night to train for, `YYYY-MM-DD`, or a template that Airflow renders to it at run time.
       **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.
-
-    Returns:
-      A pipeline for AirflowDagRunner or LocalDagRunner.
     """
     # From the drops of the window to transformed examples; tuning begins the same way.
     data = create_data_nodes(settings, night)
@@ -109,7 +105,6 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         fresh_score=baseline.outputs["fresh_score"],
     ).with_id(MODEL_CARD)
     nodes = [
-        *data,
         related_index,
         live_traffic,
         tuned,
@@ -121,4 +116,4 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         pusher,
         model_card,
     ]
-    return assemble(NIGHTLY_DAG, nodes, settings, overrides)
+    return assemble(NIGHTLY_DAG, [*data, *nodes], settings, overrides)

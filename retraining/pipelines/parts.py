@@ -35,7 +35,6 @@ def create_data_nodes(settings: Settings, night: str) -> DataNodes:
     """Wires the data part.
 
     Args:
-      settings: what it runs with.
       night: the night whose window is read, `YYYY-MM-DD`, or a template that Airflow renders to it at run time.
     """
     # The drops of the window become split, weighted examples; bad rows go to the quarantine.
@@ -72,7 +71,7 @@ def assemble(name: str, nodes: Sequence[BaseNode], settings: Settings, overrides
     Args:
       name: of the pipeline, which is its DAG's id.
       nodes: all of them.
-      settings: where artifacts and lineage go.
+      settings: where artifacts and lineage go, and with what nodes run.
       overrides: arguments of `Pipeline` that win.
     """
     return Pipeline(

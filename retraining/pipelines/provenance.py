@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from retraining.settings import CHECKOUT, Settings
 
-# Where the service runs and how it is reached changes no model.
 _CODE = ("modules", "headlines", "tfx_components")
+# Where the service runs and how it is reached changes no model.
 _MODEL_SETTINGS = ("max_quarantined_share", "min_headlines", "seed")
 
 

@@ -23,7 +23,6 @@ def create_scoring_pipeline(
     """Wires the scoring pipeline.
 
     Args:
-      settings: what it runs with.
       nights: whose headlines are scored, `YYYY-MM-DD` separated by commas, or a template for them.
       version: which pushed model scores them, or a template for it.
       **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.

@@ -16,14 +16,12 @@ def create_tuning_pipeline(settings: Settings, night: str = NIGHT, **overrides: 
     """Wires the tuning pipeline.
 
     Args:
-      settings: what it runs with.
       night: the night whose window is searched on, `YYYY-MM-DD`, or a template that Airflow renders to it.
       **overrides: arguments of `Pipeline` that win, such as `metadata_connection_config`.
     """
     data = create_data_nodes(settings, night)
-    given: dict[str, object] = {}
-    for values in settings.given_hyperparameters.values():
-        given |= values
+    values_by_setting = settings.given_hyperparameters
+    hyperparameters = {name: value for values in values_by_setting.values() for name, value in values.items()}
     tuner = HeadlineTuner(
         tuner_fn="modules.tuning.tuner_fn",
         examples=data.transform.outputs["transformed_examples"],
@@ -31,7 +29,7 @@ def create_tuning_pipeline(settings: Settings, night: str = NIGHT, **overrides: 
         source_examples=data.examples,
         custom_config={
             # What a person decided is not searched for.
-            "hyperparameters": given,
+            "hyperparameters": hyperparameters,
             "seed": settings.seed,
             "trials": settings.tuning_trials,
             "minutes": settings.tuning_minutes,

@@ -1,1 +1,1 @@
-"""How an attempt at a component is launched, and how MLMD remembers it."""
+"""How components are launched, and how MLMD remembers attempts and rollbacks."""

@@ -1,7 +1,5 @@
 """The attempts of a component in a run, as MLMD records them: one execution each, and at most one that counts.
 
-Knows nothing of how a component is launched, and reads no settings.
-
 An execution carries, as custom properties: `attempt` (from 1), `host`, `pid` and `process_started` (seconds since
 the epoch) of its process, `error` (one line) if it is FAILED, and `superseded_by` (an execution id) if a later attempt
 of the same component in the same run took its place.
@@ -213,7 +211,7 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
     again changes nothing in the record, and removes what a process written off too early has left since.
 
     Args:
-      store: the open store.
+      store: of the execution.
       execution: as it is in the store now.
       error: why, in one line.
     """

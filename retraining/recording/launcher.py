@@ -183,9 +183,6 @@ def airflow_pipeline_config(dag_config: dict[str, Any], pipeline: Pipeline) -> "
 def refuse_what_airflow_ignores(pipeline: Pipeline) -> None:
     """Checks that AirflowDagRunner runs the pipeline as it is written.
 
-    Args:
-      pipeline: the pipeline.
-
     Raises:
       UnsupportedPipelineError: it would not; one line per node and feature, with what to do instead.
     """

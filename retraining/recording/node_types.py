@@ -16,12 +16,7 @@ _CONTEXT_TYPES = {
 
 
 def register_types(metadata: AttemptMetadata, nodes: Iterable[BaseNode]) -> None:
-    """Creates the types of artifacts, executions and contexts that the nodes need, one process at a time.
-
-    Args:
-      metadata: the open store.
-      nodes: components, resolvers and importers.
-    """
+    """Creates the types that components, resolvers and importers need in the open store, one process at a time."""
     with lock(metadata.connection_config, TYPES_LOCK):
         for name, properties in _CONTEXT_TYPES.items():
             metadata._prepare_context(name, name, properties)

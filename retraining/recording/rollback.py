@@ -55,7 +55,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
         artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
     with _hold(serving_dir):
-        settled = _settle(store, serving_dir)
+        sentences = _settle(store, serving_dir)
         records = _find_pushes(store)
         # Of several records of one version the latest.
         pushes = {
@@ -65,7 +65,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         }
         served = rollbacks.find_served(serving_dir) or 0
         if to_version == served:
-            raise RollbackError("; ".join([f"{served} serves already", *settled]))
+            raise RollbackError("; ".join([f"{served} serves already", *sentences]))
         target = _choose(serving_dir, served, to_version, pushes)
         # Also those that were removed from disk: to lineage they are pushed all the same.
         versions = {*rollbacks.find_versions(serving_dir), *pushes}
@@ -93,12 +93,12 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         ]
         contexts = [one for one in store.get_contexts_by_artifact(pushes[target].id) if one.type == "pipeline"]
         execution.id, [artifact.id, *_], _ = store.put_execution(execution, linked, contexts)
-        done = replace(planned, id=artifact.id)
+        rollback = replace(planned, id=artifact.id)
         try:
-            rollbacks.add(serving_dir, done)
+            rollbacks.add(serving_dir, rollback)
         except (OSError, rollbacks.ConfigError) as error:
             problem = _explain(error, serving_dir)
-            if done in rollbacks.read(serving_dir):
+            if rollback in rollbacks.read(serving_dir):
                 raise RollbackError(
                     f"{target} is the champion from now on, but the model servers have not been told: {problem}; then "
                     f"give the command again with --to {target}"
@@ -106,14 +106,11 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
             _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
             raise RollbackError(f"{problem}. {served} serves on") from error
         _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
-    return done
+    return rollback
 
 
 def settle_rollbacks(settings: Settings) -> list[str]:
     """Completes or gives up the record of a rollback whose process died. For the start of the service.
-
-    Args:
-      settings: where MLMD and the pushed models are.
 
     Returns:
       One sentence per rollback that was settled.

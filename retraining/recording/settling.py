@@ -16,9 +16,6 @@ def settle_dead_executions(settings: Settings) -> list[str]:
     A process of this host is looked up. One of another host cannot be: its execution is left alone until it is older
     than twice TASK_TIMEOUT_MINUTES, when Airflow has stopped it long ago.
 
-    Args:
-      settings: where MLMD is.
-
     Returns:
       One sentence per execution that was settled.
 
@@ -26,24 +23,21 @@ def settle_dead_executions(settings: Settings) -> list[str]:
       StoreError: the database cannot be reached.
     """
     limit_minutes = 2 * settings.task_timeout_minutes
-    settled = []
+    sentences = []
     with AttemptMetadata(connection_config(settings)) as metadata:
         for execution in metadata.store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
             age_minutes = time.time() / 60 - execution.create_time_since_epoch / 60_000
             if is_on_this_host(execution):
-                error = None if is_process_alive(execution) else f"{process_of(execution)} died"
+                is_dead, end = not is_process_alive(execution), "died"
             else:
-                error = (
-                    f"{process_of(execution)} had not ended after {limit_minutes} minutes"
-                    if age_minutes > limit_minutes
-                    else None
-                )
-            if error is None:
+                is_dead, end = age_minutes > limit_minutes, f"had not ended after {limit_minutes} minutes"
+            if not is_dead:
                 continue
             # Read again: it may have ended well between the first look and its process's end.
             [execution] = metadata.store.get_executions_by_id([execution.id])
             if execution.last_known_state == Execution.RUNNING:
+                error = f"{process_of(execution)} {end}"
                 settle(metadata.store, execution, error)
                 component, run = (execution.properties[key].string_value for key in ("component_id", "run_id"))
-                settled.append(f"execution {execution.id} ({component} in run {run}) is FAILED: {error}")
-    return settled
+                sentences.append(f"execution {execution.id} ({component} in run {run}) is FAILED: {error}")
+    return sentences

@@ -97,9 +97,6 @@ def storable(text: str) -> str:
 def open_store(config: ConnectionConfig) -> MetadataStore:
     """Opens the MLMD store, creating its tables in an empty database.
 
-    Args:
-      config: where it is.
-
     Raises:
       StoreError: it cannot be opened.
     """
@@ -120,9 +117,6 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
 def add_indexes(config: ConnectionConfig) -> None:
     """Creates the indexes that the questions about lineage need, as docs/lineage.md tells; MLMD's tables must be there.
 
-    Args:
-      config: the database.
-
     Raises:
       StoreError: the database does not answer.
     """
@@ -140,7 +134,7 @@ def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = T
     """Holds a night for its training, so that two runs never train the same night at once; freed if the process dies.
 
     Args:
-      config: the database.
+      config: where the lock is.
       night: `YYYY-MM-DD`.
       holder: who asks, in a few words that another who has to wait is shown.
       wait: whether to wait for as long as another holds it, or to fail.
@@ -154,7 +148,7 @@ def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = T
         with connection.cursor() as cursor:
             # Postgres keeps 63 bytes of it, and drops what is not ASCII.
             cursor.execute("SELECT set_config('application_name', %s, false)", (f"by {holder}"[:63],))
-            told = False
+            is_logged = False
             # Asked for again and again: a wait inside Postgres could not be ended by a signal (psycopg/psycopg2#333).
             while not _try_lock(cursor, f"night {night}"):
                 other = _find_holder(cursor, f"night {night}")
@@ -163,17 +157,17 @@ def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = T
                         f"night {night} is being trained ({other}); two runs of a night never train at once: wait "
                         "until it has ended, or end it, and try again"
                     )
-                if not told:
+                if not is_logged:
                     logger.warning("Night %s is being trained (%s); waiting until it has ended.", night, other)
-                told = True
+                is_logged = True
                 time.sleep(_NIGHT_POLL_SECONDS)
         yield
 
 
 def _try_lock(cursor: psycopg2.extensions.cursor, name: str) -> bool:
     cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
-    found = cursor.fetchone()
-    return found is not None and bool(found[0])
+    row = cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
@@ -185,17 +179,13 @@ def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
            AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)""",
         (name,),
     )
-    found = cursor.fetchone()
-    return str(found[0]) if found else "by a run that has just ended"
+    row = cursor.fetchone()
+    return str(row[0]) if row else "by a run that has just ended"
 
 
 @contextlib.contextmanager
 def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
     """Holds the lock `name` in the database; it is released when the process dies, too.
-
-    Args:
-      config: the database.
-      name: what is locked.
 
     Raises:
       StoreError: the database does not answer, or another process keeps the lock for more than a minute.

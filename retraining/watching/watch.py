@@ -92,12 +92,7 @@ def find_overdue(settings: Settings, now: datetime, reader: Reader | None = None
 
 
 def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
-    """Looks around, for a person.
-
-    Args:
-      settings: the schedule and the databases.
-      now: the moment of the look.
-      newest: how many nights.
+    """How things stand, with the newest few nights, for a person.
 
     Raises:
       LineageError: MLMD or Airflow's database cannot be asked.

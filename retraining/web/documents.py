@@ -59,25 +59,25 @@ def class_mixes(examples: ArtifactRecord | None, described: Mapping[str, Sequenc
 
 def statistics(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, Any]]]:
     """TFDV's statistics by split: of each feature its counts, and its values or its histogram as bars."""
-    found = {}
+    by_split = {}
     for split, data in _splits(artifact, "FeatureStats.pb"):
         parsed = _parse(data, statistics_pb2.DatasetFeatureStatisticsList())
         if parsed is not None and parsed.datasets:
-            found[split] = [_describe(feature) for feature in parsed.datasets[0].features]
-    return found
+            by_split[split] = [_describe(feature) for feature in parsed.datasets[0].features]
+    return by_split
 
 
 def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]] | None:
     """TFDV's anomalies by split, as far as files can be read; None if none can, or they were not looked for."""
-    found: dict[str, list[dict[str, str]]] = {}
+    by_split: dict[str, list[dict[str, str]]] = {}
     for split, data in _splits(artifact, ANOMALIES_FILE):
         parsed = _parse(data, anomalies_pb2.Anomalies())
         if parsed is not None:
-            found[split] = [
+            by_split[split] = [
                 {"feature": name, "what": info.short_description, "detail": info.description}
                 for name, info in sorted(parsed.anomaly_info.items())
             ]
-    return found or None
+    return by_split or None
 
 
 def _splits(artifact: ArtifactRecord | None, name: str) -> Iterable[tuple[str, bytes]]:
@@ -126,8 +126,8 @@ def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int] | None:
     if artifact is None:
         return None
     prefix = REASON_PREFIX
-    told = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
-    return dict(Counter(told).most_common())
+    counts = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
+    return dict(Counter(counts).most_common())
 
 
 def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:
@@ -161,14 +161,14 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
 def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
     """One page of the rows that hold a text, whatever its case."""
     sought = search.casefold()
-    found = [row for row in rows if not sought or any(sought in str(value).casefold() for value in row.values())]
-    pages = max(1, -(-len(found) // ROWS_PER_PAGE))
+    matches = [row for row in rows if not sought or any(sought in str(value).casefold() for value in row.values())]
+    pages = max(1, -(-len(matches) // ROWS_PER_PAGE))
     number = min(max(page, 1), pages)
     start = (number - 1) * ROWS_PER_PAGE
     return {
-        "rows": found[start : start + ROWS_PER_PAGE],
-        "all_rows": found,
-        "count": len(found),
+        "rows": matches[start : start + ROWS_PER_PAGE],
+        "all_rows": matches,
+        "count": len(matches),
         "page": number,
         "pages": pages,
         "search": search,

@@ -38,13 +38,13 @@ def now_serving(reader: Reader, metric: str | None = None, nights: int = _HISTOR
     """What serves, since when, from which drops, and how well the champion has done on each night's fresh rows.
 
     Args:
-      reader: lineage.
+      reader: of lineage.
       metric: drawn over nights; None for accuracy.
       nights: how many of the newest are drawn.
     """
     serving = lineage.serving_now(reader)
-    known = lineage.metrics(reader)
-    drawn = metric or next((name for name in (*_METRICS, *known) if name in known), None)
+    metrics = lineage.metrics(reader)
+    drawn = metric or next((name for name in (*_METRICS, *metrics) if name in metrics), None)
     newest = lineage.drops(reader, limit=1)
     first = (date.fromisoformat(newest[0][0]) - timedelta(days=nights)).isoformat() if newest else None
     history = lineage.metric_history(reader, drawn, first=first) if drawn else None
@@ -54,7 +54,7 @@ def now_serving(reader: Reader, metric: str | None = None, nights: int = _HISTOR
         "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
         "picture": lay_out(serving.path) if serving else None,
         "metric": drawn,
-        "metrics": known,
+        "metrics": metrics,
         "history": history,
         "chart": _chart(history) if history else None,
         "reigns": lineage.reigns(reader, limit=8),
@@ -65,8 +65,8 @@ def _chart(history: lineage.History) -> Page:
     """The lines of a history that have anything in them: on fresh rows, or where there are none on held-out ones."""
     values = {name: [getattr(point, name) for point in history.points] for name, *_ in (*_FRESH, *_HELD_OUT)}
     lines = [
-        {"label": label, "color": color, "dash": dash, "values": values[name]}
-        for name, label, color, dash in (_FRESH if any(filter(None, values["fresh_champion"])) else _HELD_OUT)
+        {"label": label, "color": colour, "dash": dash, "values": values[name]}
+        for name, label, colour, dash in (_FRESH if any(filter(None, values["fresh_champion"])) else _HELD_OUT)
         if any(value is not None for value in values[name])
     ]
     return {"nights": [point.night for point in history.points], "lines": lines}
@@ -76,13 +76,13 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     """A year as months of nights, newest month first, the nights that came to no verdict, and those with a late drop.
 
     Args:
-      reader: lineage.
+      reader: of lineage.
       settings: how long a night waits for its drop.
       year: None for that of the newest night.
     """
-    known = [night for night, _ in lineage.drops(reader)]
+    delivered = [night for night, _ in lineage.drops(reader)]
     runs = lineage.models(reader, limit=1)
-    newest = max([*known, *(model.night for model in runs)], default=None)
+    newest = max([*delivered, *(model.night for model in runs)], default=None)
     chosen = year or (int(newest[:4]) if newest else datetime.now(UTC).year)
     first, last = f"{chosen:04}-01-01", f"{chosen:04}-12-31"
     cells = lineage.calendar(reader, first, last)
@@ -92,7 +92,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     ]
     return {
         "year": chosen,
-        "years": sorted({int(night[:4]) for night in known} | {chosen}, reverse=True),
+        "years": sorted({int(night[:4]) for night in delivered} | {chosen}, reverse=True),
         "months": months[::-1],
         "gaps": lineage.find_gaps(reversed(cells)),
         "late": [cell.night for cell in cells if _is_late(settings, cell)],
@@ -115,18 +115,16 @@ def _fill(cells: list[Any]) -> list[Any]:
 def night(reader: Reader, name: str) -> Page:
     """A night: its drop, every attempt of every run, and what the data of its newest run looked like."""
     detail = _night_detail(reader, name)
-    made: dict[tuple[str, str], ArtifactRecord] = {}
-    if detail.runs:
-        made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs
-    described = documents.statistics(made.get(("StatisticsGen", "statistics")))
+    artifacts = _newest_outputs(reader, detail)
+    described = documents.statistics(artifacts.get(("StatisticsGen", "statistics")))
     return {
         "night": detail,
         "before": _neighbour(name, -1),
         "after": _neighbour(name, 1),
-        "mixes": documents.class_mixes(made.get((EXAMPLE_GEN, "examples")), described),
+        "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
         "statistics": described,
-        "anomalies": documents.anomalies(made.get(("ExampleValidator", "anomalies"))),
-        "quarantine": documents.count_reasons(made.get((EXAMPLE_GEN, "quarantine"))),
+        "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
+        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine"))),
     }
 
 
@@ -144,6 +142,10 @@ def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
         return lineage.NightDetail(name, None, (), (), version, version, ())
 
 
+def _newest_outputs(reader: Reader, detail: lineage.NightDetail) -> dict[tuple[str, str], ArtifactRecord]:
+    return lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
+
+
 def _neighbour(name: str, days: int) -> str | None:
     """The night so many days away; None beyond the first and the last day that can be written."""
     try:
@@ -155,47 +157,43 @@ def _neighbour(name: str, days: int) -> str | None:
 def model(reader: Reader, name: str) -> Page:
     """A model: its verdict check by check, how it errs, what it was made from, its card and where its logs are."""
     detail = lineage.model_detail(reader, name)
-    made = detail.artifacts
-    card = next((artifact for (node, _), artifact in made.items() if node == MODEL_CARD), None)
+    artifacts = detail.artifacts
+    card = next((artifact for (node, _), artifact in artifacts.items() if node == MODEL_CARD), None)
     return {
         "model": detail,
-        "verdict": documents.verdict(made.get((EVALUATOR, "evaluation"))),
+        "verdict": documents.verdict(artifacts.get((EVALUATOR, "evaluation"))),
         "card": documents.text_of(card, CARD_FILE),
-        "model_run": made[(TRAINER, "model_run")].uri if (TRAINER, "model_run") in made else None,
+        "model_run": artifacts[(TRAINER, "model_run")].uri if (TRAINER, "model_run") in artifacts else None,
         "picture": lay_out(lineage.path_back(reader, name)),
     }
 
 
 def rows(settings: Settings, name: str, version: int, page: int, search: str) -> Page:
     """The rows of a version of a drop, as they were delivered."""
-    found = documents.drop_rows(settings.drops_dir, name, version)
-    return {"night": name, "drop_version": version, **documents.select(found, page, search)}
+    lines = documents.drop_rows(settings.drops_dir, name, version)
+    return {"night": name, "drop_version": version, **documents.select(lines, page, search)}
 
 
 def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:
     """The rows that the newest run of a night put aside, each with its reason."""
     detail = _night_detail(reader, name)
-    made = lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
-    known = documents.quarantined_rows(made.get((EXAMPLE_GEN, "quarantine")))
-    found = [row for row in known or () if row["reason"] == reason or not reason]
+    entries = documents.quarantined_rows(_newest_outputs(reader, detail).get((EXAMPLE_GEN, "quarantine")))
+    chosen = [row for row in entries or () if row["reason"] == reason or not reason]
     return {
         "night": name,
-        "is_known": known is not None,
-        "reasons": sorted({row["reason"] for row in known or ()}),
+        "is_known": entries is not None,
+        "reasons": sorted({row["reason"] for row in entries or ()}),
         "reason": reason,
-        **documents.select(found, page, search),
+        **documents.select(chosen, page, search),
     }
 
 
 def recall(reader: Reader, name: str | None = None, version: int | None = None) -> Page:
     """The models that a drop touched, whether one of them serves, and the commands that help."""
-    found = lineage.recall(reader, name, version) if name else None
-    last = (
-        max((taint.model.night for taint in found.taints if "trained-on" in taint.ways), default=None)
-        if found
-        else None
-    )
-    return {"drops": lineage.drops(reader), "recall": found, "last_night": last}
+    answer = lineage.recall(reader, name, version) if name else None
+    taints = answer.taints if answer else ()
+    last = max((taint.model.night for taint in taints if "trained-on" in taint.ways), default=None)
+    return {"drops": lineage.drops(reader), "recall": answer, "last_night": last}
 
 
 def compare(reader: Reader, a: str | None = None, b: str | None = None) -> Page:
@@ -210,8 +208,8 @@ def compare(reader: Reader, a: str | None = None, b: str | None = None) -> Page:
 
 def graph(reader: Reader, name: str | None = None, full: bool = False) -> Page:
     """Lineage as a picture: of one night, or of the newest ones; domain steps, or everything."""
-    found = lineage.graph(reader, name, full=full, limit=_GRAPH_NIGHTS)
-    return {"name": name, "full": full, "graph": found, "picture": lay_out(found)}
+    answer = lineage.graph(reader, name, full=full, limit=_GRAPH_NIGHTS)
+    return {"name": name, "full": full, "graph": answer, "picture": lay_out(answer)}
 
 
 def execution(reader: Reader, identity: int) -> Page:
@@ -232,7 +230,7 @@ def rollback_choices(reader: Reader, settings: Settings, to: int | None) -> Page
     """What serves, and the pushed versions that one can go back to, as the command would choose.
 
     Args:
-      reader: lineage.
+      reader: of lineage.
       settings: where the pushed models are.
       to: preselected if it is one of them; None for the version before.
     """

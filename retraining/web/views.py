@@ -160,7 +160,7 @@ class HeadlinesView(BaseView):
             if to is None:
                 # The command takes the version before; who fills in a form has seen which one that is.
                 raise RollbackError("choose the version to serve")
-            done = roll_back(read_settings(), reason, by, to)
+            outcome = roll_back(read_settings(), reason, by, to)
         except (RollbackError, StoreError, SettingsError) as error:
             problem = {"problem": str(error), "reason": reason}
             answer = make_response(
@@ -170,7 +170,7 @@ class HeadlinesView(BaseView):
             )
             answer.status_code = max(answer.status_code, 409)
             return answer
-        log.warning("%s rolled back from %s to %s: %s", by, done.from_version, done.to_version, done.reason)
+        log.warning("%s rolled back from %s to %s: %s", by, outcome.from_version, outcome.to_version, outcome.reason)
         return redirect(url_for("HeadlinesView.serving"))
 
     def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:

@@ -81,9 +81,9 @@ def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[
     problems = []
     for version, sha256 in contents:
         name = f"{DROP_PREFIX}{version.night}"
-        used = _find_first_use(metadata, drops_dir, name, version.number)
-        if used and (before := json.loads(used.custom_properties[name].string_value)["sha256"]) != sha256:
-            night = used.custom_properties[NIGHT].string_value
+        examples = _find_first_use(metadata, drops_dir, name, version.number)
+        if examples and (before := json.loads(examples.custom_properties[name].string_value)["sha256"]) != sha256:
+            night = examples.custom_properties[NIGHT].string_value
             problems.append(
                 f"version {version.number} of the drop of night {version.night} was changed after the run of night "
                 f"{night} had used it: its SHA-256 was {before} and is {sha256} now. A version never changes: put its "
@@ -99,7 +99,7 @@ def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int) 
     as_recorded = json.dumps({"version": number}).removesuffix("}") + ","
     last_id = 0
     while True:
-        used = metadata.store.get_artifacts(
+        uses = metadata.store.get_artifacts(
             list_options=ListOptions(
                 filter_query=(
                     f"type = 'Examples' AND id > {last_id} "
@@ -112,9 +112,9 @@ def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int) 
             )
         )
         # A store that takes no backslash holds another character in its place.
-        if not used or "\\" in drops_dir or used[0].custom_properties[DROPS_DIR_PROPERTY].string_value == drops_dir:
-            return used[0] if used else None
-        last_id = used[0].id
+        if not uses or "\\" in drops_dir or uses[0].custom_properties[DROPS_DIR_PROPERTY].string_value == drops_dir:
+            return uses[0] if uses else None
+        last_id = uses[0].id
 
 
 def _equals(text: str) -> str:

@@ -39,7 +39,6 @@ from tfx_components.headline_example_gen.driver import DROPS_DIR_PROPERTY
 
 log = logging.getLogger(__name__)
 
-# Which drops of which version made the examples, with their files: night -> description.
 _UNIX_EPOCH = date(1970, 1, 1)
 
 
@@ -50,7 +49,6 @@ class Executor(BaseExecutor):
         """Runs one night.
 
         Args:
-          input_dict: nothing.
           output_dict: `examples` and `quarantine`.
           exec_properties: `drops_dir`, `night` and `rules`, as the component takes them; the driver's `fingerprint`.
 
@@ -62,8 +60,8 @@ class Executor(BaseExecutor):
         rules = Rules.from_json(exec_properties["rules"])
         window = read_window(DropsFolder(Path(exec_properties["drops_dir"])), night, rules)
         check_nothing_lost(window.drops)
-        seen = exec_properties.get("fingerprint")
-        if seen and seen != fingerprint((drop.version, drop.sha256) for drop in window.drops):
+        digest = exec_properties.get("fingerprint")
+        if digest and digest != fingerprint((drop.version, drop.sha256) for drop in window.drops):
             raise DropError(
                 f"a drop of the window of night {night} changed or arrived while it was read; run the night again"
             )
@@ -161,15 +159,15 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
     # MLMD on Postgres takes no string over about 2,700 bytes (google/ml-metadata#194): a property per drop, and the
     # files in a file.
+    drops = {}
     for drop in window.drops:
-        examples.set_string_custom_property(f"{names.DROP_PREFIX}{drop.version.night}", _to_json(_describe_drop(drop)))
-    described = {drop.version.night.isoformat(): _describe_drop(drop) | _describe_files(drop) for drop in window.drops}
+        night, description = drop.version.night.isoformat(), _describe_drop(drop)
+        text = json.dumps(description, ensure_ascii=False)
+        examples.set_string_custom_property(f"{names.DROP_PREFIX}{night}", text)
+        files = [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in drop.files]
+        drops[night] = description | {"files": files}
     with fileio.open(str(Path(examples.uri) / names.DROPS_FILE), "w") as file:
-        file.write(json.dumps(described, ensure_ascii=False, indent=1) + "\n")
-
-
-def _describe_files(drop: Drop) -> dict[str, Any]:
-    return {"files": [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in drop.files]}
+        file.write(json.dumps(drops, ensure_ascii=False, indent=1) + "\n")
 
 
 def _describe_drop(drop: Drop) -> dict[str, Any]:
@@ -200,7 +198,3 @@ def _write_file(path: Path, entries: list[SetAside]) -> None:
     write_csv(entries, text)
     with fileio.open(str(path), "wb") as file:
         file.write(text.getvalue().encode("utf-8-sig"))
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
