@@ -4,9 +4,7 @@ A type here is all that a setting with a grammar needs: reading, checking and `S
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -19,8 +17,6 @@ from pydantic_settings import NoDecode
 CHECKOUT = Path(__file__).resolve().parent.parent
 NONE = "none"
 """How nothing is written, where an empty variable counts as not set."""
-
-_NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def _locate(value: object) -> object:
@@ -47,18 +43,15 @@ def _check_schedule(value: str) -> str:
 
 
 def check_night(value: str) -> str:
-    """The text of a date, as it is.
+    """The text of a night, as it is.
 
     Raises:
       ValueError: it is no date `YYYY-MM-DD`.
     """
-    try:
-        if not _NIGHT.fullmatch(value):
-            raise ValueError
-        date.fromisoformat(value)
-    except ValueError:
-        raise ValueError("it is no date; write it as YYYY-MM-DD, such as 2022-02-01") from None
-    return value
+    # Late, as everything that a task must import anew after an edit: the scheduler reads settings before it forks.
+    from headlines.drops.drops_folder import parse_night
+
+    return parse_night(value).isoformat()
 
 
 def _check_web_address(value: SecretStr) -> SecretStr:
@@ -69,7 +62,6 @@ def _check_web_address(value: SecretStr) -> SecretStr:
 
 
 def _refuse_unknown(labels: Iterable[str]) -> None:
-    # Late, as everything that a task must import anew after an edit: the scheduler reads settings before it forks.
     from modules.features import LABELS
 
     for name in labels:
