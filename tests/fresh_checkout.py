@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# What a clone would not have, and what no command needs.
-_LEFT_OUT = (".git", ".venv*", "var", "drops", ".env", "__pycache__", ".*_cache", "*.egg-info", "tests", "docs")
+# What a clone would not have, and what no command needs: of the whole, and of every folder.
+_LEFT_OUT = {".git", "var", "drops", ".env", "tests", "docs"}
+_LEFT_OUT_ANYWHERE = shutil.ignore_patterns(".venv*", "__pycache__", ".*_cache", "*.egg-info")
 
 _UV = """\
 #!/bin/sh
@@ -26,7 +27,11 @@ fi
 
 def copy_checkout(place: Path) -> Path:
     """Copies what a clone would hold to `place`, but for tests and documents."""
-    return Path(shutil.copytree(CHECKOUT, place, ignore=shutil.ignore_patterns(*_LEFT_OUT)))
+
+    def leave_out(folder: str, names: list[str]) -> set[str]:
+        return _LEFT_OUT_ANYWHERE(folder, names) | (_LEFT_OUT if Path(folder) == CHECKOUT else set())
+
+    return Path(shutil.copytree(CHECKOUT, place, ignore=leave_out))
 
 
 def write_uv(place: Path) -> dict[str, str]:
