@@ -28,7 +28,7 @@ from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropsFolder
 from modules.features import LABEL, LABELS, NIGHT, PROBABILITIES, TEXT_SIGNATURE, TITLE, WEIGHT
 from modules.model import run_fn
-from modules.preprocessing import TextSettings, normalize_text, preprocessing_fn
+from modules.preprocessing import TextSettings, normalise_text, preprocessing_fn
 from retraining.settings import CHECKOUT, Settings
 
 _RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -89,7 +89,7 @@ def answer_article(past: Headlines, titles: list[str], seed: int) -> Floats:
     keras.utils.set_random_seed(seed)
     length, size, heads, feed_forward = 32, 32, 2, 32
     texts = [
-        [text.decode().split() for text in normalize_text(tf.constant(part), TextSettings()).numpy()]
+        [text.decode().split() for text in normalise_text(tf.constant(part), TextSettings()).numpy()]
         for part in (past.titles, titles)
     ]
     counts = Counter(word for text in texts[0] for word in text)

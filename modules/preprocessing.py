@@ -98,7 +98,7 @@ def _accent_table() -> list[int]:
     return table
 
 
-def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
+def normalise_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
     """Normalised titles; any bytes are accepted.
 
     Args:
@@ -129,7 +129,7 @@ def normalize_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
     words = tf.strings.split(text)
     if settings.remove_stop_words:
         plain = dataclasses.replace(settings, remove_stop_words=False, lowercase=True)
-        stop_words = normalize_text(tf.strings.split(STOP_WORDS), plain)
+        stop_words = normalise_text(tf.strings.split(STOP_WORDS), plain)
         lowered = tf.strings.lower(words.flat_values, encoding="utf-8")
         is_stop_word = tf.reduce_any(lowered[:, tf.newaxis] == stop_words[tf.newaxis, :], axis=1)
         words = tf.ragged.boolean_mask(words, words.with_flat_values(~is_stop_word))
@@ -196,7 +196,7 @@ def look_up_words(words: tf.RaggedTensor, settings: TextSettings) -> tf.RaggedTe
     table = tft.make_and_track_object(make_table, name="word_vector_rows")
     keys = words.flat_values
     if settings != TextSettings():
-        keys = normalize_text(keys, TextSettings())
+        keys = normalise_text(keys, TextSettings())
     return words.with_flat_values(table.lookup(keys))
 
 
@@ -232,7 +232,7 @@ def preprocessing_fn(
     """
     settings = TextSettings.from_config(custom_config)
     title = _first_value(inputs[TITLE], "")
-    text = normalize_text(title, settings)
+    text = normalise_text(title, settings)
     words = tf.strings.split(text)[:, :MAX_TOKENS]
     word_ids = tft.compute_and_apply_vocabulary(
         words,

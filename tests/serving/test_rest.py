@@ -16,8 +16,8 @@ NEW, OLD = 2022020201, 2022020101
 
 def example(title: str) -> dict[str, str]:
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()]))
-    serialized = tf.train.Example(features=tf.train.Features(feature={"title": feature})).SerializeToString()
-    return {"b64": base64.b64encode(serialized).decode()}
+    serialised = tf.train.Example(features=tf.train.Features(feature={"title": feature})).SerializeToString()
+    return {"b64": base64.b64encode(serialised).decode()}
 
 
 def state(version: int) -> dict[str, object]:

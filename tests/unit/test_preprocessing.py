@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformed_headlines import HEADLINES, Headline, read_transformed, transform
 
 from modules.features import LABELS, TITLE_BUCKETS, UNKNOWN_LABEL_ID, transformed_name
-from modules.preprocessing import MAX_CHARACTERS, MAX_TOKENS, NGRAM_BUCKETS, TextSettings, count_ngrams, normalize_text
+from modules.preprocessing import MAX_CHARACTERS, MAX_TOKENS, NGRAM_BUCKETS, TextSettings, count_ngrams, normalise_text
 from modules.word_vectors import read_words
 
 AS_IT_IS = TextSettings(
@@ -18,42 +18,42 @@ AS_IT_IS = TextSettings(
 )
 
 
-def normalize(title: str | bytes, **text_settings: bool) -> str:
+def normalise(title: str | bytes, **text_settings: bool) -> str:
     rules = TextSettings(**{**vars(AS_IT_IS), **text_settings})
-    return normalize_text(tf.constant([title]), rules)[0].numpy().decode()
+    return normalise_text(tf.constant([title]), rules)[0].numpy().decode()
 
 
 def test_each_text_setting_changes_what_it_names_and_nothing_else() -> None:
     title = "A ELEIÇÃO, em 2022: São 1.234,5 votos"
-    assert normalize(title) == title
-    assert normalize(title, lowercase=True) == "a eleição, em 2022: são 1.234,5 votos"
-    assert normalize(title, strip_accents=True) == "A ELEICAO, em 2022: Sao 1.234,5 votos"
-    assert normalize(title, strip_special_characters=True) == "A ELEIÇÃO em 2022 São 1 234 5 votos"
-    assert normalize(title, replace_digits=True) == "A ELEIÇÃO, em 0: São 0 votos"
-    assert normalize(title, remove_stop_words=True) == "ELEIÇÃO, 2022: 1.234,5 votos"
+    assert normalise(title) == title
+    assert normalise(title, lowercase=True) == "a eleição, em 2022: são 1.234,5 votos"
+    assert normalise(title, strip_accents=True) == "A ELEICAO, em 2022: Sao 1.234,5 votos"
+    assert normalise(title, strip_special_characters=True) == "A ELEIÇÃO em 2022 São 1 234 5 votos"
+    assert normalise(title, replace_digits=True) == "A ELEIÇÃO, em 0: São 0 votos"
+    assert normalise(title, remove_stop_words=True) == "ELEIÇÃO, 2022: 1.234,5 votos"
 
 
 def test_default_settings_leave_plain_words() -> None:
-    assert normalize("  'Decepção' & “vergonha” —  R$ 10,50!", **vars(TextSettings())) == "decepcao vergonha r 0"
+    assert normalise("  'Decepção' & “vergonha” —  R$ 10,50!", **vars(TextSettings())) == "decepcao vergonha r 0"
 
 
 def test_stop_words_are_found_whichever_settings_came_before_and_negations_stay() -> None:
     for accents in (False, True):
-        found = normalize("Você NÃO vai Às urnas sem título", remove_stop_words=True, strip_accents=accents)
+        found = normalise("Você NÃO vai Às urnas sem título", remove_stop_words=True, strip_accents=accents)
         assert found.split()[-1] in ("título", "titulo")
         assert len(found.split()) == 5, found
 
 
 @pytest.mark.parametrize("letter, base", [("ç", "c"), ("Ã", "A"), ("ő", "o"), ("ﬁ", "ﬁ"), ("ệ", "e"), ("日", "日")])
 def test_a_letter_loses_its_accents_whether_composed_or_not(letter: str, base: str) -> None:
-    assert normalize(letter, strip_accents=True) == base
-    assert normalize(unicodedata.normalize("NFD", letter), strip_accents=True) == base
+    assert normalise(letter, strip_accents=True) == base
+    assert normalise(unicodedata.normalize("NFD", letter), strip_accents=True) == base
 
 
 def test_odd_titles_are_read_without_error() -> None:
     rules = TextSettings()
     odd = ["", "   ", b"\xff\xfe\x80casa", "😀🔥", "Привет 你好 مرحبا casa", "\x00\x07", "a\nb", "palavra " * 1400]
-    read = [text.decode() for text in normalize_text(tf.constant(odd), rules).numpy()]
+    read = [text.decode() for text in normalise_text(tf.constant(odd), rules).numpy()]
     assert read[:7] == ["", "", "casa", "", "привет 你好 مرحبا casa", "", "a b"]
     assert len(read[7]) <= MAX_CHARACTERS and set(read[7].split()) == {"palavra"}
 
@@ -62,8 +62,8 @@ def test_odd_titles_are_read_without_error() -> None:
 @given(st.binary(max_size=60) | st.text(max_size=30))
 def test_any_bytes_are_normalised_to_valid_text_and_normalising_twice_changes_nothing(title: bytes | str) -> None:
     title = title.encode("utf-8", "surrogatepass") if isinstance(title, str) else title
-    once = normalize(title, **vars(TextSettings()))
-    assert normalize(once, **vars(TextSettings())) == once
+    once = normalise(title, **vars(TextSettings()))
+    assert normalise(once, **vars(TextSettings())) == once
     assert once == " ".join(once.split(" ")).strip()
 
 
@@ -133,7 +133,7 @@ def test_ngram_weights_are_sublinear_tf_idf_of_norm_1(folder: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(ngrams, axis=1), 1.0, rtol=1e-5)
 
     titles = [headline.title for headline in [*HEADLINES, *EXTRA]]
-    counts = tf.sparse.to_dense(count_ngrams(normalize_text(tf.constant(titles), TextSettings()))).numpy()
+    counts = tf.sparse.to_dense(count_ngrams(normalise_text(tf.constant(titles), TextSettings()))).numpy()
     idf = np.log((1 + len(titles)) / (1 + (counts > 0).sum(axis=0))) + 1
     expected = np.where(counts > 0, (1 + np.log(np.maximum(counts, 1))) * idf, 0)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
