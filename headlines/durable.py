@@ -1,10 +1,14 @@
 """Files that are there whole or not at all, also across a power cut."""
 
 import contextlib
+import glob
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_LEFT_SECONDS = 24 * 3600
 
 
 def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
@@ -23,7 +27,9 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
         sync(aside)
         aside.replace(path)
-    sync(path.parent)
+    # The new content is there; a file system that cannot sync a folder, as some networks' cannot, is no reason to fail.
+    with contextlib.suppress(OSError):
+        sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -33,6 +39,10 @@ def stage(path: Path) -> Iterator[Path]:
     It ends in `.tmp`, begins with a dot, and no reader of ours, nor a model server, takes it for anything.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        # A process that was killed left it behind.
+        if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+            left.unlink(missing_ok=True)
     try:
         yield aside
     finally:

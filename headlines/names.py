@@ -139,6 +139,11 @@ def night_of(version: int) -> date:
     return datetime.strptime(str(version // _REVISIONS), "%Y%m%d").date()
 
 
+def is_before(version: int, night: date) -> bool:
+    """Whether a pushed version is an earlier night's."""
+    return version // _REVISIONS < int(f"{night:%Y%m%d}")
+
+
 def find_versions_of(night: date, versions: Iterable[int]) -> list[int]:
     """Those of some pushed versions that are a night's, in order."""
     return sorted(version for version in versions if version // _REVISIONS == int(f"{night:%Y%m%d}"))

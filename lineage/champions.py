@@ -57,7 +57,8 @@ def champion_as_of(source: Source, night: str) -> Reign | None:
     The night's own push does not count, nor do those of later nights; a rollback counts from the night it names.
     """
     with open_lineage(source) as reader:
-        return _reign(reader, rollbacks(reader), date.fromisoformat(night))
+        # Another pipeline may not say which night a model is for.
+        return _reign(reader, rollbacks(reader), date.fromisoformat(night)) if night else None
 
 
 def reigns(source: Source, limit: int | None = None) -> tuple[Reign, ...]:

@@ -6,6 +6,7 @@ failed made nothing.
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 
 from headlines.names import PUSHED_VERSION
 from lineage.reader import Reader
@@ -13,6 +14,8 @@ from lineage.reading import COMPLETE, INPUT, OUTPUT, RESOLVER, read_artifacts, r
 from lineage.records import ArtifactRecord, Edge, ExecutionRecord, Graph, Node
 
 JUDGED_AGAINST = "judged-against"
+# Kind of a node, with which its key begins.
+_DROP: Literal["drop"] = "drop"
 # Forward: from what an execution took to what it made. Attempts that count no more are kept: what they made may serve.
 # {near} and {far} are input and output, or the other way round.
 _STEP = (
@@ -163,7 +166,7 @@ def drop_nodes(reader: Reader, artifact: ArtifactRecord) -> Iterable[Node]:
 
 def drop_node(night: str, version: int) -> Node:
     """A version of a drop as a node of a graph."""
-    return Node(":".join(("drop", night, str(version))), "drop", "drop", f"drop of {night}, version {version}", night)
+    return Node(f"{_DROP}:{night}:{version}", _DROP, "drop", f"drop of {night}, version {version}", night)
 
 
 def collapse(graph: Graph) -> Graph:

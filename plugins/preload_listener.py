@@ -42,8 +42,10 @@ MODULES = (
     "statsmodels.stats.proportion",
 )
 # What decides what a model is: an edit counts from the next task on.
-ANEW = ("headlines.bar", "headlines.drops", "headlines.pushes", "headlines.recorded", "modules", "tfx_components")
+ANEW = ("headlines", "modules", "tfx_components")
 log = logging.getLogger(__name__)
+# The first job, which forked tasks find here as well.
+_seen: list[object] = []
 
 
 @hookimpl
@@ -51,10 +53,11 @@ def on_starting(component: object) -> None:
     """Imports what the tasks need, when it is the scheduler that starts."""
     # Airflow calls this before a job knows its type (no issue known), and in every task forked from the scheduler again
     # (apache/airflow#27855).
-    if sys.argv[1:2] != ["scheduler"] or not isinstance(component, Job) or MODULES[0] in sys.modules:
+    if sys.argv[1:2] != ["scheduler"] or not isinstance(component, Job) or _seen:
         return
+    _seen.append(component)
     preload = Settings.from_env().preload
-    for name in [name for name in sys.modules if name.startswith(ANEW)]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ANEW]:
         # Settings are checked by the rules of the domain; every task imports those anew.
         del sys.modules[name]
     if not preload:

@@ -4,6 +4,7 @@ A type here is all that a setting with a grammar needs: reading, checking and `S
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 from pydantic_settings import NoDecode
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 NONE = "none"
 """How nothing is written, where an empty variable counts as not set."""
 
@@ -23,9 +25,14 @@ def _locate(value: object) -> object:
     """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
     if not isinstance(value, str | Path):
         return value
-    if "://" in str(value):
+    if _ADDRESS.match(str(value)):
         raise ValueError("it is an address, and only a path of this machine can be used; mount it, and give its path")
-    return CHECKOUT / Path(value).expanduser()
+    if not str(value).strip():
+        raise ValueError("it is blank; write a path, or nothing at all for the default")
+    try:
+        return CHECKOUT / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{error}; write the path out") from None
 
 
 def _check_zone(value: str) -> str:
@@ -37,8 +44,16 @@ def _check_zone(value: str) -> str:
 
 
 def _check_schedule(value: str) -> str:
-    if value != NONE and not croniter.is_valid(value):
-        raise ValueError("it is no cron expression of five fields such as `0 2 * * *`, nor `none`")
+    try:
+        if value != NONE:
+            if len(value.split()) != 5 and not value.startswith("@"):
+                raise ValueError
+            # 30 February is an expression, and never comes.
+            croniter(value).get_next()
+    except ValueError:
+        raise ValueError(
+            "it is no cron expression of five fields such as `0 2 * * *` that ever comes, nor `none`"
+        ) from None
     return value
 
 
@@ -56,7 +71,11 @@ def check_night(value: str) -> str:
 
 def _check_web_address(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise ValueError("it is no address that begins with http:// or https://")
     return value
 

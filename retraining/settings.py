@@ -312,6 +312,9 @@ class Settings(BaseSettings):
     def _check_slices(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         from headlines.bar.verdict import SLICES
 
+        if value == cls.model_fields["judged_slices"].default:
+            # Nobody named them: those that SLICE_PATTERNS leaves out are not judged.
+            return value
         names = [*SLICES, *info.data.get("slice_patterns", value)]
         if unknown := [name for name in value if name not in names]:
             raise ValueError(f"there is no slice {', '.join(unknown)}; there are {', '.join(names)}")

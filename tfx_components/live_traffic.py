@@ -22,7 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from headlines.drops.quarantine import normalise
-from headlines.names import NIGHT, TRAFFIC_REPORT_TYPE, version_of
+from headlines.names import NIGHT, TRAFFIC_REPORT_TYPE, is_before
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -206,8 +206,8 @@ def judge_answers(requests: Iterable[Request], window: Iterable[Headline], night
 
     Only answers of models of earlier nights count: one of the same night was taught the label.
     """
-    first = version_of(date.fromisoformat(night))
-    answers = {normalise(one.title): one.label for one in requests if one.version < first}
+    day = date.fromisoformat(night)
+    answers = {normalise(one.title): one.label for one in requests if is_before(one.version, day)}
     labels = {normalise(row.title): row.label for row in window if row.night == night}
     return [answers[key] == label for key, label in labels.items() if key in answers]
 

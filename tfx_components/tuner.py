@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
-from headlines.names import NIGHT
+from headlines.names import CODE, HYPERPARAMETERS, NIGHT
 from tfx_components.artifacts import Artifacts
 from tfx_components.trainer import SOURCE_KEY, describe_origin
 
@@ -43,10 +43,10 @@ class Executor(stock_executor.Executor):
         best = artifact_utils.get_single_instance(output_dict[BEST_HYPERPARAMETERS_KEY])
         examples = artifact_utils.get_single_instance(input_dict[SOURCE_KEY])
         origin = {
-            "night": examples.get_string_custom_property(NIGHT),
+            NIGHT: examples.get_string_custom_property(NIGHT),
             "objective": tuner.oracle.objective.name,
-            "hyperparameters": json.dumps(finished[0].hyperparameters.values, ensure_ascii=False, sort_keys=True),
-            "code": json.loads(exec_properties[CUSTOM_CONFIG_KEY])["code"],
+            HYPERPARAMETERS: json.dumps(finished[0].hyperparameters.values, ensure_ascii=False, sort_keys=True),
+            CODE: json.loads(exec_properties[CUSTOM_CONFIG_KEY])["code"],
             **describe_origin(examples),
         }
         for name, value in origin.items():

@@ -153,8 +153,9 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
 
 def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> DropVersion:
     folder = drops_dir / night.isoformat()
-    versions = DropsFolder(drops_dir).list_versions(night) if folder.exists() else {}
-    delivered = [number for number, place in versions.items() if place.csv_files]
+    drops = DropsFolder(drops_dir)
+    versions = drops.list_versions(night) if folder.exists() else []
+    delivered = [number for number in versions if drops.look_into(night, number).csv_files]
     if correct and not delivered:
         raise DropError(f"night {night} has no drop to correct in {drops_dir}; deliver it without --correct")
     if delivered and not correct:
@@ -162,4 +163,4 @@ def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> 
             f"night {night} has version {delivered[0]} of its drop already, and a drop never changes in place; "
             "deliver a correction with --correct"
         )
-    return DropVersion(night, max(versions) + 1 if correct else 1, (file,))
+    return DropVersion(night, versions[0] + 1 if correct else 1, (file,))

@@ -63,6 +63,7 @@ class DropsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[date, list[Path]] = {}
+        self._versions: dict[tuple[date, int], VersionFolder] = {}
 
     @cached_property
     def nights(self) -> list[date]:
@@ -85,27 +86,40 @@ class DropsFolder:
                 continue  # 2022-02-31
         return sorted(night for night in nights if not self._holds_only_unlabelled(night))
 
-    def list_versions(self, night: date) -> dict[int, VersionFolder]:
-        """The folder of each version of a night by its number, complete or not, newest first.
+    def list_versions(self, night: date) -> list[int]:
+        """The numbers of the versions of a night that have a folder, complete or not, newest first.
 
         Raises:
           DropError: the night has no folder, or it cannot be read.
         """
-        folder = self.path / night.isoformat()
         try:
-            entries = self._list(night)
-            corrections = [(int(match[1]), path) for path in entries if (match := _CORRECTION.fullmatch(path.name))]
-            plain = VersionFolder(folder, tuple(path for path in entries if path.is_file()))
-            return {
-                **{number: VersionFolder.look_into(path) for number, path in sorted(corrections, reverse=True)},
-                1: plain,
-            }
+            names = [path.name for path in self._list(night)]
         except FileNotFoundError:
+            folder = self.path / night.isoformat()
             raise DropError(
                 f"night {night} has no drop: {folder} does not exist; deliver {folder / HEADLINES_FILE}"
             ) from None
         except OSError as error:
             raise _unreadable(night, error) from None
+        return sorted([1, *(int(match[1]) for name in names if (match := _CORRECTION.fullmatch(name)))], reverse=True)
+
+    def look_into(self, night: date, number: int) -> VersionFolder:
+        """The folder of a version.
+
+        Raises:
+          DropError: it is none, or cannot be read.
+        """
+        if (night, number) not in self._versions:
+            folder = self.path / night.isoformat()
+            try:
+                self._versions[night, number] = (
+                    VersionFolder(folder, tuple(path for path in self._list(night) if path.is_file()))
+                    if number == 1
+                    else VersionFolder.look_into(folder / f"v{number}")
+                )
+            except OSError as error:
+                raise _unreadable(night, error) from None
+        return self._versions[night, number]
 
     def find_version(
         self,
@@ -132,7 +146,8 @@ class DropsFolder:
         problems: list[str] = []
         growing = False
         try:
-            for number, folder in self.list_versions(night).items():
+            for number in self.list_versions(night):
+                folder = self.look_into(night, number)
                 if known_by and (delivered := folder.delivered) and delivered > known_by:
                     problems.append(f"version {number} was delivered at {delivered:%Y-%m-%d %H:%M %Z} only")
                     continue
@@ -154,7 +169,8 @@ class DropsFolder:
         """The version before a version of the same night, as known then; None when it is the first that has files."""
         if version.number == 1:
             return None
-        for number, folder in self.list_versions(version.night).items():
+        for number in self.list_versions(version.night):
+            folder = self.look_into(version.night, number)
             if number < version.number and folder.csv_files and folder.was_known(known_by):
                 return DropVersion(version.night, number, folder.csv_files)
         return None
@@ -163,7 +179,7 @@ class DropsFolder:
         """Whether a night that has a folder had a drop, of whatever version, by a moment; always when that is None."""
         if known_by is None:
             return True
-        deliveries = [folder.delivered for folder in self.list_versions(night).values()]
+        deliveries = [self.look_into(night, number).delivered for number in self.list_versions(night)]
         return any(delivered <= known_by for delivered in deliveries if delivered)
 
     def _list(self, night: date) -> list[Path]:

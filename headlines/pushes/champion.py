@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from math import inf
 from typing import Self
 
-from headlines.names import AT, BY, FROM_VERSION, NIGHT, REASON, TO_VERSION, WITHDRAWN_PREFIX, version_of
+from headlines.names import AT, BY, FROM_VERSION, NIGHT, REASON, TO_VERSION, WITHDRAWN_PREFIX, is_before
 
 
 @dataclass(frozen=True)
@@ -93,5 +92,5 @@ def choose_champion(versions: Iterable[int], rollbacks: Iterable[Rollback], nigh
       None where there is none.
     """
     withdrawn = find_withdrawn(rollbacks, night)
-    bound = inf if night is None else version_of(night)
-    return max((version for version in versions if version not in withdrawn and version < bound), default=None)
+    earlier = [version for version in versions if night is None or is_before(version, night)]
+    return max((version for version in earlier if version not in withdrawn), default=None)

@@ -147,7 +147,8 @@ def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback
             rollback = withdrawn[version]
             raise RolledBackError(
                 f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
-                f"{rollback.at} ({rollback.reason}); to serve it after all: retraining rollback --to {version}"
+                f"{rollback.at.isoformat()} ({rollback.reason}); to serve it after all: "
+                f"retraining rollback --to {version}"
             )
 
 

@@ -52,8 +52,10 @@ def write_policy(settings: Settings) -> None:
     # Late: the formats of TensorFlow Serving take a second to import.
     from headlines.pushes import rollbacks
 
-    if not (settings.serving_dir.parent / POLICY_FILE).exists():
-        rollbacks.write_policy(settings.serving_dir)
+    prepare(settings)
+    with rollbacks.hold(settings.serving_dir):
+        if not (settings.serving_dir.parent / POLICY_FILE).exists():
+            rollbacks.write_policy(settings.serving_dir)
 
 
 def run_here(settings: Settings) -> None:

@@ -118,15 +118,17 @@ def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None
     """
     drops = DropsFolder(drops_dir)
     for night, drop in _drops(examples).items():
-        versions = drops.list_versions(date.fromisoformat(night))
+        day = date.fromisoformat(night)
+        versions = drops.list_versions(day)
         if drop["version"] not in versions:
             raise ReplayError(
                 f"version {drop['version']} of the drop of night {night}, which the run used, is not in {drops_dir} "
                 "any more; put it back to replay the night"
             )
-        for number, folder in versions.items():
+        for number in versions:
             if number > drop["version"]:
                 continue
+            folder = drops.look_into(day, number)
             copy = target / night if number == 1 else target / night / folder.path.name
             copy.mkdir(parents=True, exist_ok=True)
             for file in folder.paths:

@@ -1,10 +1,10 @@
 """Which nights' unlabelled headlines a model has still to score."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from headlines.drops.drops_folder import list_unlabelled
-from headlines.names import night_of
+from headlines.names import is_before
 from retraining.settings import Settings
 
 
@@ -28,7 +28,7 @@ def find_pending(settings: Settings, version: str, night: str | None = None, for
     for other, files in list_unlabelled(settings.drops_dir, settings.drop_settle_seconds).items():
         if night and other.isoformat() != night:
             continue
-        own = bool(night) or other >= night_of(int(version))
+        own = bool(night) or is_before(int(version), other + timedelta(days=1))
         delivered = max(file.stat().st_mtime for file in files)
         if (force and own) or not _is_scored(settings.scores_dir, other, delivered, version if own else "*"):
             pending.append(other.isoformat())

@@ -1,4 +1,4 @@
-"""What a candidate is measured by, and what it must show to be blessed: TFMA's metrics and slices, and the limits."""
+"""What TFMA writes of a candidate and the champion: metrics and slices; what is judged is headlines/bar/'s."""
 
 import tensorflow_model_analysis as tfma
 

@@ -5,8 +5,8 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from headlines.names import EVALUATOR, MODEL_CARD, NIGHTLY_DAG, PUSHER, TRAINER
-from retraining.pipelines import evaluation as quality_bar
 from retraining.pipelines.as_of import ChampionResolver, HyperparametersResolver
+from retraining.pipelines.evaluation import eval_config
 from retraining.pipelines.parts import assemble, create_data_nodes
 from retraining.pipelines.provenance import hash_code, hash_settings
 from retraining.settings import Settings
@@ -84,7 +84,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],
         baseline_answers=baseline.outputs["answers"],
-        eval_config=quality_bar.eval_config(),
+        eval_config=eval_config(),
         limits=settings.bar_limits,
     ).with_id(EVALUATOR)
     # A model that cannot answer as it will be served is never pushed.

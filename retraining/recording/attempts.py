@@ -244,7 +244,7 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
 
 def process_of(execution: Execution) -> str:
     """The process of an execution, in words."""
-    if "pid" not in execution.custom_properties:
+    if PID not in execution.custom_properties:
         return "an unknown process"
     pid, host = execution.custom_properties[PID].int_value, execution.custom_properties[HOST].string_value
     return f"process {pid} on {host}"

@@ -215,7 +215,7 @@ def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
 
 def _place(config: ConnectionConfig) -> Postgres:
     server = config.postgresql
-    return Postgres("MLMD", "MLMD", server.host, int(server.port), server.dbname, server.user, server.password)
+    return Postgres("MLMD", "MLMD", server.host, int(server.port or 0), server.dbname, server.user, server.password)
 
 
 def _clean(message: Message) -> None:

@@ -146,12 +146,12 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
       UnknownError: the version is not in the drops folder (any more), or cannot be read.
     """
     try:
-        folder = DropsFolder(drops_dir).list_versions(parse_night(night)).get(version)
-        if folder is None:
+        drops, day = DropsFolder(drops_dir), parse_night(night)
+        if version not in drops.list_versions(day):
             raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
         return [
             {"file": path.name, "line": row.line, "title": show_bytes(row.title), "label": show_bytes(row.label)}
-            for path in folder.csv_files
+            for path in drops.look_into(day, version).csv_files
             for row in read_file(path).rows
         ]
     except DropError as error:

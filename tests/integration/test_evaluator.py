@@ -15,7 +15,7 @@ from tiny_model import save_tiny_model, write_examples
 from headlines.bar.tally import METRICS
 from headlines.bar.verdict import Check, Verdict
 from modules.features import LABELS
-from retraining.pipelines import evaluation as quality_bar
+from retraining.pipelines.evaluation import eval_config
 from retraining.settings import Settings
 from tfx_components.baseline import BaselineAnswers, read_answers, take, write_answers
 from tfx_components.evaluator import Executor, HeadlineEvaluator, mark
@@ -86,7 +86,7 @@ def evaluate(
         inputs,
         {"evaluation": [evaluation], "blessing": [blessing]},
         {
-            "eval_config": proto_utils.proto_to_json(quality_bar.eval_config()),
+            "eval_config": proto_utils.proto_to_json(eval_config()),
             "limits": settings.bar_limits.to_json(),
             "example_splits": "null",
         },

@@ -20,8 +20,7 @@ from airflow.jobs.job import Job
 before = "tensorflow" in sys.modules
 Job()
 result = {"before": before, "after": "tensorflow" in sys.modules, "project": sorted(
-    name for name in sys.modules if name.split(".")[0] in ("modules", "headlines", "tfx_components", "dags")
-    and name not in ("headlines", "headlines.errors", "headlines.names"))}
+    name for name in sys.modules if name.split(".")[0] in ("modules", "headlines", "tfx_components", "dags"))}
 if result["after"]:
     from tensorflow.python.eager import context
     result["executed"] = context.context()._initialized

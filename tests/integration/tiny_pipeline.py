@@ -13,8 +13,8 @@ from tfx.types import Channel
 from tfx.types.standard_artifacts import Examples, Model, PushedModel
 from tiny_model import save_tiny_model, write_examples
 
-from retraining.pipelines import evaluation as quality_bar
 from retraining.pipelines.as_of import ChampionResolver
+from retraining.pipelines.evaluation import eval_config
 from retraining.settings import Settings
 from tfx_components.evaluator import HeadlineEvaluator
 from tfx_components.infra_check import InfraCheck
@@ -46,7 +46,7 @@ def nodes(settings: Settings, night: str, sure: float = 3.0, always: str = "") -
     evaluator = HeadlineEvaluator(
         examples=examples.outputs["examples"],
         model=trainer.outputs["model"],
-        eval_config=quality_bar.eval_config(),
+        eval_config=eval_config(),
         limits=settings.bar_limits,
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],

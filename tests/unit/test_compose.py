@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,11 @@ def test_only_loopback_is_published() -> None:
     published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_a_health_check_in_python_imports_what_there_is(name: str) -> None:
+    command = COMPOSE["services"][name].get("healthcheck", {}).get("test", [])
+    if "-c" in command:
+        imports = "; ".join(re.findall(r"(?:from|import) [^;]+", command[command.index("-c") + 1]))
+        subprocess.run([sys.executable, "-c", imports], check=True, cwd=CHECKOUT)

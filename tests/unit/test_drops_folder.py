@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -333,3 +333,37 @@ def test_the_unlabelled_files_of_each_night_are_listed_when_they_have_settled(
     assert list(list_unlabelled(drops_dir)) == list(everything)
     os.utime(third, times=(0, 0))
     assert list_unlabelled(drops_dir, settle_seconds=60) == {date(2022, 2, 1): (third,)}
+
+
+def test_a_version_that_cannot_be_looked_into_is_named_and_a_later_one_counts_all_the_same(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    deliver("2022-02-01", ROW)
+    (drops_dir / "2022-02-01" / "v2").symlink_to(drops_dir / "gone")
+    with pytest.raises(DropError, match=r"the drop of night 2022-02-01 cannot be read: .*/v2"):
+        DropsFolder(drops_dir).find_version(NIGHT)
+    deliver("2022-02-01", ROW, "v3/headlines.csv")
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 3
+
+
+def test_a_drops_folder_is_listed_once_however_often_it_is_asked(
+    drops_dir: Path, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("headlines.csv", "v2/headlines.csv"):
+        deliver("2022-02-01", ROW, name)
+    looked_at: list[Path] = []
+    iterdir = Path.iterdir
+
+    def look(path: Path) -> Iterator[Path]:
+        looked_at.append(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", look)
+    drops = DropsFolder(drops_dir)
+    newest = drops.find_version(NIGHT)
+    for _ in range(2):
+        assert drops.nights == [NIGHT]
+        assert drops.find_version(NIGHT) == newest
+        assert drops.find_earlier_version(newest) is not None
+        assert drops.was_known(NIGHT, datetime(2030, 1, 1, tzinfo=UTC))
+    assert sorted(looked_at) == [drops_dir, drops_dir / "2022-02-01", drops_dir / "2022-02-01" / "v2"]

@@ -57,3 +57,25 @@ def test_a_copy_has_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\0\xff")
     copy_file(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"\0\xff"
+
+
+def test_what_a_killed_process_left_is_swept_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
+    old, young = tmp_path / ".scores.csv.7.tmp", tmp_path / ".scores.csv.8.tmp"
+    for path in (old, young):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    replace_file(tmp_path / "scores.csv", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "scores.csv"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse_folders)
+    replace_file(tmp_path / "watch.json", "{}")
+    assert (tmp_path / "watch.json").read_text() == "{}"

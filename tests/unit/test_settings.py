@@ -192,6 +192,8 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
         ("TIMEZONE", "../etc/passwd", "there is no such time zone"),
         ("SCHEDULE", "at two", "no cron expression"),
         ("SCHEDULE", "61 2 * * *", "no cron expression"),
+        ("SCHEDULE", "0 2 30 2 *", "that ever comes"),
+        ("SCHEDULE", "0 0 2 * * *", "five fields"),
         ("TUNING_SCHEDULE", "@sometimes", "no cron expression"),
         ("START_DATE", "2022-02-31", "write it as YYYY-MM-DD"),
         ("START_DATE", "20220201", "write it as YYYY-MM-DD"),
@@ -208,6 +210,9 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
             for name in ("STATE_DIR", "DROPS_DIR", "DAGS_DIR", "SERVING_DIR", "PIPELINE_ROOT", "SCORES_DIR")
             for address in ("gs://bucket/folder", "s3://bucket/folder")
         ),
+        ("DROPS_DIR", "s3:/bucket", "only a path of this machine"),
+        ("DROPS_DIR", "~nobody-of-this-name/drops", "write the path out"),
+        ("STATE_DIR", "  ", "it is blank"),
         ("HYPERPARAMETERS_FILE", "https://example.org/best.json", "only a path of this machine"),
         ("SERVING_REQUEST_LOG", "gs://bucket/log", "only a path of this machine"),
     ],
@@ -229,6 +234,9 @@ def test_an_address_to_be_told_at_is_one_and_is_never_shown(monkeypatch: pytest.
     with pytest.raises(SettingsError, match=f"^{name}: it is no address that begins with http") as refused:
         Settings.from_env()
     assert "secret-token" not in str(refused.value)
+    monkeypatch.setenv(name, "https://hooks.example.org:99999/secret-token")
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env()
     monkeypatch.setenv(name, "https://hooks.example.org/secret-token")
     assert Settings.from_env().write(name.lower()) == "https://hooks.example.org/secret-token"
 
@@ -237,6 +245,13 @@ def test_a_schedule_may_be_none_or_a_name_that_airflow_knows(monkeypatch: pytest
     for value in ("none", "@daily", "*/15 8-18 * * 1-5"):
         monkeypatch.setenv("SCHEDULE", value)
         assert Settings.from_env().schedule == value
+
+
+def test_slices_of_ones_own_need_no_list_of_those_that_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLICE_PATTERNS", '{"sport": "futebol"}')
+    settings = Settings.from_env()
+    assert settings.judged_slices == Settings.model_fields["judged_slices"].default
+    assert settings.bar_limits.slice_patterns == {"sport": "futebol"}
 
 
 def test_several_wrong_settings_are_all_named_and_none_for_what_follows_from_it(
