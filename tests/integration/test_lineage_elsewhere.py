@@ -140,7 +140,7 @@ def test_a_pipeline_without_nights_and_drops_is_read_by_its_own_names(settings: 
         assert [node.type for node in path.nodes] == ["Model", "PushedModel"]
         assert lineage.serving_now(told) is None
         assert lineage.champion_as_of(told, model.night) is None
-        assert lineage.model_detail(told, f"#{model.id}").summary == model
+        assert lineage.model_detail(told, f"#{model.id}").model == model
         assert (lineage.nights(told), lineage.calendar(told), lineage.drops(told)) == ([], (), ())
 
 
