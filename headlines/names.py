@@ -48,6 +48,8 @@ ROLLBACK_TYPE = "Rollback"
 
 # Properties of examples: what is in them
 NIGHT = "night"
+NIGHTS = "nights"
+CLASSES = "classes"
 ROWS_IN = "rows_in"
 ROWS_USED = "rows_used"
 ROWS_QUARANTINED = "rows_quarantined"
@@ -76,6 +78,10 @@ METRIC_PREFIX = "metric:"
 CHAMPION_METRIC_PREFIX = "champion_metric:"
 LR_METRIC_PREFIX = "lr_metric:"
 MAJORITY_METRIC_PREFIX = "majority_metric:"
+FRESH_METRIC_PREFIXES = {who: f"fresh_{who}_metric:" for who in ("champion", "lr", "majority")}
+"""How each that answers beside the candidate did on the rows that no earlier night had."""
+ALARM = "alarm"
+"""Of a traffic report: what is beyond its limits."""
 
 # Properties of pushes and rollbacks
 PUSHED = "pushed"

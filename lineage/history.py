@@ -11,9 +11,7 @@ _LINES = {
     "champion": names.CHAMPION_METRIC_PREFIX,
     "lr": names.LR_METRIC_PREFIX,
     "majority": names.MAJORITY_METRIC_PREFIX,
-    "fresh_champion": "fresh_champion_metric:",
-    "fresh_lr": "fresh_lr_metric:",
-    "fresh_majority": "fresh_majority_metric:",
+    **{f"fresh_{who}": prefix for who, prefix in names.FRESH_METRIC_PREFIXES.items()},
 }
 # Where databases sort what begins with `metric:`, by bytes or as a language does: they agree on letters, not on signs.
 _AFTER, _BEFORE = "metric", "metrid"

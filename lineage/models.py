@@ -233,15 +233,11 @@ def model_detail(source: Source, model: str) -> ModelDetail:
             lr_metrics=read_floats(blessing, names.LR_METRIC_PREFIX),
             majority_metrics=read_floats(blessing, names.MAJORITY_METRIC_PREFIX),
             fresh={
-                who: {
-                    name: value
-                    for one in [*scores, blessing]
-                    for name, value in read_floats(one, f"fresh_{who}_metric:").items()
-                }
-                for who in ("champion", "lr", "majority")
+                who: {name: value for one in [*scores, blessing] for name, value in read_floats(one, prefix).items()}
+                for who, prefix in names.FRESH_METRIC_PREFIXES.items()
             },
             intervals=_intervals(report, artifacts.get((reader.names.evaluator, "evaluation"))),
-            class_mix=json.loads(examples.properties.get("classes", "{}")) if examples else {},
+            class_mix=json.loads(examples.properties.get(names.CLASSES, "{}")) if examples else {},
             drops=_drops_of(reader, summary.id),
             artifacts=artifacts,
             is_serving=now is not None and now.model_id == summary.id,

@@ -17,7 +17,15 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from headlines.bar.judging import majority
 from headlines.bar.tally import Answers, Floats, count_rows, decide, measure
-from headlines.names import BASELINE_ANSWERS_TYPE, CHAMPION_VERSION, FRESH_ROWS, FRESH_SCORE_TYPE, NIGHT, PUSHED_VERSION
+from headlines.names import (
+    BASELINE_ANSWERS_TYPE,
+    CHAMPION_VERSION,
+    FRESH_METRIC_PREFIXES,
+    FRESH_ROWS,
+    FRESH_SCORE_TYPE,
+    NIGHT,
+    PUSHED_VERSION,
+)
 from modules.features import LABELS
 from tfx_components.artifacts import Artifacts
 from tfx_components.predictions import Rows, ask, read_rows
@@ -81,7 +89,7 @@ class Executor(base_executor.BaseExecutor):
             metrics = measure(count_rows(fresh.actual, answered).sum(axis=0))
             for metric, value in metrics.items():
                 if isinstance(value, float) and metric != "example_count":
-                    score.set_float_custom_property(f"fresh_{name}_metric:{metric}", value)
+                    score.set_float_custom_property(f"{FRESH_METRIC_PREFIXES[name]}{metric}", value)
             log.info(
                 "Fresh rows of night %s (%d): accuracy of %s %.3f", night, len(fresh.titles), name, metrics["accuracy"]
             )

@@ -23,7 +23,15 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.figures import Figures
 from headlines.errors import HeadlinesError
-from headlines.names import ANOMALIES_FILE, NIGHT, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, QUARANTINE_FILE, ROWS_USED
+from headlines.names import (
+    ANOMALIES_FILE,
+    NIGHT,
+    NIGHT_ROWS_IN,
+    NIGHT_ROWS_QUARANTINED,
+    NIGHTS,
+    QUARANTINE_FILE,
+    ROWS_USED,
+)
 from tfx_components.artifacts import Artifacts, read_properties
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -54,7 +62,7 @@ class Executor(BaseExecutor):
         quarantine = artifact_utils.get_single_instance(input_dict["quarantine"])
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         night = examples.get_string_custom_property(NIGHT)
-        rows_used, nights = (examples.get_int_custom_property(name) for name in (ROWS_USED, "nights"))
+        rows_used, nights = (examples.get_int_custom_property(name) for name in (ROWS_USED, NIGHTS))
         problems = [
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),

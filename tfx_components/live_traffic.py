@@ -22,7 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from headlines.drops.quarantine import normalise
-from headlines.names import NIGHT, TRAFFIC_REPORT_TYPE, is_before
+from headlines.names import ALARM, NIGHT, TRAFFIC_REPORT_TYPE, is_before
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _record(findings: Findings, limits: Limits, report: TrafficReport) -> None:
     if findings.served_accuracy is not None:
         report.set_float_custom_property("served_accuracy", findings.served_accuracy)
     report.set_string_custom_property("note", findings.note)
-    report.set_string_custom_property("alarm", "; ".join(findings.alarms))
+    report.set_string_custom_property(ALARM, "; ".join(findings.alarms))
     for alarm in findings.alarms:
         logging.warning("Night %s: %s", findings.night, alarm)
     logging.info("Night %s: %s", findings.night, findings.note)

@@ -176,7 +176,8 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
     _import(settings, place, names.TRAINER, "model", Model, model.uri)
     texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
     model_id = _find_output(place, names.TRAINER, "model").id
-    _import(settings, place, names.PUSHER, "pushed_model", PushedModel, push.uri, pushed=1, model_id=model_id, **texts)
+    properties: dict[str, int | str] = {names.PUSHED: 1, names.MODEL_ID: model_id, **texts}
+    _import(settings, place, names.PUSHER, "pushed_model", PushedModel, push.uri, **properties)
 
 
 def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts) -> None:

@@ -9,7 +9,7 @@ from airflow.notifications.basenotifier import BaseNotifier
 from airflow.utils.context import Context
 
 import lineage
-from headlines.names import LIVE_TRAFFIC
+from headlines.names import ALARM, LIVE_TRAFFIC
 from retraining.settings import Settings
 from retraining.watching.webhook import notify
 
@@ -56,5 +56,5 @@ class TrafficNotifier(BaseNotifier):
             return
         artifacts = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
         report = artifacts.get((LIVE_TRAFFIC, "report"))
-        if report is not None and report.properties.get("alarm"):
-            notify("live traffic", report.properties["alarm"])
+        if report is not None and report.properties.get(ALARM):
+            notify("live traffic", report.properties[ALARM])

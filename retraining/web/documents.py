@@ -17,7 +17,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from headlines.drops.display import neutralise, show_bytes
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.rows import read_file
-from headlines.names import ANOMALIES_FILE, QUARANTINE_FILE, REASON_PREFIX, VERDICT_FILE
+from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, VERDICT_FILE
 from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
 
@@ -46,7 +46,7 @@ def class_mixes(examples: ArtifactRecord | None, described: Mapping[str, Sequenc
       examples: of the run.
       described: its statistics, by split, as `statistics` returns them.
     """
-    mixes = {"drop": json.loads(examples.properties.get("classes", "{}")) if examples else {}}
+    mixes = {"drop": json.loads(examples.properties.get(CLASSES, "{}")) if examples else {}}
     mixes["window"] = next(
         (dict(feature["bars"]) for feature in described.get("train", ()) if feature["name"] == LABEL), {}
     )

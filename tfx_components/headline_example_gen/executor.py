@@ -135,7 +135,7 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     examples.span = (window.night - _UNIX_EPOCH).days
     examples.version = newest.version.number
     numbers = {
-        "nights": len(window.drops),
+        names.NIGHTS: len(window.drops),
         names.ROWS_IN: sum(drop.rows_in for drop in window.drops),
         names.ROWS_USED: len(window.headlines),
         names.ROWS_QUARANTINED: len(window.quarantined),
