@@ -79,3 +79,9 @@ def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path: Path, mon
     monkeypatch.setattr("os.fsync", refuse_folders)
     replace_file(tmp_path / "watch.json", "{}")
     assert (tmp_path / "watch.json").read_text() == "{}"
+
+
+def test_what_another_process_has_just_renamed_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: iter([path / ".scores.csv.8.tmp"]))
+    replace_file(tmp_path / "scores.csv", "whole")
+    assert (tmp_path / "scores.csv").read_text() == "whole"
