@@ -106,8 +106,8 @@ def _reign(reader: Reader, returned: Sequence[Rollback], night: date | None = No
         return None
     model, own_night = models_of_versions(reader, [champion.version])[champion.version]
     first = min(pushes_of(reader, champion.version), key=lambda push: push.id)
-    heeded = [one for one in returned if night is None or date.fromisoformat(one.night) <= night]
-    back = next((one for one in reversed(heeded) if one.to_version == champion.version), None)
+    heeded = (one for one in reversed(returned) if one.counts_for(night))
+    back = next((one for one in heeded if one.to_version == champion.version), None)
     return Reign(champion.version, model, own_night, back.at if back else first.at, None, back)
 
 

@@ -33,6 +33,10 @@ class Rollback:
     night: str
     withdrawn: tuple[int, ...]
 
+    def counts_for(self, night: date | None) -> bool:
+        """Whether a night's champion follows it; what serves now, which no night bounds, follows every one."""
+        return night is None or date.fromisoformat(self.night) <= night
+
     def to_properties(self) -> dict[str, int | str]:
         """All but the id, as MLMD keeps it."""
         return {
@@ -70,7 +74,7 @@ def find_withdrawn(rollbacks: Iterable[Rollback], night: date | None = None) -> 
     """
     withdrawn: dict[int, Rollback] = {}
     for rollback in sorted(rollbacks, key=lambda rollback: rollback.id):
-        if night is None or date.fromisoformat(rollback.night) <= night:
+        if rollback.counts_for(night):
             withdrawn.update(dict.fromkeys(rollback.withdrawn, rollback))
             withdrawn.pop(rollback.to_version, None)
     return withdrawn
