@@ -15,6 +15,7 @@ import lineage
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import documents, pages
+from retraining.web.page import Page
 
 RESOURCE = "Headlines"
 """What a role needs `can_read` on for the pages, and `can_edit` for a rollback."""
@@ -173,7 +174,7 @@ class HeadlinesView(BaseView):
         log.warning("%s rolled back from %s to %s: %s", by, outcome.from_version, outcome.to_version, outcome.reason)
         return redirect(url_for("HeadlinesView.serving"))
 
-    def _answer(self, template: str, ask: Callable[[Reader], pages.Page]) -> ResponseReturnValue:
+    def _answer(self, template: str, ask: Callable[[Reader], Page]) -> ResponseReturnValue:
         """One consistent look at lineage, as a page or as JSON."""
         return self._ask(lambda reader: self._show(template, ask(reader)))
 
@@ -192,12 +193,12 @@ class HeadlinesView(BaseView):
         except UnknownError as error:
             return self._tell("Not known", error, 404)
 
-    def _show(self, template: str, page: pages.Page) -> ResponseReturnValue:
+    def _show(self, template: str, page: Page) -> ResponseReturnValue:
         if _is_api():
             return jsonify(version=lineage.VERSION, **_without_pictures(page))
         return str(self.render_template(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page))
 
-    def _show_rows(self, template: str, page: pages.Page, name: str) -> ResponseReturnValue:
+    def _show_rows(self, template: str, page: Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
             return self._show(template, page)
         # With a byte order mark, by which spreadsheets know that it is UTF-8 (no issue known).
@@ -223,7 +224,7 @@ def _is_api() -> bool:
     return request.path.startswith(f"{_API}/")
 
 
-def _without_pictures(page: pages.Page) -> dict[str, Any]:
+def _without_pictures(page: Page) -> dict[str, Any]:
     """Where boxes are drawn is a page's own affair, and so are rows on other pages than the one asked for."""
     answer: dict[str, Any] = lineage.to_json(
         {name: v for name, v in page.items() if name not in ("picture", "chart", "all_rows")}

@@ -1,0 +1,28 @@
+"""What each page shows, from questions to lineage: plain values that a template draws and a script gets as JSON.
+
+A module for each page, named as its template and its route are.
+"""
+
+from retraining.web.pages.drop import rows
+from retraining.web.pages.graph import execution, graph, newest_attempt
+from retraining.web.pages.model import compare, model
+from retraining.web.pages.night import night, quarantine
+from retraining.web.pages.nights import nights
+from retraining.web.pages.recall import recall
+from retraining.web.pages.rollback import rollback_choices
+from retraining.web.pages.serving import now_serving
+
+__all__ = [
+    "compare",
+    "execution",
+    "graph",
+    "model",
+    "newest_attempt",
+    "night",
+    "nights",
+    "now_serving",
+    "quarantine",
+    "recall",
+    "rollback_choices",
+    "rows",
+]

@@ -1,0 +1,66 @@
+"""One night, and the rows it put aside."""
+
+from datetime import date, timedelta
+
+import lineage
+from headlines.drops.drops_folder import DropError, parse_night
+from headlines.names import EXAMPLE_GEN
+from lineage import ArtifactRecord, Reader, UnknownError
+from retraining.web import documents
+from retraining.web.page import Page
+
+
+def night(reader: Reader, name: str) -> Page:
+    """A night: its drop, every attempt of every run, and what the data of its newest run looked like."""
+    detail = _night_detail(reader, name)
+    artifacts = _newest_outputs(reader, detail)
+    described = documents.statistics(artifacts.get(("StatisticsGen", "statistics")))
+    return {
+        "night": detail,
+        "before": _neighbour(name, -1),
+        "after": _neighbour(name, 1),
+        "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
+        "statistics": described,
+        "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
+        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine"))),
+    }
+
+
+def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:
+    """The rows that the newest run of a night put aside, each with its reason."""
+    detail = _night_detail(reader, name)
+    entries = documents.quarantined_rows(_newest_outputs(reader, detail).get((EXAMPLE_GEN, "quarantine")))
+    chosen = [row for row in entries or () if row["reason"] == reason or not reason]
+    return {
+        "night": name,
+        "is_known": entries is not None,
+        "reasons": sorted({row["reason"] for row in entries or ()}),
+        "reason": reason,
+        **documents.select(chosen, page, search),
+    }
+
+
+def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
+    """What lineage knows of a night; of one that was never run, who was champion."""
+    try:
+        parse_night(name)
+    except DropError as error:
+        raise UnknownError(str(error)) from None
+    try:
+        return lineage.night_detail(reader, name)
+    except UnknownError:
+        before = lineage.champion_as_of(reader, name)
+        version = before.version if before else None
+        return lineage.NightDetail(name, None, (), (), version, version, ())
+
+
+def _newest_outputs(reader: Reader, detail: lineage.NightDetail) -> dict[tuple[str, str], ArtifactRecord]:
+    return lineage.artifacts_of_run(reader, detail.runs[-1].report.run_id).outputs if detail.runs else {}
+
+
+def _neighbour(name: str, days: int) -> str | None:
+    """The night so many days away; None beyond the first and the last day that can be written."""
+    try:
+        return (date.fromisoformat(name) + timedelta(days=days)).isoformat()
+    except OverflowError:
+        return None

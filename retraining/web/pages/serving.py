@@ -1,0 +1,63 @@
+"""What serves: since when, from which drops, and how champions did over nights."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import lineage
+from lineage import Reader
+from retraining.web.layout import lay_out
+from retraining.web.page import Page
+
+# The first of these that lineage knows is drawn unless one is asked for.
+_METRICS = ("accuracy", "macro_f1")
+_HISTORY_NIGHTS = 180
+# Of a line in the chart: field, label, colour, dashes.
+_Line = tuple[str, str, str, list[int]]
+_FRESH: tuple[_Line, ...] = (
+    ("fresh_champion", "champion, fresh rows", "#014fb0", []),
+    ("fresh_lr", "LR, fresh rows", "#a86a00", [6, 3]),
+    ("fresh_majority", "majority, fresh rows", "#54606e", [2, 3]),
+)
+_HELD_OUT: tuple[_Line, ...] = (
+    ("candidate", "candidate, held-out rows", "#0b6b34", []),
+    ("champion", "champion, held-out rows", "#014fb0", []),
+    ("lr", "LR, held-out rows", "#a86a00", [6, 3]),
+    ("majority", "majority, held-out rows", "#54606e", [2, 3]),
+)
+
+
+def now_serving(reader: Reader, metric: str | None = None, nights: int = _HISTORY_NIGHTS) -> Page:
+    """What serves, since when, from which drops, and how well the champion has done on each night's fresh rows.
+
+    Args:
+      reader: of lineage.
+      metric: drawn over nights; None for accuracy.
+      nights: how many of the newest are drawn.
+    """
+    serving = lineage.serving_now(reader)
+    metrics = lineage.metrics(reader)
+    drawn = metric or next((name for name in (*_METRICS, *metrics) if name in metrics), None)
+    newest = lineage.drops(reader, limit=1)
+    first = (date.fromisoformat(newest[0][0]) - timedelta(days=nights)).isoformat() if newest else None
+    history = lineage.metric_history(reader, drawn, first=first) if drawn else None
+    return {
+        "serving": serving,
+        "days": (datetime.now(UTC) - serving.since).days if serving else None,
+        "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
+        "picture": lay_out(serving.path) if serving else None,
+        "metric": drawn,
+        "metrics": metrics,
+        "history": history,
+        "chart": _chart(history) if history else None,
+        "reigns": lineage.reigns(reader, limit=8),
+    }
+
+
+def _chart(history: lineage.History) -> Page:
+    """The lines of a history that have anything in them: on fresh rows, or where there are none on held-out ones."""
+    values = {name: [getattr(point, name) for point in history.points] for name, *_ in (*_FRESH, *_HELD_OUT)}
+    lines = [
+        {"label": label, "color": colour, "dash": dash, "values": values[name]}
+        for name, label, colour, dash in (_FRESH if any(filter(None, values["fresh_champion"])) else _HELD_OUT)
+        if any(value is not None for value in values[name])
+    ]
+    return {"nights": [point.night for point in history.points], "lines": lines}
