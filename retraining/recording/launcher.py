@@ -130,7 +130,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
                     )
                 else:
                     [execution] = metadata.store.get_executions_by_id([metadata.execution.id])
-                settle(metadata.store, execution, in_one_line(error))
+                settle(metadata.store, execution, in_one_line(error), has_seen_end=True)
         except Exception as cause:
             logger.error(
                 "The failure of %s could not be recorded in MLMD (%s); the next attempt, or the next start of the "
