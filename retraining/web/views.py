@@ -87,10 +87,10 @@ class HeadlinesView(BaseView):
     @route("/night/<night>/quarantine", "/api/night/<night>/quarantine")
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""
-        reason = request.args.get("reason", "")
+        reason, of = request.args.get("reason", ""), request.args.get("of") or night
         return self._ask(
             lambda reader: self._show_rows(
-                "quarantine", pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+                "quarantine", pages.quarantine(reader, night, *_page(), reason, of), f"quarantine-{night}"
             )
         )
 
