@@ -224,7 +224,7 @@ def _report(
     return NightReport(
         night=run.night,
         run_id=run.run_id,
-        state=run_state({attempt.state for attempt in nodes.values()}, pushed),
+        state=run_state({attempt.state for attempt in nodes.values()}, pushed, failed, reader.names.gate),
         drop_version=drop.get("version"),
         rows_in=drop.get(names.ROWS_IN),
         rows_used=drop.get(names.ROWS_USED),
@@ -245,10 +245,17 @@ def _report(
     )
 
 
-def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
-    """A run in one word, from the states of its attempts that count and what its push says."""
-    if states & ENDED_BADLY:
-        return "failed"
+def run_state(states: set[int], pushed: Mapping[str, str], failed_node: str | None, gate: str | None) -> RunState:
+    """A run in one word.
+
+    Args:
+      states: of its attempts that count, or of those of them that are not finished well.
+      pushed: what its push says.
+      failed_node: the first of its nodes that ended badly; None for none.
+      gate: the node that stops a run on bad data; None for none.
+    """
+    if failed_node is not None:
+        return "blocked" if failed_node == gate else "failed"
     if not states <= {COMPLETE, CACHED} or names.PUSHED not in pushed:
         return "running"
     return "pushed" if pushed[names.PUSHED] == "1" else "refused"
