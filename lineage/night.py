@@ -13,13 +13,13 @@ def night_detail(source: Source, night: str) -> NightDetail:
     """Everything about a night.
 
     Raises:
-      UnknownError: the night was never run.
+      UnknownError: it is no night of the calendar: before the first that was ever run, or after the last and not due.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night)
         scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
-        if not (runs or scheduled or (summary and summary.is_due)):
+        if not (runs or scheduled or summary):
             nights = sorted({run.night for run in find_runs(reader)})
             raise UnknownError(
                 f"night {night} was never run; "

@@ -228,7 +228,7 @@ class NightReport:
     @property
     def why(self) -> str:
         """What it came to, in one line: the node that failed and its error, else the reason of the verdict."""
-        return f"{self.failed_node}: {self.error}" if self.failed_node else self.reason
+        return ": ".join(filter(None, (self.failed_node, self.error))) if self.error else self.reason
 
 
 @dataclass(frozen=True)

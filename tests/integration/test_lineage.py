@@ -291,13 +291,19 @@ def test_what_lineage_does_not_know_is_told_with_what_it_knows(told: Reader) -> 
         (lambda: lineage.model_detail(told, "2021-01-01"), "or '#<id in MLMD>'; the newest are .*2022020702 of night"),
         (lambda: lineage.recall(told, "2021-01-01"), "7 drops, 2022-02-01 to 2022-02-08"),
         (lambda: lineage.recall(told, SECOND, 7), r"versions \(1, 2\)"),
-        (lambda: lineage.night_detail(told, SIXTH), "7 nights were, 2022-02-01 to 2022-02-08"),
+        (lambda: lineage.night_detail(told, "2021-01-01"), "7 nights were, 2022-02-01 to 2022-02-08"),
         (lambda: lineage.metric_history(told, "fame"), "there are accuracy"),
         (lambda: lineage.find_execution(told, "scheduled__2022-02-07", "Baker"), "Transform"),
         (lambda: lineage.run_report(told, "none"), "manual__2022-02-08"),
     ):
         with pytest.raises(UnknownError, match=known):
             ask()
+
+
+def test_a_night_of_the_calendar_that_was_never_run_is_told_as_missing(told: Reader) -> None:
+    detail = lineage.night_detail(told, SIXTH)
+    assert detail.report and (detail.report.state, detail.runs) == ("missing", ())
+    assert detail.report.why == "no run, and no later night used a drop of it"
 
 
 def test_the_newest_nights_are_a_graph(told: Reader) -> None:
