@@ -165,13 +165,14 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
         # What should serve is not known now; that lineage does not answer is told where a night is overdue.
         log.warning("What should serve is not known: %s", error)
         return memory
+    version = str(observed.expected.version) if observed.expected else ""
     if observed.is_right and observed.state != "loading":
-        if memory.told_serving and notify("serving as it should again", observed.text):
+        if memory.told_serving and notify("serving as it should again", observed.text, version=version):
             memory = replace(memory, told_serving=False)
         return replace(memory, differing=0)
     memory = replace(memory, differing=memory.differing + 1)
-    if memory.differing >= _PATIENT_LOOKS and not memory.told_serving and notify("serving differs", observed.text):
-        memory = replace(memory, told_serving=True)
+    if memory.differing >= _PATIENT_LOOKS and not memory.told_serving:
+        memory = replace(memory, told_serving=notify("serving differs", observed.text, version=version))
     return memory
 
 
