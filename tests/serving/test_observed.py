@@ -29,12 +29,13 @@ LONG_AGO = datetime(2022, 2, 3, 5, tzinfo=UTC)
 def observe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., replicas.Observation]:
     """Asks servers while lineage says that a version should serve."""
 
+    serving, pushed = create_autospec(lineage.serving_version), create_autospec(lineage.pushed_versions)
+    pushed.return_value = {FIRST: False, SECOND: False}
+    monkeypatch.setattr(lineage, "serving_version", serving)
+    monkeypatch.setattr(lineage, "pushed_versions", pushed)
+
     def observe(expected: int, *servers: RunningServer) -> replicas.Observation:
-        reign = Reign(expected, 7, "2022-02-02", LONG_AGO, None)
-        known = create_autospec(lineage.serving_version, return_value=reign)
-        monkeypatch.setattr(lineage, "serving_version", known)
-        pushed = create_autospec(lineage.pushed_versions, return_value={FIRST: False, SECOND: False})
-        monkeypatch.setattr(lineage, "pushed_versions", pushed)
+        serving.return_value = Reign(expected, 7, "2022-02-02", LONG_AGO, None)
         urls = tuple(server.url for server in servers)
         settings = Settings.from_env(state_dir=tmp_path, serving_dir=tmp_path / "headlines", serving_urls=urls)
         return replicas.observe(settings, create_autospec(Reader, instance=True), 30)
@@ -116,7 +117,7 @@ def test_after_a_rollback_the_one_gone_back_to_is_what_should_answer(
     push(FIRST)
     push(SECOND)
     running = start()
-    wait_until(lambda: running.state(SECOND) == "AVAILABLE")
+    wait_until(lambda: {running.state(FIRST), running.state(SECOND)} == {"AVAILABLE"})
     assert observe(FIRST, running).state == "differs", "the files are not told of it"
     rollbacks.add(tmp_path / "headlines", Rollback(1, SECOND, FIRST, "ana", "bad", LONG_AGO, "2022-02-03", (SECOND,)))
     wait_until(lambda: running.state(SECOND) in ("UNLOADING", "END"))
