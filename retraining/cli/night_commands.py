@@ -78,7 +78,7 @@ def demo(
     with lock.hold(settings):
         _provide_drops(settings)
         chosen = _find_nights(settings)[:count]
-        was_up = service.health(settings).is_up
+        was_up = service.health(settings).has_started
         try:
             with show_steps(console) as report:
                 settings = service.up(settings, report)

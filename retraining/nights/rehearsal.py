@@ -126,6 +126,7 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
         state_dir=place / "state",
         drops_dir=place / "drops",
         **{name: place / name for name in ("serving_dir", "pipeline_root", "scores_dir")},
+        serving_urls=(f"http://127.0.0.1:{chosen['serving_port']}",),
         serving_request_log=None,
         **chosen,
         postgres_embedded=True,

@@ -70,7 +70,9 @@ class HeadlinesView(BaseView):
     def serving(self) -> ResponseReturnValue:
         """Now serving."""
         metric, nights = request.args.get("metric"), request.args.get("nights", 180, type=int)
-        return self._answer("serving", lambda reader: pages.now_serving(reader, metric, max(1, min(nights, 5000))))
+        return self._answer(
+            "serving", lambda reader: pages.now_serving(reader, read_settings(), metric, max(1, min(nights, 5000)))
+        )
 
     @route("/nights", "/api/nights")
     def nights(self) -> ResponseReturnValue:
