@@ -54,6 +54,7 @@ ALLOWED = {
         "lineage",
         "retraining.nights.unscored",
         "retraining.operators",
+        "retraining.recording.refusals",
         "retraining.settings",
         "retraining.watching",
     },

@@ -225,9 +225,7 @@ def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tu
             if all(abs(time.time() - path.stat().st_mtime) >= settle_seconds for path in files)
         }
     except OSError as error:
-        raise unreadable(
-            error, f"{error.filename} cannot be read: {error.strerror}; let this user read it"
-        ) from None
+        raise unreadable(error, f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def find_problem(
