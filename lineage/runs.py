@@ -9,6 +9,7 @@ from headlines import names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
 from lineage.records import ArtifactRecord, Check, NightReport, RunState
+from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
     f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
@@ -107,6 +108,11 @@ def runs_of_night(source: Source, night: str) -> list[NightReport]:
     """Every run of one night, in the order in which they were begun."""
     with open_lineage(source) as reader:
         return report_runs(reader, find_runs(reader, night, night))
+
+
+def find_finished(source: Source, night: str) -> NightReport | None:
+    """The newest run of a night that came to a verdict, as MLMD has it, whatever Airflow still knows of it."""
+    return next((run for run in reversed(runs_of_night(source, night)) if run.state in VERDICTS), None)
 
 
 def run_report(source: Source, run_id: str) -> NightReport:

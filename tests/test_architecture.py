@@ -56,6 +56,7 @@ ALLOWED = {
         "lineage",
         "retraining.nights.unscored",
         "retraining.operators",
+        "retraining.recording.refusals",
         "retraining.settings",
         "retraining.watching",
     },

@@ -20,7 +20,7 @@ from tfx.orchestration import data_types, metadata
 from tfx.types import Artifact, artifact_utils
 
 from headlines.names import ATTEMPT, ENDED, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
-from retraining.recording.store import StoreError, open_store, storable
+from retraining.recording.store import RecordError, StoreError, open_store, storable
 
 FINISHED = (Execution.COMPLETE, Execution.CACHED)
 
@@ -162,7 +162,7 @@ class AttemptMetadata(metadata.Metadata):
         """The outputs `artifact_name` of the attempt that counts of a component in this run, in the producer's order.
 
         Raises:
-          StoreError: no attempt of the producer finished.
+          RecordError: no attempt of the producer finished.
         """
         attempts = self._attempts(data_types.ComponentInfo("", producer_component_id, pipeline_info))
         counting = [execution for execution in attempts if counts(execution)]
@@ -172,7 +172,7 @@ class AttemptMetadata(metadata.Metadata):
                 state = Execution.State.Name(attempts[-1].last_known_state)
                 error = attempts[-1].custom_properties[ERROR].string_value
                 last = f"its last attempt, execution {attempts[-1].id}, is {state} {error}".rstrip()
-            raise StoreError(
+            raise RecordError(
                 f"there is no finished {producer_component_id} to take {artifact_name!r} from in run "
                 f"{pipeline_info.run_id} of {pipeline_info.pipeline_name}: {last}; clear its task to run it first"
             )

@@ -175,7 +175,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
     with pytest.raises(ValueError, match="no rain"):
         launch(settings, make)
     with pytest.raises(
-        StoreError, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
+        AirflowFailException, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
     ):
         launch(settings, use)
     assert states(settings) == ["COMPLETE*", "FAILED", "FAILED"]
@@ -186,7 +186,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
 
 def test_an_attempt_without_its_input_is_recorded_too(settings: Settings) -> None:
     use = Use(model=Make().outputs["model"])
-    with pytest.raises(StoreError, match=r"no finished Make .* it was never started"):
+    with pytest.raises(AirflowFailException, match=r"no finished Make .* it was never started"):
         launch(settings, use)
     [execution] = executions(settings)
     assert execution.last_known_state == Execution.FAILED
@@ -456,7 +456,7 @@ def test_an_error_with_undecodable_characters_is_recorded(settings: Settings) ->
 
 def test_a_directory_with_a_backslash_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"pipeline_root": tmp_path / "a\\b"})
-    with pytest.raises(StoreError, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
+    with pytest.raises(AirflowFailException, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
         launch(elsewhere, Make())
     assert states(settings) == ["FAILED"]
 
