@@ -133,7 +133,7 @@ def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
 
 
 def find_ends(reader: Reader) -> tuple[str, str] | None:
-    """The first and the last night that was ever run; None before the first run."""
+    """The first and the last night that was ever run; None before the first run, and where runs name no nights."""
     # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
     first, last = (
         [

@@ -515,8 +515,8 @@ def _check_base() -> None:
     """
     if not types.IS_CHECKOUT and BASE in (Path(BASE.anchor), CHECKOUT):
         raise SettingsError(
-            f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; set "
-            "STATE_DIR and DROPS_DIR, or run it in a folder of your own"
+            f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; "
+            "set STATE_DIR and DROPS_DIR, or run it in a folder of your own"
         )
 
 
