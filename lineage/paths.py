@@ -148,9 +148,8 @@ def artifact_node(
             maker is not None and maker.node == names.example_gen
         )
     version = artifact.properties.get(PUSHED_VERSION)
-    label = f"version {version}" if version else f"{artifact.type} of night {night}" if night else (
-        f"{artifact.type} {artifact.id}"
-    )  # fmt: skip
+    occasion = f"of night {night}" if night else f"of {run_id}" if run_id else str(artifact.id)
+    label = f"version {version}" if version else f"{artifact.type} {occasion}"
     return Node(
         f"artifact:{artifact.id}", "artifact", artifact.type, label, night, run_id, artifact.state, is_domain=is_domain
     )

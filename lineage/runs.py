@@ -160,7 +160,7 @@ def tell_nights(reader: Reader) -> str:
     if nights:
         return f"{len(nights)} nights were, {nights[0]} to {nights[-1]}"
     if find_newest_runs(reader, 1):
-        return f"the runs of {reader.names.pipeline} name no nights: `retraining lineage runs` lists them"
+        return f"the runs of {reader.names.pipeline} name no nights; ask for its `runs` instead"
     return "none was yet"
 
 

@@ -1,6 +1,6 @@
 """Answers about lineage for a person to read: tables and trees, in at most 100 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from rich import box
@@ -21,13 +21,10 @@ def render_serving(answer: lineage.Serving | None, pipeline: str = lineage.OURS.
     """What serves, and the tree of where it comes from."""
     if answer is None:
         if pipeline != lineage.OURS.pipeline:
-            return Text(f"Nothing serves: {pipeline} has pushed no version. Its runs: retraining lineage ... runs")
+            return Text(f"Nothing serves: {pipeline} has pushed no version; ask for its `runs` instead.")
         return Text("Nothing serves: no model was pushed yet. Run a night: retraining run --night YYYY-MM-DD")
-    of = (
-        f" of {lineage.tell_occasion(answer.model)}"
-        if answer.model
-        else f" of night {answer.night}" * bool(answer.night)
-    )
+    night = f" of night {answer.night}" if answer.night else ""
+    of = f" of {lineage.tell_occasion(answer.model)}" if answer.model else night
     lines = [f"version {answer.version}{of}, since {_moment(answer.since)}"]
     if answer.rollback:
         back = answer.rollback
@@ -207,11 +204,11 @@ def render_gaps(
     sentences = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
     sentences += [f"execution {one.id} ({one.node or one.type}) belongs to no run" for one in orphans.executions]
     none = "Every night from the first to the last came to a verdict." if has_nights else (
-        "No run names a night; `retraining lineage runs` lists the runs, with what became of each."
+        "No run names a night; ask for the `runs`, with what became of each."
     )  # fmt: skip
     gaps = table if table.row_count else Text(none)
     sentences = sentences or ["No orphaned artifacts or executions."]
-    if not airflow_asked:
+    if has_nights and not airflow_asked:
         sentences.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
     return Group(gaps, Text("\n".join(sentences), style="dim"))
 
@@ -246,7 +243,9 @@ def _label(node: lineage.Node) -> str:
     return node.label if node.id is None else f"{node.label} #{node.id}"
 
 
-def _drops(drops: Iterable[lineage.DropUse]) -> RenderableType:
+def _drops(drops: Collection[lineage.DropUse]) -> RenderableType:
+    if not drops:
+        return Text("Lineage knows no drops behind it.", style="dim")
     table = _table("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
     for drop in drops:
         table.add_row(
