@@ -93,7 +93,7 @@ def explain_run(names: Names, run: ScheduledRun, dispatch: Dispatch, now: dateti
             state: NightState = "stuck" if not slots or _is_older(task, now) else "waiting"
             return state, (
                 f"{task.name} waits for a slot of the pool {task.pool}, which has {slots}, none of them free; give it "
-                f"more: retraining exec airflow pools set {task.pool} <slots> ''"
+                f"more: `retraining exec airflow pools set {task.pool} <slots> ''`"
             )
     at_work = [task for task in run.tasks if task.state in ("running", "restarting")]
     if at_work:
@@ -116,7 +116,7 @@ def _explain_absence(names: Names, timetable: Timetable, due: Due) -> Standing:
     if due.night < timetable.newest_due:
         return "missing", (
             f"no run was begun when it was due, {_moment(due.starts_at)}, and a later night is due by now; to run it: "
-            f"retraining run --night {due.night}"
+            f"`retraining run --night {due.night}`"
         )
     if not (problem := find_stop(names, dispatch, now)):
         problem = "Airflow does not record why; see `retraining logs scheduler`"
@@ -137,8 +137,8 @@ def find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
         return f"Airflow does not know the DAG {names.pipeline}: its file is not in DAGS_DIR, or was not read yet"
     if dispatch.is_paused:
         return (
-            f"the DAG {names.pipeline} is paused; unpause it in the web UI, or: retraining exec airflow dags unpause "
-            f"{names.pipeline}"
+            f"the DAG {names.pipeline} is paused; unpause it in the web UI, or: `retraining exec airflow dags unpause "
+            f"{names.pipeline}`"
         )
     return None
 

@@ -1,9 +1,7 @@
 """`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +9,10 @@ import typer
 from rich.console import RenderableType
 
 import lineage
+from headlines.drops.display import harmless
 from lineage import Reader
 from retraining.cli import lineage_tables as tables
-from retraining.cli.console import console, example
+from retraining.cli.console import check_order, console, example, print_json, take_night
 from retraining.settings import Settings
 
 app = typer.Typer(
@@ -23,18 +22,11 @@ app = typer.Typer(
 )
 
 
-def _night(value: str) -> str:
-    try:
-        return date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a night; write it as 2022-02-01") from None
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead; docs/lineage.md tells its shape.")]
-Night = Annotated[str, typer.Argument(parser=_night, metavar="NIGHT", help="YYYY-MM-DD.")]
+Night = Annotated[str, typer.Argument(parser=take_night, metavar="NIGHT", help="YYYY-MM-DD.")]
 Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or '#<id in MLMD>', quoted.")]
-First = Annotated[str | None, typer.Option("--from", parser=_night, metavar="NIGHT", help="Earliest night.")]
-Last = Annotated[str | None, typer.Option("--to", parser=_night, metavar="NIGHT", help="Latest night.")]
+First = Annotated[str | None, typer.Option("--from", parser=take_night, metavar="NIGHT", help="Earliest night.")]
+Last = Annotated[str | None, typer.Option("--to", parser=take_night, metavar="NIGHT", help="Latest night.")]
 _source: dict[str, Path] = {}
 
 
@@ -67,15 +59,10 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
     with _opened() as reader:
         answer = ask(reader)
     if as_json:
-        _print_json(question, answer)
+        print_json(question, answer)
     else:
         console.print(show(answer))
     return answer
-
-
-def _print_json(question: str, answer: Any) -> None:
-    document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
-    print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @app.command(epilog=_example("serving"))
@@ -130,6 +117,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """A metric over nights: candidate, champion, classical baseline (LR) and majority class."""
+    check_order(first, last)
     _answer(
         "history", as_json, lambda reader: lineage.metric_history(reader, metric, first, last), tables.render_history
     )
@@ -138,6 +126,7 @@ def history(
 @app.command(epilog=_example("gaps"))
 def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> None:
     """Nights without a verdict, and why; artifacts and executions that no run answers for."""
+    check_order(first, last)
 
     def ask(reader: Reader) -> dict[str, Any]:
         nights, orphans = lineage.gaps(reader, first, last), lineage.orphans(reader)
@@ -148,7 +137,7 @@ def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> Non
 
 @app.command(epilog=_example("graph --model 2022-02-02 --dot | dot -Tsvg > lineage.svg"))
 def graph(
-    night: Annotated[str | None, typer.Option(parser=_night, metavar="NIGHT", help="Of this night's runs.")] = None,
+    night: Annotated[str | None, typer.Option(parser=take_night, metavar="NIGHT", help="Of this night's runs.")] = None,
     model: Annotated[str | None, typer.Option(help="Back from this model to its drops.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every execution and artifact, not domain steps only.")] = False,
     limit: Annotated[int, typer.Option("--nights", min=1, help="How many of the newest nights otherwise.")] = 5,
@@ -162,8 +151,8 @@ def graph(
         else:
             answer = lineage.graph(reader, night, full, limit)
     if dot:
-        print(lineage.to_dot(answer), end="")
+        print(harmless(lineage.to_dot(answer)), end="")
     elif as_json:
-        _print_json("graph", answer)
+        print_json("graph", answer)
     else:
         console.print(tables.render_graph(answer))
