@@ -51,7 +51,12 @@ def metric_history(
         runs = {run.context_id: run for run in find_runs(reader, first, last, newest)}
         notes = _tell(reader, list(runs), metric)
         choices = _names(reader)
-        if choices and metric not in choices:
+        if not choices:
+            raise UnknownError(
+                f"no night has a metric {metric!r} yet, since none came to a verdict; `retraining status` shows the "
+                "last nights"
+            )
+        if metric not in choices:
             raise UnknownError(f"no night has a metric {metric!r}; there are {', '.join(choices)}")
     points = {}
     for context, run in runs.items():

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
 
 import lineage
+from headlines.command import show_on_page
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import documents, pages
@@ -198,7 +199,7 @@ class HeadlinesView(BaseView):
     def _show(self, template: str, page: Page) -> ResponseReturnValue:
         if _is_api():
             return jsonify(version=lineage.VERSION, **_without_pictures(page))
-        return str(self.render_template(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page))
+        return self._draw(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page)
 
     def _show_rows(self, template: str, page: Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
@@ -213,7 +214,10 @@ class HeadlinesView(BaseView):
         text = str(error.args[0]) if error.args else title
         if _is_api():
             return jsonify(error=text), status
-        return str(self.render_template("headlines/problem.html", title=title, text=text)), status
+        return self._draw("headlines/problem.html", title=title, text=text), status
+
+    def _draw(self, template: str, **values: Any) -> str:
+        return show_on_page(str(self.render_template(template, **values)))
 
 
 @functools.cache

@@ -116,7 +116,9 @@ def test_nights_that_are_due_are_nights_of_the_calendar_though_nothing_recorded_
     assert list(known) == [night(2), night(1), night(0)]
     assert {one.state for one in known.values()} == {"missing"}
     assert all(one.is_due and one.run_id is None for one in known.values())
-    assert known[night(1)].reason.endswith(f"a later night is due by now; to run it: retraining run --night {night(1)}")
+    assert known[night(1)].reason.endswith(
+        f"a later night is due by now; to run it: `retraining run --night {night(1)}`"
+    )
     assert known[night(0)].reason.endswith("Airflow does not record why; see `retraining logs scheduler`")
 
 

@@ -1,6 +1,7 @@
 """`retraining lineage`, asked of what the real launcher wrote."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -142,8 +143,41 @@ def test_what_is_not_there_is_an_error_that_names_what_is(ask: Callable[..., Res
         error = ask(*words).exception
         assert isinstance(error, LineageError)
         assert known in str(error)
-    for words in (["night", "yesterday"], ["gaps", "--from", "yesterday"], ["graph", "--night", "2022-2-1"]):
-        assert "write it as 2022-02-01" in " ".join(ask(*words, exit_code=2).output.replace("│", "").split())
+    for line in ("night yesterday", "gaps --from yesterday", "graph --night 2022-2-1", "drop 20220201"):
+        assert "such as 2022-02-01" in " ".join(ask(*line.split(), exit_code=2).output.replace("│", "").split())
+
+
+def test_an_unknown_metric_is_an_error_also_before_the_first_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "mlmd.sqlite"
+    MetadataStore(sqlite_metadata_connection_config(str(path)))
+    error = CliRunner().invoke(commands.app, ["--sqlite", str(path), "history", "nosuch"]).exception
+    assert isinstance(error, LineageError)
+    assert "no night has a metric 'nosuch' yet" in str(error)
+
+
+def test_a_span_of_nights_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
+    for words in (["history", "accuracy"], ["gaps"]):
+        told = CliRunner().invoke(commands.app, [*words, "--from", SECOND, "--to", FIRST])
+        assert told.exit_code == 2
+        assert f"{SECOND}, is after the last, {FIRST}" in " ".join(told.output.replace("│", "").split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_every_answer_fits_the_terminal_and_loses_no_word(
+    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    questions = ["serving", f"model {SECOND}", f"drop {FIRST}", f"recall {FIRST}", f"night {SECOND}"]
+    questions += [f"compare {FIRST} {SECOND}", "history accuracy", "gaps", f"graph --night {FIRST}"]
+    for question in questions:
+        code = 3 if question.startswith("recall") else 0
+        whole = ask(*question.split(), exit_code=code).output
+        with monkeypatch.context() as narrow:
+            narrow.setattr(commands.console, "_width", width)
+            shown = ask(*question.split(), exit_code=code).output
+        assert max(map(len, shown.splitlines())) <= width, question
+        # Longer words, such as paths, may be broken.
+        words = {word for word in re.findall(r"\w+", whole) if len(word) < 20}
+        assert words <= set(re.findall(r"\w+", shown)), question
 
 
 def test_of_another_lineage_no_model_server_of_ours_is_asked(

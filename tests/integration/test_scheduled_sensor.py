@@ -44,7 +44,7 @@ class Played:
 
     def what_next(self, mode: str, ago: int) -> str:
         """What the notice says will become of a night whose drop has not come."""
-        by_hand = f"When the drop has come: retraining run --night {self.night(ago)}"
+        by_hand = f"When the drop has come: `retraining run --night {self.night(ago)}`"
         later = "The night is run when its drop has come (LATE_DROPS=backfill)"
         return f"; version {VERSION} keeps serving. {later if mode == 'newest' else by_hand}"
 
@@ -171,7 +171,7 @@ def test_after_an_outage_an_older_night_is_left_to_the_newest(played: Played) ->
     assert older["state"] == "skipped"
     reason = (
         f"night {played.night(2)} is left to night {played.night(0)}, the newest that is due, whose window holds its "
-        f"drop (CATCHUP_MODE=newest); to run it all the same: retraining run --night {played.night(2)}"
+        f"drop (CATCHUP_MODE=newest); to run it all the same: `retraining run --night {played.night(2)}`"
     )
     assert older["said"] == [f"Notice of missed night: {reason}", reason]
 
@@ -184,8 +184,8 @@ def test_after_an_outage_the_newest_night_names_those_that_were_missed_also_when
     assert (early["state"], early["attempt"]) == ("success", 2)
     assert early["said"][0] == (
         f"Notice of missed night: 3 nights were missed ({played.night(3)} to {played.night(1)}); as far as their drops "
-        f"are in the window of night {played.night(0)} it is trained on them too. To run each: retraining backfill "
-        f"{played.night(3)} {played.night(1)}"
+        f"are in the window of night {played.night(0)} it is trained on them too. To run each: `retraining backfill "
+        f"{played.night(3)} {played.night(1)}`"
     )
 
 

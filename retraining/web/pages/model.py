@@ -1,5 +1,7 @@
 """One model, and two side by side."""
 
+import shlex
+
 import lineage
 from headlines.names import CARD_FILE, EVALUATOR, MODEL_CARD, TRAINER
 from lineage import Reader
@@ -9,15 +11,17 @@ from retraining.web.page import Page
 
 
 def model(reader: Reader, name: str) -> Page:
-    """A model: its verdict check by check, how it errs, what it was made from, its card and where its logs are."""
+    """A model: its verdict check by check, how it errs, what it was made from, its card and how to see its curves."""
     detail = lineage.model_detail(reader, name)
     artifacts = detail.artifacts
     card = next((artifact for (node, _), artifact in artifacts.items() if node == MODEL_CARD), None)
+    curves = artifacts.get((TRAINER, "model_run"))
     return {
         "model": detail,
         "verdict": documents.verdict(artifacts.get((EVALUATOR, "evaluation"))),
         "card": documents.text_of(card, CARD_FILE),
-        "model_run": artifacts[(TRAINER, "model_run")].uri if (TRAINER, "model_run") in artifacts else None,
+        "model_run": curves.uri if curves else None,
+        "tensorboard": f"tensorboard --logdir {shlex.quote(curves.uri)}" if curves else None,
         "picture": lay_out(lineage.path_back(reader, name)),
     }
 
