@@ -8,13 +8,14 @@ import random
 import signal
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import launching
 import pytest
 import tensorflow as tf
+from airflow.exceptions import AirflowFailException
 from launching import Make, Split, Use, launch, pipeline
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
@@ -37,6 +38,8 @@ from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
+from headlines.drops.drops_folder import DropError, UnreachableDropError
+from headlines.errors import HeadlinesError
 from lineage import execution_detail
 from retraining.recording.launcher import (
     DiskFullError,
@@ -130,6 +133,24 @@ def test_a_full_disk_is_told_with_what_to_do(settings: Settings, error: Exceptio
     [failed] = executions(settings)
     assert "Make found no space left on a disk" in failed.custom_properties["error"].string_value
     assert [Path(artifact.uri).exists() for artifact in outputs(settings, failed)] == [False]
+
+
+def test_what_stays_wrong_is_not_tried_again_and_is_told_without_a_class_name(settings: Settings) -> None:
+    def refuse(error: HeadlinesError) -> Callable[[Path], object]:
+        def make(directory: Path) -> None:
+            raise error
+
+        return make
+
+    launching.behaviour["make"] = refuse(DropError("the file is empty;\ndeliver it again"))
+    with pytest.raises(AirflowFailException, match=r"^the file is empty;\ndeliver it again$"):
+        launch(settings, Make())
+    # The disk may answer the next time.
+    launching.behaviour["make"] = refuse(UnreachableDropError("the disk does not answer"))
+    with pytest.raises(UnreachableDropError):
+        launch(settings, Make())
+    errors = [execution.custom_properties["error"].string_value for execution in executions(settings)]
+    assert errors == ["the file is empty; deliver it again", "the disk does not answer"]
 
 
 def test_a_retry_after_a_failure_succeeds_beside_the_failed_record(settings: Settings) -> None:
