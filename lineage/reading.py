@@ -175,7 +175,8 @@ def read_error(properties: Mapping[str, str]) -> str | None:
         return properties[ERROR]
     text = properties.get(EXECUTION_RESULT, "")
     result = read_object(text)
-    message = str(result.get("resultMessage", "")) if result else text
+    # A database that takes no longer text has cut it off, and it is no JSON then.
+    message = str(result.get("resultMessage", "")) if result or text == "{}" else text
     if not message and result.get("code"):
         return f"it ended with code {result['code']}"
     message = " ".join((_summarise_traceback(message) or message).split())

@@ -57,7 +57,7 @@ def test_the_runs_of_a_pipeline_without_nights_are_listed_with_what_each_came_to
         assert [one.state for one in runs] == ["refused", "pushed", "failed", "failed", "refused", "complete"]
         assert [one.failed_node for one in runs] == [None, None, "PenguinTrainer", "Pusher", None, None]
         why = "Evaluator did not bless the model"
-        assert [one.reason for one in runs] == [f"{why}; Pusher was not run", "", "", "", why, ""]
+        assert [one.reason for one in runs] == [f"{why}; Pusher was not run", "", "", "", why, "Pusher was not run"]
         # LocalDagRunner leaves no word of what an executor raises, but for inputs that cannot be found.
         assert runs[2].error == "it says no reason"
         assert runs[3].error is not None
