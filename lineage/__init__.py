@@ -63,6 +63,6 @@ from lineage.records import (
     Taint,
     Way,
 )
-from lineage.runs import find_ends, nights, run_report, runs, runs_of_night
+from lineage.runs import find_ends, find_finished, nights, run_report, runs, runs_of_night
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

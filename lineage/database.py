@@ -19,6 +19,8 @@ _VALUE = re.compile(r"(?<!:):(\w+)")
 class LineageError(HeadlinesError):
     """Lineage cannot be read; the message says why and what to do."""
 
+    may_pass = True
+
 
 class _Cursor(Protocol):
     def execute(self, statement: str, parameters: Any, /) -> Any: ...

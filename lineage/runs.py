@@ -19,6 +19,7 @@ from lineage.reading import (
     read_object,
 )
 from lineage.records import ArtifactRecord, Check, NightReport, RunState, RunSummary
+from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
     f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
@@ -180,6 +181,11 @@ def runs_of_night(source: Source, night: str) -> list[NightReport]:
         return report_runs(reader, find_runs(reader, night, night))
 
 
+def find_finished(source: Source, night: str) -> NightReport | None:
+    """The newest run of a night that came to a verdict, as MLMD has it, whatever Airflow still knows of it."""
+    return next((run for run in reversed(runs_of_night(source, night)) if run.state in VERDICTS), None)
+
+
 def run_report(source: Source, run_id: str) -> NightReport:
     """One run of the pipeline.
 
@@ -302,7 +308,7 @@ def _report(
     report = NightReport(
         night=run.night,
         run_id=run.run_id,
-        state=end_unpushed(reader, run, run_state(states, pushed), states, blessing),
+        state=end_unpushed(reader, run, run_state(states, pushed, failed, reader.names.gate), states, blessing),
         drop_version=drop.get("version"),
         rows_in=drop.get(names.ROWS_IN),
         rows_used=drop.get(names.ROWS_USED),
@@ -355,10 +361,17 @@ def end_unpushed(reader: Reader, run: Run, state: RunState, states: set[int], bl
     return "refused" if blessing.get(names.BLESSED) == "0" else "complete"
 
 
-def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
-    """A run in one word, from the states of its attempts that count and what its push says."""
-    if states & ENDED_BADLY:
-        return "failed"
+def run_state(states: set[int], pushed: Mapping[str, str], failed_node: str | None, gate: str | None) -> RunState:
+    """A run in one word.
+
+    Args:
+      states: of its attempts that count, or of those of them that are not finished well.
+      pushed: what its push says.
+      failed_node: the first of its nodes that ended badly; None for none.
+      gate: the node that stops a run on bad data; None for none.
+    """
+    if failed_node is not None:
+        return "blocked" if failed_node == gate else "failed"
     if not states <= {COMPLETE, CACHED} or names.PUSHED not in pushed:
         return "running"
     return "pushed" if pushed[names.PUSHED] == "1" else "refused"

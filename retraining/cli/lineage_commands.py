@@ -17,7 +17,9 @@ from lineage import OURS, Names, Reader
 from lineage.reader import Source
 from retraining.cli import lineage_tables as tables
 from retraining.cli.console import console, errors, example
+from retraining.cli.status import render_observation
 from retraining.settings import Settings
+from retraining.watching import replicas
 
 app = typer.Typer(
     help="Which drop made which model, what serves and why: asked of the lineage in MLMD.",
@@ -118,17 +120,31 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
     return answer
 
 
-def _print_json(question: str, answer: Any) -> None:
+def _print_json(question: str, answer: Any, **more: Any) -> None:
     document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
+    document |= {name: lineage.to_json(value) for name, value in more.items()}
     print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @app.command(epilog=_example("serving"))
 def serving(as_json: AsJson = False) -> None:
-    """What serves now, since when, and the whole path back to its drops."""
-    _answer(
-        "serving", as_json, lineage.serving_now, lambda answer: tables.render_serving(answer, _asked.names.pipeline)
-    )
+    """What serves now, since when, and the whole path back to its drops; and what the model servers answer with.
+
+    Exits with 3 when a model server answers with another version, or does not answer.
+    """
+    with _opened() as reader:
+        answer = lineage.serving_now(reader)
+        # What another pipeline pushed is served, if at all, by others.
+        is_own = _asked.place is None and _asked.names == OURS
+        observed = replicas.observe(Settings.from_env(), reader) if is_own else None
+    if as_json:
+        _print_json("serving", answer, observed=observed)
+    else:
+        console.print(tables.render_serving(answer, _asked.names.pipeline))
+        if observed:
+            console.print(render_observation(observed), highlight=False, soft_wrap=True)
+    if observed and not observed.is_right:
+        raise typer.Exit(3)
 
 
 @app.command(epilog=_example("runs --limit 5"))

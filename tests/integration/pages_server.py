@@ -23,8 +23,8 @@ ROLES = {"admin": "Admin", "reader": "Reader", "viewer": "Viewer"}
 class PagesServer:
     """A running web application."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        """Starts it, and waits until it answers."""
+    def __init__(self, home: Path, port: int, pipeline: str = "story") -> None:
+        """Starts it for the lineage of a pipeline, and waits until it answers."""
         self.url = f"http://127.0.0.1:{port}"
         self._told = home / "settings.json"
         self._told.write_text("{}")
@@ -39,7 +39,7 @@ class PagesServer:
         }
         with (home / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(port), str(self._told)],
+                [sys.executable, __file__, str(port), str(self._told), pipeline],
                 env=environment,
                 cwd=CHECKOUT,
                 stdout=log,
@@ -83,7 +83,7 @@ def find_token(page: str) -> str:
     return found[1]
 
 
-def serve(port: int, told: Path) -> None:
+def serve(port: int, told: Path, pipeline: str) -> None:
     """Makes Airflow's tables and the users, and serves."""
     from airflow.utils.db import initdb
     from airflow.www.app import create_app
@@ -97,7 +97,7 @@ def serve(port: int, told: Path) -> None:
         return Settings.from_env(**settings)
 
     views.read_settings = read_settings  # type: ignore[assignment]
-    views.NAMES = Names(pipeline="story")
+    views.NAMES = Names(pipeline=pipeline)
     initdb()
     app = create_app()
     security = app.appbuilder.sm
@@ -112,4 +112,4 @@ def serve(port: int, told: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
