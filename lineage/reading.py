@@ -96,7 +96,7 @@ def _find_end(state: str, own: dict[str, str], updated: int) -> datetime | None:
         return None
     if ENDED in own:
         return datetime.fromtimestamp(float(own[ENDED]), UTC)
-    is_ours, is_finished = PID in own, state in ("complete", "cached")
+    is_ours, is_finished = PID in own or ERROR in own, state in ("complete", "cached")
     return None if SUPERSEDED_BY in own or (is_ours and not is_finished) else moment(updated)
 
 

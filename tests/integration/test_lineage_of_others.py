@@ -176,7 +176,10 @@ def test_a_local_run_that_failed_says_why_where_it_is_asked_for(
     file = str(tmp_path / "local" / "mlmd.sqlite")
     [gap] = json.loads(ask("--sqlite", file, "gaps", "--json").output)["answer"]["nights"]
     assert (gap["kind"], "the network under Trainer is down" in gap["reason"]) == ("failed", True)
-    assert "the network under Trainer is down" in flat(ask("--sqlite", file, "night", NIGHT).output)
+    [run] = json.loads(ask("--sqlite", file, "night", NIGHT, "--json").output)["answer"]["runs"]
+    failed = run["executions"][-1]
+    assert "the network under Trainer is down" in failed["error"]
+    assert 0 < failed["seconds"] < 60
     run_night_locally(settings, NIGHT)
     assert json.loads(ask("--sqlite", file, "gaps", "--json").output)["answer"]["nights"] == []
 
