@@ -582,7 +582,7 @@ class Gap:
     """A night that did not come to a verdict, and why, in one line."""
 
     night: str
-    kind: Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]
+    kind: Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete"]
     reason: str
 
 

@@ -1,6 +1,6 @@
 """Nights and their runs: what each run made of its night, as its attempts that count left it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,25 +133,26 @@ def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
     return tuple(reversed(summaries))
 
 
-def find_ends(reader: Reader) -> tuple[str, str] | None:
+def find_ends(source: Source) -> tuple[str, str] | None:
     """The first and the last night that was ever run; None before the first run, and where runs name no nights."""
-    # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
-    first, last = (
-        [
-            night
-            for is_custom in (False, True)
-            for night in reader.column(
-                "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
-                "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
-                "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
-                f"ORDER BY n.string_value {order} LIMIT 1",
-                name=reader.names.night,
-                custom=is_custom,
-                pipelines=reader.pipelines,
-            )
-        ]
-        for order in ("ASC", "DESC")
-    )
+    with open_lineage(source) as reader:
+        # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
+        first, last = (
+            [
+                night
+                for is_custom in (False, True)
+                for night in reader.column(
+                    "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
+                    "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
+                    "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
+                    f"ORDER BY n.string_value {order} LIMIT 1",
+                    name=reader.names.night,
+                    custom=is_custom,
+                    pipelines=reader.pipelines,
+                )
+            ]
+            for order in ("ASC", "DESC")
+        )
     return (min(first), max(last)) if first else None
 
 
@@ -326,6 +327,8 @@ def _report(
         failed_node=failed,
         model_id=model.id if model else None,
     )
+    if report.state == "complete":
+        return replace(report, reason=explain_complete(reader, nodes))
     if report.state == "refused" and not report.reason:
         return replace(report, reason=_explain_refusal(reader, blessing, pushed))
     return report
@@ -337,6 +340,14 @@ def _explain_refusal(reader: Reader, blessing: Mapping[str, str], pushed: Mappin
         return f"{reader.names.pusher} pushed nothing, and says no reason"
     skipped = "" if names.PUSHED in pushed or not reader.names.pusher else f"; {reader.names.pusher} was not run"
     return f"{reader.names.evaluator} did not bless the model{skipped}"
+
+
+def explain_complete(reader: Reader, nodes: Collection[str]) -> str:
+    """Why a run that has finished pushed nothing; empty where nothing was to push."""
+    if reader.names.pusher is None:
+        return ""
+    was_run = reader.names.pusher in nodes
+    return f"{reader.names.pusher} {'pushed nothing, and says no reason' if was_run else 'was not run'}"
 
 
 def end_unpushed(reader: Reader, run: Run, state: RunState, states: set[int], blessing: Mapping[str, str]) -> RunState:

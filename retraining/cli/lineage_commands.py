@@ -141,7 +141,7 @@ def runs(
     _answer("runs", as_json, lambda reader: lineage.runs(reader, limit), tables.render_runs)
 
 
-@app.command(epilog=_example("--sqlite metadata.db pipelines"))
+@app.command(epilog=_example("pipelines"))
 def pipelines(as_json: AsJson = False) -> None:
     """The pipelines that the database holds, whoever ran them; --pipeline NAME asks about one of them."""
     with _opened(any_pipeline=True) as reader:

@@ -28,11 +28,14 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.control_flow.for_each import ForEach
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.dsl.experimental.node_execution_options.utils import NodeExecutionOptions
 from tfx.dsl.input_resolution.canned_resolver_functions import latest_created
+from tfx.dsl.placeholder.placeholder import runtime_info
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.orchestration.pipeline import ExecutionMode
+from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types import Channel, ComponentSpec
 from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
@@ -676,6 +679,21 @@ def nested(settings: Settings) -> Any:
     return pipeline(settings, pipeline(settings, Make()).with_id("inner"))
 
 
+def looped(settings: Settings) -> Any:
+    make = Make()
+    with ForEach(make.outputs["model"]) as each:
+        use = Use(model=each)
+    return pipeline(settings, make, use)
+
+
+def handling_exit(settings: Settings) -> Any:
+    return pipeline(settings, Make(flavour=FinalStatusStr()))
+
+
+def rooted_anywhere(settings: Settings) -> Any:
+    return Pipeline("tiny", runtime_info("platform_config").root, components=[Make()])
+
+
 def asynchronous(settings: Settings) -> Any:
     return pipeline(settings, Make(), execution_mode=ExecutionMode.ASYNC)
 
@@ -691,6 +709,9 @@ def asynchronous(settings: Settings) -> Any:
         (templated, r"Import: exec property 'artifact_uri' is a template, but its Importer loses what Airflow renders"),
         (hidden, r"Champion: exec property 'source_uri' is a template, but its Resolver loses"),
         (nested, r"inner: a pipeline inside the pipeline"),
+        (looped, r"Use: inside ForEach\(\.\.\.\), it would run once, whatever is looped over"),
+        (handling_exit, r"Make: exec property 'flavour' is the final status of an exit handler"),
+        (rooted_anywhere, r"pipeline_root is a placeholder"),
         (asynchronous, r"execution_mode=ASYNC"),
     ],
 )
