@@ -13,7 +13,7 @@
     +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
     +-- LineageError                  (lineage.database) lineage cannot be read
-    +-- UnknownError                  (lineage.reader) lineage does not know what was asked for
+    +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) another run trains the night
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline

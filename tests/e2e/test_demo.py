@@ -5,13 +5,13 @@ looked at on lineage of a real run: log in, look at every page, follow the links
 """
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browser import BROWSER, DESK, NONE_HERE, OPTIONS, PHONE
 from driving import Service, make_environment, query
 from fresh_checkout import copy_checkout, write_uv
 from playwright.sync_api import Page, sync_playwright
@@ -21,13 +21,6 @@ import lineage
 from retraining.local import airflow, model_server
 
 NIGHT = "2022-02-01"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    f"--{name}"
-    for name in ("no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run",
-                 "disable-component-update", "disable-sync")
-]  # fmt: skip
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +140,7 @@ def test_the_demo_run_again_does_nothing_again(demo: Service) -> None:
 def page(demo: Service) -> Iterator[Page]:
     """Logged in as admin, with the first night on record; whatever is asked of another host fails the test."""
     if not BROWSER:
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+        pytest.skip(NONE_HERE)
     make(demo, "demo", "NIGHTS=1")
     address = airflow.web_address(demo.settings)
     outside: list[str] = []
