@@ -100,6 +100,8 @@ HOST = "host"
 PID = "pid"
 PROCESS_STARTED = "process_started"
 ERROR = "error"
+ENDED = "ended"
+"""Seconds since the epoch; absent where nobody saw the end, as of a process that was killed."""
 SUPERSEDED_BY = "superseded_by"
 
 # Files in artifacts

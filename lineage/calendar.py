@@ -61,19 +61,23 @@ def latest(source: Source, newest: int | None = None) -> list[NightReport]:
         asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
         chosen = asked_for[-newest:] if newest else asked_for
         reports = {report.night: report for report in nights(reader, newest=newest)}
-        return [_report(one, reports.get(one.night)) for one in chosen]
+        return [report_night(one, reports.get(one.night)) for one in chosen]
 
 
-def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
-    if report is None:
+def report_night(summary: NightSummary, report: NightReport | None) -> NightReport:
+    """A night as its newest run left it, be that run known to Airflow alone.
+
+    Args:
+      summary: of the night, by both sources.
+      report: of its newest run in MLMD; None where there is none.
+    """
+    if report is None or report.run_id != summary.run_id:
         return NightReport(
             summary.night, summary.run_id or "", summary.state, summary.drop_version, reason=summary.reason
         )
-    if summary.state == report.state:
+    if report.state == summary.state:
         return report
-    # What the newest attempt came to counts, be it only in Airflow.
-    error = report.error if summary.run_id == report.run_id and summary.state == "blocked" else None
-    return dataclasses.replace(report, state=summary.state, error=error, reason=summary.reason)
+    return dataclasses.replace(report, state=summary.state, error=None, failed_node=None, reason=summary.reason)
 
 
 def find_obstacle(source: Source) -> str | None:
@@ -162,7 +166,7 @@ def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
     """Of each run, by context, its attempts that are not finished well: their states, by execution."""
     rows = reader.rows(
         "SELECT s.context_id, e.id, e.last_known_state FROM association s JOIN execution e ON e.id = s.execution_id "
-        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED}",
+        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY e.id",
         finished=[COMPLETE, CACHED],
         runs=runs,
     )
@@ -195,12 +199,12 @@ def _summary(
         )
     own = notes.get(run.context_id, {})
     unfinished = states.get(run.context_id, {})
-    state: NightState = run_state(set(unfinished.values()), own)
+    failed = next((attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY), None)
+    failed_node = failed.node if failed else None
+    state: NightState = run_state(set(unfinished.values()), own, failed_node, reader.names.gate)
     reason = ""
-    if state == "failed":
-        attempt = next(attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY)
-        state = "blocked" if attempt.node == reader.names.gate else "failed"
-        reason = f"{attempt.node}: {attempt.error or 'it says no reason'}"
+    if failed:
+        reason = f"{failed.node}: {failed.error or 'it says no reason'}"
     elif state == "running":
         reason = "begun, and neither finished nor failed"
     drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})

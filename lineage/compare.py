@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headlines.names import ATTEMPT, ERROR, HOST, LIBRARY_PREFIX, NIGHT, PID, PROCESS_STARTED, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, HOST, LIBRARY_PREFIX, NIGHT, PID, PROCESS_STARTED, SUPERSEDED_BY
 from lineage.models import model_detail
 from lineage.reader import Reader, Source, open_lineage
 from lineage.reading import find_executions, read_executions
@@ -10,7 +10,7 @@ from lineage.records import Comparison, Difference, ModelDetail
 
 # Of each run its own; the rest of what a node was given is a setting.
 _OWN = {"run_id", "state", "pipeline_name", "pipeline_root", "component_id", "fingerprint", NIGHT, ATTEMPT, HOST, PID,
-        PROCESS_STARTED, ERROR, SUPERSEDED_BY}  # fmt: skip
+        PROCESS_STARTED, ENDED, ERROR, SUPERSEDED_BY}  # fmt: skip
 
 
 def compare(source: Source, a: str, b: str) -> Comparison:

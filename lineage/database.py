@@ -21,6 +21,8 @@ _GREATEST_ID, _GREATEST = 2**31 - 1, 2**63 - 1
 class LineageError(HeadlinesError):
     """Lineage cannot be read; the message says why and what to do."""
 
+    may_pass = True
+
 
 class UnknownError(HeadlinesError, LookupError):
     """Lineage does not know what was asked for; the message says what there is instead."""

@@ -1,5 +1,6 @@
 """The lineage of whole nights as a graph, and any graph in Graphviz's language."""
 
+from lineage.calendar import calendar
 from lineage.paths import build_graph
 from lineage.reader import Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, RESOLVER
@@ -18,11 +19,14 @@ def graph(source: Source, night: str | None = None, full: bool = False, limit: i
       limit: how many nights, without `night`.
 
     Raises:
-      UnknownError: the night was never run.
+      UnknownError: the night was never run, or has recorded nothing.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night) if night else find_runs(reader, newest=limit)
         if night and not runs:
+            summary = next(iter(calendar(reader, night, night)), None)
+            if summary and summary.run_id:
+                raise UnknownError(f"night {night} has recorded nothing; it is {summary.state}: {summary.reason}")
             raise UnknownError(f"night {night} was never run; `retraining status` shows the last nights")
         # A cached attempt made nothing: whoever made it is shown, even of another night.
         executions = reader.column(

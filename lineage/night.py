@@ -1,6 +1,6 @@
 """A night in full: its drop, every attempt of every node of every run, the champions before and after, its models."""
 
-from lineage.calendar import calendar, find_drop_versions
+from lineage.calendar import calendar, find_drop_versions, report_night
 from lineage.champions import champion_as_of
 from lineage.models import next_night, read_drops, summarise
 from lineage.reader import Reader, Source, UnknownError, open_lineage
@@ -13,13 +13,13 @@ def night_detail(source: Source, night: str) -> NightDetail:
     """Everything about a night.
 
     Raises:
-      UnknownError: the night was never run.
+      UnknownError: it is no night of the calendar: before the first that was ever run, or after the last and not due.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night)
         scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
-        if not (runs or scheduled or (summary and summary.is_due)):
+        if not (runs or scheduled or summary):
             nights = sorted({run.night for run in find_runs(reader)})
             raise UnknownError(
                 f"night {night} was never run; "
@@ -27,16 +27,18 @@ def night_detail(source: Source, night: str) -> NightDetail:
             )
         attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]
         before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
+        reports = report_runs(reader, runs)
         return NightDetail(
             night,
             _find_drop(reader, runs[-1].run_id, night) if runs else None,
             tuple(sorted(find_drop_versions(reader, night, night).get(night, ()))),
-            tuple(map(RunDetail, report_runs(reader, runs), attempts)),
+            tuple(map(RunDetail, reports, attempts)),
             before.version if before else None,
             after.version if after else None,
             _models_of(reader, attempts),
             tuple(scheduled),
             summary,
+            report_night(summary, reports[-1] if reports else None) if summary else None,
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headlines.names import ATTEMPT, ERROR, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, PID, SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -57,7 +57,6 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
         return {}
     properties = _properties(reader, "execution", ids)
     places = read_places(reader, ids)
-    published = _find_published(reader, [identity for identity, own in properties.items() if SUPERSEDED_BY in own])
     records = {}
     for identity, type_id, number, created, updated in reader.rows(
         "SELECT id, type_id, last_known_state, create_time_since_epoch, last_update_time_since_epoch "
@@ -76,32 +75,24 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
             superseded_by,
             own.get(ERROR),
             moment(created),
-            _ended(state, superseded_by, updated, published.get(identity)),
+            _find_end(state, own, updated),
             own,
         )
     return records
 
 
-def _find_published(reader: Reader, superseded: Collection[int]) -> dict[int, int]:
-    """When superseded attempts ended: the note of who took their place has overwritten it, but in their events."""
-    if not superseded:
-        return {}
-    return dict(
-        reader.rows(
-            "SELECT execution_id, max(milliseconds_since_epoch) FROM event WHERE execution_id IN :ids "
-            "AND type = :output GROUP BY execution_id",
-            ids=superseded,
-            output=OUTPUT,
-        )
-    )
+def _find_end(state: str, own: dict[str, str], updated: int) -> datetime | None:
+    """When an attempt ended, as it recorded itself; None where nobody saw it.
 
-
-def _ended(state: str, superseded_by: int | None, updated: int, published: int | None) -> datetime | None:
+    The last update is no end where others wrote it: who took the attempt's place, or who found its process gone. The
+    events of its outputs are none either: TFX writes them when it registers the execution.
+    """
     if state in ("unknown", "new", "running"):
         return None
-    if superseded_by is None:
-        return moment(updated)
-    return moment(published) if published else None
+    if ENDED in own:
+        return datetime.fromtimestamp(float(own[ENDED]), UTC)
+    is_ours, is_finished = PID in own, state in ("complete", "cached")
+    return None if SUPERSEDED_BY in own or (is_ours and not is_finished) else moment(updated)
 
 
 def read_places(reader: Reader, ids: Collection[int]) -> dict[int, tuple[str, str, str]]:

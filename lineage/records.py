@@ -7,8 +7,8 @@ from typing import Literal
 from headlines.pushes.champion import Rollback
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
-RunState = Literal["running", "failed", "pushed", "refused"]
-NightState = RunState | Literal["waiting", "stuck", "blocked", "skipped", "missing"]
+RunState = Literal["running", "failed", "blocked", "pushed", "refused"]
+NightState = RunState | Literal["waiting", "stuck", "skipped", "missing"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ExecutionRecord:
       attempt: from 1.
       superseded_by: execution id of the attempt that took its place.
       error: one line.
-      started_at, ended_at: UTC; `ended_at` is None while it runs, and where a later attempt has overwritten it.
+      started_at, ended_at: UTC; `ended_at` is None while it runs, and where nobody recorded the end.
       properties: all of them, as text.
     """
 
@@ -224,6 +224,11 @@ class NightReport:
     error: str | None = None
     failed_node: str | None = None
     model_id: int | None = None
+
+    @property
+    def why(self) -> str:
+        """What it came to, in one line: the node that failed and its error, else the reason of the verdict."""
+        return ": ".join(filter(None, (self.failed_node, self.error))) if self.error else self.reason
 
 
 @dataclass(frozen=True)
@@ -433,6 +438,7 @@ class NightDetail:
       models: made by its runs, newest last.
       scheduled: its runs as Airflow has them, in the order in which they were made; empty where Airflow is not asked.
       summary: the night in one word and one line, by both; None where it is no night of the calendar.
+      report: the night as its newest run left it, as `latest` tells it; None where it is no night of the calendar.
     """
 
     night: str
@@ -444,6 +450,7 @@ class NightDetail:
     models: tuple[ModelSummary, ...]
     scheduled: tuple[ScheduledRun, ...] = ()
     summary: NightSummary | None = None
+    report: NightReport | None = None
 
 
 @dataclass(frozen=True)

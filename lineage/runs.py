@@ -9,6 +9,7 @@ from headlines import names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
 from lineage.records import ArtifactRecord, Check, NightReport, RunState
+from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
     f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
@@ -107,6 +108,11 @@ def runs_of_night(source: Source, night: str) -> list[NightReport]:
     """Every run of one night, in the order in which they were begun."""
     with open_lineage(source) as reader:
         return report_runs(reader, find_runs(reader, night, night))
+
+
+def find_finished(source: Source, night: str) -> NightReport | None:
+    """The newest run of a night that came to a verdict, as MLMD has it, whatever Airflow still knows of it."""
+    return next((run for run in reversed(runs_of_night(source, night)) if run.state in VERDICTS), None)
 
 
 def run_report(source: Source, run_id: str) -> NightReport:
@@ -224,7 +230,7 @@ def _report(
     return NightReport(
         night=run.night,
         run_id=run.run_id,
-        state=run_state({attempt.state for attempt in nodes.values()}, pushed),
+        state=run_state({attempt.state for attempt in nodes.values()}, pushed, failed, reader.names.gate),
         drop_version=drop.get("version"),
         rows_in=drop.get(names.ROWS_IN),
         rows_used=drop.get(names.ROWS_USED),
@@ -245,10 +251,17 @@ def _report(
     )
 
 
-def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
-    """A run in one word, from the states of its attempts that count and what its push says."""
-    if states & ENDED_BADLY:
-        return "failed"
+def run_state(states: set[int], pushed: Mapping[str, str], failed_node: str | None, gate: str | None) -> RunState:
+    """A run in one word.
+
+    Args:
+      states: of its attempts that count, or of those of them that are not finished well.
+      pushed: what its push says.
+      failed_node: the first of its nodes that ended badly; None for none.
+      gate: the node that stops a run on bad data; None for none.
+    """
+    if failed_node is not None:
+        return "blocked" if failed_node == gate else "failed"
     if not states <= {COMPLETE, CACHED} or names.PUSHED not in pushed:
         return "running"
     return "pushed" if pushed[names.PUSHED] == "1" else "refused"

@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     failure_webhook_url: types.WebAddress | None = Field(
         None,
         description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
-        "no longer so, a model is pushed, or the live traffic is beyond its limits. Default: only the log.",
+        "no longer so, a model is pushed, another version answers than should serve, or the live traffic is beyond its "
+        "limits. Default: only the log.",
     )
     night_due_minutes: int = Field(
         420,
@@ -286,6 +287,11 @@ class Settings(BaseSettings):
     serving_port: types.Port = Field(8501, description="Port of the model server.")
     serving_token: SecretStr | None = Field(
         None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
+    )
+    serving_urls: types.Servers = Field(
+        None,
+        description="Addresses of the model servers that are asked which version answers, separated by spaces: every "
+        "replica. Default: the service's own; `none` to ask none.",
     )
     serving_request_log: types.Place | None = Field(
         None,

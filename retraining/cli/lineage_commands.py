@@ -14,7 +14,9 @@ import lineage
 from lineage import Reader
 from retraining.cli import lineage_tables as tables
 from retraining.cli.console import console, example
+from retraining.cli.status import render_observation
 from retraining.settings import Settings
+from retraining.watching import replicas
 
 app = typer.Typer(
     help="Which drop made which model, what serves and why: asked of the lineage in MLMD.",
@@ -73,15 +75,30 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
     return answer
 
 
-def _print_json(question: str, answer: Any) -> None:
+def _print_json(question: str, answer: Any, **more: Any) -> None:
     document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
+    document |= {name: lineage.to_json(value) for name, value in more.items()}
     print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @app.command(epilog=_example("serving"))
 def serving(as_json: AsJson = False) -> None:
-    """What serves now, since when, and the whole path back to its drops."""
-    _answer("serving", as_json, lineage.serving_now, tables.render_serving)
+    """What serves now, since when, and the whole path back to its drops; and what the model servers answer with.
+
+    Exits with 3 when a model server answers with another version, or does not answer.
+    """
+    with _opened() as reader:
+        answer = lineage.serving_now(reader)
+        # What is read instead of the service's own lineage is served, if at all, by others.
+        observed = None if _source else replicas.observe(Settings.from_env(), reader)
+    if as_json:
+        _print_json("serving", answer, observed=observed)
+    else:
+        console.print(tables.render_serving(answer))
+        if observed:
+            console.print(render_observation(observed), highlight=False, soft_wrap=True)
+    if observed and not observed.is_right:
+        raise typer.Exit(3)
 
 
 @app.command(epilog=_example("model 2022-02-02"))

@@ -37,7 +37,7 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     model = answer.model
     head = [
         f"{lineage.name_model(model)} of night {model.night}, made by {model.run_id}, {model.uri}",
-        ("serves now; " if answer.is_serving else "") + (report.reason or report.error or report.state),
+        ("serves now; " if answer.is_serving else "") + (report.reason or report.why or report.state),
         f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}",
     ]
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
@@ -106,9 +106,8 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
                      f"{drop.rows_quarantined} quarantined")  # fmt: skip
     lines.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
-    if answer.summary and answer.summary.reason:
-        kind = answer.summary.state
-        parts.append(Text.assemble((kind, _COLOURS.get(kind, "")), ": ", answer.summary.reason))
+    if report := answer.report:
+        parts.append(Text.assemble((report.state, _COLOURS.get(report.state, "")), f": {report.why}".rstrip(": ")))
     if answer.scheduled:
         table = _table("run in Airflow", "state", "task", "state", "attempt", "")
         for scheduled in answer.scheduled:
@@ -119,7 +118,7 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
         parts += [Text(), table]
     for run in answer.runs:
         report = run.report
-        parts += [Text(), Text(f"{report.run_id}: {report.state}; {report.error or report.reason}".rstrip("; "))]
+        parts += [Text(), Text(f"{report.run_id}: {report.state}; {report.why}".rstrip("; "))]
         table = _table("node", "attempt", "state", "seconds", "execution", "")
         for one in run.executions:
             note = one.error or (f"superseded by {one.superseded_by}" if one.superseded_by else "")

@@ -61,7 +61,7 @@ def _verdict(report: NightReport) -> Text:
 
 def _note(report: NightReport) -> Text:
     note = Text(f"{report.night}  ", style="bold", no_wrap=False)
-    note.append((report.error or report.reason or report.state).strip(), style="not bold")
+    note.append((report.why or report.state).strip(), style="not bold")
     failed = [_explain(check) for check in report.checks if not check.passed]
     if failed:
         note.append(f" ({'; '.join(failed)})", style="not bold")

@@ -19,7 +19,8 @@ from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
 from headlines.pushes.model_hash import hash_model
-from lineage import VERDICTS, ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
+from headlines.schedule import check_night
+from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
 from retraining.local import LocalError
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
 from retraining.settings import Settings
@@ -79,13 +80,15 @@ def replay(settings: Settings, night: str) -> Replay:
       night: `YYYY-MM-DD`.
 
     Raises:
+      NightError: the night may not be run, nor was it.
       ReplayError: the night has no finished run, or a drop or the champion it used is gone.
       TakenError: the night is being trained or replayed.
     """
-    finished = [report for report in runs_of_night(settings, night) if report.state in VERDICTS]
-    if not finished:
+    finished = find_finished(settings, night)
+    if finished is None:
+        check_night(settings, night)
         raise ReplayError(f"night {night} has no finished run to replay; run it first: retraining run --night {night}")
-    run_id = finished[-1].run_id
+    run_id = finished.run_id
     before = artifacts_of_run(settings, run_id)
     place = settings.state_dir / "replay" / night
     replaying = settings.model_copy(update={"drops_dir": place / "drops"})

@@ -26,6 +26,7 @@ from tfx.types.channel import Channel, UnionChannel
 from headlines.errors import HeadlinesError
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, settle
 from retraining.recording.node_types import register_types
+from retraining.recording.refusals import fail_at_once
 from retraining.recording.store import hold_night, lock
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class UnsupportedPipelineError(HeadlinesError):
 class DiskFullError(HeadlinesError):
     """An attempt found no space left; the message says where there is how much, and what to do."""
 
+    may_pass = True
+
 
 class HeadlineLauncher(InProcessComponentLauncher):
     """Runs a component in the task's process, each attempt as an execution of its own.
@@ -70,10 +73,12 @@ class HeadlineLauncher(InProcessComponentLauncher):
             # (tensorflow/tfx#2645).
             self._beam_pipeline_args = component.executor_spec.beam_pipeline_args
 
+    @fail_at_once()
     def launch(self) -> Any:
         """Runs the component; one that trains a night waits until no other run trains the same night.
 
         Raises:
+          AirflowFailException: an error of ours stopped it that the same inputs would give again.
           DiskFullError: there was no space left.
           BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
         """
@@ -95,8 +100,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
         free = " and ".join(f"{place} has {_free_megabytes(place)} MB" for place in places)
         return DiskFullError(
             f"{self._component_info.component_id} found no space left on a disk ({text}); {free} free. Free some, or "
-            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed; "
-            "the champion keeps serving"
+            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed"
         )
 
     def _hold_night(self) -> contextlib.AbstractContextManager[None]:
@@ -130,7 +134,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
                     )
                 else:
                     [execution] = metadata.store.get_executions_by_id([metadata.execution.id])
-                settle(metadata.store, execution, in_one_line(error))
+                settle(metadata.store, execution, in_one_line(error), has_seen_end=True)
         except Exception as cause:
             logger.error(
                 "The failure of %s could not be recorded in MLMD (%s); the next attempt, or the next start of the "
@@ -153,11 +157,11 @@ def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Type and message of an error in one line.
+    """Type and message of an error in one line; of one of ours the message alone, which is written for people.
 
     Of a Beam worker's error, which quotes a traceback (apache/beam#4959), its last line.
     """
-    text = "".join(traceback.format_exception_only(error)).strip()
+    text = str(error) if isinstance(error, HeadlinesError) else "".join(traceback.format_exception_only(error)).strip()
     if "Traceback (most recent call last)" in text:
         text = text.splitlines()[-1]
     text = " ".join(text.split())

@@ -121,13 +121,27 @@ def _describe(feature: Any) -> dict[str, Any]:
     return described
 
 
-def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int] | None:
-    """How many rows are on record as quarantined, by reason, most first; None if the run did not get as far."""
+def count_reasons(artifact: ArtifactRecord | None, night: str) -> list[dict[str, Any]] | None:
+    """How many rows are quarantined, by reason, most first; None if the run did not get as far.
+
+    Args:
+      artifact: the quarantine of a run, which is that of all nights of its window.
+      night: of the run.
+
+    Returns:
+      Of each `reason` how many rows of the `window`, and of the `night`'s own drop: None where only the file tells, and
+      it is gone.
+    """
     if artifact is None:
         return None
     prefix = REASON_PREFIX
     counts = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
-    return dict(Counter(counts).most_common())
+    rows = quarantined_rows(artifact)
+    own = Counter(row["reason"] for row in rows or () if row["night"] == night)
+    return [
+        {"reason": reason, "night": None if rows is None else own[reason], "window": count}
+        for reason, count in sorted(counts.items(), key=lambda item: (-own[item[0]], -item[1]))
+    ]
 
 
 def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:

@@ -80,7 +80,9 @@ class HeadlinesView(BaseView):
     def serving(self) -> ResponseReturnValue:
         """Now serving."""
         metric, nights = request.args.get("metric"), request.args.get("nights", 180, type=int)
-        return self._answer("serving", lambda reader: pages.now_serving(reader, metric, max(1, min(nights, 5000))))
+        return self._answer(
+            "serving", lambda reader: pages.now_serving(reader, read_settings(), metric, max(1, min(nights, 5000)))
+        )
 
     @route("/nights", "/api/nights")
     def nights(self) -> ResponseReturnValue:
@@ -97,10 +99,10 @@ class HeadlinesView(BaseView):
     @route("/night/<night>/quarantine", "/api/night/<night>/quarantine")
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""
-        reason = request.args.get("reason", "")
+        reason, of = request.args.get("reason", ""), request.args.get("of") or night
         return self._ask(
             lambda reader: self._show_rows(
-                "quarantine", pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+                "quarantine", pages.quarantine(reader, night, *_page(), reason, of), f"quarantine-{night}"
             )
         )
 

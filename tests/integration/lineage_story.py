@@ -187,11 +187,12 @@ def nodes(
 class Story:
     """Launches nodes as Airflow's tasks do."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pipeline: str = NAME) -> None:
         self._settings = settings
+        self._pipeline = pipeline
 
-    def launch(self, node: BaseNode, run: str, *, cache: bool = False, pipeline: str = NAME) -> None:
-        info = PipelineInfo(pipeline, str(self._settings.pipeline_root), run)
+    def launch(self, node: BaseNode, run: str, *, cache: bool = False, pipeline: str = "") -> None:
+        info = PipelineInfo(pipeline or self._pipeline, str(self._settings.pipeline_root), run)
         launch(self._settings, node, cache=cache, pipeline_info=info)
 
     def run(self, night: str, drops: dict[str, int], run: str = "", *, cache: bool = False, **how: Any) -> None:

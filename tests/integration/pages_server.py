@@ -78,8 +78,8 @@ RUN = "scheduled__2022-02-02"
 class PagesServer:
     """A running web application."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        """Starts it, and waits until it answers."""
+    def __init__(self, home: Path, port: int, pipeline: str = "story") -> None:
+        """Starts it for the lineage of a pipeline, and waits until it answers."""
         self.url = f"http://127.0.0.1:{port}"
         self._told = home / "settings.json"
         self._told.write_text("{}")
@@ -102,7 +102,7 @@ class PagesServer:
         }
         with (home / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(port), str(self._told)],
+                [sys.executable, __file__, str(port), str(self._told), pipeline],
                 env=environment,
                 cwd=CHECKOUT,
                 stdout=log,
@@ -166,6 +166,7 @@ def show(server: PagesServer, settings: "Settings") -> None:
         mlmd_password=settings.secret("mlmd_password"),
         drops_dir=str(settings.drops_dir),
         serving_dir=str(settings.serving_dir),
+        serving_urls=settings.write("serving_urls") or "",
     )
 
 
@@ -176,7 +177,7 @@ def find_token(page: str) -> str:
     return found[1]
 
 
-def serve(port: int, told: Path) -> None:
+def serve(port: int, told: Path, pipeline: str) -> None:
     """Makes Airflow's tables and the users, and serves."""
     from airflow.models.dagbag import DagBag
     from airflow.utils.db import initdb
@@ -191,8 +192,8 @@ def serve(port: int, told: Path) -> None:
         return Settings.from_env(**settings)
 
     views.read_settings = read_settings  # type: ignore[assignment]
-    views.NAMES = Names(pipeline="story")
-    access.DAGS = ("story",)  # type: ignore[assignment]
+    views.NAMES = Names(pipeline=pipeline)
+    access.DAGS = (pipeline,)  # type: ignore[assignment]
     initdb()
     DagBag(told.parent / "dags", include_examples=False).sync_to_db()
     app = create_app()
@@ -279,4 +280,4 @@ def _tell_routes(app: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

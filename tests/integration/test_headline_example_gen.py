@@ -22,7 +22,7 @@ from tfx.types.artifact_utils import get_split_uri
 from tfx.types.standard_artifacts import Examples
 
 from headlines.drops import window
-from headlines.drops.drops_folder import DropError, DropsFolder
+from headlines.drops.drops_folder import DropsFolder, GrowingDropError
 from headlines.drops.rules import Rules
 from headlines.drops.version_folder import VersionFolder
 from headlines.drops.window import fingerprint
@@ -403,9 +403,9 @@ def test_under_airflow_s_launcher_a_drop_that_settles_behind_the_check_for_chang
         return contents
 
     monkeypatch.setattr(driver, "hash_window", hash_and_let_settle)
-    with pytest.raises(DropError, match="changed or arrived while it was read; run the night again"):
+    with pytest.raises(GrowingDropError, match="changed or arrived while it was read; run the night again"):
         launch(settings, node, "second")
-    with pytest.raises(ChangedDropError):
+    with pytest.raises(AirflowFailException, match="was changed after the run of night"):
         launch(settings, node, "third")
 
 

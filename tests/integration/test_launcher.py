@@ -1,11 +1,13 @@
 """Retries, clears, crashes and outages: what each leaves in MLMD and on disk."""
 
+import contextlib
 import errno
 import logging
 import os
 import random
 import signal
 import string
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
+from lineage import execution_detail
 from retraining.recording.launcher import (
     DiskFullError,
     UnsupportedPipelineError,
@@ -172,7 +175,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
     with pytest.raises(ValueError, match="no rain"):
         launch(settings, make)
     with pytest.raises(
-        StoreError, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
+        AirflowFailException, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
     ):
         launch(settings, use)
     assert states(settings) == ["COMPLETE*", "FAILED", "FAILED"]
@@ -183,7 +186,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
 
 def test_an_attempt_without_its_input_is_recorded_too(settings: Settings) -> None:
     use = Use(model=Make().outputs["model"])
-    with pytest.raises(StoreError, match=r"no finished Make .* it was never started"):
+    with pytest.raises(AirflowFailException, match=r"no finished Make .* it was never started"):
         launch(settings, use)
     [execution] = executions(settings)
     assert execution.last_known_state == Execution.FAILED
@@ -279,6 +282,38 @@ def test_the_cache_never_answers_with_what_was_cleared(settings: Settings) -> No
     launch(settings, make, "run-2", cache=True)
     assert states(settings) == ["COMPLETE*", "COMPLETE", "CACHED"]
     assert outputs(settings, executions(settings)[1]) == outputs(settings, executions(settings)[2])
+
+
+def test_how_long_an_attempt_took_is_what_it_recorded_itself(settings: Settings) -> None:
+    make = Make()
+
+    def work(_: object) -> None:
+        time.sleep(0.5)
+
+    def fail(_: object) -> None:
+        time.sleep(0.5)
+        raise OSError("the network is down")
+
+    for behaviour in (fail, work, work):
+        launching.behaviour["make"] = behaviour
+        with contextlib.suppress(OSError):
+            launch(settings, make)
+    failed, superseded, counting = (execution_detail(settings, one.id).execution for one in executions(settings))
+    assert [one.state for one in (failed, superseded, counting)] == ["failed", "complete", "complete"]
+    for one in (failed, superseded, counting):
+        assert one.seconds is not None and one.seconds > 0.5, one
+    # Long before the attempt after it wrote to its record.
+    assert failed.ended_at and superseded.ended_at
+    assert failed.ended_at <= superseded.started_at and superseded.ended_at <= counting.started_at
+
+
+def test_nobody_knows_when_an_attempt_ended_that_was_killed(settings: Settings) -> None:
+    in_a_process_that_is_killed(settings, Make())
+    settle_dead_executions(settings)
+    [killed] = executions(settings)
+    assert execution_detail(settings, killed.id).execution.seconds is None
+    launch(settings, Make())
+    assert execution_detail(settings, killed.id).execution.seconds is None
 
 
 def test_the_next_attempt_settles_one_that_was_killed(settings: Settings) -> None:
@@ -421,7 +456,7 @@ def test_an_error_with_undecodable_characters_is_recorded(settings: Settings) ->
 
 def test_a_directory_with_a_backslash_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"pipeline_root": tmp_path / "a\\b"})
-    with pytest.raises(StoreError, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
+    with pytest.raises(AirflowFailException, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
         launch(elsewhere, Make())
     assert states(settings) == ["FAILED"]
 

@@ -4,12 +4,15 @@ import csv
 import io
 import re
 import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from lineage_story import LATE
 from pages_server import FORMULAS, PAGES, TITLE, PagesServer, find_token, show
+from status_server import run_status_server
 
 from headlines.pushes.rollbacks import find_served
 from retraining.settings import Settings
@@ -64,6 +67,79 @@ def test_what_serves_leads_to_the_rows_of_a_drop(told: PagesServer, clients: dic
     page = clients["reader"].get("/headlines/").text
     assert ">2022020702<" in page
     assert "/headlines/drop/2022-02-05/1" in page
+
+
+def ask_for_what_serves(client: httpx.Client) -> tuple[str, dict[str, Any]]:
+    """The page and its JSON twin."""
+    return client.get("/headlines/").text, client.get("/headlines/api/serving").json()["observed"]
+
+
+ALARM = "What answers is not what should serve:"
+
+
+def test_what_answers_is_shown_beside_what_should_serve(
+    server: PagesServer, story: Settings, clients: dict[str, httpx.Client]
+) -> None:
+    with run_status_server() as first, run_status_server() as second:
+        show(server, story.model_copy(update={"serving_urls": (first.url, second.url)}))
+        first.states = second.states = {2022020702: "AVAILABLE", 2022020701: "AVAILABLE"}
+        page, observed = ask_for_what_serves(clients["reader"])
+        assert (observed["state"], observed["is_right"]) == ("agrees", True)
+        assert observed["expected"]["version"] == 2022020702
+        assert ALARM not in page and "Should be serving" not in page
+        assert page.count("answers 2022020702") == 2
+
+        # One is behind, the other damaged; what they say is text.
+        first.states = {2022020501: "AVAILABLE", 2022020702: "END"}
+        first.errors = {2022020702: "<b>the weights</b> end early"}
+        second.states = {}
+        second.answer = 503, b"busy"
+        page, observed = ask_for_what_serves(clients["reader"])
+        assert [one["state"] for one in observed["replicas"]] == ["differs", "unreachable"]
+        assert ALARM in page and "Should be serving" in page
+        assert "answers 2022020501: it cannot load 2022020702: &lt;b&gt;the weights&lt;/b&gt; end early" in page
+        assert "cannot be asked: it answers with HTTP status 503" in page
+
+        show(server, story.model_copy(update={"serving_urls": ()}))
+        page, observed = ask_for_what_serves(clients["reader"])
+        assert (observed["state"], ALARM in page) == ("unasked", False)
+        assert "No model server is asked" in page
+
+
+def test_a_model_server_that_hangs_holds_the_page_up_for_half_a_second_and_the_rest_is_there(
+    server: PagesServer, story: Settings, clients: dict[str, httpx.Client]
+) -> None:
+    with run_status_server() as hanging, run_status_server() as other:
+        other.states = {2022020702: "AVAILABLE"}
+        show(server, story.model_copy(update={"serving_urls": (other.url,)}))
+        clients["reader"].get("/headlines/")
+        began = time.monotonic()
+        clients["reader"].get("/headlines/")
+        usual = time.monotonic() - began
+
+        hanging.waits.clear()
+        show(server, story.model_copy(update={"serving_urls": (hanging.url, other.url, f"{hanging.url}/again")}))
+        began = time.monotonic()
+        page = clients["reader"].get("/headlines/").text
+        assert time.monotonic() - began < usual + 1
+        assert page.count("cannot be asked: no answer") == 2
+        assert "answers 2022020702" in page
+        assert "/headlines/drop/2022-02-05/1" in page
+
+
+def test_our_own_model_server_has_a_page_that_is_linked(
+    server: PagesServer, story: Settings, clients: dict[str, httpx.Client]
+) -> None:
+    with run_status_server() as ours:
+        # As our server before it has loaded anything: serving/versions.py.
+        ours.answer = 404, b'{"error":"Servable not found for request: Latest(headlines)"}'
+        show(server, story.model_copy(update={"serving_urls": (ours.url,)}))
+        page, observed = ask_for_what_serves(clients["reader"])
+        assert observed["state"] == "nothing"
+        assert f'<a href="{ours.url}/">{ours.url}</a>' in page
+        ours.answer = None
+        page, _ = ask_for_what_serves(clients["reader"])
+        assert ours.url in page and f'href="{ours.url}/"' not in page
 
 
 def test_a_title_is_shown_as_text_and_never_run(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
@@ -174,6 +250,12 @@ def test_an_empty_database_is_told_on_every_page(
     initialise(settings, [])
     show(server, settings)
     assert "Nothing has been pushed yet" in clients["reader"].get("/headlines/").text
+    with run_status_server() as stranger:
+        stranger.states = {2022020101: "AVAILABLE"}
+        show(server, settings.model_copy(update={"serving_urls": (stranger.url,)}))
+        page, observed = ask_for_what_serves(clients["reader"])
+        assert (observed["expected"], observed["state"]) == (None, "differs")
+        assert ALARM in page and "answers 2022020101, of which lineage knows no push" in page
     assert "No night of" in clients["reader"].get("/headlines/nights").text
     assert "No run has used a drop yet" in clients["reader"].get("/headlines/recall").text
     assert "There are no models yet" in clients["reader"].get("/headlines/compare").text

@@ -46,7 +46,7 @@ class Played:
         """What the notice says will become of a night whose drop has not come."""
         by_hand = f"When the drop has come: retraining run --night {self.night(ago)}"
         later = "The night is run when its drop has come (LATE_DROPS=backfill)"
-        return f"; the champion keeps serving. {later if mode == 'newest' else by_hand}"
+        return f"; version {VERSION} keeps serving. {later if mode == 'newest' else by_hand}"
 
 
 def find_zone() -> str:
@@ -77,6 +77,7 @@ def play(settings: Settings, folder: Path, zone: str, newest: date) -> dict[str,
             **os.environ,
             "PYTHONPATH": str(CHECKOUT),
             "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
             # As long as the service gives it.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",

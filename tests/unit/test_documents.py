@@ -54,7 +54,7 @@ def test_a_run_that_stopped_early_or_whose_files_are_gone_has_no_statistics(tmp_
     assert documents.statistics(artifact(tmp_path / "gone")) == {}
     assert documents.class_mixes(None, {}) == {}
     assert documents.verdict(artifact(tmp_path)) == {}
-    assert documents.count_reasons(None) is None
+    assert documents.count_reasons(None, "2022-02-01") is None
     assert documents.quarantined_rows(artifact(tmp_path)) is None
     damaged = tmp_path / "Split-eval" / "FeatureStats.pb"
     damaged.parent.mkdir()
@@ -81,10 +81,23 @@ def test_no_anomalies_is_not_the_same_as_none_looked_for(tmp_path: Path) -> None
 
 def test_quarantined_rows_are_counted_also_when_their_file_is_gone(tmp_path: Path) -> None:
     quarantine = artifact(tmp_path / "gone", rows="8", **{"reason:empty title": "3", "reason:unknown label": "5"})
-    counted = documents.count_reasons(quarantine)
-    assert counted is not None
-    assert list(counted.items()) == [("unknown label", 5), ("empty title", 3)]
-    assert documents.count_reasons(artifact(tmp_path, rows="0")) == {}
+    assert documents.count_reasons(quarantine, "2022-02-01") == [
+        {"reason": "unknown label", "night": None, "window": 5},
+        {"reason": "empty title", "night": None, "window": 3},
+    ]
+    assert documents.count_reasons(artifact(tmp_path, rows="0"), "2022-02-01") == []
+
+
+def test_quarantined_rows_are_counted_of_the_night_and_of_its_window(tmp_path: Path) -> None:
+    rows = [("2022-02-02", "unknown label"), ("2022-02-01", "unknown label"), ("2022-02-02", "empty title")]
+    (tmp_path / "quarantine.csv").write_text(
+        "night,reason\n" + "".join(f"{night},{reason}\n" for night, reason in rows), encoding="utf-8-sig"
+    )
+    quarantine = artifact(tmp_path, rows="3", **{"reason:empty title": "1", "reason:unknown label": "2"})
+    assert documents.count_reasons(quarantine, "2022-02-02") == [
+        {"reason": "unknown label", "night": 1, "window": 2},
+        {"reason": "empty title", "night": 1, "window": 1},
+    ]
 
 
 def test_bytes_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:

@@ -22,20 +22,31 @@ def night(reader: Reader, name: str) -> Page:
         "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
         "statistics": described,
         "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
-        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine"))),
+        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine")), name),
     }
 
 
-def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:
-    """The rows that the newest run of a night put aside, each with its reason."""
+def quarantine(reader: Reader, name: str, page: int, search: str, reason: str, of: str) -> Page:
+    """The rows that the newest run of a night put aside, each with its reason.
+
+    Args:
+      reader: of lineage.
+      name: the night.
+      page: from 1.
+      search: only the rows that hold it; empty for all.
+      reason: only the rows that were put aside for it; empty for all.
+      of: only the rows of this night's drop; `window` for those of all nights that the run trained on.
+    """
     detail = _night_detail(reader, name)
     entries = documents.quarantined_rows(_newest_outputs(reader, detail).get((EXAMPLE_GEN, "quarantine")))
-    chosen = [row for row in entries or () if row["reason"] == reason or not reason]
+    chosen = [row for row in entries or () if of in ("window", row["night"]) and reason in ("", row["reason"])]
     return {
         "night": name,
         "is_known": entries is not None,
         "reasons": sorted({row["reason"] for row in entries or ()}),
         "reason": reason,
+        "of": of,
+        "nights": sorted({row["night"] for row in entries or ()} | {name}, reverse=True),
         **documents.select(chosen, page, search),
     }
 

@@ -23,6 +23,8 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     runs = lineage.models(reader, limit=1)
     newest = max([*delivered, *(model.night for model in runs)], default=None)
     chosen = year or (int(newest[:4]) if newest else datetime.now(UTC).year)
+    # Also those of nights that lineage has never heard of.
+    scheduled = reader.scheduling.years() if reader.scheduling else set()
     first, last = f"{chosen:04}-01-01", f"{chosen:04}-12-31"
     cells = lineage.calendar(reader, first, last)
     months = [
@@ -31,7 +33,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     ]
     return {
         "year": chosen,
-        "years": sorted({int(night[:4]) for night in delivered} | {chosen}, reverse=True),
+        "years": sorted({int(night[:4]) for night in delivered} | {chosen} | scheduled, reverse=True),
         "months": months[::-1],
         "gaps": lineage.find_gaps(reversed(cells)),
         "late": [cell.night for cell in cells if _is_late(settings, cell)],

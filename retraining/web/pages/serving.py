@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import lineage
 from lineage import Reader
+from retraining.settings import Settings
+from retraining.watching import replicas
 from retraining.web.layout import lay_out
 from retraining.web.page import Page
 
@@ -25,11 +27,12 @@ _HELD_OUT: tuple[_Line, ...] = (
 )
 
 
-def now_serving(reader: Reader, metric: str | None = None, nights: int = _HISTORY_NIGHTS) -> Page:
+def now_serving(reader: Reader, settings: Settings, metric: str | None = None, nights: int = _HISTORY_NIGHTS) -> Page:
     """What serves, since when, from which drops, and how well the champion has done on each night's fresh rows.
 
     Args:
       reader: of lineage.
+      settings: where the model servers are, which are asked what they answer with.
       metric: drawn over nights; None for accuracy.
       nights: how many of the newest are drawn.
     """
@@ -41,6 +44,7 @@ def now_serving(reader: Reader, metric: str | None = None, nights: int = _HISTOR
     history = lineage.metric_history(reader, drawn, first=first) if drawn else None
     return {
         "serving": serving,
+        "observed": replicas.observe(settings, reader, replicas.PAGE_SECONDS),
         "days": (datetime.now(UTC) - serving.since).days if serving else None,
         "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
         "picture": lay_out(serving.path) if serving else None,
