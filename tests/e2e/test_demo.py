@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import BROWSER, DESK, NONE_HERE, OPTIONS, PHONE
+from browser import BROWSER, DESK, NONE_HERE, PHONE, open_browser
 from driving import Service, make_environment, query
 from fresh_checkout import copy_checkout, write_uv
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from signals import hear_signals
 
 import lineage
@@ -144,8 +144,7 @@ def page(demo: Service) -> Iterator[Page]:
     make(demo, "demo", "NIGHTS=1")
     address = airflow.web_address(demo.settings)
     outside: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+    with open_browser() as browser:
         page = browser.new_context(base_url=address, viewport=DESK).new_page()
         page.set_default_timeout(60_000)
         page.on("request", lambda request: request.url.startswith((address, "data:")) or outside.append(request.url))
@@ -154,7 +153,6 @@ def page(demo: Service) -> Iterator[Page]:
         page.fill("#password", demo.settings.secret("airflow_admin_password"))
         page.click("input[type=submit]")
         yield page
-        browser.close()
     assert not outside
 
 
