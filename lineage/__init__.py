@@ -12,10 +12,20 @@ from lineage.compare import compare
 from lineage.database import LineageError
 from lineage.graph import graph, to_dot
 from lineage.history import metric_history, metrics
-from lineage.models import drops_of_model, find_model, model_detail, models, name_model, path_back, serving_now
+from lineage.models import (
+    drops_of_model,
+    find_model,
+    model_detail,
+    models,
+    name_model,
+    path_back,
+    serving_now,
+    tell_occasion,
+)
 from lineage.night import night_detail
 from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
+from lineage.pipelines import find_names, pipelines
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import artifacts_of_run, execution_detail, find_execution
 from lineage.recall import drops, recall
@@ -40,17 +50,19 @@ from lineage.records import (
     NightSummary,
     Node,
     Orphans,
+    PipelineSummary,
     Point,
     Recall,
     Reign,
     RunArtifacts,
     RunDetail,
+    RunSummary,
     ScheduledRun,
     ScheduledTask,
     Serving,
     Taint,
     Way,
 )
-from lineage.runs import find_finished, nights, run_report, runs_of_night
+from lineage.runs import find_ends, find_finished, nights, run_report, runs, runs_of_night
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

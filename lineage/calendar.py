@@ -1,7 +1,6 @@
 """All nights at a glance, also those that were never run."""
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
@@ -10,9 +9,9 @@ from typing import Any, Literal
 from headlines.names import BLESSED, PUSHED, PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, open_lineage
-from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_executions, read_properties
+from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_drop, read_executions, read_properties
 from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
-from lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, nights, run_state
+from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, run_state
 from lineage.standing import Timetable, stand
 
 _STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]] = {
@@ -157,8 +156,8 @@ def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, di
     by_night: dict[str, dict[str, dict[str, Any]]] = {}
     for name, text in rows:
         # A database that sorts as a language does has others between them.
-        if name.startswith(prefix):
-            by_night.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+        if name.startswith(prefix) and (drop := read_drop(text)):
+            by_night.setdefault(name.removeprefix(prefix), {})[text] = drop
     return by_night
 
 
@@ -199,9 +198,11 @@ def _summary(
         )
     own = notes.get(run.context_id, {})
     unfinished = states.get(run.context_id, {})
+    numbers = set(unfinished.values())
     failed = next((attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY), None)
     failed_node = failed.node if failed else None
-    state: NightState = run_state(set(unfinished.values()), own, failed_node, reader.names.gate)
+    by_nodes = run_state(numbers, own, failed_node, reader.names.gate)
+    state: NightState = end_unpushed(reader, run, by_nodes, numbers, own)
     reason = ""
     if failed:
         reason = f"{failed.node}: {failed.error or 'it says no reason'}"
@@ -214,7 +215,7 @@ def _summary(
         runs,
         state,
         own[BLESSED] == "1" if BLESSED in own else None,
-        int(own[PUSHED_VERSION]) if own.get(PUSHED) == "1" and PUSHED_VERSION in own else None,
+        int(own[PUSHED_VERSION]) if own.get(PUSHED) == "1" and own.get(PUSHED_VERSION, "").isdecimal() else None,
         newest,
         corrected,
         delivered,

@@ -88,14 +88,17 @@ def connect(place: Postgres) -> psycopg2.extensions.connection:
     """
     try:
         connection: psycopg2.extensions.connection = psycopg2.connect(
-            **place.arguments,
-            application_name="retraining lineage",
-            # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a plan
-            # takes longer than running any of these; tables are joined in the order in which they are written, for what
-            # a property's name and value leave of a table is nothing that the planner's statistics tell.
-            options="-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
+            **{
+                **place.arguments,
+                "application_name": "retraining lineage",
+                # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a
+                # plan takes longer than running any of these; tables are joined in the order in which they are
+                # written, for what a property's name and value leave of a table is nothing that the planner's
+                # statistics tell.
+                "options": "-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
+            }
         )
-    except psycopg2.OperationalError as error:
+    except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
         raise LineageError(place.explain(error)) from None
     connection.set_session(readonly=True, isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
     return connection

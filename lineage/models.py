@@ -80,11 +80,12 @@ def find_model(source: Source, name: str) -> ModelSummary:
             identity = model_ids[-1] if model_ids else None
         summaries = summarise(reader, [identity]) if identity is not None else {}
         if not summaries:
-            newest = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
+            newest = [f"{name_model(model)} of {tell_occasion(model)}" for model in models(reader, 5)]
+            run_first = ": run a night first" if reader.names.pipeline == names.NIGHTLY_DAG else ""
             raise UnknownError(
                 f"lineage knows no model {name!r} of {reader.names.pipeline}; a model is named by its version, its "
                 "night (2022-02-02) or '#<id in MLMD>'; "
-                + (f"the newest are {', '.join(newest)}" if newest else "there is none yet: run a night first")
+                + (f"the newest are {', '.join(newest)}" if newest else f"there is none yet{run_first}")
             )
         return summaries[identity or 0]
 
@@ -92,6 +93,11 @@ def find_model(source: Source, name: str) -> ModelSummary:
 def name_model(model: ModelSummary) -> str:
     """What to call a model so that `find_model` finds it: its newest version, or its id."""
     return str(model.versions[-1]) if model.versions else f"#{model.id}"
+
+
+def tell_occasion(model: ModelSummary) -> str:
+    """What a model was made for: its night, or the run of a pipeline that has no nights."""
+    return f"night {model.night}" if model.night else f"run {model.run_id}"
 
 
 def drops_of_model(source: Source, model: str) -> tuple[DropUse, ...]:
@@ -120,9 +126,9 @@ def _drops_of(reader: Reader, model: int) -> tuple[DropUse, ...]:
 def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -> list[DropUse]:
     """The drops in examples, by night; their files are told by `drops.json` in the examples' folder."""
     drops = {
-        name.removeprefix(prefix): json.loads(value)
+        name.removeprefix(prefix): drop
         for name, value in examples.properties.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and (drop := reading.read_drop(value))
     }
     path = Path(examples.uri, names.DROPS_FILE)
     files = json.loads(path.read_text()) if drops and with_files and path.is_file() else {}
@@ -239,7 +245,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
                 for who, prefix in names.FRESH_METRIC_PREFIXES.items()
             },
             intervals=_intervals(report, artifacts.get((reader.names.evaluator, "evaluation"))),
-            class_mix=json.loads(examples.properties.get(names.CLASSES, "{}")) if examples else {},
+            class_mix=reading.read_object(examples.properties.get(names.CLASSES)) if examples else {},
             drops=_drops_of(reader, summary.id),
             artifacts=artifacts,
             is_serving=now is not None and now.model_id == summary.id,

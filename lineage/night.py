@@ -6,7 +6,7 @@ from lineage.models import next_night, read_drops, summarise
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
 from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
-from lineage.runs import find_runs, report_runs
+from lineage.runs import find_runs, report_runs, tell_nights
 
 
 def night_detail(source: Source, night: str) -> NightDetail:
@@ -20,11 +20,7 @@ def night_detail(source: Source, night: str) -> NightDetail:
         scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
         if not (runs or scheduled or summary):
-            nights = sorted({run.night for run in find_runs(reader)})
-            raise UnknownError(
-                f"night {night} was never run; "
-                + (f"{len(nights)} nights were, {nights[0]} to {nights[-1]}" if nights else "none was yet")
-            )
+            raise UnknownError(f"night {night} was never run; {tell_nights(reader)}")
         attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]
         before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
         reports = report_runs(reader, runs)

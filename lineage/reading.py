@@ -1,11 +1,13 @@
 """MLMD's rows as records: artifacts, attempts of nodes with where they belong, and the events between them."""
 
-from collections.abc import Collection, Iterable
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headlines.names import ATTEMPT, ENDED, ERROR, PID, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, EXECUTION_RESULT, PID, SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -16,6 +18,9 @@ COMPLETE, FAILED, CACHED, CANCELED = 3, 4, 5, 6
 ENDED_BADLY = frozenset((FAILED, CANCELED))
 LIVE, ABANDONED = 2, 5
 INPUT, OUTPUT, INTERNAL_OUTPUT = 3, 4, 6
+_ERROR_CHARACTERS = 1000
+# With which Python tells an error: its module and class.
+_ERROR_CLASS = re.compile(r"^([A-Za-z_]\w*\.)+(?=[A-Z]\w*:)")
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 """Type of resolver executions; AirflowDagRunner's write what they resolved as their outputs, so no path uses them."""
 
@@ -73,7 +78,7 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
             state,
             int(own.get(ATTEMPT, 1)),
             superseded_by,
-            own.get(ERROR),
+            read_error(own),
             moment(created),
             _find_end(state, own, updated),
             own,
@@ -153,6 +158,40 @@ def _properties(
         if (text := as_text(values)) is not None:
             texts.setdefault(identity, {})[name] = text
     return texts
+
+
+def read_error(properties: Mapping[str, str]) -> str | None:
+    """Why an attempt failed, in one line: as our launcher records it, or LocalDagRunner; None if it says no reason."""
+    if ERROR in properties:
+        return properties[ERROR]
+    text = properties.get(EXECUTION_RESULT, "")
+    result = read_object(text)
+    message = str(result.get("resultMessage", "")) if result else text
+    if not message and result.get("code"):
+        return f"it ended with code {result['code']}"
+    head, traceback, rest = message.rpartition("Traceback (most recent call last)")
+    if traceback:
+        # The last lines of a traceback that are not indented are the error itself.
+        lines = rest.splitlines()
+        last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=0)
+        message = _ERROR_CLASS.sub("", "\n".join(lines[last + 1 :]).strip()) or head
+    message = " ".join(message.split())
+    return (message if len(message) <= _ERROR_CHARACTERS else f"{message[:_ERROR_CHARACTERS]}...") or None
+
+
+def read_object(text: str | None) -> dict[str, Any]:
+    """A property that is written as a JSON object; empty for what is none, such as another pipeline's `null`."""
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_drop(text: str | None) -> dict[str, Any] | None:
+    """What examples say of a drop in them; None where it names no version, and so is no drop of this project's kind."""
+    drop = read_object(text)
+    return drop if isinstance(drop.get("version"), int) else None
 
 
 def as_text(values: Iterable[Any]) -> str | None:

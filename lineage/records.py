@@ -7,7 +7,7 @@ from typing import Literal
 from headlines.pushes.champion import Rollback
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
-RunState = Literal["running", "failed", "blocked", "pushed", "refused"]
+RunState = Literal["running", "failed", "blocked", "pushed", "refused", "complete"]
 NightState = RunState | Literal["waiting", "stuck", "skipped", "missing"]
 
 
@@ -200,6 +200,9 @@ class Dispatch:
 class NightReport:
     """A night as one run of it left it; `None` where the run did not get that far.
 
+    `state` is `complete` where all that began has finished and no push says how it ended, as in a pipeline that pushes
+    nothing. `night` is empty where the run names none.
+
     The row counts are of the night's own drop; `window_nights` counts the drops trained on, `drops` names the version
     of each by its night. `champion_version` is what the candidate was compared with, empty for none.
     """
@@ -229,6 +232,31 @@ class NightReport:
     def why(self) -> str:
         """What it came to, in one line: the node that failed and its error, else the reason of the verdict."""
         return ": ".join(filter(None, (self.failed_node, self.error))) if self.error else self.reason
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a list: what it came to, and from when to when; `ended_at` is None while it runs. UTC."""
+
+    report: NightReport
+    began_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PipelineSummary:
+    """A pipeline in a list.
+
+    Attributes:
+      runs: how many of it there are.
+      models: how many they made.
+      newest: when its newest attempt of a node began, UTC; None where there is none.
+    """
+
+    name: str
+    runs: int
+    models: int
+    newest: datetime | None
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 from pydantic_settings import NoDecode
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where the rooms lie: the checkout or, of an installed wheel, where Python keeps its packages."""
+IS_CHECKOUT = (CHECKOUT / "dags" / "headline_retraining.py").is_file()
+BASE = CHECKOUT if IS_CHECKOUT else Path.cwd()
+"""Where `.env` is and relative paths count from: the checkout, or else the folder in which the command is run."""
+BUNDLE = CHECKOUT if IS_CHECKOUT else CHECKOUT / "retraining" / "bundled"
+"""Where `dags/` and `plugins/` are: a wheel brings them inside a package, as they are none themselves."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 NONE = "none"
 """How nothing is written, where an empty variable counts as not set."""
 
 
 def _locate(value: object) -> object:
-    """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
+    """An absolute path; a relative one counts from `BASE`, and processes of the service are given absolute ones."""
     if not isinstance(value, str | Path):
         return value
     if _ADDRESS.match(str(value)):
@@ -30,7 +36,7 @@ def _locate(value: object) -> object:
     if not str(value).strip():
         raise ValueError("it is blank; write a path, or nothing at all for the default")
     try:
-        return CHECKOUT / Path(value).expanduser()
+        return BASE / Path(value).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{error}; write the path out") from None
 

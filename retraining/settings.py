@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from headlines.errors import HeadlinesError
 from retraining import setting_types as types
+from retraining.setting_types import BASE as BASE
+from retraining.setting_types import BUNDLE as BUNDLE
 from retraining.setting_types import CHECKOUT as CHECKOUT
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from headlines.drops.rules import Rules
     from headlines.postgres_address import Postgres
 
-ENV_FILE = CHECKOUT / ".env"
+ENV_FILE = BASE / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
@@ -46,12 +48,12 @@ class Settings(BaseSettings):
 
     # Places
     state_dir: types.Place = Field(
-        CHECKOUT / "var", description="Everything the service writes: databases, models, logs, secrets."
+        BASE / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
     drops_dir: types.Place = Field(
-        CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
+        BASE / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
     )
-    dags_dir: types.Place = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
+    dags_dir: types.Place = Field(BUNDLE / "dags", description="The DAG files that Airflow reads.")
     serving_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
         description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
@@ -481,7 +483,9 @@ class Settings(BaseSettings):
         """
         try:
             located = _Places(_env_file=ENV_FILE)
-            secrets_dir = CHECKOUT / (overrides.get("state_dir") or located.state_dir) / "secrets"
+            if not (overrides.get("state_dir") or "state_dir" in located.model_fields_set):
+                _check_base()
+            secrets_dir = BASE / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
         except ValidationError as error:
             raise SettingsError(
@@ -509,6 +513,19 @@ def _read_hyperparameters(file: Path | None) -> dict[str, Any]:
     raise SettingsError(f"HYPERPARAMETERS_FILE={file}: {problem}; correct the file, or unset it")
 
 
+def _check_base() -> None:
+    """Refuses to write beside what is not the service's: a wheel may be used anywhere, as by a daemon in `/`.
+
+    Raises:
+      SettingsError: the folder is the root of the file system, or where Python keeps packages.
+    """
+    if not types.IS_CHECKOUT and BASE in (Path(BASE.anchor), CHECKOUT):
+        raise SettingsError(
+            f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; "
+            "set STATE_DIR and DROPS_DIR, or run it in a folder of your own"
+        )
+
+
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
@@ -522,4 +539,4 @@ class _Places(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
-    state_dir: types.Place = CHECKOUT / "var"
+    state_dir: types.Place = BASE / "var"

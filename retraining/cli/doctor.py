@@ -87,7 +87,7 @@ def _python() -> Finding:
 def _pins() -> Finding:
     lock = CHECKOUT / "requirements.lock"
     if not lock.is_file():
-        return Finding("packages", "warn", f"{lock} is missing, so the pins cannot be checked; restore it from git")
+        return Finding("packages", "warn", f"there is no {lock} to check the pins by; a checkout has it in git")
     wrong = []
     for name, pinned in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock.read_text(), re.MULTILINE):
         try:

@@ -1,6 +1,6 @@
 """Answers about lineage for a person to read: tables and trees, in at most 100 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from rich import box
@@ -17,15 +17,20 @@ _COLOURS = {**STATE_COLOURS, "complete": "green"}
 _SHORT = 200
 
 
-def render_serving(answer: lineage.Serving | None) -> RenderableType:
+def render_serving(answer: lineage.Serving | None, pipeline: str = lineage.OURS.pipeline) -> RenderableType:
     """What serves, and the tree of where it comes from."""
     if answer is None:
+        if pipeline != lineage.OURS.pipeline:
+            return Text(f"Nothing serves: {pipeline} has pushed no version; ask for its `runs` instead.")
         return Text("Nothing serves: no model was pushed yet. Run a night: retraining run --night YYYY-MM-DD")
-    lines = [f"version {answer.version} of night {answer.night}, since {_moment(answer.since)}"]
+    night = f" of night {answer.night}" if answer.night else ""
+    of = f" of {lineage.tell_occasion(answer.model)}" if answer.model else night
+    lines = [f"version {answer.version}{of}, since {_moment(answer.since)}"]
     if answer.rollback:
         back = answer.rollback
         lines.append(f"returned to by {back.by} from {back.from_version}: {back.reason}")
-    lines.append(answer.reason)
+    if answer.reason:
+        lines.append(answer.reason)
     if answer.before:
         lines.append(f"before it: version {answer.before.version}, since {_moment(answer.before.since)}")
     return Group(Text("\n".join(lines)), Text(), _drops(answer.drops), render_graph(answer.path))
@@ -35,11 +40,13 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     """A model's verdict, metrics and origin."""
     report = answer.report
     model = answer.model
+    of = f" of night {model.night}" if model.night else ""
     head = [
-        f"{lineage.name_model(model)} of night {model.night}, made by {model.run_id}, {model.uri}",
+        f"{lineage.name_model(model)}{of}, made by {model.run_id}, {model.uri}",
         ("serves now; " if answer.is_serving else "") + (report.reason or report.why or report.state),
-        f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}",
     ]
+    if model.night:
+        head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
     if report.checks:
         table = _table("check", "value", "95 % interval", "limit", "")
@@ -61,15 +68,34 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     return Group(*parts, _drops(answer.drops), Text("\n".join(filter(None, notes)), style="dim"))
 
 
+def render_runs(answer: Iterable[lineage.RunSummary]) -> RenderableType:
+    """Runs, newest first."""
+    table = _table("run", "night", "began", "state", "model", "")
+    for run in answer:
+        report = run.report
+        model = report.pushed_version or ("-" if report.model_id is None else f"#{report.model_id}")
+        why = f"{report.failed_node}: {report.error}" if report.failed_node else report.reason
+        state = Text(report.state, style=_COLOURS.get(report.state, ""))
+        table.add_row(report.run_id, report.night or "-", _moment(run.began_at), state, model, Text(why))
+    return table if table.row_count else Text("No runs.")
+
+
+def render_pipelines(held: Iterable[lineage.PipelineSummary]) -> RenderableType:
+    """Pipelines, the one that ran last first."""
+    table = _table("pipeline", "runs", "models", "newest")
+    for one in held:
+        table.add_row(one.name, str(one.runs), str(one.models), _moment(one.newest) if one.newest else "-")
+    return table if table.row_count else Text("No pipelines: nothing was run yet.")
+
+
 def render_drop(answer: lineage.Recall) -> RenderableType:
     """A drop and what was trained on it."""
     table = _table("night", "model", "drop", "serves")
     for taint in answer.taints:
         if "trained-on" in taint.ways:
             versions = ", ".join(f"v{version}" for version in taint.drop_versions)
-            table.add_row(
-                taint.model.night, lineage.name_model(taint.model), versions, "yes" if taint.is_serving else ""
-            )
+            occasion = taint.model.night or taint.model.run_id
+            table.add_row(occasion, lineage.name_model(taint.model), versions, "yes" if taint.is_serving else "")
     versions = ", ".join(f"v{version}" for version in answer.versions)
     return Group(Text(f"Drop of night {answer.night}: {versions}. Trained on it:"), table)
 
@@ -78,7 +104,8 @@ def render_recall(answer: lineage.Recall) -> RenderableType:
     """Every model that a drop touched, and what to know for acting on it."""
     table = _table("night", "model", "serves", "touched", "on the way")
     for taint in answer.taints:
-        first = (taint.model.night, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
+        occasion = taint.model.night or taint.model.run_id
+        first = (occasion, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
         for index, (way, path) in enumerate(taint.ways.items()):
             table.add_row(*(("",) * 3 if index else first), way, " > ".join(node.label for node in path[:-1]))
     serving = answer.serving
@@ -166,16 +193,21 @@ def render_history(answer: lineage.History) -> RenderableType:
     return Group(Text(answer.metric), table)
 
 
-def render_gaps(nights: Iterable[lineage.Gap], orphans: lineage.Orphans, airflow_asked: bool) -> RenderableType:
+def render_gaps(
+    nights: Iterable[lineage.Gap], orphans: lineage.Orphans, airflow_asked: bool, has_nights: bool = True
+) -> RenderableType:
     """Nights without a verdict, and what no run answers for."""
     table = _table("night", "", "why")
     for gap in nights:
         table.add_row(gap.night, Text(gap.kind, style=_COLOURS.get(gap.kind, "")), gap.reason)
     sentences = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
     sentences += [f"execution {one.id} ({one.node or one.type}) belongs to no run" for one in orphans.executions]
-    gaps = table if table.row_count else Text("Every night from the first to the last came to a verdict.")
+    none = "Every night from the first to the last came to a verdict." if has_nights else (
+        "No run names a night; ask for the `runs`, with what became of each."
+    )  # fmt: skip
+    gaps = table if table.row_count else Text(none)
     sentences = sentences or ["No orphaned artifacts or executions."]
-    if not airflow_asked:
+    if has_nights and not airflow_asked:
         sentences.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
     return Group(gaps, Text("\n".join(sentences), style="dim"))
 
@@ -210,7 +242,9 @@ def _label(node: lineage.Node) -> str:
     return node.label if node.id is None else f"{node.label} #{node.id}"
 
 
-def _drops(drops: Iterable[lineage.DropUse]) -> RenderableType:
+def _drops(drops: Collection[lineage.DropUse]) -> RenderableType:
+    if not drops:
+        return Text("Lineage knows no drops behind it.", style="dim")
     table = _table("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
     for drop in drops:
         table.add_row(

@@ -82,7 +82,7 @@ def connection_config(settings: Settings) -> ConnectionConfig:
             port=str(place.port),
             dbname=place.name,
             user=place.user,
-            password=place.password,
+            password=place.password or "",
             # Otherwise MLMD looks into the database `postgres` first, where its role has no business.
             skip_db_creation=True,
         )

@@ -21,7 +21,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
     """
     delivered = [night for night, _ in lineage.drops(reader)]
     runs = lineage.models(reader, limit=1)
-    newest = max([*delivered, *(model.night for model in runs)], default=None)
+    newest = max([*delivered, *(model.night for model in runs if model.night)], default=None)
     chosen = year or (int(newest[:4]) if newest else datetime.now(UTC).year)
     # Also those of nights that lineage has never heard of.
     scheduled = reader.scheduling.years() if reader.scheduling else set()
