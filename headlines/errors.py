@@ -17,7 +17,7 @@
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
     +-- AddressError                  (headlines.postgres_address) the address of a database cannot be used
     +-- LineageError                  (lineage.database) * lineage cannot be read
-    +-- UnknownError                  (lineage.reader) lineage does not know what was asked for
+    +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it

@@ -69,9 +69,11 @@ def find_model(source: Source, name: str) -> ModelSummary:
     """
     with open_lineage(source) as reader:
         identity: int | None = None
-        if name.startswith("#") and name[1:].isdecimal():
+        # Python reads no number of thousands of digits, and none has so many.
+        is_number = name.removeprefix("#").isdecimal() and len(name) < 20
+        if is_number and name.startswith("#"):
             identity = int(name[1:])
-        elif name.isdecimal():
+        elif is_number:
             identity, _ = models_of_versions(reader, [int(name)]).get(int(name), (None, ""))
         else:
             model_ids = [report.model_id for report in runs_of_night(reader, name) if report.model_id is not None]

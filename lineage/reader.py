@@ -9,18 +9,14 @@ from typing import Protocol
 
 import psycopg2
 
-from headlines.errors import HeadlinesError
 from headlines.postgres_address import Postgres
 from headlines.schedule import Schedule
 from lineage.airflow_runs import Scheduling, open_scheduling
 from lineage.database import Database, LineageError, connect
+from lineage.database import UnknownError as UnknownError
 from lineage.pipeline_names import OURS, Names
 
 SCHEMA_VERSION = 10
-
-
-class UnknownError(HeadlinesError, LookupError):
-    """Lineage does not know what was asked for; the message says what there is instead."""
 
 
 class Reader(Database):

@@ -30,10 +30,16 @@ class LineageLink(BaseOperatorLink):
     name = "Lineage"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The address of the execution; empty for a task that is no node of a pipeline, such as a sensor."""
+        """The address of the execution; empty, which shows the button as a dead one, where there is nothing to see.
+
+        That is a task that is no node of a pipeline, such as a sensor, and whoever may not read the pages.
+        """
+        from airflow.www.extensions.init_auth_manager import is_auth_manager_initialized
         from flask import url_for
 
-        if operator.task_type != _NODE:
+        from retraining.web.access import may_read
+
+        if operator.task_type != _NODE or (is_auth_manager_initialized() and not may_read()):
             return ""
         return url_for("HeadlinesView.task", dag_id=ti_key.dag_id, run_id=ti_key.run_id, node=ti_key.task_id)
 
@@ -43,9 +49,15 @@ class LineagePlugin(AirflowPlugin):
 
     name = "headlines"
     global_operator_extra_links = [LineageLink()]  # noqa: RUF012
-    appbuilder_menu_items = [  # noqa: RUF012
-        {"name": name, "href": address, "category": "Headlines"} for name, address in MENU.items()
-    ]
+
+    @cached_property
+    def appbuilder_menu_items(self) -> list[dict[str, Any]]:
+        """The menu: all of it by one name, and so by one permission, with the pages themselves."""
+        from retraining.web.access import RESOURCE
+
+        return [
+            {"name": RESOURCE, "label": label, "href": address, "category": RESOURCE} for label, address in MENU.items()
+        ]
 
     @cached_property
     def appbuilder_views(self) -> list[dict[str, Any]]:
@@ -56,15 +68,22 @@ class LineagePlugin(AirflowPlugin):
 
     @cached_property
     def flask_blueprints(self) -> list[Any]:
-        """Where Flask finds the templates, the style and the scripts."""
+        """Where Flask finds the templates, the style and the scripts; with it come roles, menu and headers."""
         from flask import Blueprint
 
-        return [
-            Blueprint(
-                "headlines",
-                __name__,
-                template_folder=str(HERE / "templates"),
-                static_folder=str(HERE / "static" / "headlines"),
-                static_url_path="/headlines/static",
-            )
-        ]
+        from retraining.web import access, headers
+
+        pages = Blueprint(
+            "headlines",
+            __name__,
+            template_folder=str(HERE / "templates"),
+            static_folder=str(HERE / "static" / "headlines"),
+            static_url_path="/headlines/static",
+        )
+        for tell in (access.may_read, access.may_edit, access.may_see_run, access.may_see_log, headers.under_policy):
+            pages.add_app_template_global(tell)
+        # When Airflow registers it with its application, once the menu and the pages are there.
+        pages.record_once(lambda state: headers.protect(state.app))
+        pages.record_once(lambda _: access.make_roles())
+        pages.record_once(lambda _: access.hide_menu())
+        return [pages]

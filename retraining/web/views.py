@@ -7,24 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.www.extensions.init_auth_manager import get_auth_manager
-from flask import Response, abort, jsonify, make_response, redirect, request, url_for
+from flask import Response, jsonify, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
+from werkzeug.exceptions import HTTPException
 
 import lineage
 from headlines.command import show_on_page
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
-from retraining.web import documents, pages
+from retraining.web import access, documents, headers, pages
 from retraining.web.page import Page
-
-RESOURCE = "Headlines"
-"""What a role needs `can_read` on for the pages, and `can_edit` for a rollback."""
 
 NAMES = lineage.OURS
 """Of which pipeline the pages tell."""
 
-_API = "/headlines/api"
+# What readers are told of faults that are none of theirs. The reason names hosts, databases and statements: it goes to
+# the log, for those who run the service.
+_SEE_LOG = "Whoever runs the service finds why in the web server's log (`retraining logs webserver`)"
+_UNREADABLE = (
+    f"Its database does not answer, or not as it should. {_SEE_LOG} or by `retraining doctor`. Where it is looked for: "
+    "MLMD_HOST, MLMD_PORT, MLMD_DATABASE, MLMD_USER and MLMD_PASSWORD."
+)
+_UNUSABLE = f"A setting of the service is missing or cannot be used. {_SEE_LOG} or by `retraining doctor`."
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +39,8 @@ View = Callable[..., ResponseReturnValue]
 def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[[View], View]:
     """Puts a view at some addresses, for those whom Airflow lets see (or change) what is called Headlines.
 
-    Anyone else is sent to log in, or told no, before a word of lineage is read.
+    Anyone else is sent to log in, or told no, before a word of lineage is read. Who asks for JSON may log in as for
+    Airflow's own API. Whatever a view stumbles over, nobody is shown a traceback.
 
     Args:
       *addresses: under /headlines.
@@ -44,13 +50,17 @@ def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
-        def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            manager = get_auth_manager()
-            if manager.is_authorized_custom_view(method=needs, resource_name=RESOURCE):
-                return view(*args, **kwargs)
-            if not manager.is_logged_in() and not _is_api():
-                return redirect(manager.get_url_login(next_url=request.url))
-            return abort(403 if manager.is_logged_in() else 401)
+        def guarded(self: "HeadlinesView", *args: Any, **kwargs: Any) -> ResponseReturnValue:
+            challenges = access.authenticate() if headers.is_api() else []
+            if not access.may(needs):
+                return self.refuse(needs) if get_auth_manager().is_logged_in() else self.ask_to_log_in(challenges)
+            try:
+                return view(self, *args, **kwargs)
+            except HTTPException:
+                raise
+            except Exception:
+                log.exception("%s cannot be answered", request.full_path)
+                return self.tell("This page cannot be made", f"There is a fault in the program. {_SEE_LOG}.", 500)
 
         for address in addresses:
             expose(address, methods=[method])(guarded)
@@ -64,7 +74,7 @@ class HeadlinesView(BaseView):
 
     route_base = "/headlines"
     default_view = "serving"
-    class_permission_name = RESOURCE
+    class_permission_name = access.RESOURCE
     base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
 
     @route("/", "/api/serving")
@@ -115,7 +125,7 @@ class HeadlinesView(BaseView):
     def recall(self) -> ResponseReturnValue:
         """What a drop touched."""
         night, _, version = request.args.get("drop", "").partition(":")
-        number = int(version) if version.isdecimal() else None
+        number = int(version[:20]) if version.isdecimal() else None
         return self._answer("recall", lambda reader: pages.recall(reader, night or None, number))
 
     @route("/compare", "/api/compare")
@@ -166,7 +176,9 @@ class HeadlinesView(BaseView):
                 raise RollbackError("choose the version to serve")
             outcome = roll_back(read_settings(), reason, by, to)
         except (RollbackError, StoreError, SettingsError) as error:
-            problem = {"problem": str(error), "reason": reason}
+            log.warning("%s could not roll back to %s: %s", by, to, error)
+            said = str(error) if isinstance(error, RollbackError) else f"Nothing was changed. {_UNREADABLE}"
+            problem = {"problem": said, "reason": reason}
             answer = make_response(
                 self._answer(
                     "rollback", lambda reader: {**pages.rollback_choices(reader, read_settings(), to), **problem}
@@ -191,15 +203,24 @@ class HeadlinesView(BaseView):
     def _try(self, answer: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
         try:
             return answer()
-        except (LineageError, SettingsError) as error:
-            return self._tell("Lineage cannot be read", error, 503)
         except UnknownError as error:
-            return self._tell("Not known", error, 404)
+            return self.tell("Not known", str(error.args[0]) if error.args else "It is not known.", 404)
+        except LineageError as error:
+            log.error("%s: lineage cannot be read: %s", request.path, error)
+            return self.tell("Lineage cannot be read", _UNREADABLE, 503)
+        except SettingsError as error:
+            log.error("%s: a setting cannot be used: %s", request.path, error)
+            return self.tell("The settings cannot be used", _UNUSABLE, 503)
 
     def _show(self, template: str, page: Page) -> ResponseReturnValue:
-        if _is_api():
+        if headers.is_api():
             return jsonify(version=lineage.VERSION, **_without_pictures(page))
-        return self._draw(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page)
+        return self._render(template, pipeline=NAMES.pipeline, **page)
+
+    def _render(self, template: str, **values: Any) -> str:
+        page = str(self.render_template(f"headlines/{template}.html", **values))
+        # Flask-AppBuilder's outermost template names no language, and has no block for it (no issue known).
+        return show_on_page(page.replace("<html>", '<html lang="en">', 1))
 
     def _show_rows(self, template: str, page: Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
@@ -210,24 +231,35 @@ class HeadlinesView(BaseView):
             text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
         )
 
-    def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
-        text = str(error.args[0]) if error.args else title
-        if _is_api():
-            return jsonify(error=text), status
-        return self._draw("headlines/problem.html", title=title, text=text), status
+    def ask_to_log_in(self, challenges: list[str]) -> ResponseReturnValue:
+        """Sends a person to log in, and tells a script how."""
+        if not headers.is_api():
+            return redirect(get_auth_manager().get_url_login(next_url=request.url))
+        answer = make_response(*self.tell("", "log in, with each request, as for Airflow's own API", 401))
+        for challenge in challenges:
+            answer.headers.add("WWW-Authenticate", challenge)
+        return answer
 
-    def _draw(self, template: str, **values: Any) -> str:
-        return show_on_page(str(self.render_template(template, **values)))
+    def refuse(self, needs: str) -> ResponseReturnValue:
+        """Says no to somebody who is known, and which role may."""
+        role, permission = (access.READER, "can read") if needs == "GET" else (access.EDITOR, "can edit")
+        text = (
+            f"This needs the permission `{permission} on {access.RESOURCE}`, which the role {role} has; ask whoever "
+            "administers Airflow for it."
+        )
+        return self.tell("Not allowed", text, 403)
+
+    def tell(self, title: str, text: str, status: int) -> tuple[Response | str, int]:
+        """What is wrong, as a page or as JSON."""
+        if headers.is_api():
+            return jsonify(error=text), status
+        return self._render("problem", title=title, text=text), status
 
 
 @functools.cache
 def read_settings() -> Settings:
     """The settings of this process, read once."""
     return Settings.from_env()
-
-
-def _is_api() -> bool:
-    return request.path.startswith(f"{_API}/")
 
 
 def _without_pictures(page: Page) -> dict[str, Any]:

@@ -3,116 +3,19 @@
 import csv
 import io
 import re
-import secrets
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from lineage_story import LATE, Story
-from pages_server import PagesServer, find_token
-from postgres_server import Server
-from pydantic import SecretStr
+from lineage_story import LATE
+from pages_server import FORMULAS, PAGES, TITLE, PagesServer, find_token, show
 from status_server import run_status_server
 
 from headlines.pushes.rollbacks import find_served
-from retraining.local import postgres as embedded
 from retraining.settings import Settings
-
-PAGES = (
-    "/headlines/",
-    "/headlines/nights",
-    "/headlines/nights?year=2019",
-    "/headlines/night/2022-02-02",
-    "/headlines/night/2022-02-03",
-    "/headlines/night/2022-02-06",
-    "/headlines/night/0001-01-01",
-    "/headlines/night/9999-12-31",
-    "/headlines/night/2022-02-02/quarantine",
-    "/headlines/drop/2022-02-01/1",
-    "/headlines/model/2022020702",
-    "/headlines/model/2022-02-08",
-    "/headlines/recall",
-    "/headlines/recall?drop=2022-02-05:1",
-    "/headlines/compare",
-    "/headlines/compare?a=2022020101&b=2022020702",
-    "/headlines/graph",
-    "/headlines/graph?night=2022-02-02&full=1",
-    "/headlines/execution/3",
-)
-TITLE = "<script>alert('x')</script> & outros"
-FORMULAS = ("=cmd|calc!A1", "+55 11 9", "-1+2", "@SUM(A1)")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = PagesServer(tmp_path_factory.mktemp("airflow"), port)
-    yield running
-    running.stop()
-
-
-def make_database(postgres: Server, place: Path) -> Settings:
-    name = f"pages_{secrets.token_hex(4)}"
-    settings = postgres.settings.model_copy(
-        update={
-            "mlmd_host": "127.0.0.1",
-            "mlmd_port": postgres.settings.postgres_port,
-            "mlmd_database": name,
-            "mlmd_user": name,
-            "mlmd_password": SecretStr("right"),
-            "airflow_db_password": SecretStr("unused"),
-            "pipeline_root": place / "pipelines",
-            "drops_dir": place / "drops",
-            "serving_dir": place / "serving" / "headlines",
-        }
-    )
-    embedded.make_databases(settings)
-    return settings
-
-
-def show(server: PagesServer, settings: Settings) -> None:
-    server.read(
-        mlmd_host=settings.mlmd_host,
-        mlmd_port=str(settings.mlmd_port),
-        mlmd_database=settings.mlmd_database,
-        mlmd_user=settings.mlmd_user,
-        mlmd_password=settings.secret("mlmd_password"),
-        drops_dir=str(settings.drops_dir),
-        serving_dir=str(settings.serving_dir),
-        serving_urls=settings.write("serving_urls") or "",
-    )
-
-
-@pytest.fixture(scope="module")
-def story(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    settings = make_database(postgres, tmp_path_factory.mktemp("story"))
-    Story(settings).tell()
-    drop = settings.drops_dir / "2022-02-01" / "headlines.csv"
-    drop.parent.mkdir(parents=True)
-    with drop.open("w", newline="") as stream:
-        csv.writer(stream).writerows([("title", "sentiment"), *((title, "neutral") for title in (TITLE, *FORMULAS))])
-    for version in (2022020101, 2022020501, 2022020702):
-        folder = settings.serving_dir / str(version)
-        folder.mkdir(parents=True)
-        (folder / "saved_model.pb").touch()
-    return settings
-
-
-@pytest.fixture
-def told(server: PagesServer, story: Settings) -> PagesServer:
-    show(server, story)
-    return server
-
-
-@pytest.fixture(scope="module")
-def clients(server: PagesServer) -> dict[str, httpx.Client]:
-    return {user: server.log_in(user) for user in ("admin", "reader", "viewer")}
 
 
 def twin(page: str) -> str:
