@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headlines import names
+from headlines.bar.checks import Check
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
-from lineage.records import ArtifactRecord, Check, NightReport, RunState
+from lineage.records import ArtifactRecord, NightReport, RunState
 
 NOT_SUPERSEDED = (
     f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
