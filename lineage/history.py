@@ -7,7 +7,7 @@ from headlines.pushes.champion import Rollback
 from lineage.champions import rollbacks
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, OUTPUT, RESOLVER, read_properties
-from lineage.records import CheckHistory, CheckPoint, History, Point
+from lineage.records import CheckHistory, CheckPoint, Happening, History, Point
 from lineage.runs import NOT_SUPERSEDED, Run, find_runs, read_checks
 
 _LINES = {
@@ -70,7 +70,7 @@ def metric_history(
             values = {line: own.get(f"{prefix}{metric}") for line, prefix in _LINES.items()}
             lines: dict[str, Any] = {line: None if value is None else float(value) for line, value in values.items()}
             fresh_rows = int(own[names.FRESH_ROWS]) if names.FRESH_ROWS in own else None
-            points.append(Point(run.night, run.run_id, **lines, fresh_rows=fresh_rows, **happening))
+            points.append(Point(run.night, run.run_id, **lines, fresh_rows=fresh_rows, **vars(happening)))
     return History(metric, tuple(points))
 
 
@@ -88,7 +88,7 @@ def check_history(
     with open_lineage(source) as reader:
         _check_name(reader, names.CHECK_PREFIX, "check", name)
         points = [
-            CheckPoint(night=run.night, run_id=run.run_id, check=check, **happening)
+            CheckPoint(night=run.night, run_id=run.run_id, check=check, **vars(happening))
             for run, own, happening in _walk(reader, [f"{names.CHECK_PREFIX}{name}"], first, last, newest)
             for check in read_checks(own)
         ]
@@ -104,7 +104,7 @@ def _check_name(reader: Reader, prefix: str, kind: str, name: str) -> None:
 
 def _walk(
     reader: Reader, wanted: list[str], first: str | None, last: str | None, newest: int | None
-) -> list[tuple[Run, dict[str, str], dict[str, Any]]]:
+) -> list[tuple[Run, dict[str, str], Happening]]:
     """By night, oldest first: its newest judged run, what that said of what is wanted, and what became of it.
 
     Args:
@@ -123,11 +123,11 @@ def _walk(
     walked = []
     for night in sorted(nights):
         run, own = nights[night]
-        happening = {
-            "blessed": own[names.BLESSED] == "1" if names.BLESSED in own else None,
-            "pushed_version": int(own[names.PUSHED_VERSION]) if own.get(names.PUSHED) == "1" else None,
-            "rollbacks": tuple(rolled_back.get(night, ())),
-        }
+        happening = Happening(
+            blessed=own[names.BLESSED] == "1" if names.BLESSED in own else None,
+            pushed_version=int(own[names.PUSHED_VERSION]) if own.get(names.PUSHED) == "1" else None,
+            rollbacks=tuple(rolled_back.get(night, ())),
+        )
         walked.append((run, own, happening))
     return walked
 

@@ -257,7 +257,7 @@ def test_the_summary_tells_of_each_night_what_became_of_it_and_why() -> None:
     assert second[-2:] == ["refused", "-"]
     assert third[-2:] == ["failed", "-"]
     words = " ".join(shown.split())
-    assert "accuracy is below the bar (accuracy 0.520, limit 0.600)" in words
+    assert "accuracy is below the bar (accuracy 0.520, must be at least 0.600)" in words
     assert "the drop holds no CSV file" in words
 
 

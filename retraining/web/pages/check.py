@@ -5,7 +5,7 @@ from headlines.bar.checks import DOC
 from lineage import Reader, UnknownError
 from retraining.settings import CHECKOUT
 from retraining.web.axis import draw
-from retraining.web.charts import chart
+from retraining.web.charts import Line, chart
 from retraining.web.page import Page
 from retraining.web.prose import render
 
@@ -21,7 +21,7 @@ def check(reader: Reader, name: str, nights: int) -> Page:
     history = lineage.check_history(reader, name, newest=nights)
     points = [(point, point.check) for point in history.points if point.check]
     newest = points[-1][1] if points else None
-    lines = [
+    lines: list[Line] = [
         ("value", [check.value for _, check in points], "#014fb0", []),
         ("lower end of its interval", [check.low for _, check in points], "#54606e", [2, 3]),
         ("upper end of its interval", [check.high for _, check in points], "#54606e", [2, 3]),
