@@ -4,11 +4,10 @@ from collections import Counter
 
 from headlines import names
 from lineage import reading
-from lineage.champions import versions_of_models
-from lineage.model_states import find_blessings, find_states
+from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.models import find_ids, summarise
-from lineage.reader import Source, open_lineage
-from lineage.records import ListedModel, ModelList
+from lineage.reader import Reader, Source, open_lineage
+from lineage.records import ListedModel, ModelList, ModelState, ModelSummary
 from lineage.runs import read_floats
 
 
@@ -26,40 +25,49 @@ def list_models(
     """
     with open_lineage(source) as reader:
         ids = find_ids(reader)
-        nights = reading.read_properties(reader, ids, [reader.names.night])
-        versions = versions_of_models(reader, ids)
-        states = find_states(reader, ids)
-        blessings = find_blessings(reader, ids)
-        told = reading.read_properties(reader, list(blessings.values()), [names.BLESSED, names.REASON])
-        verdicts = {model: told.get(blessing, {}) for model, blessing in blessings.items()}
-        sought = search.casefold().strip()
-
-        def has_text(model: int) -> bool:
-            texts = (
-                nights.get(model, {}).get(reader.names.night, ""),
-                f"#{model}",
-                states[model],
-                verdicts.get(model, {}).get(names.REASON, ""),
-                *map(str, versions.get(model, ())),
-            )
-            return any(sought in text.casefold() for text in texts)
-
-        found = [model for model in ids if (not state or states[model] == state) and (not sought or has_text(model))]
+        pushes = find_pushes(reader, ids)
+        states = find_states(reader, pushes, ids)
+        found = [model for model in ids if not state or states[model] == state]
+        if sought := search.casefold().strip():
+            texts = _find_texts(reader, found)
+            versions = {model: " ".join(map(str, pushes.get(model, ()))) for model in found}
+            found = [
+                model
+                for model in found
+                if sought in f"{texts[model]} {versions[model]} #{model} {states[model]}".casefold()
+            ]
         shown = found[offset:] if limit is None else found[offset : offset + limit]
         summaries = summarise(reader, shown)
-        scores = reading.read_artifacts(reader, [blessings[model] for model in shown if model in blessings])
+        blessings = find_blessings(reader, shown)
+        verdicts = reading.read_artifacts(reader, list(blessings.values()))
+        properties = {model: verdicts[blessing].properties for model, blessing in blessings.items()}
         return ModelList(
             tuple(
-                ListedModel(
-                    summaries[model],
-                    states[model],
-                    verdicts[model][names.BLESSED] == "1" if names.BLESSED in verdicts.get(model, {}) else None,
-                    verdicts.get(model, {}).get(names.REASON, ""),
-                    read_floats(scores[blessings[model]].properties, names.METRIC_PREFIX) if model in blessings else {},
-                )
+                _list(summaries[model], states[model], properties.get(model, {}))
                 for model in shown
                 if model in summaries
             ),
             len(found),
             dict(Counter(states.values()).most_common()),
         )
+
+
+def _find_texts(reader: Reader, models: list[int]) -> dict[int, str]:
+    """Of models their night and the reason of their verdict."""
+    blessings = find_blessings(reader, models)
+    nights = reading.read_properties(reader, models, [reader.names.night])
+    reasons = reading.read_properties(reader, list(blessings.values()), [names.REASON])
+    return {
+        model: " ".join([*nights.get(model, {}).values(), *reasons.get(blessings.get(model, 0), {}).values()])
+        for model in models
+    }
+
+
+def _list(model: ModelSummary, state: ModelState, verdict: dict[str, str]) -> ListedModel:
+    return ListedModel(
+        model,
+        state,
+        verdict[names.BLESSED] == "1" if names.BLESSED in verdict else None,
+        verdict.get(names.REASON, ""),
+        read_floats(verdict, names.METRIC_PREFIX),
+    )

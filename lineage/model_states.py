@@ -1,34 +1,67 @@
 """What became of each model, in one word: the same one in a list, on a page and for the command."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from headlines import names
 from headlines.pushes.champion import find_withdrawn
 from lineage import reading
-from lineage.champions import rollbacks, serving_version, versions_of_models
+from lineage.champions import rollbacks, serving_version
 from lineage.paths import find_makers
 from lineage.reader import Reader
 from lineage.records import ModelState
 from lineage.runs import Run, report_runs
 
 
-def find_states(reader: Reader, models: Collection[int]) -> dict[int, ModelState]:
-    """What became of models, by id."""
-    versions = versions_of_models(reader, models)
+def find_states(
+    reader: Reader, pushes: Mapping[int, tuple[int, ...]], models: Collection[int]
+) -> dict[int, ModelState]:
+    """What became of models, by id.
+
+    Args:
+      reader: of lineage.
+      pushes: of the models, from `find_pushes`.
+      models: their ids.
+    """
     withdrawn = find_withdrawn(rollbacks(reader))
     serving = serving_version(reader)
-    refused = _find_refused(reader, models)
     states: dict[int, ModelState] = {}
     for model in models:
         if serving and serving.model_id == model:
             states[model] = "serving"
-        elif model in versions:
-            states[model] = "withdrawn" if set(versions[model]) <= withdrawn.keys() else "pushed"
-        elif model in refused:
+        elif pushes.get(model):
+            states[model] = "withdrawn" if set(pushes[model]) <= withdrawn.keys() else "pushed"
+        elif model in pushes:
             states[model] = "refused"
     # Of what no Pusher has said anything, its run tells.
     undecided = [model for model in models if model not in states]
     return states | _ask_runs(reader, undecided)
+
+
+def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """The versions under which models were pushed, in order; none of one that was refused.
+
+    Models of which no Pusher has recorded anything are left out.
+    """
+    rows = reader.rows(
+        "SELECT DISTINCT i.artifact_id, p.int_value, v.string_value FROM event i "
+        "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
+        "JOIN event o ON o.execution_id = e.id AND o.type = :output "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        f"JOIN artifactproperty p ON p.artifact_id = a.id AND p.name = '{names.PUSHED}' "
+        f"LEFT JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{names.PUSHED_VERSION}' "
+        "AND v.is_custom_property WHERE i.artifact_id IN :models AND i.type = :input",
+        finished=[reading.COMPLETE, reading.CACHED],
+        resolvers=reader.types(reading.RESOLVER),
+        input=reading.INPUT,
+        output=reading.OUTPUT,
+        live=reading.LIVE,
+        types=reader.types("PushedModel"),
+        models=models,
+    )
+    versions: dict[int, set[int]] = {}
+    for model, pushed, version in rows:
+        versions.setdefault(model, set()).update([int(version)] if pushed and version else [])
+    return {model: tuple(sorted(own)) for model, own in versions.items()}
 
 
 def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
@@ -44,27 +77,6 @@ def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
             output=reading.OUTPUT,
             live=reading.LIVE,
             types=reader.types("ModelBlessing"),
-            models=models,
-        )
-    )
-
-
-def _find_refused(reader: Reader, models: Collection[int]) -> set[int]:
-    """Those of some models of which a Pusher has recorded that it did not push them."""
-    return set(
-        reader.column(
-            "SELECT DISTINCT i.artifact_id FROM event i JOIN execution e ON e.id = i.execution_id "
-            "AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
-            "JOIN event o ON o.execution_id = e.id AND o.type = :output "
-            "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
-            f"JOIN artifactproperty no ON no.artifact_id = a.id AND no.name = '{names.PUSHED}' AND no.int_value = 0 "
-            "WHERE i.artifact_id IN :models AND i.type = :input",
-            finished=[reading.COMPLETE, reading.CACHED],
-            resolvers=reader.types(reading.RESOLVER),
-            input=reading.INPUT,
-            output=reading.OUTPUT,
-            live=reading.LIVE,
-            types=reader.types("PushedModel"),
             models=models,
         )
     )

@@ -9,7 +9,7 @@ from headlines import names
 from headlines.bar.checks import split
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
-from lineage.model_states import find_blessings, find_states
+from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
@@ -227,7 +227,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
         return ModelDetail(
             model=summary,
             report=report,
-            state=find_states(reader, [summary.id])[summary.id],
+            state=find_states(reader, find_pushes(reader, [summary.id]), [summary.id])[summary.id],
             properties=properties,
             origin={
                 name: value
