@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headlines import names
+from headlines.bar.checks import Check
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import (
     CACHED,
@@ -18,7 +19,7 @@ from lineage.reading import (
     read_error,
     read_object,
 )
-from lineage.records import ArtifactRecord, Check, NightReport, RunState, RunSummary
+from lineage.records import ArtifactRecord, NightReport, RunState, RunSummary
 from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 MENU = {
     "Now serving": "/headlines/",
     "Nights": "/headlines/nights",
+    "Models": "/headlines/models",
     "Recall": "/headlines/recall",
     "Compare": "/headlines/compare",
     "Graph": "/headlines/graph",

@@ -158,6 +158,19 @@ def model(name: Model, as_json: AsJson = False) -> None:
     _answer("model", as_json, lambda reader: lineage.model_detail(reader, name), tables.render_model)
 
 
+@app.command(epilog=_example("models --state refused --search 2022-02"))
+def models(
+    state: Annotated[
+        str | None, typer.Option(help="Only those that are serving, pushed, refused, withdrawn, ...")
+    ] = None,
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only those with this in night, version or reason.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The models, newest first: verdict, metrics, and what became of each."""
+    _answer("models", as_json, lambda reader: lineage.list_models(reader, state, search, limit), tables.render_models)
+
+
 @app.command(epilog=_example("drop 2022-02-02"))
 def drop(night: Night, as_json: AsJson = False) -> None:
     """A drop: its versions, and the models that were trained on it."""
@@ -192,16 +205,29 @@ def compare(a: Model, b: Model, as_json: AsJson = False) -> None:
 
 @app.command(epilog=_example("history macro_f1 --from 2022-02-01"))
 def history(
-    metric: Annotated[str, typer.Argument(help="Such as accuracy, macro_f1.")],
+    name: Annotated[
+        str, typer.Argument(help="A metric, such as accuracy; with --check a check, such as mcnemar_change.")
+    ],
     first: First = None,
     last: Last = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="A check of the quality bar, with the limit of each night.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A metric over nights: candidate, champion, classical baseline (LR) and majority class."""
+    """Over nights: a metric of candidate, champion, classical baseline (LR) and majority class; or a check."""
     check_order(first, last)
-    _answer(
-        "history", as_json, lambda reader: lineage.metric_history(reader, metric, first, last), tables.render_history
-    )
+    if check:
+        _answer(
+            "history",
+            as_json,
+            lambda reader: lineage.check_history(reader, name, first, last),
+            tables.render_check_history,
+        )
+    else:
+        _answer(
+            "history", as_json, lambda reader: lineage.metric_history(reader, name, first, last), tables.render_history
+        )
 
 
 @app.command(epilog=_example("gaps"))

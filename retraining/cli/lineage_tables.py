@@ -42,17 +42,15 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     of = f" of night {model.night}" if model.night else ""
     head = [
         f"{lineage.name_model(model)}{of}, made by {model.run_id}, {model.uri}",
-        ("serves now; " if answer.is_serving else "") + (report.reason or report.why or report.state),
+        f"{answer.state}: {report.reason or report.why or report.state}",
     ]
     if model.night:
         head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
     if report.checks:
-        table = Fitting("check", "value", "95 % interval", "limit", "")
+        table = Fitting("check", "value", "95 % interval", "", "must be")
         for check in report.checks:
-            mark = Text("ok", style="green") if check.passed else Text("FAILED", style="red")
-            between = "-" if check.low is None or check.high is None else f"{check.low:.3f} to {check.high:.3f}"
-            table.add_row(check.name, _number(check.value), between, _number(check.limit), mark)
+            table.add_row(check.name, _number(check.value), _between((check.low, check.high)), _mark(check), check.rule)
         parts.append(table)
     if answer.metrics:
         table = Fitting("metric", "candidate", "champion", "LR", "majority", "champion, fresh")
@@ -159,36 +157,103 @@ def render_comparison(answer: lineage.Comparison) -> RenderableType:
     """Two models side by side."""
     a, b = lineage.name_model(answer.a.model), lineage.name_model(answer.b.model)
     parts: list[RenderableType] = []
+    paired = answer.paired
+    if paired.problem:
+        parts.append(Text(f"They cannot be compared on the same rows: {paired.problem}."))
+    else:
+        parts.append(Text(f"On the same rows, {_rows(paired.rows)}: {paired.which}."))
+        table = Fitting("metric", a, b, "difference", "95 % interval")
+        for name, pair in paired.metrics.items():
+            ends = "-" if pair.low is None or pair.high is None else f"{pair.low:+.3f} to {pair.high:+.3f}"
+            table.add_row(name, _number(pair.a), _number(pair.b), f"{pair.difference:+.3f}", ends)
+        parts.append(table)
+        if paired.p is not None:
+            parts.append(Text(f"McNemar's test that both err equally often: p = {paired.p:.3f}", style="dim"))
     if answer.metrics:
-        table = Fitting("metric", a, "95 % interval", b, "95 % interval", "difference")
+        parts += [
+            Text(),
+            Text(f"Each on its own rows: {a} on {_rows(answer.rows[0])}, {b} on {_rows(answer.rows[1])}."),
+        ]
+        table = Fitting("metric", a, "95 % interval", b, "95 % interval")
         for name, (one, other) in answer.metrics.items():
-            change = f"{other - one:+.3f}" if one is not None and other is not None else "-"
             intervals = [_between(model.intervals.get(name)) for model in (answer.a, answer.b)]
-            table.add_row(name, _number(one), intervals[0], _number(other), intervals[1], change)
+            if name != "example_count":
+                table.add_row(name, _number(one), intervals[0], _number(other), intervals[1])
         parts.append(table)
     if answer.class_mix:
         table = Fitting("share of label", a, b)
         for label, shares in answer.class_mix.items():
             table.add_row(label, *("-" if share is None else f"{share:.1%}" for share in shares))
         parts.append(table)
-    titles = ("data", "settings", "code", "libraries")
-    return Group(*parts, *(_differences(title, getattr(answer, title), a, b) for title in titles))
+    absent = {"data": "not in it"}
+    return Group(
+        *parts,
+        *(
+            _differences(title, getattr(answer, title), recorded, absent.get(title, "not recorded"), a, b)
+            for title, recorded in answer.recorded.items()
+        ),
+    )
 
 
-def _differences(title: str, differences: Iterable[lineage.Difference], a: str, b: str) -> RenderableType:
+def _differences(
+    title: str, differences: Iterable[lineage.Difference], recorded: tuple[bool, bool], absent: str, a: str, b: str
+) -> RenderableType:
     table = Fitting(title, a, b)
     for one in differences:
-        table.add_row(one.name, _short(one.a), _short(one.b))
-    return table if table else Text(f"{title}: the same", style="dim")
+        table.add_row(one.name, *(absent if value is None else _short(value) for value in (one.a, one.b)))
+    likeness = "the same" if all(recorded) else "not recorded"
+    return table if table else Text(f"{title}: {likeness}", style="dim")
+
+
+def render_models(answer: lineage.ModelList) -> RenderableType:
+    """Models, a row for each."""
+    table = Fitting("night", "model", "state", "accuracy", "macro_f1", "rows", "verdict")
+    for one in answer.models:
+        state = Text(one.state, style=_COLOURS.get(one.state, ""))
+        rows = one.metrics.get("example_count")
+        table.add_row(
+            one.model.night or "-",
+            lineage.name_model(one.model),
+            state,
+            *(_number(one.metrics.get(name)) for name in ("accuracy", "macro_f1")),
+            "-" if rows is None else f"{rows:.0f}",
+            _short(one.reason or "not judged"),
+        )
+    states = ", ".join(f"{count} {state}" for state, count in answer.states.items()) or "no model yet"
+    return Group(table, Text(f"{len(answer.models)} of {answer.count} shown; of all there are: {states}", style="dim"))
+
+
+def render_check_history(answer: lineage.CheckHistory) -> RenderableType:
+    """A check, a row for each night, with what it asks."""
+    table = Fitting("night", "value", "95 % interval", "limit", "", "what happened")
+    checks = [(point, point.check) for point in answer.points if point.check]
+    for point, check in checks:
+        ends = _between((check.low, check.high))
+        table.add_row(point.night, _number(check.value), ends, _number(check.limit), _mark(check), _happening(point))
+    if not checks:
+        return Text(f"{answer.name}: none of these nights has it")
+    newest = checks[-1][1]
+    return Group(Text(f"{answer.name}: {newest.title}. {newest.meaning}\nMust be: {newest.rule}."), table)
+
+
+def _mark(check: lineage.Check) -> Text:
+    mark = Text("ok", style="green") if check.passed else Text("FAILED", style="red")
+    return mark + Text(f", {check.note}", style="dim") if check.note else mark
+
+
+def _happening(point: lineage.Happening) -> str:
+    happened = [f"pushed {point.pushed_version}"] if point.pushed_version else []
+    happened += ["refused"] if point.blessed is False else []
+    happened += [f"rolled back after it to {one.to_version} by {one.by}" for one in point.rollbacks]
+    return "; ".join(happened) or "-"
 
 
 def render_history(answer: lineage.History) -> RenderableType:
     """A metric, a row for each night."""
-    table = Fitting("night", "candidate", "champion", "LR", "majority", "champion, fresh", "LR, fresh", "verdict")
+    table = Fitting("night", "candidate", "champion", "LR", "majority", "champion, fresh", "LR, fresh", "what happened")
     for point in answer.points:
-        verdict = "-" if point.blessed is None else "blessed" if point.blessed else "refused"
         values = (point.candidate, point.champion, point.lr, point.majority, point.fresh_champion, point.fresh_lr)
-        table.add_row(point.night, *map(_number, values), verdict)
+        table.add_row(point.night, *map(_number, values), _happening(point))
     return Group(Text(answer.metric), table)
 
 
@@ -262,8 +327,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _between(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"
+def _between(interval: tuple[float | None, float | None] | None) -> str:
+    low, high = interval or (None, None)
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def _rows(count: int | None) -> str:
+    return "rows that are not on record" if count is None else f"{count} rows"
 
 
 def _short(value: str | None) -> str:

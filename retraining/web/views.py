@@ -121,6 +121,23 @@ class HeadlinesView(BaseView):
         """One model, by version, night or id (`id57`, since `#57` would end an address)."""
         return self._answer("model", lambda reader: pages.model(reader, _model_name(name)))
 
+    @route("/models", "/api/models")
+    def models(self) -> ResponseReturnValue:
+        """The list of models."""
+        state, (page, search) = request.args.get("state", ""), _page()
+        return self._answer("models", lambda reader: pages.models(reader, state, search, page))
+
+    @route("/check/<name>", "/api/check/<name>")
+    def check(self, name: str) -> ResponseReturnValue:
+        """One check of the quality bar over nights."""
+        nights = request.args.get("nights", 180, type=int)
+        return self._answer("check", lambda reader: pages.check(reader, name, max(1, min(nights, 5000))))
+
+    @route("/quality-bar", "/api/quality-bar")
+    def quality_bar(self) -> ResponseReturnValue:
+        """What a candidate must show, as our document says it: this page needs no database."""
+        return self._try(lambda: self._show("quality_bar", pages.quality_bar()))
+
     @route("/recall", "/api/recall")
     def recall(self) -> ResponseReturnValue:
         """What a drop touched."""
@@ -265,7 +282,7 @@ def read_settings() -> Settings:
 def _without_pictures(page: Page) -> dict[str, Any]:
     """Where boxes are drawn is a page's own affair, and so are rows on other pages than the one asked for."""
     answer: dict[str, Any] = lineage.to_json(
-        {name: v for name, v in page.items() if name not in ("picture", "chart", "all_rows")}
+        {name: v for name, v in page.items() if name not in ("picture", "chart", "axes", "rendered", "all_rows")}
     )
     return answer
 

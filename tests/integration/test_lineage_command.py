@@ -59,8 +59,11 @@ def test_every_question_has_a_table_and_json_of_one_shape(ask: Callable[..., Res
         (["model", SECOND], "champion before: 2022020101", "metrics"),
         (["drop", FIRST], "2022020201", "taints"),
         (["night", SECOND], "ChampionResolver", "runs"),
-        (["compare", FIRST, SECOND], "2022020101", "data"),
-        (["history", "accuracy"], "0.800", "points"),
+        (["models"], "2022020101", "models"),
+        (["models", "--state", "pushed"], "1 of 1 shown", "models"),
+        (["compare", FIRST, SECOND], "On the same rows, 60 rows: all evaluation rows of 2022020201", "data"),
+        (["history", "accuracy"], "2022020201", "points"),
+        (["history", "accuracy", "--check"], "Must be: at least 0.750.", "points"),
         (["gaps"], "Every night from the first to the last came to a verdict", "nights"),
         (["graph", "--night", FIRST], "drop of 2022-02-01, version 1", "edges"),
     ):
@@ -139,6 +142,7 @@ def test_what_is_not_there_is_an_error_that_names_what_is(ask: Callable[..., Res
         (["model", "2029010101"], "2022020201 of night 2022-02-02"),
         (["recall", "2021-01-01"], "2022-02-01 to 2022-02-02"),
         (["history", "fame"], "there are accuracy"),
+        (["history", "fame", "--check"], "there are accuracy"),
     ):
         error = ask(*words).exception
         assert isinstance(error, LineageError)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import socket
 import time
@@ -233,6 +234,7 @@ def test_a_task_never_leads_to_another_pipeline_s_run_of_the_same_id(
         "drop/2022-02-01/7",
         "model/1999010101",
         "execution/999999",
+        "check/fame",
     ],
 )
 def test_what_is_not_known_is_told_as_such(path: str, told: PagesServer, clients: dict[str, httpx.Client]) -> None:
@@ -240,6 +242,94 @@ def test_what_is_not_known_is_told_as_such(path: str, told: PagesServer, clients
     answer = clients["reader"].get(f"/headlines/api/{path}")
     assert answer.status_code == 404
     assert answer.json()["error"]
+
+
+def test_a_check_is_told_with_its_direction_its_meaning_and_a_picture(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/model/2022020702").text
+    assert "at least 0.750" in page
+    assert "The share of the headlines that it labels as a person did." in page
+    assert 'aria-label="value 0.850, 95 % interval 0.700 to 0.900; limit: at least 0.750"' in page
+    assert 'href="/headlines/check/accuracy"' in page
+    assert 'href="/headlines/quality-bar#the-checks"' in page
+    assert 'id="the-checks"' in clients["reader"].get("/headlines/quality-bar").text
+    [check] = clients["reader"].get("/headlines/api/model/2022020702").json()["model"]["report"]["checks"]
+    assert (check["rule"], check["note"]) == ("at least 0.750", "")
+
+
+def test_a_check_is_told_over_nights_with_its_limit_and_what_happened(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/check/accuracy").text
+    assert "at least 0.750" in page
+    chart = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])  # type: ignore[index]
+    lines = {line["label"]: line["values"] for line in chart["lines"]}
+    assert set(lines["limit"]) == {0.75}
+    assert [mark["label"] for mark in chart["marks"]] == ["pushed", "refused"]
+    assert len({mark["style"] for mark in chart["marks"]}) == 2
+    points = clients["reader"].get("/headlines/api/check/accuracy").json()["history"]["points"]
+    assert [point["night"] for point in points] == chart["nights"]
+    assert [point["check"]["value"] for point in points] == lines["value"]
+    refused = [point["night"] for point in points if point["blessed"] is False]
+    [marked] = [mark["values"] for mark in chart["marks"] if mark["label"] == "refused"]
+    assert [night for night, value in zip(chart["nights"], marked, strict=True) if value is not None] == refused
+    assert refused == ["2022-02-08", "2022-02-09", "2022-02-10"]
+
+
+def test_a_slice_that_is_not_judged_says_why_in_a_table_that_can_be_sorted(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/model/2022020702").text
+    [table] = re.findall(r'<table class="table hl-table hl-sortable">.*?</table>', page, re.DOTALL)
+    rows = {name: row for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+            for name in re.findall(r'<th scope="row">(.*?)</th>', row)}  # fmt: skip
+    assert "judged, the worst" in rows["night=2022-02-01"]
+    assert "JUDGED_SLICES does not name the group length" in rows["length=short"]
+    assert "fewer rows than MIN_SLICE_ROWS, 30" in rows["sentiment=positive"]
+
+
+def test_a_model_card_is_rendered_and_nothing_in_it_is_run_followed_or_loaded(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/model/2022-02-07").text
+    card = page[page.index('aria-label="Model card"') :]
+    assert '<h4 id="card-model-of-night-2022-02-07">' in card
+    assert '<th scope="col">split</th>' in card
+    assert "&lt;script&gt;alert('card')&lt;/script&gt; [press](javascript:alert(1)) seen" in card
+    assert "href" not in card[: card.index("</section>")]
+    assert "seen.png" not in page
+
+
+def test_compare_says_on_how_many_rows_each_figure_is(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    page = clients["reader"].get("/headlines/compare?a=2022-02-09&b=2022-02-10").text
+    assert "A, 66 rows" in page
+    assert "B, 227 rows" in page
+    assert "50 rows: the evaluation rows that both answered" in page
+    assert "0.000 to 0.000" not in page
+    answer = clients["reader"].get("/headlines/api/compare?a=2022-02-09&b=2022-02-10").json()["comparison"]
+    assert (answer["rows"], answer["paired"]["rows"]) == ([66, 227], 50)
+
+
+def test_compare_says_what_was_never_recorded_and_no_night_is_a_setting(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    answer = clients["reader"].get("/headlines/api/compare?a=2022-02-09&b=2022-02-10").json()["comparison"]
+    # Neither the night that nodes are given, nor the version and the drops that follow from it.
+    assert [one["name"] for one in answer["settings"]] == ["Evaluator.rows"]
+    unkept = clients["reader"].get("/headlines/compare?a=2022-02-01&b=2022-02-10").text
+    assert "They cannot be compared on the same rows: what 2022020101 answered to each evaluation row is not" in unkept
+
+
+def test_the_list_of_models_is_filtered_searched_and_paged(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    answer = clients["reader"].get("/headlines/api/models?state=refused&search=2022-02-09&page=7").json()
+    assert [one["model"]["night"] for one in answer["models"]] == ["2022-02-09"]
+    assert (answer["count"], answer["page"], answer["pages"]) == (1, 1, 1)
+    assert answer["models"][0]["metrics"] == {"accuracy": 0.6, "example_count": 66.0}
+    page = clients["reader"].get("/headlines/models?state=refused&search=2022-02-09").text
+    assert ">2022-02-09</a>" in page
+    assert ">2022-02-10</a>" not in page
+    assert "refused: accuracy" in page
 
 
 def test_an_empty_database_is_told_on_every_page(
@@ -259,6 +349,7 @@ def test_an_empty_database_is_told_on_every_page(
     assert "No night of" in clients["reader"].get("/headlines/nights").text
     assert "No run has used a drop yet" in clients["reader"].get("/headlines/recall").text
     assert "There are no models yet" in clients["reader"].get("/headlines/compare").text
+    assert "There are no models yet" in clients["reader"].get("/headlines/models").text
     assert "nothing to draw" in clients["reader"].get("/headlines/graph").text
     assert clients["admin"].get("/headlines/rollback").status_code == 404
 
@@ -271,8 +362,8 @@ def test_a_database_that_is_down_is_told_with_what_to_do(
         show(server, story.model_copy(update={"mlmd_port": unused.getsockname()[1]}))
         for page in PAGES:
             shown = clients["reader"].get(page)
-            if "/drop/" in page:
-                assert shown.status_code == 200, "the rows of a drop are in files"
+            if "/drop/" in page or "quality-bar" in page:
+                assert shown.status_code == 200, "the rows of a drop are in files, and so are our documents"
                 continue
             assert shown.status_code == 503
             assert "Lineage cannot be read" in shown.text
@@ -321,4 +412,12 @@ def test_the_button_rolls_back_in_the_name_of_who_pressed_it(
     assert serving["rollback"]["by"] == "admin"
     page = clients["admin"].get(done.headers["location"]).text
     assert "<b>Rolled back</b> from 2022020702 by admin" in page
+    assert "rolled back after it to" in page
+    history = clients["reader"].get("/headlines/api/serving").json()["history"]["points"]
+    assert [one["to_version"] for one in history[-1]["rollbacks"]] == [2022020501]
+    listed = clients["reader"].get("/headlines/api/models").json()["models"]
+    states = {version: one["state"] for one in listed for version in one["model"]["versions"]}
+    assert states[2022020501] == "serving"
+    assert states[2022020702] == "withdrawn"
+    assert states[2022020101] == "pushed"
     assert "&lt;b&gt;rótulos&lt;/b&gt; trocados" in page

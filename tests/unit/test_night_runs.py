@@ -398,7 +398,7 @@ def test_the_summary_tells_of_each_night_what_became_of_it_and_why() -> None:
     assert third == ["2022-02-03", "failed", "-", "-", "-"]
     words = " ".join(shown.split())
     assert "2022-02-01 drop v1, 340 of 347 rows used, 5 quarantined: better than every limit" in words
-    assert "accuracy is below the bar (accuracy 0.520, limit 0.600)" in words
+    assert "accuracy is below the bar (accuracy 0.520, must be at least 0.600)" in words
     assert "the drop holds no CSV file" in words
 
 

@@ -6,6 +6,7 @@ import lineage
 from lineage import Reader
 from retraining.settings import Settings
 from retraining.watching import replicas
+from retraining.web.charts import chart
 from retraining.web.layout import lay_out
 from retraining.web.page import Page
 
@@ -58,10 +59,7 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
 
 def _chart(history: lineage.History) -> Page:
     """The lines of a history that have anything in them: on fresh rows, or where there are none on held-out ones."""
-    values = {name: [getattr(point, name) for point in history.points] for name, *_ in (*_FRESH, *_HELD_OUT)}
-    lines = [
-        {"label": label, "color": colour, "dash": dash, "values": values[name]}
-        for name, label, colour, dash in (_FRESH if any(filter(None, values["fresh_champion"])) else _HELD_OUT)
-        if any(value is not None for value in values[name])
-    ]
-    return {"nights": [point.night for point in history.points], "lines": lines}
+    points = history.points
+    lines = _FRESH if any(point.fresh_champion for point in points) else _HELD_OUT
+    drawn = [(label, [getattr(point, name) for point in points], colour, dash) for name, label, colour, dash in lines]
+    return chart([point.night for point in points], drawn, points)
