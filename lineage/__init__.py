@@ -51,6 +51,6 @@ from lineage.records import (
     Taint,
     Way,
 )
-from lineage.runs import nights, run_report, runs_of_night
+from lineage.runs import find_night, find_night_of_execution, nights, run_report, runs_of_night
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

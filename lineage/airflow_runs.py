@@ -76,6 +76,11 @@ class Scheduling:
                 by_night.setdefault(run.night, []).append(run)
         return by_night
 
+    def find_night(self, run_id: str) -> str | None:
+        """The night of a run; None if Airflow has no such run."""
+        rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)
+        return next((run.night for run in self._read(rows, self._named_nights())), None)
+
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
         dag = self._names.pipeline

@@ -1,4 +1,4 @@
-"""The pages about headlines in Airflow's web UI: the menu, where templates and scripts lie, a link on every task.
+"""The pages about headlines in Airflow's web UI: the menu, where templates and scripts lie, links on every task.
 
 What they show is in retraining/web, which only the web server imports: Airflow loads plugins in all of its processes.
 """
@@ -12,14 +12,10 @@ from airflow.models.baseoperatorlink import BaseOperatorLink
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.plugins_manager import AirflowPlugin
 
+from headlines.names import NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
+from retraining.web.menu import MENU
+
 HERE = Path(__file__).resolve().parent
-MENU = {
-    "Now serving": "/headlines/",
-    "Nights": "/headlines/nights",
-    "Recall": "/headlines/recall",
-    "Compare": "/headlines/compare",
-    "Graph": "/headlines/graph",
-}
 # What every node of a TFX pipeline is to Airflow.
 _NODE = "AirflowComponent"
 
@@ -38,13 +34,27 @@ class LineageLink(BaseOperatorLink):
         return url_for("HeadlinesView.task", dag_id=ti_key.dag_id, run_id=ti_key.run_id, node=ti_key.task_id)
 
 
+class NightLink(BaseOperatorLink):
+    """The button on a task that leads to the night its run is for: Airflow 2 lets plugins put none on a run itself."""
+
+    name = "Night"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The address of the night; empty for a task of a DAG whose runs are for none."""
+        from flask import url_for
+
+        if ti_key.dag_id not in (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG):
+            return ""
+        return url_for("HeadlinesView.run", dag_id=ti_key.dag_id, run_id=ti_key.run_id)
+
+
 class LineagePlugin(AirflowPlugin):
     """Registers the pages with Airflow."""
 
     name = "headlines"
-    global_operator_extra_links = [LineageLink()]  # noqa: RUF012
+    global_operator_extra_links = [LineageLink(), NightLink()]  # noqa: RUF012
     appbuilder_menu_items = [  # noqa: RUF012
-        {"name": name, "href": address, "category": "Headlines"} for name, address in MENU.items()
+        {"name": name, "href": f"HeadlinesView.{view}", "category": "Headlines"} for name, view in MENU.items()
     ]
 
     @cached_property
@@ -56,15 +66,18 @@ class LineagePlugin(AirflowPlugin):
 
     @cached_property
     def flask_blueprints(self) -> list[Any]:
-        """Where Flask finds the templates, the style and the scripts."""
+        """Where Flask finds the templates, the style and the scripts, and what templates say of moments."""
         from flask import Blueprint
 
-        return [
-            Blueprint(
-                "headlines",
-                __name__,
-                template_folder=str(HERE / "templates"),
-                static_folder=str(HERE / "static" / "headlines"),
-                static_url_path="/headlines/static",
-            )
-        ]
+        from retraining.web.views import FILTERS
+
+        blueprint = Blueprint(
+            "headlines",
+            __name__,
+            template_folder=str(HERE / "templates"),
+            static_folder=str(HERE / "static" / "headlines"),
+            static_url_path="/headlines/static",
+        )
+        for name, tell in FILTERS.items():
+            blueprint.add_app_template_filter(tell, f"headlines_{name}")
+        return [blueprint]
