@@ -72,6 +72,15 @@ from lineage.records import (
     Taint,
     Way,
 )
-from lineage.runs import find_ends, find_finished, nights, run_report, runs, runs_of_night
+from lineage.runs import (
+    find_ends,
+    find_finished,
+    find_night,
+    find_night_of_execution,
+    nights,
+    run_report,
+    runs,
+    runs_of_night,
+)
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

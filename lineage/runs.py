@@ -205,6 +205,37 @@ def run_report(source: Source, run_id: str) -> NightReport:
         return report
 
 
+def find_night(source: Source, run_id: str) -> str:
+    """The night that a run of the pipeline is for, also one that MLMD has not heard of yet.
+
+    Raises:
+      UnknownError: there is no such run, or nothing says its night.
+    """
+    with open_lineage(source) as reader:
+        executions = find_executions(reader, run_id)
+        night = find_night_of_execution(reader, executions[0]) if executions else None
+        # Only the sensor's pipeline has runs whose logical date is their night.
+        if night is None and reader.names.sensor and reader.scheduling:
+            night = reader.scheduling.find_night(run_id)
+        if night is None:
+            raise UnknownError(f"the night of run {run_id!r} of {reader.names.pipeline} is not known, or not yet")
+        return night
+
+
+def find_night_of_execution(source: Source, execution_id: int) -> str | None:
+    """The night that an execution's run is for, whichever pipeline it is of; None where no node of it says one."""
+    with open_lineage(source) as reader:
+        nights = reader.column(
+            "SELECT n.string_value FROM association s JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
+            "JOIN association o ON o.context_id = c.id JOIN executionproperty n ON n.execution_id = o.execution_id "
+            "AND n.name = :night WHERE s.execution_id IN :executions ORDER BY o.execution_id LIMIT 1",
+            executions=[execution_id],
+            types=reader.run_types,
+            night=reader.names.night,
+        )
+        return nights[0] if nights and nights[0] else None
+
+
 def find_run(reader: Reader, executions: Iterable[int]) -> Run | None:
     """The run that executions of one run belong to; its night is empty where none of them says it."""
     rows = reader.rows(

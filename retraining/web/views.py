@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from airflow.www.extensions.init_auth_manager import get_auth_manager
@@ -16,7 +17,8 @@ import lineage
 from headlines.command import show_on_page
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
-from retraining.web import access, documents, headers, pages
+from retraining.web import access, documents, headers, moments, pages
+from retraining.web.menu import MENU
 from retraining.web.page import Page
 
 NAMES = lineage.OURS
@@ -76,6 +78,7 @@ class HeadlinesView(BaseView):
     default_view = "serving"
     class_permission_name = access.RESOURCE
     base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
+    extra_args = {"menu": MENU}  # noqa: RUF012
 
     @route("/", "/api/serving")
     def serving(self) -> ResponseReturnValue:
@@ -171,6 +174,16 @@ class HeadlinesView(BaseView):
             return redirect(url_for("HeadlinesView.execution", identity=pages.newest_attempt(reader, run_id, node)))
 
         return self._ask(find, dataclasses.replace(NAMES, pipeline=dag_id))
+
+    @route("/run")
+    def run(self) -> ResponseReturnValue:
+        """From a run of any DAG to the night it is for."""
+        dag_id, run_id = (request.args.get(name, "") for name in ("dag_id", "run_id"))
+
+        def find(reader: Reader) -> ResponseReturnValue:
+            return redirect(url_for("HeadlinesView.night", night=lineage.find_night(reader, run_id)))
+
+        return self._ask(find, NAMES if dag_id == NAMES.pipeline else Names(pipeline=dag_id, sensor=None))
 
     @route("/rollback", needs="PUT")
     def choose_rollback(self) -> ResponseReturnValue:
@@ -277,6 +290,19 @@ class HeadlinesView(BaseView):
 def read_settings() -> Settings:
     """The settings of this process, read once."""
     return Settings.from_env()
+
+
+def _tell_local(moment: datetime) -> str:
+    return moments.tell_local(moment, read_settings().timezone)
+
+
+FILTERS: dict[str, Callable[[datetime], str]] = {
+    "moment": moments.tell_moment,
+    "local": _tell_local,
+    "age": moments.tell_age,
+    "span": moments.tell_span_since,
+}
+"""What templates say of a moment; there each name begins with `headlines_`."""
 
 
 def _without_pictures(page: Page) -> dict[str, Any]:

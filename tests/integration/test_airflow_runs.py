@@ -1,5 +1,6 @@
 """Nights as Airflow and MLMD together say they are: failed, waiting, held up, skipped or never begun, each with why."""
 
+import dataclasses
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from postgres_server import Server
 from tfx.orchestration.data_types import PipelineInfo
 
 import lineage
-from lineage import LineageError, Names, NightSummary
+from lineage import LineageError, Names, NightSummary, UnknownError
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
 from retraining.watching import watch
@@ -282,6 +283,23 @@ def test_a_run_by_hand_belongs_to_the_night_it_was_asked_for(dag: Dag) -> None:
     assert (known["2022-02-01"].state, known["2022-02-01"].run_id) == ("failed", run)
     assert known[night(0)].state == "missing"
     assert "2022-02-02" not in known, "nobody asked for the nights between"
+
+
+def test_a_run_leads_to_its_night_before_mlmd_has_heard_of_it(dag: Dag, service: Settings) -> None:
+    scheduled = dag.do("begin", night(1))
+    by_hand = dag.do("begin", night(0), by_hand_for=night(2))
+    dag.do("work", by_hand, "wait_for_drop")
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert lineage.find_night(reader, scheduled) == night(1)
+        assert lineage.find_night(reader, by_hand) == night(2)
+        with pytest.raises(UnknownError, match=r"the night of run 'another' of .* is not known, or not yet"):
+            lineage.find_night(reader, "another")
+    # The logical date of a search, or of scores, is no night.
+    with (
+        lineage.open_lineage(service, dataclasses.replace(dag.names, sensor=None)) as reader,
+        pytest.raises(UnknownError),
+    ):
+        lineage.find_night(reader, scheduled)
 
 
 def test_the_run_that_airflow_makes_of_a_night_before_the_first_start_is_no_gap(dag: Dag) -> None:

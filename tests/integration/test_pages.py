@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import socket
@@ -17,6 +18,7 @@ from status_server import run_status_server
 
 from headlines.pushes.rollbacks import find_served
 from retraining.settings import Settings
+from retraining.web.menu import MENU
 
 
 def twin(page: str) -> str:
@@ -34,6 +36,43 @@ def test_a_page_and_its_json_twin_answer_whoever_may_read(
         answer = clients[user].get(twin(page))
         assert answer.status_code == 200
         assert answer.json()["version"] == 1 or "rows" in answer.json()
+
+
+def find_headings(page: str) -> list[int]:
+    """The levels of a page's own headings, in its order: Airflow has dialogues before and behind it."""
+    own = page.partition('<div class="hl">')[2].partition('<footer class="footer"')[0]
+    return [int(level) for level in re.findall(r"<h([1-6])[\s>]", own)]
+
+
+def test_every_page_has_a_title_of_its_own_and_one_heading_with_the_others_in_order_under_it(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    titles = {}
+    for address in (*PAGES, "/headlines/rollback", "/headlines/night/never"):
+        page = clients["admin"].get(address).text
+        [title] = re.findall(r"<title>(.*?)</title>", page.partition("</head>")[0], re.DOTALL)
+        assert title.endswith(" · Headlines"), address
+        assert title == " ".join(title.split()), address
+        assert title not in titles, (address, titles[title])
+        titles[title] = address
+        levels = find_headings(page)
+        assert (levels[0], levels.count(1), page.count("<h1")) == (1, 1, 1), (address, levels)
+        assert all(level <= before + 1 for before, level in itertools.pairwise(levels)), (address, levels)
+    assert titles["Night 2022-02-02 · Headlines"] == "/headlines/night/2022-02-02"
+    assert titles["Now serving 2022020702 · Headlines"] == "/headlines/"
+    assert titles["Graph of night 2022-02-02, every step · Headlines"] == "/headlines/graph?night=2022-02-02&full=1"
+    assert titles["Compare 2022020101 with 2022020702 · Headlines"].endswith("b=2022020702")
+
+
+def test_every_section_has_an_address_and_no_two_things_share_one(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    for address in PAGES:
+        page = clients["admin"].get(address).text.partition('<div class="hl">')[2]
+        assert "<section>" not in page, address
+        ids = re.findall(r"\sid=\"([^\"]*)\"", page)
+        assert len(ids) == len(set(ids)), (address, sorted(ids))
+        assert not [one for one in ids if not one or " " in one], (address, ids)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "/headlines/task?dag_id=story&run_id=x&node=y", "/headlines/rollback"])
@@ -62,6 +101,18 @@ def test_every_route_of_the_pages_is_guarded() -> None:
 def test_the_menu_is_only_for_those_who_may_read(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
     assert "/headlines/nights" in clients["reader"].get("/home", follow_redirects=True).text
     assert "/headlines/nights" not in clients["viewer"].get("/home", follow_redirects=True).text
+
+
+def test_the_bar_of_every_page_and_airflow_s_menu_are_one_list(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["admin"].get("/headlines/recall").text
+    bar = re.findall(r'<a href="([^"]+)"', page.partition('class="hl-tabs"')[2].partition("</div>")[0])
+    assert bar[:2] == ["/headlines/", "/headlines/nights"]
+    assert len(bar) == len(MENU)
+    assert page.count('aria-current="page"') == 1
+    navigation = clients["admin"].get("/home", follow_redirects=True).text
+    assert sorted(set(re.findall(r'href="(/headlines/[^"]*)"', navigation))) == sorted(bar)
 
 
 def test_what_serves_leads_to_the_rows_of_a_drop(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
@@ -179,6 +230,47 @@ def test_what_a_run_did_not_leave_behind_is_not_told_as_clean(
     assert "its files are gone" in clients["reader"].get("/headlines/night/2022-02-02/quarantine").text
 
 
+def test_moments_are_told_with_their_zone_and_their_age(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    for address in ("/headlines/", "/headlines/night/2022-02-02", "/headlines/execution/3"):
+        page = clients["reader"].get(address).text
+        times = re.findall(r"<time datetime=[^>]*>([^<]*)</time>", page)
+        assert times, address
+        assert not [one for one in times if not re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC, .* ago", one)]
+    assert re.search(
+        r"<dt>Serving for</dt>\s*<dd>(less than a|\d+) minutes?</dd>", clients["reader"].get("/headlines/").text
+    )
+
+
+def test_nothing_looks_again_by_itself_where_all_is_over(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    for address in PAGES:
+        assert "hl-refresh" not in clients["reader"].get(address).text
+    assert clients["reader"].get("/headlines/api/night/2022-02-02").json()["refresh_seconds"] is None
+
+
+def test_the_versions_of_a_drop_are_told_in_a_sentence(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    page = clients["reader"].get("/headlines/night/2022-02-02").text
+    assert ">v1</a>, " in " ".join(page.split())
+    assert ">v2</a>." in page
+
+
+def test_the_calendar_has_weekdays_and_says_in_which_zone_nights_are_days(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    page = clients["reader"].get("/headlines/nights").text
+    days = re.findall(r'<th scope="col" abbr="(\w+)">', page)
+    assert days[:7] == ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+    assert 'title="Friday 2022-02-04: pushed' in page
+    assert "<h2>February 2022</h2>" in page
+    # Its first is a Tuesday, behind one day of another month.
+    week = " ".join(page.partition("<tbody>")[2].partition("</tr>")[0].split())
+    assert week.startswith("<tr> <td></td> <td>")
+    assert (week.count("<td></td>"), week.count("<td>")) == (1, 7)
+    assert "A night is a day in America/Sao_Paulo" in page
+    assert 'aria-current="date"' not in page
+    answer = clients["reader"].get("/headlines/api/nights").json()
+    assert (answer["zone"], answer["months"][0]["offset"]) == ("America/Sao_Paulo", 1)
+
+
 def test_the_calendar_marks_a_drop_that_came_after_its_nights_cut_off(
     told: PagesServer, clients: dict[str, httpx.Client]
 ) -> None:
@@ -210,6 +302,38 @@ def test_a_task_leads_to_what_its_newest_attempt_recorded(
     page = clients["reader"].get(found.headers["location"]).text
     assert node in page
     assert run in page
+
+
+@pytest.mark.parametrize(
+    ("dag", "run", "night"),
+    [
+        ("story", "scheduled__2022-02-02", "2022-02-02"),
+        ("story", "manual__2022-02-08", "2022-02-08"),
+        ("story_tuning", "manual__2022-02-06", "2022-02-06"),
+    ],
+)
+def test_a_run_leads_to_its_night(
+    dag: str, run: str, night: str, told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    found = clients["reader"].get("/headlines/run", params={"dag_id": dag, "run_id": run})
+    assert (found.status_code, found.headers["location"]) == (302, f"/headlines/night/{night}")
+
+
+def test_a_run_of_no_night_that_is_known_is_told_as_such(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
+    for dag, run in (("story_tuning", "scheduled__2022-02-02"), ("story", "scheduled__2022-02-06"), ("", "")):
+        answer = clients["reader"].get("/headlines/run", params={"dag_id": dag, "run_id": run})
+        assert answer.status_code == 404
+        assert f"the night of run {run!r}".replace("'", "&#39;") in answer.text
+
+
+def test_an_execution_leads_to_its_night_also_one_of_another_pipeline(
+    told: PagesServer, clients: dict[str, httpx.Client]
+) -> None:
+    assert clients["reader"].get("/headlines/api/execution/3").json()["night"] == "2022-02-01"
+    assert '<a href="/headlines/night/2022-02-01">' in clients["reader"].get("/headlines/execution/3").text
+    task = {"dag_id": "story_tuning", "run_id": "manual__2022-02-06", "node": "Tuner"}
+    tuner = clients["reader"].get("/headlines/task", params=task).headers["location"]
+    assert '<a href="/headlines/night/2022-02-06">' in clients["reader"].get(tuner).text
 
 
 def test_a_task_never_leads_to_another_pipeline_s_run_of_the_same_id(

@@ -48,4 +48,4 @@ def quality_bar() -> Page:
     if not path.is_file():
         raise UnknownError(f"{DOC} is not installed here; it is in the repository")
     text = path.read_text(encoding="utf-8")
-    return {"name": DOC, "text": text, "rendered": render(text, below=1)}
+    return {"name": DOC, "text": text, "rendered": render(text, below=0)}

@@ -28,7 +28,7 @@ def model(reader: Reader, name: str) -> Page:
         "verdict": verdict,
         "slices": _list_slices(verdict),
         "card": text,
-        "rendered": render(text, below=3, prefix="card-") if text else None,
+        "rendered": render(text, below=2, prefix="card-") if text else None,
         "model_run": curves.uri if curves else None,
         "tensorboard": f"tensorboard --logdir {shlex.quote(curves.uri)}" if curves else None,
         "picture": lay_out(lineage.path_back(reader, name)),

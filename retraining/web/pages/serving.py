@@ -8,11 +8,13 @@ from retraining.settings import Settings
 from retraining.watching import replicas
 from retraining.web.charts import chart
 from retraining.web.layout import lay_out
-from retraining.web.page import Page
+from retraining.web.page import Page, find_refresh
 
 # The first of these that lineage knows is drawn unless one is asked for.
 _METRICS = ("accuracy", "macro_f1")
 _HISTORY_NIGHTS = 180
+# Of so many of the newest nights it is told when one is not over yet.
+_NEWEST_NIGHTS = 3
 # Of a line in the chart: field, label, colour, dashes.
 _Line = tuple[str, str, str, list[int]]
 _FRESH: tuple[_Line, ...] = (
@@ -43,9 +45,13 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
     newest = lineage.drops(reader, limit=1)
     first = (date.fromisoformat(newest[0][0]) - timedelta(days=nights)).isoformat() if newest else None
     history = lineage.metric_history(reader, drawn, first=first) if drawn else None
+    newest_nights = lineage.calendar(reader, newest=_NEWEST_NIGHTS)
+    under_way = [one for one in newest_nights if one.state in ("running", "waiting")]
     return {
         "serving": serving,
         "observed": replicas.observe(settings, reader, replicas.PAGE_SECONDS),
+        "under_way": under_way,
+        "refresh_seconds": find_refresh({one.state for one in under_way}),
         "days": (datetime.now(UTC) - serving.since).days if serving else None,
         "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
         "picture": lay_out(serving.path) if serving else None,
