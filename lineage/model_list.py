@@ -3,6 +3,7 @@
 from collections import Counter
 
 from headlines import names
+from headlines.drops.display import fold
 from lineage import reading
 from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.models import find_ids, summarise
@@ -19,7 +20,7 @@ def list_models(
     Args:
       source: of lineage.
       state: only those in it; None for all.
-      search: only those with this text in night, version, id, state or reason, whatever its case.
+      search: only those with this text in night, version, id, state or reason, whatever its case and accents.
       limit: how many; None for all.
       offset: how many of the newest are passed over.
     """
@@ -28,13 +29,11 @@ def list_models(
         pushes = find_pushes(reader, ids)
         states = find_states(reader, pushes, ids)
         found = [model for model in ids if not state or states[model] == state]
-        if sought := search.casefold().strip():
+        if sought := fold(search).strip():
             texts = _find_texts(reader, found)
             versions = {model: " ".join(map(str, pushes.get(model, ()))) for model in found}
             found = [
-                model
-                for model in found
-                if sought in f"{texts[model]} {versions[model]} #{model} {states[model]}".casefold()
+                model for model in found if sought in fold(f"{texts[model]} {versions[model]} #{model} {states[model]}")
             ]
         shown = found[offset:] if limit is None else found[offset : offset + limit]
         summaries = summarise(reader, shown)

@@ -1,6 +1,7 @@
 """Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet, on a terminal."""
 
 import re
+import unicodedata
 
 # What steers a terminal: control characters but for tabs and line feeds, also those of eight bits, and what reverses
 # the order in which text is read (https://trojansource.codes). Surrogates stand for bytes that no terminal can be sent.
@@ -36,3 +37,11 @@ def _picture(code: int) -> str:
 def neutralise(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
     return f"'{cell}" if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def fold(text: str) -> str:
+    """A text as searches compare it: whatever its case, its accents and how Unicode composes them."""
+    if text.isascii():
+        return text.casefold()
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(letters).casefold()

@@ -6,7 +6,6 @@ Read where they lie, and never taken to be there: a run may have stopped before 
 import csv
 import io
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from headlines.drops.display import neutralise, show_bytes
+from headlines.drops.display import fold, neutralise, show_bytes
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.rows import read_file
 from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, VERDICT_FILE
@@ -171,14 +170,6 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
         ]
     except DropError as error:
         raise UnknownError(str(error)) from None
-
-
-def fold(text: str) -> str:
-    """A text as searches compare it: whatever its case, its accents and how Unicode composes them."""
-    if text.isascii():
-        return text.casefold()
-    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-    return "".join(letters).casefold()
 
 
 def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
