@@ -180,7 +180,7 @@ def _dags(settings: Settings, has_web: bool) -> Finding:
     try:
         with closing(Api(settings, NIGHTLY_DAG)) as api:
             errors = api.find_import_errors()
-    except LocalError as error:
+    except (LocalError, SettingsError) as error:
         return Finding("DAGs", "fail", str(error))
     if errors:
         last = errors[0]["stack_trace"].strip().splitlines()[-1]

@@ -1,1 +1,1 @@
-"""What tells people: notices, and the program that sees when a night comes to no verdict."""
+"""What tells people: notices, the program that sees when a night comes to no verdict, what the model servers answer."""

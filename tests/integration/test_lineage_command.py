@@ -94,7 +94,7 @@ def test_what_answers_is_told_beside_what_should_serve_and_exits_with_3_when_the
 def test_status_and_doctor_tell_the_same_of_what_answers_as_lineage_serving(
     ask: Callable[..., Result], server: StatusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = dict.fromkeys(("postgres", "scheduler", "webserver", "serving", "watch"), "healthy")
+    programs = dict.fromkeys(("postgres", "scheduler", "serving", "watch"), "healthy")
     known = create_autospec(service.health, side_effect=lambda settings: service.Health(dict(programs)))
     monkeypatch.setattr(service, "health", known)
 
@@ -108,6 +108,8 @@ def test_status_and_doctor_tell_the_same_of_what_answers_as_lineage_serving(
     shown = status()
     assert shown.exit_code == 0, shown.output
     assert f"{server.url} answers 2022020201" in " ".join(shown.output.split())
+    checked = " ".join(CliRunner().invoke(app, ["doctor"]).output.split())
+    assert "ok model servers version 2022020201 of night 2022-02-02 serves, since" in checked
 
     server.states, server.errors = {2022020201: "END"}, {2022020201: "the weights end early"}
     found = status("--json")
@@ -120,6 +122,7 @@ def test_status_and_doctor_tell_the_same_of_what_answers_as_lineage_serving(
     assert "should serve since" in shown.output
     checked = CliRunner().invoke(app, ["doctor"])
     assert checked.exit_code == 1
+    assert "fail model servers" in " ".join(checked.output.split())
     assert fault in " ".join(checked.output.split())
 
 

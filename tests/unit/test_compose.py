@@ -68,6 +68,13 @@ def test_both_model_servers_obey_the_version_policy_that_init_writes(tmp_path: P
     assert read_policy(written, "headlines") == Policy(specific=(2022020101,)), "a rollback outlives another init"
 
 
+def test_every_service_asks_the_model_server_of_the_deployment_what_it_answers_with() -> None:
+    for name in OURS:
+        address = COMPOSE["services"][name]["environment"]["SERVING_URLS"]
+        assert address == "${SERVING_URLS:-http://serving:8501}"
+    assert COMPOSE["services"]["serving"]["ports"][0].endswith(":8501")
+
+
 def test_our_model_server_is_beside_the_default_one_only_when_asked_for() -> None:
     assert COMPOSE["services"]["page"]["profiles"] == ["page"]
     assert "profiles" not in COMPOSE["services"]["serving"]
@@ -77,8 +84,9 @@ def test_our_model_server_is_beside_the_default_one_only_when_asked_for() -> Non
 def test_the_settings_of_the_services_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
     for name, value in COMPOSE["services"]["webserver"]["environment"].items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
     settings = Settings.from_env()
+    assert settings.serving_urls == ("http://serving:8501",)
     assert (settings.mlmd_host, settings.mlmd_port) == ("postgres", 5432)
     assert (settings.airflow_db_host, settings.airflow_db_port) == ("postgres", 5432)
 
