@@ -76,9 +76,9 @@ class Nights:
             model.next_dagrun, model.next_dagrun_create_after = begin, begin.add(days=1)
             model.next_dagrun_data_interval = DataInterval(begin, begin.add(days=1))
 
-    def trigger(self, night: date, **conf: Any) -> str:
+    def trigger(self, day: date, **conf: Any) -> str:
         """A run by hand: its id."""
-        begin = pendulum.datetime(night.year, night.month, night.day, 2, tz=self.dag.timezone)
+        begin = pendulum.datetime(day.year, day.month, day.day, 2, tz=self.dag.timezone)
         run = self.dag.create_dagrun(
             run_type=DagRunType.MANUAL,
             execution_date=begin,
