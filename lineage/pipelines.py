@@ -60,14 +60,14 @@ def find_names(source: Source, pipeline: str | None = None) -> Names:
     with open_lineage(source) as reader:
         held = pipelines(reader)
         known = [one.name for one in held]
-        if pipeline is None:
-            pipeline = known[0] if len(known) == 1 else OURS.pipeline
-        if pipeline not in known:
+        chosen = pipeline or (known[0] if len(known) == 1 else OURS.pipeline)
+        # An empty database is one in which ours has not been run yet.
+        if chosen not in known and (pipeline or held):
             raise UnknownError(
-                f"{reader.place} holds no pipeline {pipeline}; "
+                f"{reader.place} holds no pipeline {chosen}; "
                 + (f"it holds {tell_pipelines(held)}: choose one with --pipeline NAME" if held else "it holds none yet")
             )
-        return OURS if pipeline == OURS.pipeline else _find_nodes(reader, pipeline)
+        return OURS if chosen == OURS.pipeline else _find_nodes(reader, chosen)
 
 
 def tell_pipelines(held: Sequence[PipelineSummary]) -> str:

@@ -186,9 +186,9 @@ def airflow_pipeline_config(dag_config: dict[str, Any], pipeline: Pipeline) -> "
     Raises:
       UnsupportedPipelineError: the runner would not run the pipeline as it is written.
     """
+    refuse_what_airflow_ignores(pipeline)
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
 
-    refuse_what_airflow_ignores(pipeline)
     return AirflowPipelineConfig(airflow_dag_config=dag_config, supported_launcher_classes=[HeadlineLauncher])
 
 

@@ -157,7 +157,6 @@ def test_a_pusher_inside_cond_is_refused_where_the_dag_is_made(tmp_path: Path) -
         UnsupportedPipelineError, match=r"pipeline penguin says:\nPusher: inside Cond\(\.\.\.\), it would"
     ):
         airflow_pipeline_config({}, penguin(tmp_path))
-    assert airflow_pipeline_config({}, penguin(tmp_path, conditional=False)).supported_launcher_classes
 
 
 def test_a_local_run_that_failed_says_why_where_it_is_asked_for(
