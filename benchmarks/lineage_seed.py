@@ -5,6 +5,7 @@ What is measured on them is in benchmarks/lineage.py.
 
 import json
 import math
+import time
 from contextlib import closing
 from datetime import date, timedelta
 from typing import Any
@@ -207,6 +208,7 @@ class Nights:
         execution.custom_properties[names.ATTEMPT].int_value = attempt
         execution.custom_properties[names.HOST].string_value = "box"
         execution.custom_properties[names.PID].int_value = 4711
+        execution.custom_properties[names.ENDED].double_value = time.time()
         if error:
             execution.custom_properties[names.ERROR].string_value = error
         if error and node == names.TRAINER:

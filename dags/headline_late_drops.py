@@ -5,12 +5,12 @@ There only with `LATE_DROPS=backfill`. The nightly DAG begins its runs, and runs
 
 from datetime import timedelta
 
-import pendulum
 from airflow.models import DAG
 from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
 from headlines.names import LATE_DROPS_DAG, NIGHTLY_DAG
+from retraining.operators.arguments import begin_long_ago
 from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.waiting import LateDropWait
 from retraining.settings import Settings
@@ -23,7 +23,7 @@ if settings.late_drops == "backfill":
         description="Waits for the drops that missed their cut-off, and has their nights run.",
         doc_md=__doc__,
         schedule=None,
-        start_date=pendulum.parse(settings.start_date, tz=settings.timezone),
+        start_date=begin_long_ago(settings),
         is_paused_upon_creation=False,
         tags=["headlines"],
         params={"night": Param(type="string", format="date", title="Night")},

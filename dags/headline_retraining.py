@@ -7,7 +7,7 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from headlines.names import ANNOUNCE_PUSH, LIVE_TRAFFIC, PUSHER, WAIT_FOR_DROP
-from retraining.operators.arguments import dag_arguments, night_param
+from retraining.operators.arguments import dag_arguments, night_param, nightly_schedule
 from retraining.operators.callbacks import AnnouncePush, TrafficNotifier
 from retraining.operators.waiting import DropSensor
 from retraining.pipelines.nightly import NIGHT, create_pipeline
@@ -22,8 +22,8 @@ dag = AirflowDagRunner(
         {
             **dag_arguments(settings),
             "description": "Retrains the headline model on the night's drop, judges it, and pushes it if it wins.",
-            "doc_md": __doc__,
-            "schedule": None if settings.schedule == "none" else settings.schedule,
+            "doc_md": f"{__doc__}\nHow its nights stand: [Headlines, Nights](/headlines/nights)",
+            "schedule": nightly_schedule(settings),
             "catchup": settings.catchup_mode == "each",
             "params": {
                 "night": night_param("Train for this night instead of the run's own, `YYYY-MM-DD`."),

@@ -3,21 +3,26 @@
     HeadlinesError
     +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
     +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
-    |   +-- GrowingDropError          (headlines.drops.drops_folder) its files changed a moment ago
+    |   +-- GrowingDropError          (headlines.drops.drops_folder) * its files changed a moment ago
+    |   +-- UnreachableDropError      (headlines.drops.drops_folder) * the disk or the network below it does not answer
     |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
     +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it
-    +-- PushError                     (headlines.pushes.publishing) a model could not be published
+    +-- PushError                     (headlines.pushes.publishing) * a model could not be published
+    |   +-- FutilePushError             (headlines.pushes.publishing) nor can it until somebody mends something
     |   +-- RefusedError              (headlines.pushes.publishing) it may not be published after all
     |       +-- ChampionChangedError  (headlines.pushes.publishing) its blessing is stale
     |       +-- RolledBackError       (headlines.pushes.publishing) it is a model that was rolled back
+    +-- NightError                    (headlines.schedule) a night may not be run
     +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
-    +-- LineageError                  (lineage.database) lineage cannot be read
-    +-- UnknownError                  (lineage.reader) lineage does not know what was asked for
-    +-- StoreError                    (retraining.recording.store) MLMD's database cannot be used
-    |   +-- NightTakenError           (retraining.recording.store) another run trains the night
+    +-- AddressError                  (headlines.postgres_address) the address of a database cannot be used
+    +-- LineageError                  (lineage.database) * lineage cannot be read
+    +-- UnknownError                  (lineage.database) lineage does not know what was asked for
+    +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
+    |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
+    |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
-    +-- DiskFullError                 (retraining.recording.launcher) an attempt found no space left
+    +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left
     +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
         +-- LockedError               (retraining.local.lock) another command is at work on the same state folder
         +-- PortTakenError            (retraining.local.ports) a port of the service cannot be used
@@ -31,8 +36,17 @@
         +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should
 
 The model server, which imports nothing of ours, has its own in serving/errors.py.
+
+With a star: it may pass by itself, so a task that fails with it is tried again. Of all others the same comes again, so
+Airflow is told to fail at once.
 """
 
 
 class HeadlinesError(Exception):
-    """Something that a person can act on; the message says what happened, which value, and what to do."""
+    """Something that a person can act on; the message says what happened, which value, and what to do.
+
+    Attributes:
+      may_pass: whether it may be gone at the next attempt without anybody doing anything.
+    """
+
+    may_pass = False

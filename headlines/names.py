@@ -100,7 +100,11 @@ HOST = "host"
 PID = "pid"
 PROCESS_STARTED = "process_started"
 ERROR = "error"
+ENDED = "ended"
+"""Seconds since the epoch; absent where nobody saw the end, as of a process that was killed."""
 SUPERSEDED_BY = "superseded_by"
+EXECUTION_RESULT = "__execution_result__"
+"""LocalDagRunner's own, as JSON: what an executor answered, or why a node's inputs could not be found."""
 
 # Files in artifacts
 RECORDS_FILE = "data_tfrecord-00000-of-00001.gz"

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
+
+from headlines.errors import HeadlinesError
+
+
+class NightError(HeadlinesError):
+    """A night may not be run; the message says why, and what to do."""
 
 
 class Schedule(Protocol):
@@ -34,12 +40,12 @@ class Due:
 
 def find_logical_date(settings: Schedule, night: str) -> datetime:
     """The moment Airflow's schedule gives the night, so that a run by hand and a scheduled one are the same run."""
-    midnight = _midnight(settings, date.fromisoformat(night))
+    day = date.fromisoformat(night)
     if settings.schedule == "none":
-        return midnight
-    tick: datetime = croniter(settings.schedule, midnight - timedelta(seconds=1)).get_next(datetime)
+        return _midnight(settings, day)
+    tick = _Clock(settings).find_first(day)
     # A weekly schedule has no tick on most nights.
-    return tick if tick.date() == midnight.date() else midnight
+    return tick if tick.date() == day else _midnight(settings, day)
 
 
 def find_start(settings: Schedule, night: str) -> datetime | None:
@@ -47,14 +53,15 @@ def find_start(settings: Schedule, night: str) -> datetime | None:
     if settings.schedule == "none" or night < settings.scheduled_from:
         return None
     # Airflow runs a night when it is over, which is when the next begins.
-    starts: datetime = croniter(settings.schedule, find_logical_date(settings, night)).get_next(datetime)
-    return starts
+    return _Clock(settings).find_next(find_logical_date(settings, night))
 
 
 def find_cut_off(settings: Schedule, night: str) -> datetime | None:
     """Until when the night's scheduled run waits for its drop; None for a night that has none."""
     starts = find_start(settings, night)
-    return starts and starts + timedelta(minutes=settings.drop_wait_minutes)
+    # Where clocks are changed meanwhile, a sum in local time would be an hour off.
+    wait = timedelta(minutes=settings.drop_wait_minutes)
+    return starts and (starts.astimezone(UTC) + wait).astimezone(starts.tzinfo)
 
 
 def find_due(settings: Schedule, now: datetime, first: str = "") -> list[Due]:
@@ -82,20 +89,60 @@ def find_newest_due(settings: Schedule, now: datetime) -> Due | None:
     return None
 
 
+def check_night(settings: Schedule, night: str) -> None:
+    """Refuses a night that may not be run, whoever asks.
+
+    Raises:
+      NightError: it is before the first night that may be.
+    """
+    if night < settings.start_date:
+        raise NightError(
+            f"night {night} is before START_DATE={settings.start_date}, the first night that may be run; choose a "
+            f"later night, or set START_DATE to {night} and start the service again"
+        )
+
+
 def _find_started(settings: Schedule, begin: date, now: datetime) -> Iterator[Due]:
-    before = timedelta(seconds=1)
-    ticks = croniter(settings.schedule, _midnight(settings, begin) - before)
-    tick: datetime = ticks.get_next(datetime)
-    while True:
-        starts: datetime = ticks.get_next(datetime)
-        if starts > now:
-            return
+    clock, now = _Clock(settings), now.astimezone(UTC)
+    tick = clock.find_first(begin)
+    # Moments of one zone would be compared by what their clocks show, which is the same twice in autumn.
+    while (starts := clock.find_next(tick)).astimezone(UTC) <= now:
         yield Due(tick.date().isoformat(), starts)
-        if starts.date() == tick.date():
-            # A schedule with several ticks a day runs a night at the first that follows its own.
-            ticks.set_current(_midnight(settings, tick.date() + timedelta(days=1)) - before, force=True)
-            starts = ticks.get_next(datetime)
-        tick = starts
+        # A schedule with several ticks a day runs a night at the first that follows its own.
+        tick = starts if starts.date() > tick.date() else clock.find_first(tick.date() + timedelta(days=1))
+
+
+class _Clock:
+    """The moments of a cron expression in a time zone, those that `CronDataIntervalTimetable` of Airflow has.
+
+    Airflow's own class would bring Airflow, whose import takes as long as that of the whole command and writes files.
+    So this is its calculation (`_get_next` in airflow/timetables/_cron.py, `make_aware` in airflow/utils/timezone.py),
+    and tests/unit/test_due_nights.py holds the two together: all zones, and the days on which clocks are changed.
+    """
+
+    def __init__(self, settings: Schedule) -> None:
+        self._zone = ZoneInfo(settings.timezone)
+        self._cron = croniter(settings.schedule)
+        self._is_hourly = self._cron.expanded[1] == ["*"]
+
+    def find_next(self, moment: datetime) -> datetime:
+        """The first tick after a moment with a time zone."""
+        shown = moment.astimezone(self._zone).replace(tzinfo=None, fold=0)
+        self._cron.set_current(shown, force=True)
+        following: datetime = self._cron.get_next(datetime)
+        if self._is_hourly:
+            # An hour that comes twice has its ticks twice.
+            return (moment.astimezone(UTC) + (following - shown)).astimezone(self._zone)
+        before, after = (self._zone.utcoffset(following.replace(fold=fold)) for fold in (0, 1))
+        assert before is not None and after is not None, "a time zone of the system's knows every moment"
+        # An hour that is left out gives its ticks to the next; of one that comes twice the second has them.
+        following += max(after - before, timedelta(0))
+        return following.replace(tzinfo=self._zone, fold=1).astimezone(UTC).astimezone(self._zone)
+
+    def find_first(self, day: date) -> datetime:
+        """The first tick of a day or, where it has none, after it."""
+        before = datetime.combine(day, datetime.min.time(), self._zone).astimezone(UTC) - timedelta(seconds=1)
+        return self.find_next(before)
 
 
 def _midnight(settings: Schedule, day: date) -> datetime:

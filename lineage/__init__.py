@@ -5,23 +5,36 @@ Every question takes its source first, and raises LineageError when that cannot 
 `first` and `last` bound the nights that are asked for, `newest` and `limit` how many; None for no bound.
 """
 
+from headlines.bar.checks import Check
 from headlines.pushes.champion import Rollback
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
 from lineage.database import LineageError
 from lineage.graph import graph, to_dot
-from lineage.history import metric_history, metrics
-from lineage.models import drops_of_model, find_model, model_detail, models, name_model, path_back, serving_now
+from lineage.history import check_history, checks, metric_history, metrics
+from lineage.model_list import list_models
+from lineage.models import (
+    drops_of_model,
+    find_model,
+    model_detail,
+    models,
+    name_model,
+    path_back,
+    serving_now,
+    tell_occasion,
+)
 from lineage.night import night_detail
 from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
+from lineage.pipelines import find_names, pipelines
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import artifacts_of_run, execution_detail, find_execution
 from lineage.recall import drops, recall
 from lineage.records import (
     ArtifactRecord,
-    Check,
+    CheckHistory,
+    CheckPoint,
     Comparison,
     Difference,
     Dispatch,
@@ -32,25 +45,42 @@ from lineage.records import (
     ExecutionRecord,
     Gap,
     Graph,
+    Happening,
     History,
+    ListedModel,
     ModelDetail,
+    ModelList,
+    ModelState,
     ModelSummary,
     NightDetail,
     NightReport,
     NightSummary,
     Node,
     Orphans,
+    Paired,
+    PairedMetric,
+    PipelineSummary,
     Point,
     Recall,
     Reign,
     RunArtifacts,
     RunDetail,
+    RunSummary,
     ScheduledRun,
     ScheduledTask,
     Serving,
     Taint,
     Way,
 )
-from lineage.runs import nights, run_report, runs_of_night
+from lineage.runs import (
+    find_ends,
+    find_finished,
+    find_night,
+    find_night_of_execution,
+    nights,
+    run_report,
+    runs,
+    runs_of_night,
+)
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

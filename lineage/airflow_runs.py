@@ -5,14 +5,16 @@ night is said by standing.py.
 """
 
 import json
+import pickletools
 from collections.abc import Collection
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from headlines.names import REASON_EVENT
+from headlines.names import NIGHT_PARAM, REASON_EVENT
 from headlines.postgres_address import Postgres
-from headlines.schedule import Schedule, find_due
+from headlines.schedule import Schedule, find_due, find_newest_due
 from lineage.database import Database, connect
 from lineage.pipeline_names import Names
 from lineage.records import Dispatch, ScheduledRun, ScheduledTask
@@ -76,6 +78,26 @@ class Scheduling:
                 by_night.setdefault(run.night, []).append(run)
         return by_night
 
+    def years(self) -> set[int]:
+        """The years of the nights that have a run, and of the newest that is due."""
+        zone = ZoneInfo(self._schedule.timezone)
+        begin = datetime.fromisoformat(self._schedule.scheduled_from or "1970-01-01").replace(tzinfo=zone)
+        rows = self._rows(
+            "SELECT DISTINCT CAST(date_part('year', execution_date AT TIME ZONE :zone) AS INTEGER) FROM dag_run "
+            "WHERE dag_id = :dag AND (run_type <> 'scheduled' OR execution_date >= :begin)",
+            zone=self._schedule.timezone,
+            dag=self._names.pipeline,
+            begin=begin,
+        )
+        due = find_newest_due(self._schedule, self._now - _GRACE)
+        named = [*self._named_nights().values(), *([due.night] if due else [])]
+        return {year for (year,) in rows} | {int(night[:4]) for night in named}
+
+    def find_night(self, run_id: str) -> str | None:
+        """The night of a run; None if Airflow has no such run."""
+        rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)
+        return next((run.night for run in self._read(rows, self._named_nights())), None)
+
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
         dag = self._names.pipeline
@@ -119,7 +141,16 @@ class Scheduling:
         )
 
     def _named_nights(self) -> dict[str, str]:
-        """The night of each run whose sensor has begun, as it was rendered; Airflow keeps them of the newest runs."""
+        """The night of each run that was asked for one, and of each whose sensor has begun, as it was rendered.
+
+        Airflow keeps the latter of the newest runs.
+        """
+        asked = self._rows(
+            "SELECT run_id, conf FROM dag_run WHERE dag_id = :dag AND position(CAST(:name AS BYTEA) IN conf) > 0",
+            dag=self._names.pipeline,
+            name=NIGHT_PARAM,
+        )
+        nights = {run_id: night for run_id, conf in asked if (night := _read_night(bytes(conf)))}
         rows = self._rows(
             "SELECT run_id, rendered_fields FROM rendered_task_instance_fields WHERE dag_id = :dag "
             "AND task_id = :sensor",
@@ -127,7 +158,7 @@ class Scheduling:
             sensor=self._names.sensor or "",
         )
         named = ((run_id, json.loads(fields) if isinstance(fields, str) else fields) for run_id, fields in rows)
-        return {run_id: fields["night"] for run_id, fields in named if "night" in fields}
+        return nights | {run_id: fields["night"] for run_id, fields in named if "night" in fields}
 
     def _read(
         self, rows: Collection[tuple[int, str, str, str, datetime, datetime, datetime]], named: dict[str, str]
@@ -167,6 +198,21 @@ class Scheduling:
             short = text if len(text) <= _REASON_CHARACTERS else f"{text[:_REASON_CHARACTERS]} ..."
             by_run.setdefault(run_id, []).append(ScheduledTask(name, state or "none", attempt or 0, since, pool, short))
         return by_run
+
+
+def _read_night(conf: bytes) -> str:
+    """The night that a run was asked for; empty for none. What is pickled is looked at, never made again."""
+    values = [
+        value
+        for code, value, _ in pickletools.genops(conf)
+        # Between a key and its value stands only that the key may be named again.
+        if code.name not in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")
+    ]
+    following = next((after for before, after in pairwise(values) if before == NIGHT_PARAM), None)
+    try:
+        return date.fromisoformat(following).isoformat() if isinstance(following, str) else ""
+    except ValueError:
+        return ""
 
 
 def open_scheduling(stack: ExitStack, place: Postgres | None, schedule: Schedule, names: Names) -> Scheduling | None:

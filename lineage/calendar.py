@@ -1,7 +1,6 @@
 """All nights at a glance, also those that were never run."""
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
@@ -10,13 +9,13 @@ from typing import Any, Literal
 from headlines.names import BLESSED, PUSHED, PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, open_lineage
-from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_executions, read_properties
+from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_drop, read_executions, read_properties
 from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
-from lineage.runs import NEVER, NOT_SUPERSEDED, Run, find_ends, find_runs, nights, run_state
+from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, run_state
 from lineage.standing import Timetable, stand
 
-_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]] = {
-    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck")
+_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete"]] = {
+    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete")
 }
 
 
@@ -61,19 +60,23 @@ def latest(source: Source, newest: int | None = None) -> list[NightReport]:
         asked_for = [one for one in calendar(reader, newest=newest) if one.run_id or one.is_due]
         chosen = asked_for[-newest:] if newest else asked_for
         reports = {report.night: report for report in nights(reader, newest=newest)}
-        return [_report(one, reports.get(one.night)) for one in chosen]
+        return [report_night(one, reports.get(one.night)) for one in chosen]
 
 
-def _report(summary: NightSummary, report: NightReport | None) -> NightReport:
-    if report is None:
+def report_night(summary: NightSummary, report: NightReport | None) -> NightReport:
+    """A night as its newest run left it, be that run known to Airflow alone.
+
+    Args:
+      summary: of the night, by both sources.
+      report: of its newest run in MLMD; None where there is none.
+    """
+    if report is None or report.run_id != summary.run_id:
         return NightReport(
             summary.night, summary.run_id or "", summary.state, summary.drop_version, reason=summary.reason
         )
-    if summary.state == report.state:
+    if report.state == summary.state:
         return report
-    # What the newest attempt came to counts, be it only in Airflow.
-    error = report.error if summary.run_id == report.run_id and summary.state == "blocked" else None
-    return dataclasses.replace(report, state=summary.state, error=error, reason=summary.reason)
+    return dataclasses.replace(report, state=summary.state, error=None, failed_node=None, reason=summary.reason)
 
 
 def find_obstacle(source: Source) -> str | None:
@@ -91,7 +94,12 @@ def gaps(
 
 def find_gaps(nights: Iterable[NightSummary]) -> tuple[Gap, ...]:
     """Those of a calendar's nights that came to no verdict, in its order."""
-    return tuple(Gap(night.night, _STATE[night.state], night.reason) for night in nights if night.state in _STATE)
+    return tuple(
+        Gap(night.night, _STATE[night.state], night.reason)
+        for night in nights
+        # Where nothing was to push, a finished run lacks no verdict.
+        if night.state in _STATE and (night.state != "complete" or night.reason)
+    )
 
 
 def _find_days(reader: Reader, first: str | None, last: str | None) -> list[str]:
@@ -153,8 +161,8 @@ def _find_drops(reader: Reader, first: str, last: str) -> dict[str, dict[str, di
     by_night: dict[str, dict[str, dict[str, Any]]] = {}
     for name, text in rows:
         # A database that sorts as a language does has others between them.
-        if name.startswith(prefix):
-            by_night.setdefault(name.removeprefix(prefix), {})[text] = json.loads(text)
+        if name.startswith(prefix) and (drop := read_drop(text)):
+            by_night.setdefault(name.removeprefix(prefix), {})[text] = drop
     return by_night
 
 
@@ -162,7 +170,7 @@ def _states(reader: Reader, runs: list[int]) -> dict[int, dict[int, int]]:
     """Of each run, by context, its attempts that are not finished well: their states, by execution."""
     rows = reader.rows(
         "SELECT s.context_id, e.id, e.last_known_state FROM association s JOIN execution e ON e.id = s.execution_id "
-        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED}",
+        f"AND NOT e.last_known_state IN :finished WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY e.id",
         finished=[COMPLETE, CACHED],
         runs=runs,
     )
@@ -195,14 +203,18 @@ def _summary(
         )
     own = notes.get(run.context_id, {})
     unfinished = states.get(run.context_id, {})
-    state: NightState = run_state(set(unfinished.values()), own)
+    numbers = set(unfinished.values())
+    failed = next((attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY), None)
+    failed_node = failed.node if failed else None
+    by_nodes = run_state(numbers, own, failed_node, reader.names.gate)
+    state: NightState = end_unpushed(reader, run, by_nodes, numbers, own)
     reason = ""
-    if state == "failed":
-        attempt = next(attempts[one] for one, number in unfinished.items() if number in ENDED_BADLY)
-        state = "blocked" if attempt.node == reader.names.gate else "failed"
-        reason = f"{attempt.node}: {attempt.error or 'it says no reason'}"
+    if failed:
+        reason = f"{failed.node}: {failed.error or 'it says no reason'}"
     elif state == "running":
         reason = "begun, and neither finished nor failed"
+    elif state == "complete" and reader.names.pusher:
+        reason = f"all that began has finished, and {reader.names.pusher} has recorded no push"
     drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})
     return NightSummary(
         night,
@@ -210,7 +222,7 @@ def _summary(
         runs,
         state,
         own[BLESSED] == "1" if BLESSED in own else None,
-        int(own[PUSHED_VERSION]) if own.get(PUSHED) == "1" and PUSHED_VERSION in own else None,
+        int(own[PUSHED_VERSION]) if own.get(PUSHED) == "1" and own.get(PUSHED_VERSION, "").isdecimal() else None,
         newest,
         corrected,
         delivered,

@@ -168,7 +168,7 @@ def pushes_of(reader: Reader, version: int) -> list[Push]:
 
 
 def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
-    """Those of some artifacts that say that a model of the pipeline was published."""
+    """Those of some artifacts that say that a model of the pipeline was published, as a version that is a number."""
     rows = reader.rows(
         "SELECT a.id, v.string_value, a.create_time_since_epoch FROM artifact a "
         f"JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = '{PUSHED}' AND yes.int_value = 1 "
@@ -180,7 +180,7 @@ def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
         types=reader.types("PushedModel"),
         pipelines=reader.pipelines,
     )
-    return [Push(identity, int(number), moment(created)) for identity, number, created in rows]
+    return [Push(identity, int(number), moment(created)) for identity, number, created in rows if number.isdecimal()]
 
 
 def models_of_versions(reader: Reader, versions: Iterable[int]) -> dict[int, tuple[int | None, str]]:
@@ -241,5 +241,6 @@ def versions_of_models(reader: Reader, models: Collection[int]) -> dict[int, tup
     )
     versions_of: dict[int, set[int]] = {}
     for model, version in rows:
-        versions_of.setdefault(model, set()).add(int(version))
+        if version.isdecimal():
+            versions_of.setdefault(model, set()).add(int(version))
     return {model: tuple(sorted(versions)) for model, versions in versions_of.items()}

@@ -14,10 +14,18 @@ from headlines.postgres_address import Postgres
 
 _LIST = re.compile(r"\bIN :(\w+)")
 _VALUE = re.compile(r"(?<!:):(\w+)")
+# MLMD's ids, with which lists of numbers are compared, are of Postgres' type integer; no number exceeds bigint.
+_GREATEST_ID, _GREATEST = 2**31 - 1, 2**63 - 1
 
 
 class LineageError(HeadlinesError):
     """Lineage cannot be read; the message says why and what to do."""
+
+    may_pass = True
+
+
+class UnknownError(HeadlinesError, LookupError):
+    """Lineage does not know what was asked for; the message says what there is instead."""
 
 
 class _Cursor(Protocol):
@@ -46,12 +54,15 @@ class Database:
           **parameters: by name; a sequence that is no string is a list.
 
         Raises:
+          UnknownError: a value is of a kind that no record can have.
           LineageError: the database went away or took too long.
         """
         values = {
             name: list(value) if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str) else value
             for name, value in parameters.items()
         }
+        for value in values.values():
+            _check(value)
         try:
             if self._is_sqlite:
                 lists = {name: json.dumps(value) for name, value in values.items() if isinstance(value, list)}
@@ -77,17 +88,35 @@ def connect(place: Postgres) -> psycopg2.extensions.connection:
     """
     try:
         connection: psycopg2.extensions.connection = psycopg2.connect(
-            **place.arguments,
-            application_name="retraining lineage",
-            # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a plan
-            # takes longer than running any of these; tables are joined in the order in which they are written, for what
-            # a property's name and value leave of a table is nothing that the planner's statistics tell.
-            options="-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
+            **{
+                **place.arguments,
+                "application_name": "retraining lineage",
+                # A reader that hangs would keep a web page waiting, and old rows from being cleaned up. Compiling a
+                # plan takes longer than running any of these; tables are joined in the order in which they are
+                # written, for what a property's name and value leave of a table is nothing that the planner's
+                # statistics tell.
+                "options": "-c statement_timeout=30s -c jit=off -c join_collapse_limit=1 -c random_page_cost=1.1",
+            }
         )
-    except psycopg2.OperationalError as error:
+    except (psycopg2.OperationalError, psycopg2.ProgrammingError) as error:
         raise LineageError(place.explain(error)) from None
     connection.set_session(readonly=True, isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
     return connection
+
+
+def _check(value: Any) -> None:
+    """Refuses what neither Postgres nor SQLite could be asked, which would end the transaction or worse."""
+    greatest = _GREATEST_ID if isinstance(value, list) else _GREATEST
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, str) and not _is_storable(one):
+            raise UnknownError(f"nothing in lineage is called {one!r:.100}: text holds no such characters")
+        if isinstance(one, int) and abs(one) > greatest:
+            raise UnknownError(f"nothing in lineage has a number as great as {one}")
+
+
+def _is_storable(text: str) -> bool:
+    # Half of a surrogate pair is what is left of bytes that were no UTF-8.
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text))
 
 
 def _as_array(values: list[Any]) -> list[Any] | str:

@@ -6,8 +6,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from headlines import names
+from headlines.bar.checks import split
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
+from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
@@ -19,16 +21,21 @@ _ORIGIN = ("code", "settings", "data")
 def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
     """The models of the pipeline, newest first."""
     with open_lineage(source) as reader:
-        ids = reader.column(
-            "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
-            "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
-            + (" LIMIT :rows" if limit else ""),
-            types=reader.types("Model"),
-            live=reading.LIVE,
-            pipelines=reader.pipelines,
-            rows=limit,
-        )
+        ids = find_ids(reader, limit)
         return tuple(sorted(summarise(reader, ids).values(), key=lambda model: -model.id))
+
+
+def find_ids(reader: Reader, limit: int | None = None) -> list[int]:
+    """The ids of the models of the pipeline, newest first."""
+    return reader.column(
+        "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
+        "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
+        + (" LIMIT :rows" if limit else ""),
+        types=reader.types("Model"),
+        live=reading.LIVE,
+        pipelines=reader.pipelines,
+        rows=limit,
+    )
 
 
 def summarise(reader: Reader, ids: Collection[int]) -> dict[int, ModelSummary]:
@@ -69,20 +76,23 @@ def find_model(source: Source, name: str) -> ModelSummary:
     """
     with open_lineage(source) as reader:
         identity: int | None = None
-        if name.startswith("#") and name[1:].isdecimal():
+        # Python reads no number of thousands of digits, and none has so many.
+        is_number = name.removeprefix("#").isdecimal() and len(name) < 20
+        if is_number and name.startswith("#"):
             identity = int(name[1:])
-        elif name.isdecimal():
+        elif is_number:
             identity, _ = models_of_versions(reader, [int(name)]).get(int(name), (None, ""))
         else:
             model_ids = [report.model_id for report in runs_of_night(reader, name) if report.model_id is not None]
             identity = model_ids[-1] if model_ids else None
         summaries = summarise(reader, [identity]) if identity is not None else {}
         if not summaries:
-            newest = [f"{name_model(model)} of night {model.night}" for model in models(reader, 5)]
+            newest = [f"{name_model(model)} of {tell_occasion(model)}" for model in models(reader, 5)]
+            run_first = ": run a night first" if reader.names.pipeline == names.NIGHTLY_DAG else ""
             raise UnknownError(
                 f"lineage knows no model {name!r} of {reader.names.pipeline}; a model is named by its version, its "
                 "night (2022-02-02) or '#<id in MLMD>'; "
-                + (f"the newest are {', '.join(newest)}" if newest else "there is none yet: run a night first")
+                + (f"the newest are {', '.join(newest)}" if newest else f"there is none yet{run_first}")
             )
         return summaries[identity or 0]
 
@@ -90,6 +100,11 @@ def find_model(source: Source, name: str) -> ModelSummary:
 def name_model(model: ModelSummary) -> str:
     """What to call a model so that `find_model` finds it: its newest version, or its id."""
     return str(model.versions[-1]) if model.versions else f"#{model.id}"
+
+
+def tell_occasion(model: ModelSummary) -> str:
+    """What a model was made for: its night, or the run of a pipeline that has no nights."""
+    return f"night {model.night}" if model.night else f"run {model.run_id}"
 
 
 def drops_of_model(source: Source, model: str) -> tuple[DropUse, ...]:
@@ -118,9 +133,9 @@ def _drops_of(reader: Reader, model: int) -> tuple[DropUse, ...]:
 def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -> list[DropUse]:
     """The drops in examples, by night; their files are told by `drops.json` in the examples' folder."""
     drops = {
-        name.removeprefix(prefix): json.loads(value)
+        name.removeprefix(prefix): drop
         for name, value in examples.properties.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and (drop := reading.read_drop(value))
     }
     path = Path(examples.uri, names.DROPS_FILE)
     files = json.loads(path.read_text()) if drops and with_files and path.is_file() else {}
@@ -220,6 +235,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
         return ModelDetail(
             model=summary,
             report=report,
+            state=find_states(reader, find_pushes(reader, [summary.id]), [summary.id])[summary.id],
             properties=properties,
             origin={
                 name: value
@@ -237,7 +253,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
                 for who, prefix in names.FRESH_METRIC_PREFIXES.items()
             },
             intervals=_intervals(report, artifacts.get((reader.names.evaluator, "evaluation"))),
-            class_mix=json.loads(examples.properties.get(names.CLASSES, "{}")) if examples else {},
+            class_mix=reading.read_object(examples.properties.get(names.CLASSES)) if examples else {},
             drops=_drops_of(reader, summary.id),
             artifacts=artifacts,
             is_serving=now is not None and now.model_id == summary.id,
@@ -245,25 +261,25 @@ def model_detail(source: Source, model: str) -> ModelDetail:
 
 
 def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
-    """What the last evaluator to judge a model as a candidate said."""
-    judging = [
-        link.execution_id
-        for link in reading.read_links(reader, artifacts=[model])
-        if not link.is_output and link.key not in reader.names.baseline
-    ]
-    links = reading.read_links(reader, executions=judging) if judging else []
-    artifacts = reading.read_artifacts(reader, {link.artifact_id for link in links if link.is_output})
-    blessings = [one for one in artifacts.values() if one.type == "ModelBlessing" and one.state == "live"]
-    return blessings[-1].properties if blessings else {}
+    blessing = find_blessings(reader, [model]).get(model)
+    return {} if blessing is None else reading.read_artifacts(reader, [blessing])[blessing].properties
 
 
 def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:
-    """The 95 % intervals that the checks and the evaluation's `verdict.json` tell."""
-    intervals = {check.name: (check.low, check.high) for check in report.checks}
+    """The 95 % intervals that the checks and the evaluation's `verdict.json` tell.
+
+    The checks tell them as they were judged by; one without width is none: a bootstrap of rows that all agree.
+    """
+    intervals: dict[str, tuple[float | None, float | None]] = {}
     path = Path(evaluation.uri, names.VERDICT_FILE) if evaluation else None
     if path and path.is_file():
         intervals |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
-    return {name: (low, high) for name, (low, high) in intervals.items() if low is not None and high is not None}
+    intervals |= {check.name: (check.low, check.high) for check in report.checks if check.low is not None}
+    return {
+        name: (low, high)
+        for name, (low, high) in intervals.items()
+        if low is not None and high is not None and (low < high or split(name)[1])
+    }
 
 
 def next_night(night: str) -> str:

@@ -1,42 +1,40 @@
 """A night in full: its drop, every attempt of every node of every run, the champions before and after, its models."""
 
-from lineage.calendar import calendar, find_drop_versions
+from lineage.calendar import calendar, find_drop_versions, report_night
 from lineage.champions import champion_as_of
 from lineage.models import next_night, read_drops, summarise
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
 from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
-from lineage.runs import find_runs, report_runs
+from lineage.runs import find_runs, report_runs, tell_nights
 
 
 def night_detail(source: Source, night: str) -> NightDetail:
     """Everything about a night.
 
     Raises:
-      UnknownError: the night was never run.
+      UnknownError: it is no night of the calendar: before the first that was ever run, or after the last and not due.
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night)
         scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
-        if not (runs or scheduled or (summary and summary.is_due)):
-            nights = sorted({run.night for run in find_runs(reader)})
-            raise UnknownError(
-                f"night {night} was never run; "
-                + (f"{len(nights)} nights were, {nights[0]} to {nights[-1]}" if nights else "none was yet")
-            )
+        if not (runs or scheduled or summary):
+            raise UnknownError(f"night {night} was never run; {tell_nights(reader)}")
         attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]
         before, after = champion_as_of(reader, night), champion_as_of(reader, next_night(night))
+        reports = report_runs(reader, runs)
         return NightDetail(
             night,
             _find_drop(reader, runs[-1].run_id, night) if runs else None,
             tuple(sorted(find_drop_versions(reader, night, night).get(night, ()))),
-            tuple(map(RunDetail, report_runs(reader, runs), attempts)),
+            tuple(map(RunDetail, reports, attempts)),
             before.version if before else None,
             after.version if after else None,
             _models_of(reader, attempts),
             tuple(scheduled),
             summary,
+            report_night(summary, reports[-1] if reports else None) if summary else None,
         )
 
 

@@ -4,13 +4,12 @@ Resolver executions are no part of any path, a cached result belongs to the exec
 failed made nothing.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from headlines.names import PUSHED_VERSION
 from lineage.reader import Reader
-from lineage.reading import COMPLETE, INPUT, OUTPUT, RESOLVER, read_artifacts, read_executions, read_links
+from lineage.reading import COMPLETE, INPUT, OUTPUT, RESOLVER, read_artifacts, read_drop, read_executions, read_links
 from lineage.records import ArtifactRecord, Edge, ExecutionRecord, Graph, Node
 
 JUDGED_AGAINST = "judged-against"
@@ -149,9 +148,8 @@ def artifact_node(
             maker is not None and maker.node == names.example_gen
         )
     version = artifact.properties.get(PUSHED_VERSION)
-    label = f"version {version}" if version else f"{artifact.type} of night {night}" if night else (
-        f"{artifact.type} {artifact.id}"
-    )  # fmt: skip
+    occasion = f"of night {night}" if night else f"of {run_id}" if run_id else str(artifact.id)
+    label = f"version {version}" if version else f"{artifact.type} {occasion}"
     return Node(
         f"artifact:{artifact.id}", "artifact", artifact.type, label, night, run_id, artifact.state, is_domain=is_domain
     )
@@ -160,8 +158,8 @@ def artifact_node(
 def drop_nodes(reader: Reader, artifact: ArtifactRecord) -> Iterable[Node]:
     """The drops in examples, as nodes of a graph, oldest first."""
     for name, value in sorted(artifact.properties.items()):
-        if name.startswith(reader.names.drop):
-            yield drop_node(name.removeprefix(reader.names.drop), json.loads(value)["version"])
+        if name.startswith(reader.names.drop) and (drop := read_drop(value)):
+            yield drop_node(name.removeprefix(reader.names.drop), drop["version"])
 
 
 def drop_node(night: str, version: int) -> Node:

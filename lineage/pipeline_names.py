@@ -7,7 +7,7 @@ from headlines import names
 
 @dataclass(frozen=True)
 class Names:
-    """How a pipeline calls what the questions ask about; give others to read another AirflowDagRunner's lineage.
+    """How a pipeline calls what the questions ask about; `lineage.find_names` finds those of another one.
 
     Attributes:
       pipeline: whose runs, models and pushes are asked about; other pipelines are reached by paths only.
@@ -16,7 +16,7 @@ class Names:
       gate: node that stops a run on bad data; None if there is none.
       trainer: node that makes models.
       evaluator: node that judges them.
-      pusher: node that publishes them.
+      pusher: node that publishes them; None if there is none.
       night: property that names the night of an execution, an artifact or a push.
       drop: prefix of the properties of Examples that describe the drops in them, as JSON with at least `version`.
       baseline: input keys through which a model is only compared with another.
@@ -33,7 +33,7 @@ class Names:
     gate: str | None = names.GATE
     trainer: str = names.TRAINER
     evaluator: str = names.EVALUATOR
-    pusher: str = names.PUSHER
+    pusher: str | None = names.PUSHER
     night: str = names.NIGHT
     drop: str = names.DROP_PREFIX
     baseline: tuple[str, ...] = (names.BASELINE_MODEL, names.BASELINE_PUSH)

@@ -9,18 +9,14 @@ from typing import Protocol
 
 import psycopg2
 
-from headlines.errors import HeadlinesError
 from headlines.postgres_address import Postgres
 from headlines.schedule import Schedule
 from lineage.airflow_runs import Scheduling, open_scheduling
 from lineage.database import Database, LineageError, connect
+from lineage.database import UnknownError as UnknownError
 from lineage.pipeline_names import OURS, Names
 
 SCHEMA_VERSION = 10
-
-
-class UnknownError(HeadlinesError, LookupError):
-    """Lineage does not know what was asked for; the message says what there is instead."""
 
 
 class Reader(Database):
@@ -75,7 +71,12 @@ class Reader(Database):
     @cached_property
     def run_types(self) -> list[int]:
         """The types of a run's context: AirflowDagRunner's and LocalDagRunner's."""
-        return self.types("run", "pipeline_run")
+        return [*self.types("run"), *self.local_run_types]
+
+    @cached_property
+    def local_run_types(self) -> list[int]:
+        """The types of the context of a run by LocalDagRunner."""
+        return self.types("pipeline_run")
 
     @cached_property
     def node_types(self) -> list[int]:
@@ -95,7 +96,7 @@ class Databases(Schedule, Protocol):
         """Airflow's, a second source of what became of nights; None where there is none."""
 
 
-Source = Databases | Path | Reader
+Source = Databases | Postgres | Path | Reader
 
 
 @contextmanager
@@ -103,8 +104,8 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
     """Opens a read-only transaction on lineage, for one question or several about the same moment.
 
     Args:
-      source: what says where MLMD's Postgres is, and Airflow's; the path of an SQLite file; or what is open
-        already.
+      source: what says where MLMD's Postgres is, and Airflow's; an MLMD of other people's in Postgres; the path of an
+        SQLite file; or what is open already.
       names: how the pipeline calls its parts; not used for what is open already.
 
     Yields:
@@ -122,13 +123,17 @@ def open_lineage(source: Source, names: Names = OURS) -> Iterator[Reader]:
             reader = Reader(file.cursor(), str(source), names)
             find_tables = "SELECT 1 FROM sqlite_master WHERE name = 'MLMDEnv'"
         else:
-            connection = stack.enter_context(closing(connect(source.mlmd)))
+            place = source if isinstance(source, Postgres) else source.mlmd
+            connection = stack.enter_context(closing(connect(place)))
             cursor = stack.enter_context(connection.cursor())
-            reader = Reader(
-                cursor, str(source.mlmd), names, lambda: open_scheduling(stack, source.airflow_db, source, names)
-            )
+            reader = Reader(cursor, str(place), names, lambda: _find_scheduling(stack, source, names))
             find_tables = "SELECT 1 FROM pg_tables WHERE tablename = 'mlmdenv'"
         yield _checked(reader, find_tables)
+
+
+def _find_scheduling(stack: ExitStack, source: Databases | Postgres, names: Names) -> Scheduling | None:
+    # Where other people's Airflow is, and when its runs are due, nobody says.
+    return None if isinstance(source, Postgres) else open_scheduling(stack, source.airflow_db, source, names)
 
 
 def _open_file(path: Path) -> sqlite3.Connection:
@@ -142,7 +147,9 @@ def _open_file(path: Path) -> sqlite3.Connection:
 
 def _checked(reader: Reader, find_tables: str) -> Reader:
     if not reader.rows(find_tables):
-        raise LineageError(f"the database {reader.place} holds no MLMD tables yet; `retraining up` makes them")
+        raise LineageError(
+            f"the database {reader.place} holds no MLMD tables yet; `retraining up` makes those of the service"
+        )
     versions = reader.column("SELECT schema_version FROM mlmdenv")
     if versions != [SCHEMA_VERSION]:
         raise LineageError(

@@ -1,11 +1,13 @@
 """MLMD's rows as records: artifacts, attempts of nodes with where they belong, and the events between them."""
 
-from collections.abc import Collection, Iterable
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headlines.names import ATTEMPT, ERROR, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, EXECUTION_RESULT, PID, SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -16,6 +18,9 @@ COMPLETE, FAILED, CACHED, CANCELED = 3, 4, 5, 6
 ENDED_BADLY = frozenset((FAILED, CANCELED))
 LIVE, ABANDONED = 2, 5
 INPUT, OUTPUT, INTERNAL_OUTPUT = 3, 4, 6
+_ERROR_CHARACTERS = 1000
+# With which Python tells an error: its module and class.
+_ERROR_CLASS = re.compile(r"^(?:\w+\.)*[A-Z]\w*: ")
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 """Type of resolver executions; AirflowDagRunner's write what they resolved as their outputs, so no path uses them."""
 
@@ -57,7 +62,6 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
         return {}
     properties = _properties(reader, "execution", ids)
     places = read_places(reader, ids)
-    published = _find_published(reader, [identity for identity, own in properties.items() if SUPERSEDED_BY in own])
     records = {}
     for identity, type_id, number, created, updated in reader.rows(
         "SELECT id, type_id, last_known_state, create_time_since_epoch, last_update_time_since_epoch "
@@ -74,34 +78,26 @@ def read_executions(reader: Reader, ids: Collection[int]) -> dict[int, Execution
             state,
             int(own.get(ATTEMPT, 1)),
             superseded_by,
-            own.get(ERROR),
+            read_error(own),
             moment(created),
-            _ended(state, superseded_by, updated, published.get(identity)),
+            _find_end(state, own, updated),
             own,
         )
     return records
 
 
-def _find_published(reader: Reader, superseded: Collection[int]) -> dict[int, int]:
-    """When superseded attempts ended: the note of who took their place has overwritten it, but in their events."""
-    if not superseded:
-        return {}
-    return dict(
-        reader.rows(
-            "SELECT execution_id, max(milliseconds_since_epoch) FROM event WHERE execution_id IN :ids "
-            "AND type = :output GROUP BY execution_id",
-            ids=superseded,
-            output=OUTPUT,
-        )
-    )
+def _find_end(state: str, own: dict[str, str], updated: int) -> datetime | None:
+    """When an attempt ended, as it recorded itself; None where nobody saw it.
 
-
-def _ended(state: str, superseded_by: int | None, updated: int, published: int | None) -> datetime | None:
+    The last update is no end where others wrote it: who took the attempt's place, or who found its process gone. The
+    events of its outputs are none either: TFX writes them when it registers the execution.
+    """
     if state in ("unknown", "new", "running"):
         return None
-    if superseded_by is None:
-        return moment(updated)
-    return moment(published) if published else None
+    if ENDED in own:
+        return datetime.fromtimestamp(float(own[ENDED]), UTC)
+    is_ours, is_finished = PID in own or ERROR in own, state in ("complete", "cached")
+    return None if SUPERSEDED_BY in own or (is_ours and not is_finished) else moment(updated)
 
 
 def read_places(reader: Reader, ids: Collection[int]) -> dict[int, tuple[str, str, str]]:
@@ -162,6 +158,47 @@ def _properties(
         if (text := as_text(values)) is not None:
             texts.setdefault(identity, {})[name] = text
     return texts
+
+
+def read_error(properties: Mapping[str, str]) -> str | None:
+    """Why an attempt failed, in one line: as our launcher records it, or LocalDagRunner; None if it says no reason."""
+    if ERROR in properties:
+        return properties[ERROR]
+    text = properties.get(EXECUTION_RESULT, "")
+    result = read_object(text)
+    # A database that takes no longer text has cut it off, and it is no JSON then.
+    message = str(result.get("resultMessage", "")) if result or text == "{}" else text
+    if not message and result.get("code"):
+        return f"it ended with code {result['code']}"
+    message = " ".join((_summarise_traceback(message) or message).split())
+    return (message if len(message) <= _ERROR_CHARACTERS else f"{message[:_ERROR_CHARACTERS]}...") or None
+
+
+def _summarise_traceback(text: str) -> str:
+    """The error that a traceback ends with, and the one that it came from; empty for what is no traceback."""
+    _, *tracebacks = text.split("Traceback (most recent call last):")
+    errors = []
+    for one in tracebacks[-2:]:
+        # What is not indented is the error itself, and then a sentence that leads to the next one.
+        lines = one.partition("\nThe above exception")[0].partition("\nDuring handling")[0].splitlines()
+        last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=0)
+        errors.append(_ERROR_CLASS.sub("", "\n".join(lines[last + 1 :]).strip()))
+    return ": ".join(filter(None, reversed(errors)))
+
+
+def read_object(text: str | None) -> dict[str, Any]:
+    """A property that is written as a JSON object; empty for what is none, such as another pipeline's `null`."""
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_drop(text: str | None) -> dict[str, Any] | None:
+    """What examples say of a drop in them; None where it names no version, and so is no drop of this project's kind."""
+    drop = read_object(text)
+    return drop if isinstance(drop.get("version"), int) else None
 
 
 def as_text(values: Iterable[Any]) -> str | None:

@@ -1,6 +1,5 @@
 """Recall: from a drop to every model it touched, each way told apart, and to whether one of them serves."""
 
-import json
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
@@ -9,7 +8,7 @@ from lineage.champions import newest_push, rollbacks, serving_version
 from lineage.models import summarise
 from lineage.paths import artifact_node, drop_node, find_downstream, find_makers
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import COMPLETE, INPUT, RESOLVER, read_artifacts, read_executions, read_links
+from lineage.reading import COMPLETE, INPUT, RESOLVER, read_artifacts, read_drop, read_executions, read_links
 from lineage.records import ModelSummary, Node, Recall, Taint, Way
 
 
@@ -32,13 +31,14 @@ def recall(source: Source, night: str, version: int | None = None) -> Recall:
     """
     with open_lineage(source) as reader:
         using = {
-            artifact: json.loads(value)["version"]
+            artifact: drop["version"]
             for artifact, value in reader.rows(
                 "SELECT p.artifact_id, p.string_value FROM artifactproperty p JOIN artifact a ON a.id = p.artifact_id "
                 "AND a.type_id IN :types WHERE p.name = :name AND p.is_custom_property",
                 types=reader.types("Examples"),
                 name=f"{reader.names.drop}{night}",
             )
+            if (drop := read_drop(value))
         }
         versions = tuple(sorted(set(using.values())))
         if not versions or version not in (None, *versions):
@@ -94,7 +94,7 @@ def _explain(reader: Reader, night: str, version: int | None, versions: tuple[in
         return f"no run used version {version} of the drop of night {night}; versions {versions} were used"
     nights = [nights for nights, _ in drops(reader)]
     return f"no run used a drop of night {night}; " + (
-        f"lineage knows {len(nights)} drops, {nights[-1]} to {nights[0]}" if nights else "lineage knows no drop yet"
+        f"lineage knows {len(nights)} drops, {nights[-1]} to {nights[0]}" if nights else "lineage knows no drop"
     )
 
 

@@ -1,14 +1,26 @@
 """Nights and their runs: what each run made of its night, as its attempts that count left it."""
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headlines import names
+from headlines.bar.checks import Check
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, find_executions, read_artifacts
-from lineage.records import ArtifactRecord, Check, NightReport, RunState
+from lineage.reading import (
+    CACHED,
+    COMPLETE,
+    ENDED_BADLY,
+    OUTPUT,
+    find_executions,
+    moment,
+    read_artifacts,
+    read_drop,
+    read_error,
+    read_object,
+)
+from lineage.records import ArtifactRecord, NightReport, RunState, RunSummary
+from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
     f"NOT EXISTS (SELECT 1 FROM executionproperty x WHERE x.execution_id = e.id AND x.name = '{names.SUPERSEDED_BY}' "
@@ -20,11 +32,16 @@ NEVER = "9999-12-31"
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the pipeline: its context in MLMD, and the night it was for."""
+    """A run of the pipeline: its context in MLMD, and the night it was for.
+
+    Attributes:
+      is_local: whether LocalDagRunner ran it.
+    """
 
     context_id: int
     run_id: str
     night: str
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ def find_runs(
         )
     )
     rows = reader.rows(
-        "SELECT s.execution_id, c.id, c.name FROM association ours "
+        "SELECT s.execution_id, c.id, c.name, c.type_id FROM association ours "
         "JOIN association s ON s.execution_id = ours.execution_id "
         "JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
         "WHERE ours.execution_id IN :ids AND ours.context_id IN :pipelines",
@@ -67,31 +84,87 @@ def find_runs(
         types=reader.run_types,
         pipelines=reader.pipelines,
     )
-    prefix = f"{reader.names.pipeline}."
-    runs = {context: Run(context, name.removeprefix(prefix), nights_of[execution]) for execution, context, name in rows}
+    runs = {context: _run(reader, context, name, kind, nights_of[execution]) for execution, context, name, kind in rows}
     return [runs[context] for context in sorted(runs)]
 
 
-def find_ends(reader: Reader) -> tuple[str, str] | None:
-    """The first and the last night that was ever run; None before the first run."""
-    # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
-    first, last = (
-        [
-            night
-            for is_custom in (False, True)
-            for night in reader.column(
-                "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
-                "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
-                "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
-                f"ORDER BY n.string_value {order} LIMIT 1",
-                name=reader.names.night,
-                custom=is_custom,
-                pipelines=reader.pipelines,
-            )
-        ]
-        for order in ("ASC", "DESC")
+def _run(reader: Reader, context: int, name: str, kind: int, night: str) -> Run:
+    return Run(context, name.removeprefix(f"{reader.names.pipeline}."), night, kind in reader.local_run_types)
+
+
+def find_newest_runs(reader: Reader, limit: int | None = None) -> list[Run]:
+    """The newest runs of the pipeline, whether they are for a night or not, in the order in which they were begun."""
+    rows = reader.rows(
+        "SELECT c.id, c.name, c.type_id FROM context c WHERE c.type_id IN :types AND EXISTS (SELECT 1 FROM association "
+        "s JOIN association ours ON ours.execution_id = s.execution_id AND ours.context_id IN :pipelines "
+        "WHERE s.context_id = c.id) ORDER BY c.id DESC" + (" LIMIT :rows" if limit else ""),
+        types=reader.run_types,
+        pipelines=reader.pipelines,
+        rows=limit,
     )
+    nights: dict[int, str] = dict(
+        reader.rows(
+            "SELECT s.context_id, min(n.string_value) FROM association s JOIN executionproperty n "
+            "ON n.execution_id = s.execution_id AND n.name = :night WHERE s.context_id IN :runs GROUP BY s.context_id",
+            runs=[context for context, _, _ in rows],
+            night=reader.names.night,
+        )
+    )
+    return [_run(reader, context, name, kind, nights.get(context) or "") for context, name, kind in reversed(rows)]
+
+
+def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
+    """The newest runs of the pipeline, newest first, also of one whose runs are for no night."""
+    with open_lineage(source) as reader:
+        newest = find_newest_runs(reader, limit)
+        times = {
+            context: (began, ended)
+            for context, began, ended in reader.rows(
+                "SELECT s.context_id, min(e.create_time_since_epoch), max(e.last_update_time_since_epoch) "
+                f"FROM association s JOIN execution e ON e.id = s.execution_id WHERE s.context_id IN :runs "
+                f"AND {NOT_SUPERSEDED} GROUP BY s.context_id",
+                runs=[run.context_id for run in newest],
+            )
+        }
+        reports = report_runs(reader, newest)
+    summaries = []
+    for run, report in zip(newest, reports, strict=True):
+        began, ended = map(moment, times[run.context_id])
+        summaries.append(RunSummary(report, began, None if report.state == "running" else ended))
+    return tuple(reversed(summaries))
+
+
+def find_ends(source: Source) -> tuple[str, str] | None:
+    """The first and the last night that was ever run; None before the first run, and where runs name no nights."""
+    with open_lineage(source) as reader:
+        # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
+        first, last = (
+            [
+                night
+                for is_custom in (False, True)
+                for night in reader.column(
+                    "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
+                    "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
+                    "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
+                    f"ORDER BY n.string_value {order} LIMIT 1",
+                    name=reader.names.night,
+                    custom=is_custom,
+                    pipelines=reader.pipelines,
+                )
+            ]
+            for order in ("ASC", "DESC")
+        )
     return (min(first), max(last)) if first else None
+
+
+def tell_nights(reader: Reader) -> str:
+    """Which nights were run, in a few words, for whoever asked for another one."""
+    nights = sorted({run.night for run in find_runs(reader)})
+    if nights:
+        return f"{len(nights)} nights were, {nights[0]} to {nights[-1]}"
+    if find_newest_runs(reader, 1):
+        return f"the runs of {reader.names.pipeline} name no nights; ask for its `runs` instead"
+    return "none was yet"
 
 
 def nights(
@@ -109,6 +182,11 @@ def runs_of_night(source: Source, night: str) -> list[NightReport]:
         return report_runs(reader, find_runs(reader, night, night))
 
 
+def find_finished(source: Source, night: str) -> NightReport | None:
+    """The newest run of a night that came to a verdict, as MLMD has it, whatever Airflow still knows of it."""
+    return next((run for run in reversed(runs_of_night(source, night)) if run.state in VERDICTS), None)
+
+
 def run_report(source: Source, run_id: str) -> NightReport:
     """One run of the pipeline.
 
@@ -118,7 +196,7 @@ def run_report(source: Source, run_id: str) -> NightReport:
     with open_lineage(source) as reader:
         run = find_run(reader, find_executions(reader, run_id))
         if run is None:
-            newest = [one.run_id for one in find_runs(reader, newest=3)]
+            newest = [one.run_id for one in find_newest_runs(reader, 3)]
             raise UnknownError(
                 f"lineage knows no run {run_id!r} of {reader.names.pipeline}; "
                 + (f"the newest are {', '.join(reversed(newest))}" if newest else "it knows none at all")
@@ -127,17 +205,51 @@ def run_report(source: Source, run_id: str) -> NightReport:
         return report
 
 
+def find_night(source: Source, run_id: str) -> str:
+    """The night that a run of the pipeline is for, also one that MLMD has not heard of yet.
+
+    Raises:
+      UnknownError: there is no such run, or nothing says its night.
+    """
+    with open_lineage(source) as reader:
+        executions = find_executions(reader, run_id)
+        night = find_night_of_execution(reader, executions[0]) if executions else None
+        # Only the sensor's pipeline has runs whose logical date is their night.
+        if night is None and reader.names.sensor and reader.scheduling:
+            night = reader.scheduling.find_night(run_id)
+        if night is None:
+            raise UnknownError(f"the night of run {run_id!r} of {reader.names.pipeline} is not known, or not yet")
+        return night
+
+
+def find_night_of_execution(source: Source, execution_id: int) -> str | None:
+    """The night that an execution's run is for, whichever pipeline it is of; None where no node of it says one."""
+    with open_lineage(source) as reader:
+        nights = reader.column(
+            "SELECT n.string_value FROM association s JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
+            "JOIN association o ON o.context_id = c.id JOIN executionproperty n ON n.execution_id = o.execution_id "
+            "AND n.name = :night WHERE s.execution_id IN :executions ORDER BY o.execution_id LIMIT 1",
+            executions=[execution_id],
+            types=reader.run_types,
+            night=reader.names.night,
+        )
+        return nights[0] if nights and nights[0] else None
+
+
 def find_run(reader: Reader, executions: Iterable[int]) -> Run | None:
     """The run that executions of one run belong to; its night is empty where none of them says it."""
     rows = reader.rows(
-        "SELECT c.id, c.name, min(n.string_value) FROM association s JOIN context c ON c.id = s.context_id "
+        "SELECT c.id, c.name, c.type_id, min(n.string_value) FROM association s JOIN context c ON c.id = s.context_id "
         "LEFT JOIN executionproperty n ON n.execution_id = s.execution_id AND n.name = :night "
-        "WHERE s.execution_id IN :executions AND c.type_id IN :types GROUP BY c.id, c.name",
+        "WHERE s.execution_id IN :executions AND c.type_id IN :types GROUP BY c.id, c.name, c.type_id",
         executions=list(executions),
         types=reader.run_types,
         night=reader.names.night,
     )
-    return Run(rows[0][0], rows[0][1].removeprefix(f"{reader.names.pipeline}."), rows[0][2] or "") if rows else None
+    if not rows:
+        return None
+    context, name, kind, night = rows[0]
+    return _run(reader, context, name, kind, night or "")
 
 
 def report_runs(reader: Reader, runs: Iterable[Run]) -> list[NightReport]:
@@ -173,7 +285,7 @@ def _read_outputs(reader: Reader, runs: Iterable[Mapping[str, _Attempt]]) -> dic
         reader.names.example_gen: "Examples",
         reader.names.trainer: "Model",
         reader.names.evaluator: "ModelBlessing",
-        reader.names.pusher: "PushedModel",
+        reader.names.pusher or "": "PushedModel",
     }
     kinds = {
         attempt.id: types[node]
@@ -193,14 +305,16 @@ def _read_outputs(reader: Reader, runs: Iterable[Mapping[str, _Attempt]]) -> dic
 
 
 def _read_errors(reader: Reader, executions: list[int]) -> dict[int, str]:
-    return dict(
-        reader.rows(
-            "SELECT execution_id, string_value FROM executionproperty WHERE name = :error AND is_custom_property "
-            "AND execution_id IN :executions",
-            error=names.ERROR,
-            executions=executions,
-        )
-    )
+    properties: dict[int, dict[str, str]] = {}
+    for execution, name, text in reader.rows(
+        "SELECT execution_id, name, string_value FROM executionproperty WHERE name IN :telling AND is_custom_property "
+        "AND execution_id IN :executions",
+        telling=[names.ERROR, names.EXECUTION_RESULT],
+        executions=executions,
+    ):
+        properties.setdefault(execution, {})[name] = text
+    errors = {execution: read_error(own) for execution, own in properties.items()}
+    return {execution: error for execution, error in errors.items() if error}
 
 
 def _report(
@@ -210,8 +324,9 @@ def _report(
     outputs: Mapping[int, ArtifactRecord],
     errors: Mapping[int, str],
 ) -> NightReport:
-    def made_by(node: str) -> ArtifactRecord | None:
-        return outputs.get(nodes[node].id) if node in nodes else None
+    def made_by(node: str | None) -> ArtifactRecord | None:
+        attempt = nodes.get(node) if node else None
+        return outputs.get(attempt.id) if attempt else None
 
     model = made_by(reader.names.trainer)
     examples, blessing, pushed = (
@@ -219,12 +334,13 @@ def _report(
         for artifact in map(made_by, (reader.names.example_gen, reader.names.evaluator, reader.names.pusher))
     )
     failed = next((node for node, attempt in nodes.items() if attempt.state in ENDED_BADLY), None)
-    drops = dict(_prefixed(examples, reader.names.drop))
+    drops = dict(_prefixed(examples, reader.names.drop, read_drop))
     drop = drops.get(run.night, {})
-    return NightReport(
+    states = {attempt.state for attempt in nodes.values()}
+    report = NightReport(
         night=run.night,
         run_id=run.run_id,
-        state=run_state({attempt.state for attempt in nodes.values()}, pushed),
+        state=end_unpushed(reader, run, run_state(states, pushed, failed, reader.names.gate), states, blessing),
         drop_version=drop.get("version"),
         rows_in=drop.get(names.ROWS_IN),
         rows_used=drop.get(names.ROWS_USED),
@@ -243,12 +359,51 @@ def _report(
         failed_node=failed,
         model_id=model.id if model else None,
     )
+    if report.state == "complete":
+        return replace(report, reason=explain_complete(reader, nodes))
+    if report.state == "refused" and not report.reason:
+        return replace(report, reason=_explain_refusal(reader, blessing, pushed))
+    return report
 
 
-def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
-    """A run in one word, from the states of its attempts that count and what its push says."""
-    if states & ENDED_BADLY:
-        return "failed"
+def _explain_refusal(reader: Reader, blessing: Mapping[str, str], pushed: Mapping[str, str]) -> str:
+    """What TFX's own Evaluator and Pusher, which give no reason in words, came to."""
+    if blessing.get(names.BLESSED) != "0":
+        return f"{reader.names.pusher} pushed nothing, and says no reason"
+    skipped = "" if names.PUSHED in pushed or not reader.names.pusher else f"; {reader.names.pusher} was not run"
+    return f"{reader.names.evaluator} did not bless the model{skipped}"
+
+
+def explain_complete(reader: Reader, nodes: Collection[str]) -> str:
+    """Why a run that has finished pushed nothing; empty where nothing was to push."""
+    if reader.names.pusher is None:
+        return ""
+    was_run = reader.names.pusher in nodes
+    return f"{reader.names.pusher} {'pushed nothing, and says no reason' if was_run else 'was not run'}"
+
+
+def end_unpushed(reader: Reader, run: Run, state: RunState, states: set[int], blessing: Mapping[str, str]) -> RunState:
+    """The state of a run that is taken to be running because no push says how it ended.
+
+    LocalDagRunner runs one node behind the other and leaves no record of one that it skips, inside `Cond(...)`: once
+    all that began has finished, its run has ended. So it is with a pipeline in which nothing pushes.
+    """
+    if state != "running" or not states <= {COMPLETE, CACHED} or not (run.is_local or reader.names.pusher is None):
+        return state
+    return "refused" if blessing.get(names.BLESSED) == "0" else "complete"
+
+
+def run_state(states: set[int], pushed: Mapping[str, str], failed_node: str | None, gate: str | None) -> RunState:
+    """A run in one word.
+
+    Args:
+      states: of its attempts that count, or of those of them that are not finished well.
+      pushed: what its push says.
+      failed_node: the first of its nodes that ended badly; None for none.
+      gate: the node that stops a run on bad data; None for none.
+    """
+    if failed_node is not None:
+        return "blocked" if failed_node == gate else "failed"
     if not states <= {COMPLETE, CACHED} or names.PUSHED not in pushed:
         return "running"
     return "pushed" if pushed[names.PUSHED] == "1" else "refused"
@@ -256,16 +411,25 @@ def run_state(states: set[int], pushed: Mapping[str, str]) -> RunState:
 
 def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
     """The checks that a verdict consists of."""
-    checks = _prefixed(blessing, names.CHECK_PREFIX)
-    return tuple(Check(name, **{key: value[key] for key in value if key in _CHECK}) for name, value in checks)
+    checks = _prefixed(blessing, names.CHECK_PREFIX, read_object)
+    return tuple(
+        Check(name, **{key: value[key] for key in value if key in _CHECK})
+        for name, value in checks
+        if value.keys() >= _NEEDED
+    )
 
 
 _CHECK = ("value", "limit", "passed", "low", "high")
+_NEEDED = {"value", "limit", "passed"}
 
 
-def _prefixed(properties: Mapping[str, str], prefix: str) -> list[tuple[str, Any]]:
+def _prefixed(
+    properties: Mapping[str, str], prefix: str, read: Callable[[str], dict[str, Any] | None]
+) -> list[tuple[str, Any]]:
     return sorted(
-        (name.removeprefix(prefix), json.loads(value)) for name, value in properties.items() if name.startswith(prefix)
+        (name.removeprefix(prefix), described)
+        for name, value in properties.items()
+        if name.startswith(prefix) and (described := read(value))
     )
 
 

@@ -69,6 +69,11 @@ def stand(
     sensor = next((task for task in run.tasks if task.name == names.sensor), None)
     if sensor and sensor.state == "skipped":
         return "skipped", sensor.reason or f"{run.run_id} was skipped, and does not say why"
+    if sensor is None:
+        return "missing", (
+            f"{run.run_id} has ended in Airflow, which knows of no task of it, nor does lineage; to run the night: "
+            f"`retraining run --night {night}`"
+        )
     return "missing", f"{run.run_id} has ended in Airflow, and lineage has no verdict of it"
 
 
@@ -115,8 +120,8 @@ def _explain_absence(names: Names, timetable: Timetable, due: Due) -> Standing:
     dispatch, now = timetable.dispatch, timetable.now
     if due.night < timetable.newest_due:
         return "missing", (
-            f"no run was begun when it was due, {_moment(due.starts_at)}, and a later night is due by now; to run it: "
-            f"`retraining run --night {due.night}`"
+            f"Airflow knows no run of it, which was due at {_moment(due.starts_at)}, and a later night is due by now; "
+            f"to run it: `retraining run --night {due.night}`"
         )
     if not (problem := find_stop(names, dispatch, now)):
         problem = "Airflow does not record why; see `retraining logs scheduler`"
@@ -146,7 +151,7 @@ def find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
 def _explain_failure(names: Names, run: ScheduledRun) -> Standing:
     failed = [task for task in run.tasks if task.state == "failed"]
     if not failed:
-        return "failed", f"{run.run_id} was marked failed, none of its tasks was"
+        return "failed", f"{run.run_id} is marked failed, and Airflow knows of no task of it that failed"
     reasons = "; ".join(
         f"{task.name}: {task.reason or f'it says no reason; see its log, `retraining logs {task.name}`'}"
         for task in failed

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
@@ -16,13 +16,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 from pydantic_settings import NoDecode
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where the rooms lie: the checkout or, of an installed wheel, where Python keeps its packages."""
+IS_CHECKOUT = (CHECKOUT / "dags" / "headline_retraining.py").is_file()
+BASE = CHECKOUT if IS_CHECKOUT else Path.cwd()
+"""Where `.env` is and relative paths count from: the checkout, or else the folder in which the command is run."""
+BUNDLE = CHECKOUT if IS_CHECKOUT else CHECKOUT / "retraining" / "bundled"
+"""Where `dags/` and `plugins/` are: a wheel brings them inside a package, as they are none themselves."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 NONE = "none"
 """How nothing is written, where an empty variable counts as not set."""
 
 
 def _locate(value: object) -> object:
-    """An absolute path; a relative one counts from the checkout, so that every process sees the same place."""
+    """An absolute path; a relative one counts from `BASE`, and processes of the service are given absolute ones."""
     if not isinstance(value, str | Path):
         return value
     if _ADDRESS.match(str(value)):
@@ -30,7 +36,7 @@ def _locate(value: object) -> object:
     if not str(value).strip():
         raise ValueError("it is blank; write a path, or nothing at all for the default")
     try:
-        return CHECKOUT / Path(value).expanduser()
+        return BASE / Path(value).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{error}; write the path out") from None
 
@@ -69,15 +75,31 @@ def check_night(value: str) -> str:
     return parse_night(value).isoformat()
 
 
-def _check_web_address(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
+def _split_web_address(text: str) -> SplitResult:
+    parts = urlsplit(text)
     try:
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         is_address = False
     if not is_address:
         raise ValueError("it is no address that begins with http:// or https://")
+    return parts
+
+
+def _check_web_address(value: SecretStr) -> SecretStr:
+    _split_web_address(value.get_secret_value())
     return value
+
+
+def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for address in value or ():
+        parts = _split_web_address(address)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "an address of a model server is shown on pages, and is no more than http://host:port, perhaps with a "
+                "path: leave out user, password, ? and #; SERVING_TOKEN is how one is let in"
+            )
+    return None if value is None else tuple(dict.fromkeys(address.rstrip("/") for address in value))
 
 
 def _refuse_unknown(labels: Iterable[str]) -> None:
@@ -144,6 +166,14 @@ def _parse_words(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _parse_servers(value: object) -> object:
+    return () if value == NONE else _parse_words(value) or None
+
+
+def _write_servers(value: tuple[str, ...] | None) -> str | None:
+    return None if value is None else " ".join(value) or NONE
+
+
 def _parse_arguments(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
@@ -159,6 +189,13 @@ Zone = Annotated[str, AfterValidator(_check_zone)]
 Cron = Annotated[str, AfterValidator(_check_schedule)]
 Night = Annotated[str, AfterValidator(check_night)]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
+Servers = Annotated[
+    tuple[str, ...] | None,
+    NoDecode,
+    BeforeValidator(_parse_servers),
+    AfterValidator(_check_servers),
+    PlainSerializer(_write_servers, when_used="json"),
+]
 Codes = Annotated[dict[str, str], *_PAIRS, AfterValidator(_check_codes)]
 LabelShares = Annotated[dict[str, Share], *_PAIRS, AfterValidator(_check_labels)]
 Patterns = Annotated[dict[str, str], *_JSON, AfterValidator(_check_patterns)]

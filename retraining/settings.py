@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from headlines.errors import HeadlinesError
 from retraining import setting_types as types
+from retraining.setting_types import BASE as BASE
+from retraining.setting_types import BUNDLE as BUNDLE
 from retraining.setting_types import CHECKOUT as CHECKOUT
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from headlines.drops.rules import Rules
     from headlines.postgres_address import Postgres
 
-ENV_FILE = CHECKOUT / ".env"
+ENV_FILE = BASE / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
@@ -46,12 +48,12 @@ class Settings(BaseSettings):
 
     # Places
     state_dir: types.Place = Field(
-        CHECKOUT / "var", description="Everything the service writes: databases, models, logs, secrets."
+        BASE / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
     drops_dir: types.Place = Field(
-        CHECKOUT / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
+        BASE / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
     )
-    dags_dir: types.Place = Field(CHECKOUT / "dags", description="The DAG files that Airflow reads.")
+    dags_dir: types.Place = Field(BUNDLE / "dags", description="The DAG files that Airflow reads.")
     serving_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
         description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
@@ -94,7 +96,8 @@ class Settings(BaseSettings):
     failure_webhook_url: types.WebAddress | None = Field(
         None,
         description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
-        "no longer so, a model is pushed, or the live traffic is beyond its limits. Default: only the log.",
+        "no longer so, a model is pushed, another version answers than should serve, or the live traffic is beyond its "
+        "limits. Default: only the log.",
     )
     night_due_minutes: int = Field(
         420,
@@ -287,6 +290,11 @@ class Settings(BaseSettings):
     serving_token: SecretStr | None = Field(
         None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
     )
+    serving_urls: types.Servers = Field(
+        None,
+        description="Addresses of the model servers that are asked which version answers, separated by spaces: every "
+        "replica. Default: the service's own; `none` to ask none.",
+    )
     serving_request_log: types.Place | None = Field(
         None,
         description="File in which the model server keeps requests with their titles, for the nightly run to look at. "
@@ -475,7 +483,9 @@ class Settings(BaseSettings):
         """
         try:
             located = _Places(_env_file=ENV_FILE)
-            secrets_dir = CHECKOUT / (overrides.get("state_dir") or located.state_dir) / "secrets"
+            if not (overrides.get("state_dir") or "state_dir" in located.model_fields_set):
+                _check_base()
+            secrets_dir = BASE / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
         except ValidationError as error:
             raise SettingsError(
@@ -503,6 +513,19 @@ def _read_hyperparameters(file: Path | None) -> dict[str, Any]:
     raise SettingsError(f"HYPERPARAMETERS_FILE={file}: {problem}; correct the file, or unset it")
 
 
+def _check_base() -> None:
+    """Refuses to write beside what is not the service's: a wheel may be used anywhere, as by a daemon in `/`.
+
+    Raises:
+      SettingsError: the folder is the root of the file system, or where Python keeps packages.
+    """
+    if not types.IS_CHECKOUT and BASE in (Path(BASE.anchor), CHECKOUT):
+        raise SettingsError(
+            f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; "
+            "set STATE_DIR and DROPS_DIR, or run it in a folder of your own"
+        )
+
+
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
@@ -516,4 +539,4 @@ class _Places(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
-    state_dir: types.Place = CHECKOUT / "var"
+    state_dir: types.Place = BASE / "var"

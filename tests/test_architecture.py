@@ -47,6 +47,8 @@ ALLOWED = {
         "modules.features",
         "retraining.recording",
         "retraining.settings",
+        # What the model servers answer with is shown beside what lineage says: by the command, the watch and a page.
+        "retraining.watching.replicas",
         "retraining.web",
     },
     "retraining/operators": {
@@ -54,6 +56,7 @@ ALLOWED = {
         "lineage",
         "retraining.nights.unscored",
         "retraining.operators",
+        "retraining.recording.refusals",
         "retraining.settings",
         "retraining.watching",
     },
@@ -75,7 +78,14 @@ ALLOWED = {
         "retraining.settings",
         "retraining.watching",
     },
-    "retraining/watching": {"headlines", "lineage", "retraining.settings", "retraining.watching"},
+    "retraining/watching": {
+        "headlines",
+        "lineage",
+        # The model's name, by which the model servers are asked.
+        "modules.features",
+        "retraining.settings",
+        "retraining.watching",
+    },
     "retraining/pipelines": {
         "headlines",
         "modules.features",

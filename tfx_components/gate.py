@@ -71,8 +71,8 @@ class Executor(BaseExecutor):
         ]
         if problems:
             raise BadDropError(
-                f"the data of night {night} are not fit to train on; nothing was trained and the champion keeps "
-                "serving:\n" + "\n".join(f"- {problem}" for problem in problems)
+                f"the data of night {night} are not fit to train on; nothing was trained:\n"
+                + "\n".join(f"- {problem}" for problem in problems)
             )
         log.info(
             "Night %s passes: %d headlines of %d nights, %d of the night's %d rows quarantined, no anomalies.",

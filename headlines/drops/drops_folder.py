@@ -27,7 +27,15 @@ class DropError(HeadlinesError, ValueError):
 
 
 class GrowingDropError(DropError):
-    """A drop is complete but for its age: its files changed a moment ago."""
+    """A drop is complete but for its age: its files changed a moment ago, or while they were read."""
+
+    may_pass = True
+
+
+class UnreachableDropError(DropError):
+    """The disk or the network below a drop does not answer."""
+
+    may_pass = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,8 @@ class DropsFolder:
         try:
             names = [path.name for path in self.path.iterdir() if _NIGHT.fullmatch(path.name)]
         except OSError as error:
-            raise DropError(
-                f"the drops folder {self.path} cannot be read ({error.strerror}); create it or correct DROPS_DIR"
+            raise unreadable(
+                error, f"the drops folder {self.path} cannot be read ({error.strerror}); create it or correct DROPS_DIR"
             ) from None
         nights = []
         for name in names:
@@ -217,7 +225,7 @@ def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tu
             if all(abs(time.time() - path.stat().st_mtime) >= settle_seconds for path in files)
         }
     except OSError as error:
-        raise DropError(f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
+        raise unreadable(error, f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def find_problem(
@@ -257,8 +265,15 @@ def hash_files(files: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(f"{name}\0{sha256}\n" for name, sha256 in files).encode()).hexdigest()
 
 
+def unreadable(error: OSError, message: str) -> DropError:
+    """The error of a drop that cannot be read: who is missing or not let in is no other at the next look."""
+    lasts = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError)
+    return (DropError if lasts else UnreachableDropError)(message)
+
+
 def _unreadable(night: date, error: OSError) -> DropError:
-    return DropError(
+    return unreadable(
+        error,
         f"the drop of night {night} cannot be read: {error.filename}: {error.strerror}; "
-        "it must be a folder of CSV files that this user may read"
+        "it must be a folder of CSV files that this user may read",
     )

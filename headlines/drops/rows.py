@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headlines.drops.drops_folder import DropError
+from headlines.drops.drops_folder import DropError, unreadable
 from modules.features import LABEL, TITLE
 
 _DELIMITERS = (",", ";", "\t")
@@ -54,7 +54,7 @@ def read_file(path: Path) -> DropFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DropError(f"{path} cannot be read: {error.strerror}; let this user read it") from None
+        raise unreadable(error, f"{path} cannot be read: {error.strerror}; let this user read it") from None
     if not data:
         raise DropError(f"{path} is empty (0 bytes); deliver the file again")
     rows = tuple(_parse(path, io.StringIO(_decode(path, data), newline=""), (TITLE, LABEL)))
@@ -76,7 +76,7 @@ def stream_titles(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             yield from _parse(path, file, (TITLE,))
     except OSError as error:
-        raise DropError(f"{path} cannot be read: {error.strerror}; let this user read it") from None
+        raise unreadable(error, f"{path} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def _decode(path: Path, data: bytes) -> str:

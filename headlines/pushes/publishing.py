@@ -24,9 +24,19 @@ _INCOMING = ".incoming-"
 class PushError(HeadlinesError):
     """A model could not be published; what was served before is untouched."""
 
+    may_pass = True
+
+
+class FutilePushError(PushError):
+    """A model could not be published, nor can it be until somebody mends something."""
+
+    may_pass = False
+
 
 class RefusedError(PushError):
     """The model may not be published after all; the message is the reason that is recorded."""
+
+    may_pass = False
 
 
 class ChampionChangedError(RefusedError):
@@ -97,7 +107,7 @@ def publish(
                     version = version_of(night, revision_of(mine[-1]) + 1 if mine else 1)
                 except ValueError:
                     problem = f"{night} has used up its revisions with {mine[-1]}; remove the last ones"
-                    raise PushError(problem) from None
+                    raise FutilePushError(problem) from None
                 reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
                 note = (about or {}) | {
                     "version": str(version),
@@ -109,7 +119,7 @@ def publish(
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
     except rollbacks.ConfigError as error:
-        raise PushError(f"{error}, and clear this task") from error
+        raise FutilePushError(f"{error}, and clear this task") from error
     if served and served > version:
         reason += f"; the newer {served} keeps serving"
     elif served and served < present[-1]:

@@ -73,9 +73,10 @@ def example(text: str) -> str:
     return f"[dim]Example:[/] [bold]{escape(command.how_to_type(name))} {arguments}[/]"
 
 
-def print_json(question: str, answer: Any) -> None:
+def print_json(question: str, answer: Any, **more: Any) -> None:
     """Prints an answer for a script, in the shape that docs/lineage.md tells, and nothing else."""
     document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
+    document |= {name: lineage.to_json(value) for name, value in more.items()}
     text = json.dumps(document, ensure_ascii=False, indent=2)
     # JSON may have these as they are, a terminal may not.
     print(display.STEERING.sub(lambda match: display.escape(match[0]), text))

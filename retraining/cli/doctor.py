@@ -21,10 +21,12 @@ from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
 from retraining.settings import CHECKOUT, Settings, SettingsError
-from retraining.watching import watch
+from retraining.watching import replicas, watch
 
 _LOW_DISK_BYTES = 10 * 2**30
 _LOW_MEMORY_BYTES = 3 * 2**30
+
+Level = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Finding:
     """
 
     subject: str
-    level: Literal["ok", "warn", "fail"]
+    level: Level
     text: str
 
 
@@ -56,10 +58,10 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("settings", "ok", "every one can be used")
     health = service.health(settings)
-    is_up = health.is_up
+    has_started = health.has_started
     has_postgres, has_web = (health.programs.get(name) == "healthy" for name in ("postgres", "webserver"))
     checks: tuple[Callable[[], Finding], ...] = (
-        lambda: _ports(settings, is_up),
+        lambda: _ports(settings, has_started),
         lambda: _disk(settings),
         _memory,
         lambda: _secrets(settings),
@@ -68,6 +70,7 @@ def examine() -> Iterator[Finding]:
         lambda: _database(settings, "airflow", has_postgres),
         lambda: _database(settings, "mlmd", has_postgres),
         lambda: _dags(settings, has_web),
+        lambda: _serving(settings, health, has_postgres),
         lambda: _nights(settings, has_postgres),
     )
     for check in checks:
@@ -84,7 +87,7 @@ def _python() -> Finding:
 def _pins() -> Finding:
     lock = CHECKOUT / "requirements.lock"
     if not lock.is_file():
-        return Finding("packages", "warn", f"{lock} is missing, so the pins cannot be checked; restore it from git")
+        return Finding("packages", "warn", f"there is no {lock} to check the pins by; a checkout has it in git")
     wrong = []
     for name, pinned in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock.read_text(), re.MULTILINE):
         try:
@@ -99,9 +102,9 @@ def _pins() -> Finding:
     return Finding("packages", "ok", "as requirements.lock pins them")
 
 
-def _ports(settings: Settings, is_up: bool) -> Finding:
+def _ports(settings: Settings, has_started: bool) -> Finding:
     listed = ", ".join(f"{name}={port}" for name, (_, port) in ports.of_service(settings).items())
-    if is_up:
+    if has_started:
         return Finding("ports", "ok", f"used by the running service: {listed}")
     if problems := ports.find_taken(settings):
         return Finding("ports", "fail", "; ".join(problems))
@@ -185,6 +188,19 @@ def _dags(settings: Settings, has_web: bool) -> Finding:
     return Finding("DAGs", "ok", "read without errors")
 
 
+def _serving(settings: Settings, health: service.Health, has_postgres: bool) -> Finding:
+    if settings.postgres_embedded and not has_postgres:
+        return Finding("model servers", "ok", "not asked: the service's Postgres does not run; `retraining up`")
+    if not health.programs and settings.serving_urls is None:
+        return Finding("model servers", "ok", "not asked: the service's own does not run; `retraining up`")
+    try:
+        observed = replicas.observe(settings)
+    except (LineageError, SettingsError) as error:
+        return Finding("model servers", "fail", str(error))
+    level: Level = "fail" if not observed.is_right else "warn" if observed.state == "loading" else "ok"
+    return Finding("model servers", level, observed.text)
+
+
 def _nights(settings: Settings, has_postgres: bool) -> Finding:
     if settings.postgres_embedded and not has_postgres:
         return Finding("nights", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
@@ -199,6 +215,6 @@ def _nights(settings: Settings, has_postgres: bool) -> Finding:
     if not survey.nights:
         return Finding("nights", "ok", "none is due yet, and none was run")
     [last] = survey.nights
-    text = f"the newest, {last.night}, is {last.state}: {last.error or last.reason}"
+    text = f"the newest, {last.night}, is {last.state}: {last.why}"
     is_well = last.state in (*lineage.VERDICTS, "running", "waiting")
     return Finding("nights", "ok" if is_well else "warn", text)

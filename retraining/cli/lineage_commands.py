@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,14 @@ from rich.console import RenderableType
 
 import lineage
 from headlines.drops.display import harmless
-from lineage import Reader
+from headlines.postgres_address import Postgres
+from lineage import OURS, Names, Reader
+from lineage.reader import Source
 from retraining.cli import lineage_tables as tables
-from retraining.cli.console import check_order, console, example, print_json, take_night
+from retraining.cli.console import check_order, console, errors, example, print_json, take_night
+from retraining.cli.status import render_observation
 from retraining.settings import Settings
+from retraining.watching import replicas
 
 app = typer.Typer(
     help="Which drop made which model, what serves and why: asked of the lineage in MLMD.",
@@ -27,7 +32,18 @@ Night = Annotated[str, typer.Argument(parser=take_night, metavar="NIGHT", help="
 Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or '#<id in MLMD>', quoted.")]
 First = Annotated[str | None, typer.Option("--from", parser=take_night, metavar="NIGHT", help="Earliest night.")]
 Last = Annotated[str | None, typer.Option("--to", parser=take_night, metavar="NIGHT", help="Latest night.")]
-_source: dict[str, Path] = {}
+
+
+@dataclass
+class _Asked:
+    """Where the command looks, and for which pipeline: the service's own, unless it was told otherwise."""
+
+    place: Path | Postgres | None = None
+    pipeline: str | None = None
+    names: Names = OURS
+
+
+_asked = _Asked()
 
 
 @app.callback()
@@ -35,11 +51,24 @@ def choose(
     sqlite: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read an SQLite file, such as that of `run --local`.")
     ] = None,
+    mlmd: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Read any MLMD in Postgres, postgresql://user@host:port/database. The password may be in it, in "
+            "PGPASSWORD or in libpq's password file.",
+        ),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Ask about this pipeline instead of the nightly one; see `pipelines`."),
+    ] = None,
 ) -> None:
     """Which drop made which model, what serves and why: asked of the lineage in MLMD."""
-    _source.clear()
-    if sqlite is not None:
-        _source["file"] = sqlite
+    if sqlite is not None and mlmd is not None:
+        raise typer.BadParameter("give --sqlite or --mlmd, not both: each says where to look")
+    _asked.place = sqlite if mlmd is None else Postgres.from_address("MLMD", mlmd)
+    _asked.pipeline, _asked.names = pipeline, OURS
 
 
 def _example(text: str) -> str:
@@ -47,12 +76,30 @@ def _example(text: str) -> str:
 
 
 @contextmanager
-def _opened() -> Iterator[Reader]:
-    with lineage.open_lineage(_source.get("file") or Settings.from_env()) as reader:
-        try:
+def _opened(any_pipeline: bool = False) -> Iterator[Reader]:
+    try:
+        source: Source = _asked.place or Settings.from_env()
+        if not any_pipeline:
+            source = _choose_pipeline(source)
+        with lineage.open_lineage(source, _asked.names) as reader:
             yield reader
-        except lineage.UnknownError as error:
-            raise lineage.LineageError(str(error)) from error
+    except lineage.UnknownError as error:
+        raise lineage.LineageError(str(error)) from error
+
+
+def _choose_pipeline(source: Source) -> Source:
+    """Finds out what the pipeline calls its nodes, and leaves Airflow out where it is not the service's own."""
+    if isinstance(source, Settings):
+        if _asked.pipeline in (None, OURS.pipeline):
+            return source
+        # The service's schedule is not this pipeline's.
+        source = source.mlmd
+    _asked.names = lineage.find_names(source, _asked.pipeline)
+    if _asked.pipeline is None and _asked.names != OURS:
+        errors.print(
+            f"Of pipeline {_asked.names.pipeline}, the only one there is.", style="dim", highlight=False, markup=False
+        )
+    return source
 
 
 def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Callable[[Any], RenderableType]) -> Any:
@@ -67,14 +114,61 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
 
 @app.command(epilog=_example("serving"))
 def serving(as_json: AsJson = False) -> None:
-    """What serves now, since when, and the whole path back to its drops."""
-    _answer("serving", as_json, lineage.serving_now, tables.render_serving)
+    """What serves now, since when, and the whole path back to its drops; and what the model servers answer with.
+
+    Exits with 3 when a model server answers with another version, or does not answer.
+    """
+    with _opened() as reader:
+        answer = lineage.serving_now(reader)
+        # What another pipeline pushed is served, if at all, by others.
+        is_own = _asked.place is None and _asked.names == OURS
+        observed = replicas.observe(Settings.from_env(), reader) if is_own else None
+    if as_json:
+        print_json("serving", answer, observed=observed)
+    else:
+        console.print(tables.render_serving(answer, _asked.names.pipeline))
+        if observed:
+            console.print(render_observation(observed), highlight=False, soft_wrap=True)
+    if observed and not observed.is_right:
+        raise typer.Exit(3)
+
+
+@app.command(epilog=_example("runs --limit 5"))
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 20, as_json: AsJson = False
+) -> None:
+    """The newest runs of the pipeline, whether they are for a night or not: what each came to, and why."""
+    _answer("runs", as_json, lambda reader: lineage.runs(reader, limit), tables.render_runs)
+
+
+@app.command(epilog=_example("pipelines"))
+def pipelines(as_json: AsJson = False) -> None:
+    """The pipelines that the database holds, whoever ran them; --pipeline NAME asks about one of them."""
+    with _opened(any_pipeline=True) as reader:
+        held = lineage.pipelines(reader)
+    if as_json:
+        print_json("pipelines", held)
+    else:
+        console.print(tables.render_pipelines(held))
 
 
 @app.command(epilog=_example("model 2022-02-02"))
 def model(name: Model, as_json: AsJson = False) -> None:
     """A model: its verdict with reasons, its metrics beside the champion's, the drops it was trained on."""
     _answer("model", as_json, lambda reader: lineage.model_detail(reader, name), tables.render_model)
+
+
+@app.command(epilog=_example("models --state refused --search 2022-02"))
+def models(
+    state: Annotated[
+        str | None, typer.Option(help="Only those that are serving, pushed, refused, withdrawn, ...")
+    ] = None,
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only those with this in night, version or reason.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The models, newest first: verdict, metrics, and what became of each."""
+    _answer("models", as_json, lambda reader: lineage.list_models(reader, state, search, limit), tables.render_models)
 
 
 @app.command(epilog=_example("drop 2022-02-02"))
@@ -111,16 +205,29 @@ def compare(a: Model, b: Model, as_json: AsJson = False) -> None:
 
 @app.command(epilog=_example("history macro_f1 --from 2022-02-01"))
 def history(
-    metric: Annotated[str, typer.Argument(help="Such as accuracy, macro_f1.")],
+    name: Annotated[
+        str, typer.Argument(help="A metric, such as accuracy; with --check a check, such as mcnemar_change.")
+    ],
     first: First = None,
     last: Last = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="A check of the quality bar, with the limit of each night.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A metric over nights: candidate, champion, classical baseline (LR) and majority class."""
+    """Over nights: a metric of candidate, champion, classical baseline (LR) and majority class; or a check."""
     check_order(first, last)
-    _answer(
-        "history", as_json, lambda reader: lineage.metric_history(reader, metric, first, last), tables.render_history
-    )
+    if check:
+        _answer(
+            "history",
+            as_json,
+            lambda reader: lineage.check_history(reader, name, first, last),
+            tables.render_check_history,
+        )
+    else:
+        _answer(
+            "history", as_json, lambda reader: lineage.metric_history(reader, name, first, last), tables.render_history
+        )
 
 
 @app.command(epilog=_example("gaps"))
@@ -130,7 +237,9 @@ def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> Non
 
     def ask(reader: Reader) -> dict[str, Any]:
         nights, orphans = lineage.gaps(reader, first, last), lineage.orphans(reader)
-        return {"nights": nights, "orphans": orphans, "airflow_asked": reader.scheduling is not None}
+        has_nights = lineage.find_ends(reader) is not None
+        return {"nights": nights, "orphans": orphans, "airflow_asked": reader.scheduling is not None,
+                "has_nights": has_nights}  # fmt: skip
 
     _answer("gaps", as_json, ask, lambda answer: tables.render_gaps(*answer.values()))
 

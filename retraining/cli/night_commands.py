@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from headlines.drops.drops_folder import DropsFolder, find_problem
+from headlines.drops.drops_folder import DropError, DropsFolder
+from headlines.schedule import NightError, check_night
 from lineage import latest
 from retraining.cli.console import Night, check_order, console, example, fail, take_night
 from retraining.cli.fitting import Fitting
@@ -35,20 +36,22 @@ def run(
     settings = Settings.from_env()
     if local:
         # Said before TensorFlow is loaded, which takes long; one that may still grow is waited for later.
-        if problem := find_problem(str(settings.drops_dir), night):
-            fail(problem)
+        check_night(settings, night)
+        if problem := night_runs.find_drop_problem(settings, night):
+            raise DropError(problem)
         airflow.compute_as_the_service()
         from retraining.nights.in_process import run_locally
 
         run_locally(settings, night)
         return
     try:
-        succeeded = _run_night(settings, night, force)
+        problems = _run_night(settings, night, force)
     except KeyboardInterrupt:
         console.print(f"Night {night} goes on without being followed, as long as the service is up.")
         raise
     _print_nights(settings, [night])
-    if not succeeded:
+    if problems:
+        _print_problems(problems)
         raise typer.Exit(1)
 
 
@@ -68,7 +71,9 @@ def backfill(
     chosen = [night for night in _find_nights(settings) if first <= night <= last]
     if not chosen:
         fail(f"no drop from {first} to {last} in {settings.drops_dir}; check the dates and DROPS_DIR")
-    failed = [night for night in chosen if not _run_night(settings, night, force)]
+    # Before any is run.
+    check_night(settings, chosen[0])
+    failed = [night for night in chosen if not _try_night(settings, night, force)]
     _print_nights(settings, chosen)
     if failed:
         fail(f"failed: {', '.join(failed)}; see why above, then run it again")
@@ -82,12 +87,15 @@ def demo(
     settings = Settings.from_env()
     with lock.hold(settings):
         _provide_drops(settings)
-        chosen = _find_nights(settings)[:count]
-        was_up = service.health(settings).is_up
+        nights = _find_nights(settings)
+        chosen = [night for night in nights if night >= settings.start_date][:count]
+        if not chosen:
+            check_night(settings, nights[-1])
+        was_up = service.health(settings).has_started
         try:
             with show_steps(console) as report:
                 settings = service.up(settings, report)
-            failed = [night for night in chosen if not _run_night(settings, night)]
+            failed = [night for night in chosen if not _try_night(settings, night)]
         except (KeyboardInterrupt, SystemExit):
             if not was_up:
                 with service.uninterrupted():
@@ -174,20 +182,34 @@ def _find_nights(settings: Settings) -> list[str]:
     return list(map(str, DropsFolder(settings.drops_dir).nights)) if settings.drops_dir.is_dir() else []
 
 
-def _run_night(settings: Settings, night: str, force: bool = False) -> bool:
+def _try_night(settings: Settings, night: str, force: bool = False) -> bool:
+    """Runs one of several nights, and says why when it cannot be run or fails; the others go on."""
+    try:
+        problems = _run_night(settings, night, force)
+    except (DropError, NightError) as error:
+        problems = [str(error)]
+    _print_problems(problems)
+    return not problems
+
+
+def _print_problems(problems: list[str]) -> None:
+    for problem in problems:
+        console.print(escape(problem), style="red", highlight=False, soft_wrap=True)
+
+
+def _run_night(settings: Settings, night: str, force: bool = False) -> list[str]:
+    """Runs a night and follows it to its end: why it failed, a text for each node; nothing when it did not."""
     changes = [] if force else find_changes(settings, night)
     if changes:
         console.print(f"Night {night} was run on something else: {escape('; '.join(changes))}.", soft_wrap=True)
     start = night_runs.begin(settings, night, force or bool(changes))
     if start.how == "done":
         console.print(f"Night {night} was run before, on the same drops and champion; --force runs it again.")
-        return True
+        return []
     if start.how == "following":
         console.print(f"Night {night} is at work already; following it.")
     last = show_run(console, night, night_runs.follow(settings, start.run_id))
-    for explanation in night_runs.explain_failure(settings, last):
-        console.print(escape(explanation), style="red", highlight=False, soft_wrap=True)
-    return last.state == "success"
+    return night_runs.explain_failure(settings, last)
 
 
 def _provide_drops(settings: Settings) -> None:

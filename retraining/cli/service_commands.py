@@ -1,25 +1,23 @@
 """Commands of the service itself: start, stop, prepare, look after it."""
 
+import json
 import logging
 import os
 import re
 import signal
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.text import Text
 
 from headlines.drops.display import harmless
-from lineage import LineageError
 from retraining.cli.console import console, example, fail
-from retraining.cli.fitting import Fitting
 from retraining.cli.progress import show_steps
+from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
 from retraining.cli.summary import render_nights
-from retraining.local import airflow, lock, model_server, night_runs, preparation, service, supervisor
+from retraining.local import airflow, lock, model_server, night_runs, preparation, service
 from retraining.settings import Settings
 from retraining.watching import watch
 
@@ -92,39 +90,47 @@ def keep_watch() -> None:
 
 
 @app.command(epilog=example("retraining status"))
-def status() -> None:
-    """Show what runs, where it is, and what became of the last nights.
+def status(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead; docs/serving.md tells its shape.")
+    ] = False,
+) -> None:
+    """Show what runs, where it is, which version serves, and what became of the last nights.
 
-    Exits with 1 unless everything is healthy, and when the newest night that is due has come to no verdict.
+    Exits with 1 unless everything is healthy, when a model server answers with another version than should serve or
+    with none, and when the newest night that is due has come to no verdict.
     """
     settings = Settings.from_env()
-    health = service.health(settings)
-    if not health.programs:
+    found = find_status(settings)
+    if as_json:
+        print(json.dumps(to_json(found), ensure_ascii=False, indent=2))
+    else:
+        _show_status(found, settings)
+    if not found.is_well:
+        raise typer.Exit(1)
+
+
+def _show_status(found: Status, settings: Settings) -> None:
+    if not found.programs:
         console.print("The service is down; start it with `retraining up`.")
-        raise typer.Exit(1)
-    table = Fitting("program", "state", "process", "log")
-    states = supervisor.states(settings)
-    for name, state in health.programs.items():
-        colour = "green" if state == "healthy" else "red"
-        pid = states[name]["pid"] if name in states else None
-        table.add_row(name, Text(state, colour), str(pid or "-"), str(supervisor.log_path(settings, name)))
-    console.print(table)
+        return
+    console.print(render_programs(found, settings))
     print_addresses(settings)
-    try:
-        survey = watch.survey(settings, datetime.now(UTC))
-    except LineageError as error:
-        console.print(escape(str(error)), style="red", soft_wrap=True)
-        raise typer.Exit(1) from None
-    if survey.nights:
-        console.print(render_nights(survey.nights))
-    if survey.obstacle:
+    if found.observed:
+        console.print()
+        console.print(render_observation(found.observed), highlight=False, soft_wrap=True)
+    if found.problem:
+        console.print(escape(found.problem), style="red", soft_wrap=True)
+    if found.survey is None:
+        return
+    if found.survey.nights:
+        console.print(render_nights(found.survey.nights))
+    if found.survey.obstacle:
         console.print(
-            f"No night will begin: {escape(survey.obstacle)}", style="yellow", highlight=False, soft_wrap=True
+            f"No night will begin: {escape(found.survey.obstacle)}", style="yellow", highlight=False, soft_wrap=True
         )
-    if survey.overdue:
-        console.print(f"Overdue: {escape(str(survey.overdue))}", style="red", highlight=False, soft_wrap=True)
-    if survey.overdue or not health.is_up:
-        raise typer.Exit(1)
+    if found.survey.overdue:
+        console.print(f"Overdue: {escape(str(found.survey.overdue))}", style="red", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog=example("retraining doctor"))

@@ -38,7 +38,7 @@ def _against_bar(report: NightReport, metric: str) -> Text:
     value = report.metrics.get(metric)
     if value is None:
         return Text("-")
-    floors = [check for check in report.checks if check.limit is not None and check.name == metric]
+    floors = [check for check in report.checks if check.name == metric]
     bar = f"/{floors[0].limit:.2f}" if floors else ""
     failed = any(not check.passed for check in report.checks if check.name.startswith(metric))
     return Text(f"{value:.3f}{bar}", style="red" if failed else "")
@@ -52,7 +52,7 @@ def _verdict(report: NightReport) -> Text:
 
 def _note(report: NightReport) -> Text:
     note = Text(f"{report.night}  ", style="bold", overflow="fold")
-    note.append(f"{_drop(report)}{harmless(report.error or report.reason or report.state).strip()}", style="not bold")
+    note.append(f"{_drop(report)}{harmless(report.why or report.state).strip()}", style="not bold")
     failed = [_explain(check) for check in report.checks if not check.passed]
     if failed:
         note.append(f" ({'; '.join(failed)})", style="not bold")
@@ -73,4 +73,4 @@ def _drop(report: NightReport) -> str:
 def _explain(check: Check) -> str:
     value = "no value" if check.value is None else f"{check.value:.3f}"
     interval = "" if check.low is None else f" [{check.low:.3f}, {check.high:.3f}]"
-    return f"{check.name} {value}{interval}" + ("" if check.limit is None else f", limit {check.limit:.3f}")
+    return f"{check.name} {value}{interval}, must be {check.rule}"

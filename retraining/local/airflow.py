@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from retraining.local import postgres
-from retraining.settings import CHECKOUT, Settings
+from retraining.settings import BUNDLE, CHECKOUT, Settings
 
 ADMIN = "admin"
 """The web user made at first start."""
@@ -95,7 +95,7 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
             "executor": "LocalExecutor",
             "parallelism": (os.cpu_count() or 2) + 2,
             "dags_folder": settings.dags_dir,
-            "plugins_folder": CHECKOUT / "plugins",
+            "plugins_folder": BUNDLE / "plugins",
             "load_examples": False,
             "dags_are_paused_at_creation": True,
             "fernet_key": settings.secret("airflow_fernet_key"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from headlines.names import REASON_EVENT
 from retraining.local import LocalError, airflow
 from retraining.settings import Settings
 
@@ -65,6 +66,12 @@ class Api:
     def get_tasks(self, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run."""
         return list(self._ask("GET", f"/dagRuns/{run_id}/taskInstances", params={"limit": _PAGE})["task_instances"])
+
+    def find_reason(self, run_id: str, task: str) -> str:
+        """What the newest attempt of a task that failed, was skipped or waits said of itself; empty for nothing."""
+        asked = {"dag_id": self._dag_id, "run_id": run_id, "task_id": task, "event": REASON_EVENT}
+        answer = self._ask_root("GET", "/eventLogs", params={**asked, "order_by": "-event_log_id", "limit": 1})
+        return next((str(entry["extra"]) for entry in answer["event_logs"]), "")
 
     def create_run(self, logical_date: datetime, force: bool) -> dict[str, Any]:
         """Starts a run, with `force` also of a night that another run has finished."""

@@ -2,13 +2,15 @@
 
 import os
 import sys
+from typing import Literal
 
 import httpx
 
-from headlines.names import POLICY_FILE
+from headlines.names import POLICY_FILE, SAVED_MODEL_FILE
 from retraining.local import ports
 from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
+from retraining.watching import replicas
 
 # It lets requests finish that it has begun to answer, and gives them half a minute.
 PROGRAM = Program("serving", "python -m serving", priority=25, stop_seconds=35)
@@ -16,8 +18,7 @@ PROGRAM = Program("serving", "python -m serving", priority=25, stop_seconds=35)
 
 def address(settings: Settings) -> str:
     """Where it answers, for a browser on this machine."""
-    host = "127.0.0.1" if settings.serving_host == "0.0.0.0" else settings.serving_host
-    return f"http://{host}:{settings.serving_port}"
+    return replicas.own_address(settings)
 
 
 def is_healthy(settings: Settings) -> bool:
@@ -28,15 +29,25 @@ def is_healthy(settings: Settings) -> bool:
         return False
 
 
+def find_state(settings: Settings) -> Literal["healthy", "starting", "loading", "failing"]:
+    """How it does what it is for: `healthy` where a version answers, or none was pushed.
+
+    Whether it is the version that should, only lineage knows: `retraining.watching.replicas`.
+    """
+    if not is_healthy(settings):
+        return "starting"
+    seen = replicas.ask_one(settings, address(settings))
+    folders = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
+    if seen.version is not None or (not folders and not seen.problem):
+        return "healthy"
+    can_load = any((folder / SAVED_MODEL_FILE).is_file() for folder in folders)
+    return "loading" if seen.loading or (can_load and not seen.refused and not seen.problem) else "failing"
+
+
 def find_version(settings: Settings) -> str | None:
     """The version that answers; None where none does."""
-    token = settings.serving_token
-    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-    try:
-        answer = httpx.get(f"{address(settings)}/version", headers=headers, timeout=5, trust_env=False)
-    except httpx.HTTPError:
-        return None
-    return answer.json().get("version") if answer.is_success else None
+    version = replicas.ask_one(settings, address(settings)).version
+    return None if version is None else str(version)
 
 
 def prepare(settings: Settings) -> None:

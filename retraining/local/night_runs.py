@@ -9,15 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lineage
+from headlines.drops.drops_folder import DropError, find_problem
 from headlines.names import NIGHTLY_DAG, WAIT_FOR_DROP
-from headlines.schedule import find_logical_date
+from headlines.schedule import check_night, find_logical_date
 from retraining.local.api import Api, ApiError
 from retraining.local.supervisor import last_lines
 from retraining.settings import Settings
 
 _POLL_SECONDS = 1.0
+_TRACEBACK = "Traceback (most recent call last)"
 # Airflow's words for a task that has ended one way or another.
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+_ACTIVE = ("queued", "running")
 _DAG_SECONDS = 240
 """The longest the scheduler may take to read the DAG file, TFX's import on a busy machine included."""
 
@@ -87,23 +91,38 @@ def begin(settings: Settings, night: str, force: bool = False) -> Start:
 
     Raises:
       ApiError: Airflow does not answer, cannot read the DAG, or refuses the night.
+      DropError: the night has no complete drop, and no run that waits for it.
+      LineageError: MLMD cannot be asked whether the night was run before.
+      NightError: the night may not be run.
     """
+    check_night(settings, night)
+    problem = find_drop_problem(settings, night)
     with closing(Api(settings, NIGHTLY_DAG)) as api:
-        unpause(api)
         logical_date = find_logical_date(settings, night)
+        if problem and not (api.is_readable() and _is_active(api.find_run(logical_date))):
+            raise DropError(problem)
+        unpause(api)
         run = api.find_run(logical_date)
-        if run is not None and _was_skipped(api, run["dag_run_id"]):
-            # Its drop came too late for it. As a scheduled run it would be skipped again.
+        if run is not None and _is_active(run):
+            return Start(run["dag_run_id"], "following")
+        # Airflow forgets its runs (`airflow db clean`), and calls one a success that did nothing; lineage knows.
+        has_failed = run is not None and run["state"] == "failed"
+        if not force and not has_failed and (finished := lineage.find_finished(settings, night)):
+            return Start(finished.run_id, "done")
+        if run is not None and not _has_begun(api, run["dag_run_id"]):
+            # Its drop came too late for it: as a scheduled run it would be skipped again. One without tasks cannot even
+            # be cleared.
             api.delete_run(run["dag_run_id"])
             run = None
         if run is None:
             return Start(api.create_run(logical_date, force)["dag_run_id"], "new")
-        if run["state"] in ("queued", "running"):
-            return Start(run["dag_run_id"], "following")
-        if run["state"] == "success" and not force:
-            return Start(run["dag_run_id"], "done")
         api.clear_run(run["dag_run_id"])
         return Start(run["dag_run_id"], "again")
+
+
+def find_drop_problem(settings: Settings, night: str) -> str | None:
+    """Why a night cannot be run for want of its drop; files that may still be growing are left to who reads them."""
+    return find_problem(str(settings.drops_dir), night, require_success_marker=settings.require_success_marker)
 
 
 def unpause(api: Api) -> None:
@@ -163,15 +182,29 @@ def find_task_log(settings: Settings, run_id: str | None, task: str) -> Path | N
 
 
 def explain_failure(settings: Settings, run: Run) -> list[str]:
-    """For each failed node its name, the end of its log, and where the whole log is."""
+    """For each failed node its name, where its log is and, at the end, why it failed; nothing for a run that did not.
+
+    Raises:
+      ApiError: Airflow does not answer.
+    """
+    if run.state == "success" and run.tasks:
+        return []
+    if not run.failed_tasks:
+        how = "was marked failed, and none of its tasks failed" if run.tasks else "ended without a task"
+        return [f"run {run.run_id} {how}; see `retraining logs scheduler`"]
     explanations = []
-    for task in run.failed_tasks:
-        path = find_task_log(settings, run.run_id, task.name)
-        explanations.append(
-            f"{task.name} failed at attempt {task.attempt}; {path} ends with:\n{_end_of_message(path)}"
-            if path
-            else f"{task.name} failed before it could write a log; see `retraining logs scheduler`"
-        )
+    with closing(Api(settings, NIGHTLY_DAG)) as api:
+        for task in run.failed_tasks:
+            path = find_task_log(settings, run.run_id, task.name)
+            reason = api.find_reason(run.run_id, task.name)
+            end = _end_of_message(path) if path else ""
+            if not path:
+                lines = [f"{task.name} failed before it could write a log; see `retraining logs scheduler`"]
+            elif reason and _TRACEBACK not in end:
+                lines = [f"{task.name} failed at attempt {task.attempt}; its log is {path}"]
+            else:
+                lines = [f"{task.name} failed at attempt {task.attempt}; {path} ends with:", end]
+            explanations.append("\n".join([*lines, *([reason] if reason else [])]))
     return explanations
 
 
@@ -202,8 +235,14 @@ def _find_tasks(api: Api, run_id: str) -> dict[str, dict[str, Any]]:
     return {task["task_id"]: task for task in api.get_tasks(run_id)}
 
 
-def _was_skipped(api: Api, run_id: str) -> bool:
-    return any(task["task_id"] == WAIT_FOR_DROP and task["state"] == "skipped" for task in api.get_tasks(run_id))
+def _is_active(run: dict[str, Any] | None) -> bool:
+    return run is not None and run["state"] in _ACTIVE
+
+
+def _has_begun(api: Api, run_id: str) -> bool:
+    """Whether a run that has ended came past its sensor; Airflow may have forgotten its tasks."""
+    tasks = api.get_tasks(run_id)
+    return bool(tasks) and not any(task["task_id"] == WAIT_FOR_DROP and task["state"] == "skipped" for task in tasks)
 
 
 def _task(instance: dict[str, object]) -> Task:

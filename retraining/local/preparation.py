@@ -12,7 +12,7 @@ import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
-from retraining.settings import CHECKOUT, Settings
+from retraining.settings import BASE, Settings
 
 STEP_SECONDS = 240
 """The longest a step may take, on a machine busy with other things."""
@@ -144,7 +144,7 @@ def _begun(
     with path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *module],
-            cwd=CHECKOUT,
+            cwd=BASE,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=log,

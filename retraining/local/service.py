@@ -31,6 +31,8 @@ WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
 MIN_FREE_BYTES = 2 * 2**30
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
+LOAD_SECONDS = 60
+"""The longest a start waits for a pushed model to be loaded, besides."""
 
 
 class ServiceError(LocalError):
@@ -47,6 +49,11 @@ class Health:
     def is_up(self) -> bool:
         """Whether everything runs and is healthy."""
         return bool(self.programs) and all(state == "healthy" for state in self.programs.values())
+
+    @property
+    def has_started(self) -> bool:
+        """Whether everything runs, even if the model server has nothing that it could serve."""
+        return bool(self.programs) and set(self.programs.values()) <= {"healthy", "loading", "failing"}
 
 
 def up(settings: Settings, report: Report) -> Settings:
@@ -73,7 +80,7 @@ def up(settings: Settings, report: Report) -> Settings:
         report("settings have changed since the service was started: starting it anew")
         down(settings)
         was_running = False
-    if was_running and health(settings).is_up:
+    if was_running and health(settings).has_started:
         return settings
     if not was_running:
         _end_leftovers(settings)
@@ -123,7 +130,7 @@ def health(settings: Settings) -> Health:
         elif name == "postgres":
             programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
         elif name == model_server.PROGRAM.name:
-            programs[name] = "healthy" if model_server.is_healthy(settings) else "starting"
+            programs[name] = model_server.find_state(settings)
         elif name == WATCH.name:
             programs[name] = "healthy" if watch.is_watching(settings, datetime.now(UTC)) else "starting"
         else:
@@ -185,7 +192,15 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
     # Only now: its first look asks the databases.
     supervisor.run(settings, WATCH.name)
     report("waiting for them to be healthy")
-    _wait("webserver", settings, lambda: health(settings).is_up)
+    # A model that cannot be loaded is mended with the help of the service: what is pushed next, or a rollback.
+    _wait("webserver", settings, lambda: health(settings).has_started)
+    deadline = time.monotonic() + LOAD_SECONDS
+    while (state := health(settings).programs.get(model_server.PROGRAM.name)) == "loading":
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    if state != "healthy":
+        report(f"the model server answers with no version, it is {state}: `retraining status` says why")
 
 
 def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:

@@ -12,6 +12,8 @@ from tfx import v1 as tfx
 from headlines.holding import hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
+from retraining.recording.launcher import in_one_line
+from retraining.recording.settling import explain_local_failure, settle_local_executions
 from retraining.recording.store import NightTakenError, StoreError, connection_config, hold_night
 from retraining.settings import Settings, SettingsError
 
@@ -47,8 +49,15 @@ def run_in_place(settings: Settings, night: str, place: Path, prepare: Callable[
     """
     with hold_place(place), _hold_night(settings, night):
         prepare()
-        pipeline = create_pipeline(settings_in(settings, place), night, metadata_connection_config=sqlite_in(place))
-        tfx.orchestration.LocalDagRunner().run(pipeline)
+        config = sqlite_in(place)
+        settle_local_executions(config, "the process that ran it ended before it did")
+        pipeline = create_pipeline(settings_in(settings, place), night, metadata_connection_config=config)
+        try:
+            tfx.orchestration.LocalDagRunner().run(pipeline)
+        except BaseException as error:  # An interrupt ends an execution, too.
+            settle_local_executions(config, in_one_line(error), has_seen_end=True)
+            explain_local_failure(config, in_one_line(error))
+            raise
 
 
 def settings_in(settings: Settings, place: Path) -> Settings:

@@ -10,7 +10,8 @@ from typing import Any
 
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
-from lineage import VERDICTS, ArtifactRecord, RunArtifacts, artifacts_of_run, runs_of_night
+from headlines.schedule import check_night
+from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
 from retraining.local import LocalError
 from retraining.settings import Settings
 
@@ -35,14 +36,16 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
     """The run of a night that can be replayed.
 
     Raises:
+      NightError: the night may not be run, nor was it.
       ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone.
     """
-    finished = [report for report in runs_of_night(settings, night) if report.state in VERDICTS]
-    if not finished:
+    finished = find_finished(settings, night)
+    if finished is None:
+        check_night(settings, night)
         raise ReplayError(
             f"night {night} has no finished run to replay; run it first: `retraining run --night {night}`"
         )
-    past = PastRun(finished[-1].run_id, artifacts_of_run(settings, finished[-1].run_id))
+    past = PastRun(finished.run_id, artifacts_of_run(settings, finished.run_id))
     drops = DropsFolder(settings.drops_dir)
     for one, drop in drops_of(past.artifacts.outputs[EXAMPLES]).items():
         _find_versions(drops, one, drop["version"])

@@ -126,6 +126,7 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
         state_dir=place / "state",
         drops_dir=place / "drops",
         **{name: place / name for name in ("serving_dir", "pipeline_root", "scores_dir")},
+        serving_urls=(f"http://127.0.0.1:{chosen['serving_port']}",),
         serving_request_log=None,
         **chosen,
         postgres_embedded=True,
@@ -164,7 +165,7 @@ def _play(settings: Settings, heard: Heard, report: Report, show: Callable[[str,
     night = lineage.latest(settings, newest=1)[-1]
     version = night.pushed_version
     if version is None:
-        raise RehearsalError(f"night {night.night} is {night.state}: {night.error or night.reason}")
+        raise RehearsalError(f"night {night.night} is {night.state}: {night.why}")
     if not _wait_for(lambda: model_server.find_version(settings) == version, _WORD_SECONDS):
         raise RehearsalError(f"the model server does not answer with {version}; its log is serving.log")
     if not _wait_for(lambda: heard.signs_of_life and "pushed" in heard.events, _WORD_SECONDS):

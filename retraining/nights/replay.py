@@ -69,6 +69,7 @@ def replay(settings: Settings, night: str) -> Replay:
       night: `YYYY-MM-DD`.
 
     Raises:
+      NightError: the night may not be run, nor was it.
       ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone.
       TakenError: the night is being trained or replayed.
     """

@@ -17,10 +17,9 @@ def find_changes(settings: Settings, night: str) -> list[str]:
     Raises:
       LineageError: the database cannot be read.
     """
-    finished = [report for report in lineage.runs_of_night(settings, night) if report.state in lineage.VERDICTS]
-    if not finished:
+    before = lineage.find_finished(settings, night)
+    if before is None:
         return []
-    before = finished[-1]
     try:
         versions, _ = find_versions(DropsFolder(settings.drops_dir), parse_night(night), settings.drop_rules)
     except DropError as error:

@@ -1,19 +1,23 @@
 """What the DAGs of the TFX pipelines have in common: their arguments, and the parameter that names a night."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pendulum
 from airflow.models.param import Param
 
 from retraining.operators.callbacks import FailureNotifier
+from retraining.operators.timetable import NightTimetable
 from retraining.settings import Settings
+
+_LONG_AGO = 1900
+"""A year before every night."""
 
 
 def dag_arguments(settings: Settings) -> dict[str, Any]:
     """The arguments of a DAG, but for what it is, when it runs and what it asks for."""
     return {
-        "start_date": pendulum.parse(settings.start_date, tz=settings.timezone),
+        "start_date": begin_long_ago(settings),
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["headlines", "tfx"],
@@ -28,6 +32,22 @@ def dag_arguments(settings: Settings) -> dict[str, Any]:
             "on_failure_callback": FailureNotifier(),
         },
     }
+
+
+def begin_long_ago(settings: Settings) -> pendulum.DateTime:
+    """The `start_date` of a DAG whose runs refuse nights before START_DATE themselves.
+
+    Airflow gives a run before the `start_date` no tasks, and calls it a success.
+    """
+    return pendulum.datetime(_LONG_AGO, 1, 1, tz=settings.timezone)
+
+
+def nightly_schedule(settings: Settings) -> NightTimetable | None:
+    """The schedule of the nightly DAG; None for runs by hand only."""
+    if settings.schedule == "none":
+        return None
+    first = pendulum.instance(datetime.fromisoformat(settings.start_date), tz=settings.timezone)
+    return NightTimetable(settings.schedule, first.timezone, first)
 
 
 def night_param(description: str) -> Param:

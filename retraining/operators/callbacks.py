@@ -9,12 +9,24 @@ from airflow.notifications.basenotifier import BaseNotifier
 from airflow.utils.context import Context
 
 import lineage
-from headlines.names import ALARM, LIVE_TRAFFIC
+from headlines.errors import HeadlinesError
+from headlines.names import ALARM, LIVE_TRAFFIC, NIGHTLY_DAG
+from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
 from retraining.watching.webhook import notify
 
 # Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
 CHAMPION = Dataset("x-headlines://champion")
+
+
+def tell_what_serves() -> str:
+    """What goes on serving when a night comes to nothing, in a few words."""
+    try:
+        serving = lineage.serving_version(Settings.from_env())
+    except HeadlinesError as error:
+        # This is told of something else that went wrong, which must be told all the same.
+        return f"what serves is not known ({error})"
+    return f"version {serving.version} keeps serving" if serving else "nothing serves yet"
 
 
 class AnnouncePush(BaseOperator):
@@ -23,6 +35,7 @@ class AnnouncePush(BaseOperator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(outlets=[CHAMPION], **kwargs)
 
+    @fail_at_once()
     def execute(self, context: Context) -> str:
         """Returns the pushed version."""
         report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
@@ -39,11 +52,9 @@ class FailureNotifier(BaseNotifier):
     def notify(self, context: Context) -> None:
         """Sends what failed, why, and where its log is."""
         task_instance = context["task_instance"]
-        notify(
-            "task failed",
-            f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}: {context.get('exception')}",
-            log_url=task_instance.log_url,
-        )
+        what = f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}"
+        serving = f"; {tell_what_serves()}" if task_instance.dag_id == NIGHTLY_DAG else ""
+        notify("task failed", f"{what}: {context.get('exception')}{serving}", log_url=task_instance.log_url)
 
 
 class TrafficNotifier(BaseNotifier):

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pendulum
-from airflow.exceptions import AirflowFailException, AirflowSkipException
+from airflow.exceptions import AirflowSkipException
 from airflow.models.baseoperator import BaseOperator
 from airflow.utils.context import Context
 
 import lineage
-from headlines.drops.drops_folder import DropsFolder, find_problem
+from headlines.drops.drops_folder import DropError, DropsFolder, find_problem, list_unlabelled, parse_night
+from headlines.schedule import check_night
 from retraining.nights.unscored import find_pending
 from retraining.operators.callbacks import CHAMPION
+from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,9 +34,13 @@ class ChooseNight(BaseOperator):
         self.night = night
         self._settings = settings
 
+    @fail_at_once()
     def execute(self, context: Context) -> str:
         """Returns the night."""
         if self.night not in ("", "None"):
+            check_night(self._settings, self.night)
+            if problem := self._find_problem(self.night, wait_while_growing=True):
+                raise DropError(problem)
             return self.night
         run = context["dag_run"]
         scheduled = run.run_type == "scheduled"
@@ -48,20 +54,21 @@ class ChooseNight(BaseOperator):
                 f"{context['dag'].dag_id}`"
             )
         for night in reversed(DropsFolder(self._settings.drops_dir).nights):
-            if (
-                night <= today
-                and find_problem(
-                    str(self._settings.drops_dir),
-                    night.isoformat(),
-                    require_success_marker=self._settings.require_success_marker,
-                    settle_seconds=self._settings.drop_settle_seconds,
-                )
-                is None
-            ):
+            is_due = self._settings.start_date <= night.isoformat() <= today.isoformat()
+            if is_due and self._find_problem(night.isoformat()) is None:
                 log.info("Searching on the window of night %s.", night)
                 return night.isoformat()
-        raise (AirflowSkipException if scheduled else AirflowFailException)(
+        raise (AirflowSkipException if scheduled else DropError)(
             f"no night up to {today} has a complete drop in {self._settings.drops_dir}; deliver one, or name a night"
+        )
+
+    def _find_problem(self, night: str, wait_while_growing: bool = False) -> str | None:
+        return find_problem(
+            str(self._settings.drops_dir),
+            night,
+            require_success_marker=self._settings.require_success_marker,
+            settle_seconds=self._settings.drop_settle_seconds,
+            wait_while_growing=wait_while_growing,
         )
 
 
@@ -83,9 +90,15 @@ class FindUnlabelled(BaseOperator):
         self.force = force
         self._settings = settings
 
+    @fail_at_once()
     def execute(self, context: Context) -> dict[str, str]:
         """Returns what to score, and with what."""
         night = None if self.night in ("", "None") else self.night
+        if night and parse_night(night) not in list_unlabelled(self._settings.drops_dir, 0):
+            raise DropError(
+                f"night {night} has nothing to score: {self._settings.drops_dir}/{night}/ holds no unlabelled*.csv; "
+                "deliver one, or name another night"
+            )
         version = self._find_version(context)
         nights = find_pending(self._settings, version, night, self.force == "True")
         if not nights:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pendulum
 from airflow.api.common.trigger_dag import trigger_dag
-from airflow.exceptions import AirflowFailException, AirflowSkipException, DagRunAlreadyExists
+from airflow.exceptions import AirflowSkipException, DagRunAlreadyExists
 from airflow.models.baseoperator import BaseOperator
 from airflow.models.dagrun import DagRun
 from airflow.sensors.base import BaseSensorOperator
@@ -18,9 +18,12 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 import lineage
-from headlines.drops.drops_folder import DropsFolder, find_problem
+from headlines.drops.drops_folder import DropError, DropsFolder, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
+from headlines.schedule import check_night
+from retraining.operators.callbacks import tell_what_serves
 from retraining.operators.reasons import record
+from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
 from retraining.watching.webhook import notify
 
@@ -34,7 +37,7 @@ class DropSensor(BaseSensorOperator):
     A scheduled run waits until its cut-off and is then skipped, not failed; with `LATE_DROPS=backfill` a run of the DAG
     for late drops waits on. With `CATCHUP_MODE=newest` it is skipped at once when a newer night is due as well, whose
     window holds this one's drop. A run by hand does not wait, but for files that changed a moment ago: it fails at once
-    when the drop is not there.
+    when the drop is not there, and for a night before START_DATE.
 
     Args:
       night: `YYYY-MM-DD`, templated.
@@ -47,6 +50,7 @@ class DropSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.night = night
         self.force = force
+        self._schedule = settings
         self._drops_dir = str(settings.drops_dir)
         self._marker = settings.require_success_marker
         self._settle_seconds = settings.drop_settle_seconds
@@ -55,8 +59,10 @@ class DropSensor(BaseSensorOperator):
         self._newest_only = settings.catchup_mode == "newest"
         self._backfills_late = settings.late_drops == "backfill"
 
+    @fail_at_once()
     def execute(self, context: Context) -> None:
         """Returns when the drop is there, defers while it may still come, and says why when it may not."""
+        check_night(self._schedule, self.night)
         dag_run = context["dag_run"]
         scheduled = dag_run.run_type == "scheduled"
         if scheduled and self.night < self._scheduled_from:
@@ -83,7 +89,7 @@ class DropSensor(BaseSensorOperator):
             log.info("The drop of night %s is complete.", self.night)
             return
         if not scheduled:
-            raise AirflowFailException(problem)
+            raise DropError(problem)
         cut_off = dag_run.data_interval_end + self._wait
         if pendulum.now("UTC") >= cut_off:
             self._give_up(cut_off, problem, context)
@@ -94,6 +100,7 @@ class DropSensor(BaseSensorOperator):
             method_name="resume",
         )
 
+    @fail_at_once()
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Goes on after the wait."""
         if not event["complete"]:
@@ -141,9 +148,7 @@ class DropSensor(BaseSensorOperator):
                 )
 
     def _give_up(self, cut_off: object, problem: str, context: Context) -> NoReturn:
-        message = (
-            f"no complete drop for night {self.night} by its cut-off {cut_off}: {problem}; the champion keeps serving. "
-        )
+        message = f"no complete drop for night {self.night} by its cut-off {cut_off}: {problem}; {tell_what_serves()}. "
         if self._backfills_late:
             self._wait_on(context)
             message += "The night is run when its drop has come (LATE_DROPS=backfill)"
@@ -180,28 +185,36 @@ class LateDropWait(BaseOperator):
     def __init__(self, *, night: str, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.night = night
+        self._schedule = settings
         self._drops_dir = str(settings.drops_dir)
         self._marker = settings.require_success_marker
         self._settle_seconds = settings.drop_settle_seconds
         # A window of all nights so far has no end; a year is as good.
         self._wait = timedelta(days=settings.window_nights or 365)
 
+    @fail_at_once()
     def execute(self, context: Context) -> None:
         """Defers."""
+        check_night(self._schedule, self.night)
         cut_off = context["logical_date"] + self._wait
         self.defer(
             trigger=DropTrigger(self._drops_dir, self.night, self._marker, self._settle_seconds, cut_off),
             method_name="resume",
         )
 
+    @fail_at_once()
     def resume(self, context: Context, event: dict[str, Any]) -> None:
-        """Goes on when the drop has come and the night's run is still the one that was skipped."""
+        """Goes on when the drop has come and the night was not run or begun in another way meanwhile."""
         if not event["complete"]:
             raise AirflowSkipException(f"the drop of night {self.night} never came, and is in no window any more")
         runs = DagRun.find(dag_id=lineage.OURS.pipeline, execution_date=context["logical_date"])
-        sensors = [run.get_task_instance(WAIT_FOR_DROP) for run in runs]
-        if [sensor.state for sensor in sensors if sensor] != [TaskInstanceState.SKIPPED]:
+        sensors = [sensor for run in runs if (sensor := run.get_task_instance(WAIT_FOR_DROP))]
+        if any(sensor.state != TaskInstanceState.SKIPPED for sensor in sensors):
             raise AirflowSkipException(f"night {self.night} was begun by hand before its drop was found here")
+        # Airflow forgets its runs (`airflow db clean`), lineage does not.
+        finished = None if sensors else lineage.find_finished(Settings.from_env(), self.night)
+        if finished:
+            raise AirflowSkipException(f"night {self.night} was run before, as {finished.run_id}: {finished.reason}")
         log.info("The drop of night %s has come: its run begins anew.", self.night)
 
 

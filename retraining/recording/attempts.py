@@ -1,12 +1,13 @@
 """The attempts of a component in a run, as MLMD records them: one execution each, and at most one that counts.
 
 An execution carries, as custom properties: `attempt` (from 1), `host`, `pid` and `process_started` (seconds since
-the epoch) of its process, `error` (one line) if it is FAILED, and `superseded_by` (an execution id) if a later attempt
-of the same component in the same run took its place.
+the epoch) of its process, `ended` (seconds since the epoch) if that process saw its end, `error` (one line) if it is
+FAILED, and `superseded_by` (an execution id) if a later attempt of the same component in the same run took its place.
 """
 
 import logging
 import socket
+import time
 from collections import defaultdict
 from typing import Any, Self
 
@@ -18,8 +19,8 @@ from tfx.dsl.io import fileio
 from tfx.orchestration import data_types, metadata
 from tfx.types import Artifact, artifact_utils
 
-from headlines.names import ATTEMPT, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
-from retraining.recording.store import StoreError, open_store, storable
+from headlines.names import ATTEMPT, ENDED, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
+from retraining.recording.store import RecordError, StoreError, open_store, storable
 
 FINISHED = (Execution.COMPLETE, Execution.CACHED)
 
@@ -121,10 +122,11 @@ class AttemptMetadata(metadata.Metadata):
         component_info: data_types.ComponentInfo,
         input_artifacts: dict[str, list[Artifact]] | None = None,
         output_artifacts: dict[str, list[Artifact]] | None = None,
-        *args: Any,
+        exec_properties: dict[str, Any] | None = None,
+        execution_state: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Names new outputs after this execution.
+        """Names new outputs after this execution, and notes its end.
 
         The driver's `key:run_id` can be stored only once a run (tensorflow/tfx#4977).
         """
@@ -132,7 +134,11 @@ class AttemptMetadata(metadata.Metadata):
             for index, artifact in enumerate(artifacts):
                 if not artifact.id and artifact.name:
                     artifact.name = f"{key}:{component_info.pipeline_info.pipeline_name}:{execution.id}:{index}"
-        super().update_execution(execution, component_info, input_artifacts, output_artifacts, *args, **kwargs)
+        if execution_state in metadata.FINAL_EXECUTION_STATES:
+            _note_end(execution)
+        super().update_execution(
+            execution, component_info, input_artifacts, output_artifacts, exec_properties, execution_state, **kwargs
+        )
 
     def publish_execution(self, component_info: data_types.ComponentInfo, *args: Any, **kwargs: Any) -> None:
         """Publishes this attempt.
@@ -156,7 +162,7 @@ class AttemptMetadata(metadata.Metadata):
         """The outputs `artifact_name` of the attempt that counts of a component in this run, in the producer's order.
 
         Raises:
-          StoreError: no attempt of the producer finished.
+          RecordError: no attempt of the producer finished.
         """
         attempts = self._attempts(data_types.ComponentInfo("", producer_component_id, pipeline_info))
         counting = [execution for execution in attempts if counts(execution)]
@@ -166,7 +172,7 @@ class AttemptMetadata(metadata.Metadata):
                 state = Execution.State.Name(attempts[-1].last_known_state)
                 error = attempts[-1].custom_properties[ERROR].string_value
                 last = f"its last attempt, execution {attempts[-1].id}, is {state} {error}".rstrip()
-            raise StoreError(
+            raise RecordError(
                 f"there is no finished {producer_component_id} to take {artifact_name!r} from in run "
                 f"{pipeline_info.run_id} of {pipeline_info.pipeline_name}: {last}; clear its task to run it first"
             )
@@ -204,7 +210,7 @@ def counts(execution: Execution) -> bool:
     return execution.last_known_state in FINISHED and SUPERSEDED_BY not in execution.custom_properties
 
 
-def settle(store: MetadataStore, execution: Execution, error: str) -> None:
+def settle(store: MetadataStore, execution: Execution, error: str, has_seen_end: bool = False) -> None:
     """Ends an attempt that published nothing: FAILED with its error, its own outputs abandoned and removed from disk.
 
     What it took over from others (a resolver's, an importer's or a cached result) is not its own and stays. Settling
@@ -214,6 +220,7 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
       store: of the execution.
       execution: as it is in the store now.
       error: why, in one line.
+      has_seen_end: whether it ends now, and was not found dead.
     """
     if execution.last_known_state in FINISHED:
         return
@@ -230,6 +237,8 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
         if "state" in execution.properties:
             execution.properties["state"].string_value = "failed"
         execution.custom_properties[ERROR].string_value = storable(error)
+        if has_seen_end:
+            _note_end(execution)
         abandoned = [artifact for artifact in artifacts if artifact.id in own]
         for artifact in abandoned:
             artifact.state = ArtifactRecord.ABANDONED
@@ -240,6 +249,10 @@ def settle(store: MetadataStore, execution: Execution, error: str) -> None:
                 fileio.rmtree(directory)
             except Exception as cause:  # Whatever the file system says, the record is settled.
                 logger.warning("Could not remove the outputs of a failed attempt in %s: %s", directory, cause)
+
+
+def _note_end(execution: Execution) -> None:
+    execution.custom_properties[ENDED].double_value = time.time()
 
 
 def process_of(execution: Execution) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.experimental.conditionals.conditional import CondContext
+from tfx.dsl.control_flow.for_each_internal import ForEachContext
 from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import ExecutionDecision, RuntimeParameter
+from tfx.orchestration.kubeflow.decorators import FinalStatusStr
 from tfx.orchestration.launcher.in_process_component_launcher import InProcessComponentLauncher
 from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import ExecutionMode, Pipeline
@@ -26,6 +27,7 @@ from tfx.types.channel import Channel, UnionChannel
 from headlines.errors import HeadlinesError
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, settle
 from retraining.recording.node_types import register_types
+from retraining.recording.refusals import fail_at_once
 from retraining.recording.store import hold_night, lock
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class UnsupportedPipelineError(HeadlinesError):
 class DiskFullError(HeadlinesError):
     """An attempt found no space left; the message says where there is how much, and what to do."""
 
+    may_pass = True
+
 
 class HeadlineLauncher(InProcessComponentLauncher):
     """Runs a component in the task's process, each attempt as an execution of its own.
@@ -70,10 +74,12 @@ class HeadlineLauncher(InProcessComponentLauncher):
             # (tensorflow/tfx#2645).
             self._beam_pipeline_args = component.executor_spec.beam_pipeline_args
 
+    @fail_at_once()
     def launch(self) -> Any:
         """Runs the component; one that trains a night waits until no other run trains the same night.
 
         Raises:
+          AirflowFailException: an error of ours stopped it that the same inputs would give again.
           DiskFullError: there was no space left.
           BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
         """
@@ -95,8 +101,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
         free = " and ".join(f"{place} has {_free_megabytes(place)} MB" for place in places)
         return DiskFullError(
             f"{self._component_info.component_id} found no space left on a disk ({text}); {free} free. Free some, or "
-            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed; "
-            "the champion keeps serving"
+            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed"
         )
 
     def _hold_night(self) -> contextlib.AbstractContextManager[None]:
@@ -130,7 +135,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
                     )
                 else:
                     [execution] = metadata.store.get_executions_by_id([metadata.execution.id])
-                settle(metadata.store, execution, in_one_line(error))
+                settle(metadata.store, execution, in_one_line(error), has_seen_end=True)
         except Exception as cause:
             logger.error(
                 "The failure of %s could not be recorded in MLMD (%s); the next attempt, or the next start of the "
@@ -146,18 +151,25 @@ def _free_megabytes(place: Path) -> int:
 
 
 def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
-    """The night a component trains: the `night` of its `custom_config`; None if it trains none."""
+    """The night a component trains: the `night` of its `custom_config`; None if it trains none.
+
+    TFX's own components record a `custom_config` that was not given as the text `null`, and another's may be any text.
+    """
     config = exec_properties.get("custom_config")
-    night = json.loads(config).get("night") if isinstance(config, str) and config else None
+    try:
+        options = json.loads(config) if isinstance(config, str) else None
+    except ValueError:
+        return None
+    night = options.get("night") if isinstance(options, dict) else None
     return night if isinstance(night, str) else None
 
 
 def in_one_line(error: BaseException) -> str:
-    """Type and message of an error in one line.
+    """Type and message of an error in one line; of one of ours the message alone, which is written for people.
 
     Of a Beam worker's error, which quotes a traceback (apache/beam#4959), its last line.
     """
-    text = "".join(traceback.format_exception_only(error)).strip()
+    text = str(error) if isinstance(error, HeadlinesError) else "".join(traceback.format_exception_only(error)).strip()
     if "Traceback (most recent call last)" in text:
         text = text.splitlines()[-1]
     text = " ".join(text.split())
@@ -191,6 +203,8 @@ def refuse_what_airflow_ignores(pipeline: Pipeline) -> None:
         problems.append(f"execution_mode={pipeline.execution_mode.name}: a DAG run is synchronous; use SYNC")
     if pipeline.platform_config is not None:
         problems.append("platform_config of the pipeline: set the DAG's arguments instead")
+    if _holds(pipeline.pipeline_info.pipeline_root, Placeholder):
+        problems.append("pipeline_root is a placeholder, which nothing resolves; write the folder out")
     if problems:
         raise UnsupportedPipelineError(
             f"AirflowDagRunner would not do what pipeline {pipeline.pipeline_name} says:\n" + "\n".join(problems)
@@ -202,8 +216,9 @@ def _ignored(node: BaseNode, pipeline: Pipeline) -> Iterator[str]:
         yield "a pipeline inside the pipeline is not run; list its components instead"
         return
     for context in pipeline.dsl_context_registry.get_contexts(node):
-        name = "Cond" if isinstance(context, CondContext) else type(context).__name__
-        yield f"inside {name}(...), it would run in any case; let it decide in its executor, from an input"
+        name = type(context).__name__.removesuffix("Context")
+        how = "once, whatever is looped over" if isinstance(context, ForEachContext) else "in any case"
+        yield f"inside {name}(...), it would run {how}; let it decide in its executor, from an input"
     for name, value in node.exec_properties.items():
         if _holds(value, Placeholder):
             yield (
@@ -219,6 +234,11 @@ def _ignored(node: BaseNode, pipeline: Pipeline) -> Iterator[str]:
             )
         elif not isinstance(value, RuntimeParameter) and _holds(value, RuntimeParameter):
             yield f"exec property {name!r} holds a RuntimeParameter inside; use a template such as '{{{{ ds }}}}'"
+        if isinstance(value, FinalStatusStr):
+            yield (
+                f"exec property {name!r} is the final status of an exit handler, which only Kubeflow gives; use a "
+                "callback of the DAG, or an Airflow task with trigger_rule='all_done'"
+            )
     inputs = node.raw_inputs if isinstance(node, Resolver) else node.inputs
     for name, channel in inputs.items():
         for part in channel.channels if isinstance(channel, UnionChannel) else [channel]:

@@ -46,6 +46,8 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
     """
     if not reason.strip():
         raise RollbackError("a rollback needs a reason, for those who will ask why this version serves")
+    if "\0" in reason:
+        raise RollbackError("the reason holds a NUL character, which no database stores; write it as plain text")
     serving_dir = settings.serving_dir
     if not rollbacks.find_versions(serving_dir):
         raise RollbackError(f"nothing was pushed to {serving_dir} yet, so there is nothing to roll back")

@@ -1,12 +1,13 @@
-"""Executions whose process is gone, settled when the service starts."""
+"""Executions whose process is gone, settled when the service starts; and those of a run in one process that failed."""
 
 import time
 
-from ml_metadata import ListOptions
-from ml_metadata.proto.metadata_store_pb2 import Execution
+from ml_metadata import ListOptions, MetadataStore, OrderByField
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, Execution
 
+from headlines.names import ENDED, ERROR, EXECUTION_RESULT
 from retraining.recording.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
-from retraining.recording.store import connection_config
+from retraining.recording.store import connection_config, storable
 from retraining.settings import Settings
 
 
@@ -41,3 +42,37 @@ def settle_dead_executions(settings: Settings) -> list[str]:
                 component, run = (execution.properties[key].string_value for key in ("component_id", "run_id"))
                 sentences.append(f"execution {execution.id} ({component} in run {run}) is FAILED: {error}")
     return sentences
+
+
+def settle_local_executions(config: ConnectionConfig, error: str, has_seen_end: bool = False) -> None:
+    """Settles what is RUNNING in the database of LocalDagRunner's, where nobody else runs anything.
+
+    It leaves an execution so when its driver fails or the process is ended (no issue known).
+
+    Args:
+      config: the database.
+      error: why it ended, in one line.
+      has_seen_end: whether it ends now, and was not found dead.
+    """
+    store = MetadataStore(config)
+    for execution in store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
+        settle(store, execution, error, has_seen_end)
+
+
+def explain_local_failure(config: ConnectionConfig, error: str) -> None:
+    """Records why the run of LocalDagRunner that has just failed did, unless it is recorded.
+
+    It records no reason when an executor raises an error (no issue known). A failure ends its run, so that it can only
+    be of the newest execution.
+
+    Args:
+      config: the database.
+      error: why, in one line.
+    """
+    store = MetadataStore(config)
+    for execution in store.get_executions(ListOptions(limit=1, order_by=OrderByField.ID, is_asc=False)):
+        is_told = ERROR in execution.custom_properties or EXECUTION_RESULT in execution.custom_properties
+        if execution.last_known_state == Execution.FAILED and not is_told:
+            execution.custom_properties[ERROR].string_value = storable(error)
+            execution.custom_properties[ENDED].double_value = execution.last_update_time_since_epoch / 1000
+            store.put_executions([execution])

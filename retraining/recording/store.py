@@ -39,9 +39,17 @@ logger = logging.getLogger(__name__)
 class StoreError(HeadlinesError):
     """MLMD's database cannot be used; the message says where it is, what it answered and which settings to check."""
 
+    may_pass = True
+
 
 class NightTakenError(StoreError):
     """Another run trains the night; the message says which."""
+
+
+class RecordError(StoreError):
+    """MLMD can never take or give what is asked of it; the message says what that is."""
+
+    may_pass = False
 
 
 class CleanStore(MetadataStore):
@@ -74,7 +82,7 @@ def connection_config(settings: Settings) -> ConnectionConfig:
             port=str(place.port),
             dbname=place.name,
             user=place.user,
-            password=place.password,
+            password=place.password or "",
             # Otherwise MLMD looks into the database `postgres` first, where its role has no business.
             skip_db_creation=True,
         )
@@ -223,7 +231,7 @@ def _clean(message: Message) -> None:
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING and field.label != field.LABEL_REPEATED:
             if field.name == "uri" and "\\" in value:
-                raise StoreError(
+                raise RecordError(
                     f"the path {value!r} has a backslash, which MLMD cannot store; use another directory "
                     "(STATE_DIR, PIPELINE_ROOT)"
                 )

@@ -1,6 +1,7 @@
 """The dead man's switch: a program that sees when a night comes to no verdict, also where no task runs to say so.
 
-It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD to speak up.
+It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD to speak up. It also sees when a model
+server does not answer with the version that should serve.
 """
 
 import json
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import lineage
 from headlines.durable import replace_file
+from headlines.errors import HeadlinesError
 from headlines.schedule import Due, find_newest_due
 from lineage import LineageError, NightReport, NightSummary, Reader
 from retraining.settings import Settings
+from retraining.watching import replicas
 from retraining.watching.webhook import give_sign_of_life, notify
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0
 _MISSED_LOOKS = 4
 """After as many polls without a look the program is taken to be stuck."""
+_PATIENT_LOOKS = 10
+"""What serves may be wrong, or only loading, at as many looks in a row before it is told: five minutes."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ class Memory:
     Attributes:
       told: the overdue night that a notice was sent about; empty when nothing is overdue.
       heard: the newest night that a sign of life was given for.
+      differing: at how many looks in a row not every model server answered with what should serve.
+      told_serving: whether a notice was sent about that.
       looked_at: when it last looked, ISO 8601.
     """
 
     told: str = ""
     heard: str = ""
+    differing: int = 0
+    told_serving: bool = False
     looked_at: str = field(default="", compare=False)
 
 
@@ -138,6 +147,35 @@ def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
     return memory
 
 
+def look_at_servers(settings: Settings, memory: Memory) -> Memory:
+    """Asks the model servers once, and tells, once, when for minutes they have not answered with what should serve.
+
+    Counted in looks, not by the clock, which jumps when a machine wakes up.
+
+    Args:
+      settings: where lineage and the model servers are, and whom to tell.
+      memory: what was told before.
+
+    Returns:
+      What has been told by now; what could not be sent is told again at the next look.
+    """
+    try:
+        observed = replicas.observe(settings)
+    except HeadlinesError as error:
+        # What should serve is not known now; that lineage does not answer is told where a night is overdue.
+        log.warning("What should serve is not known: %s", error)
+        return memory
+    version = str(observed.expected.version) if observed.expected else ""
+    if observed.is_right and observed.state != "loading":
+        if memory.told_serving and notify("serving as it should again", observed.text, version=version):
+            memory = replace(memory, told_serving=False)
+        return replace(memory, differing=0)
+    memory = replace(memory, differing=memory.differing + 1)
+    if memory.differing >= _PATIENT_LOOKS and not memory.told_serving:
+        memory = replace(memory, told_serving=notify("serving differs", observed.text, version=version))
+    return memory
+
+
 def run(settings: Settings) -> None:
     """Looks until it is ended."""
     log.info("Watching: a night is overdue %s minutes after its scheduled start.", settings.night_due_minutes)
@@ -146,7 +184,7 @@ def run(settings: Settings) -> None:
         _keep(settings, memory)
         # First of all: a scheduler that was started a moment ago has not been heard of yet.
         time.sleep(POLL_SECONDS)
-        memory = look(settings, memory, datetime.now(UTC))
+        memory = look_at_servers(settings, look(settings, memory, datetime.now(UTC)))
 
 
 def remember(settings: Settings) -> Memory:

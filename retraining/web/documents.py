@@ -6,6 +6,7 @@ Read where they lie, and never taken to be there: a run may have stopped before 
 import csv
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,13 +122,27 @@ def _describe(feature: Any) -> dict[str, Any]:
     return described
 
 
-def count_reasons(artifact: ArtifactRecord | None) -> dict[str, int] | None:
-    """How many rows are on record as quarantined, by reason, most first; None if the run did not get as far."""
+def count_reasons(artifact: ArtifactRecord | None, night: str) -> list[dict[str, Any]] | None:
+    """How many rows are quarantined, by reason, most first; None if the run did not get as far.
+
+    Args:
+      artifact: the quarantine of a run, which is that of all nights of its window.
+      night: of the run.
+
+    Returns:
+      Of each `reason` how many rows of the `window`, and of the `night`'s own drop: None where only the file tells, and
+      it is gone.
+    """
     if artifact is None:
         return None
     prefix = REASON_PREFIX
     counts = {name.removeprefix(prefix): int(n) for name, n in artifact.properties.items() if name.startswith(prefix)}
-    return dict(Counter(counts).most_common())
+    rows = quarantined_rows(artifact)
+    own = Counter(row["reason"] for row in rows or () if row["night"] == night)
+    return [
+        {"reason": reason, "night": None if rows is None else own[reason], "window": count}
+        for reason, count in sorted(counts.items(), key=lambda item: (-own[item[0]], -item[1]))
+    ]
 
 
 def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:
@@ -158,10 +173,18 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
         raise UnknownError(str(error)) from None
 
 
+def fold(text: str) -> str:
+    """A text as searches compare it: whatever its case, its accents and how Unicode composes them."""
+    if text.isascii():
+        return text.casefold()
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(letters).casefold()
+
+
 def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
-    """One page of the rows that hold a text, whatever its case."""
-    sought = search.casefold()
-    matches = [row for row in rows if not sought or any(sought in str(value).casefold() for value in row.values())]
+    """One page of the rows that hold a text, whatever its case and accents."""
+    sought = fold(search)
+    matches = [row for row in rows if not sought or any(sought in fold(str(value)) for value in row.values())]
     pages = max(1, -(-len(matches) // ROWS_PER_PAGE))
     number = min(max(page, 1), pages)
     start = (number - 1) * ROWS_PER_PAGE

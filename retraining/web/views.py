@@ -4,27 +4,34 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from airflow.www.extensions.init_auth_manager import get_auth_manager
-from flask import Response, abort, jsonify, make_response, redirect, request, url_for
+from flask import Response, jsonify, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView, expose
+from werkzeug.exceptions import HTTPException
 
 import lineage
 from headlines.command import show_on_page
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
-from retraining.web import documents, pages
+from retraining.web import access, documents, headers, moments, pages
+from retraining.web.menu import MENU
 from retraining.web.page import Page
-
-RESOURCE = "Headlines"
-"""What a role needs `can_read` on for the pages, and `can_edit` for a rollback."""
 
 NAMES = lineage.OURS
 """Of which pipeline the pages tell."""
 
-_API = "/headlines/api"
+# What readers are told of faults that are none of theirs. The reason names hosts, databases and statements: it goes to
+# the log, for those who run the service.
+_SEE_LOG = "Whoever runs the service finds why in the web server's log (`retraining logs webserver`)"
+_UNREADABLE = (
+    f"Its database does not answer, or not as it should. {_SEE_LOG} or by `retraining doctor`. Where it is looked for: "
+    "MLMD_HOST, MLMD_PORT, MLMD_DATABASE, MLMD_USER and MLMD_PASSWORD."
+)
+_UNUSABLE = f"A setting of the service is missing or cannot be used. {_SEE_LOG} or by `retraining doctor`."
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +41,8 @@ View = Callable[..., ResponseReturnValue]
 def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[[View], View]:
     """Puts a view at some addresses, for those whom Airflow lets see (or change) what is called Headlines.
 
-    Anyone else is sent to log in, or told no, before a word of lineage is read.
+    Anyone else is sent to log in, or told no, before a word of lineage is read. Who asks for JSON may log in as for
+    Airflow's own API. Whatever a view stumbles over, nobody is shown a traceback.
 
     Args:
       *addresses: under /headlines.
@@ -44,13 +52,17 @@ def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
-        def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
-            manager = get_auth_manager()
-            if manager.is_authorized_custom_view(method=needs, resource_name=RESOURCE):
-                return view(*args, **kwargs)
-            if not manager.is_logged_in() and not _is_api():
-                return redirect(manager.get_url_login(next_url=request.url))
-            return abort(403 if manager.is_logged_in() else 401)
+        def guarded(self: "HeadlinesView", *args: Any, **kwargs: Any) -> ResponseReturnValue:
+            challenges = access.authenticate() if headers.is_api() else []
+            if not access.may(needs):
+                return self.refuse(needs) if get_auth_manager().is_logged_in() else self.ask_to_log_in(challenges)
+            try:
+                return view(self, *args, **kwargs)
+            except HTTPException:
+                raise
+            except Exception:
+                log.exception("%s cannot be answered", request.full_path)
+                return self.tell("This page cannot be made", f"There is a fault in the program. {_SEE_LOG}.", 500)
 
         for address in addresses:
             expose(address, methods=[method])(guarded)
@@ -64,14 +76,17 @@ class HeadlinesView(BaseView):
 
     route_base = "/headlines"
     default_view = "serving"
-    class_permission_name = RESOURCE
+    class_permission_name = access.RESOURCE
     base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
+    extra_args = {"menu": MENU}  # noqa: RUF012
 
     @route("/", "/api/serving")
     def serving(self) -> ResponseReturnValue:
         """Now serving."""
         metric, nights = request.args.get("metric"), request.args.get("nights", 180, type=int)
-        return self._answer("serving", lambda reader: pages.now_serving(reader, metric, max(1, min(nights, 5000))))
+        return self._answer(
+            "serving", lambda reader: pages.now_serving(reader, read_settings(), metric, max(1, min(nights, 5000)))
+        )
 
     @route("/nights", "/api/nights")
     def nights(self) -> ResponseReturnValue:
@@ -88,10 +103,10 @@ class HeadlinesView(BaseView):
     @route("/night/<night>/quarantine", "/api/night/<night>/quarantine")
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""
-        reason = request.args.get("reason", "")
+        reason, of = request.args.get("reason", ""), request.args.get("of") or night
         return self._ask(
             lambda reader: self._show_rows(
-                "quarantine", pages.quarantine(reader, night, *_page(), reason), f"quarantine-{night}"
+                "quarantine", pages.quarantine(reader, night, *_page(), reason, of), f"quarantine-{night}"
             )
         )
 
@@ -109,11 +124,28 @@ class HeadlinesView(BaseView):
         """One model, by version, night or id (`id57`, since `#57` would end an address)."""
         return self._answer("model", lambda reader: pages.model(reader, _model_name(name)))
 
+    @route("/models", "/api/models")
+    def models(self) -> ResponseReturnValue:
+        """The list of models."""
+        state, (page, search) = request.args.get("state", ""), _page()
+        return self._answer("models", lambda reader: pages.models(reader, state, search, page))
+
+    @route("/check/<name>", "/api/check/<name>")
+    def check(self, name: str) -> ResponseReturnValue:
+        """One check of the quality bar over nights."""
+        nights = request.args.get("nights", 180, type=int)
+        return self._answer("check", lambda reader: pages.check(reader, name, max(1, min(nights, 5000))))
+
+    @route("/quality-bar", "/api/quality-bar")
+    def quality_bar(self) -> ResponseReturnValue:
+        """What a candidate must show, as our document says it: this page needs no database."""
+        return self._try(lambda: self._show("quality_bar", pages.quality_bar()))
+
     @route("/recall", "/api/recall")
     def recall(self) -> ResponseReturnValue:
         """What a drop touched."""
         night, _, version = request.args.get("drop", "").partition(":")
-        number = int(version) if version.isdecimal() else None
+        number = int(version[:20]) if version.isdecimal() else None
         return self._answer("recall", lambda reader: pages.recall(reader, night or None, number))
 
     @route("/compare", "/api/compare")
@@ -143,6 +175,16 @@ class HeadlinesView(BaseView):
 
         return self._ask(find, dataclasses.replace(NAMES, pipeline=dag_id))
 
+    @route("/run")
+    def run(self) -> ResponseReturnValue:
+        """From a run of any DAG to the night it is for."""
+        dag_id, run_id = (request.args.get(name, "") for name in ("dag_id", "run_id"))
+
+        def find(reader: Reader) -> ResponseReturnValue:
+            return redirect(url_for("HeadlinesView.night", night=lineage.find_night(reader, run_id)))
+
+        return self._ask(find, NAMES if dag_id == NAMES.pipeline else Names(pipeline=dag_id, sensor=None))
+
     @route("/rollback", needs="PUT")
     def choose_rollback(self) -> ResponseReturnValue:
         """Asks which version to go back to, and why."""
@@ -164,7 +206,9 @@ class HeadlinesView(BaseView):
                 raise RollbackError("choose the version to serve")
             outcome = roll_back(read_settings(), reason, by, to)
         except (RollbackError, StoreError, SettingsError) as error:
-            problem = {"problem": str(error), "reason": reason}
+            log.warning("%s could not roll back to %s: %s", by, to, error)
+            said = str(error) if isinstance(error, RollbackError) else f"Nothing was changed. {_UNREADABLE}"
+            problem = {"problem": said, "reason": reason}
             answer = make_response(
                 self._answer(
                     "rollback", lambda reader: {**pages.rollback_choices(reader, read_settings(), to), **problem}
@@ -189,15 +233,24 @@ class HeadlinesView(BaseView):
     def _try(self, answer: Callable[[], ResponseReturnValue]) -> ResponseReturnValue:
         try:
             return answer()
-        except (LineageError, SettingsError) as error:
-            return self._tell("Lineage cannot be read", error, 503)
         except UnknownError as error:
-            return self._tell("Not known", error, 404)
+            return self.tell("Not known", str(error.args[0]) if error.args else "It is not known.", 404)
+        except LineageError as error:
+            log.error("%s: lineage cannot be read: %s", request.path, error)
+            return self.tell("Lineage cannot be read", _UNREADABLE, 503)
+        except SettingsError as error:
+            log.error("%s: a setting cannot be used: %s", request.path, error)
+            return self.tell("The settings cannot be used", _UNUSABLE, 503)
 
     def _show(self, template: str, page: Page) -> ResponseReturnValue:
-        if _is_api():
+        if headers.is_api():
             return jsonify(version=lineage.VERSION, **_without_pictures(page))
-        return self._draw(f"headlines/{template}.html", pipeline=NAMES.pipeline, **page)
+        return self._render(template, pipeline=NAMES.pipeline, **page)
+
+    def _render(self, template: str, **values: Any) -> str:
+        page = str(self.render_template(f"headlines/{template}.html", **values))
+        # Flask-AppBuilder's outermost template names no language, and has no block for it (no issue known).
+        return show_on_page(page.replace("<html>", '<html lang="en">', 1))
 
     def _show_rows(self, template: str, page: Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
@@ -208,14 +261,29 @@ class HeadlinesView(BaseView):
             text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}.csv"'}
         )
 
-    def _tell(self, title: str, error: Exception, status: int) -> ResponseReturnValue:
-        text = str(error.args[0]) if error.args else title
-        if _is_api():
-            return jsonify(error=text), status
-        return self._draw("headlines/problem.html", title=title, text=text), status
+    def ask_to_log_in(self, challenges: list[str]) -> ResponseReturnValue:
+        """Sends a person to log in, and tells a script how."""
+        if not headers.is_api():
+            return redirect(get_auth_manager().get_url_login(next_url=request.url))
+        answer = make_response(*self.tell("", "log in, with each request, as for Airflow's own API", 401))
+        for challenge in challenges:
+            answer.headers.add("WWW-Authenticate", challenge)
+        return answer
 
-    def _draw(self, template: str, **values: Any) -> str:
-        return show_on_page(str(self.render_template(template, **values)))
+    def refuse(self, needs: str) -> ResponseReturnValue:
+        """Says no to somebody who is known, and which role may."""
+        role, permission = (access.READER, "can read") if needs == "GET" else (access.EDITOR, "can edit")
+        text = (
+            f"This needs the permission `{permission} on {access.RESOURCE}`, which the role {role} has; ask whoever "
+            "administers Airflow for it."
+        )
+        return self.tell("Not allowed", text, 403)
+
+    def tell(self, title: str, text: str, status: int) -> tuple[Response | str, int]:
+        """What is wrong, as a page or as JSON."""
+        if headers.is_api():
+            return jsonify(error=text), status
+        return self._render("problem", title=title, text=text), status
 
 
 @functools.cache
@@ -224,14 +292,23 @@ def read_settings() -> Settings:
     return Settings.from_env()
 
 
-def _is_api() -> bool:
-    return request.path.startswith(f"{_API}/")
+def _tell_local(moment: datetime) -> str:
+    return moments.tell_local(moment, read_settings().timezone)
+
+
+FILTERS: dict[str, Callable[[datetime], str]] = {
+    "moment": moments.tell_moment,
+    "local": _tell_local,
+    "age": moments.tell_age,
+    "span": moments.tell_span_since,
+}
+"""What templates say of a moment; there each name begins with `headlines_`."""
 
 
 def _without_pictures(page: Page) -> dict[str, Any]:
     """Where boxes are drawn is a page's own affair, and so are rows on other pages than the one asked for."""
     answer: dict[str, Any] = lineage.to_json(
-        {name: v for name, v in page.items() if name not in ("picture", "chart", "all_rows")}
+        {name: v for name, v in page.items() if name not in ("picture", "chart", "axes", "rendered", "all_rows")}
     )
     return answer
 

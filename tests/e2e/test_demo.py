@@ -5,29 +5,22 @@ looked at on lineage of a real run: log in, look at every page, follow the links
 """
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browser import BROWSER, DESK, NONE_HERE, PHONE, open_browser
 from driving import Service, make_environment, query
 from fresh_checkout import copy_checkout, write_uv
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from signals import hear_signals
 
 import lineage
 from retraining.local import airflow, model_server
 
 NIGHT = "2022-02-01"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    f"--{name}"
-    for name in ("no-sandbox", "disable-gpu", "disable-background-networking", "no-first-run",
-                 "disable-component-update", "disable-sync")
-]  # fmt: skip
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +142,11 @@ def test_the_demo_run_again_does_nothing_again(demo: Service) -> None:
 def page(demo: Service) -> Iterator[Page]:
     """Logged in as admin, with the first night on record; whatever is asked of another host fails the test."""
     if not BROWSER:
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+        pytest.skip(NONE_HERE)
     make(demo, "demo", "NIGHTS=1")
     address = airflow.web_address(demo.settings)
     outside: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+    with open_browser() as browser:
         page = browser.new_context(base_url=address, viewport=DESK).new_page()
         page.set_default_timeout(60_000)
         page.on("request", lambda request: request.url.startswith((address, "data:")) or outside.append(request.url))
@@ -163,7 +155,6 @@ def page(demo: Service) -> Iterator[Page]:
         page.fill("#password", demo.settings.secret("airflow_admin_password"))
         page.click("input[type=submit]")
         yield page
-        browser.close()
     assert not outside
 
 

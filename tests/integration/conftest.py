@@ -1,12 +1,16 @@
-"""A real Postgres for the tests: one server for the session, and an MLMD database for each test."""
+"""A real Postgres for the tests: one server for the session, and an MLMD database for each test; a web server."""
 
+import csv
 import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from pages_server import FORMULAS, ROLES, TITLE, PagesServer, show
 from postgres_server import Server, lend_database
+from pydantic import SecretStr
 
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -32,3 +36,65 @@ def settings(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
     """Settings with an empty MLMD database of their own, and a state directory under `tmp_path`."""
     with lend_database(postgres, tmp_path / "state") as settings:
         yield settings
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesServer]:
+    """Airflow's web application with the pages in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = PagesServer(tmp_path_factory.mktemp("airflow"), port)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def story(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings that lead to a short history of nights, a drop with odd titles, and pushed versions to go back to."""
+    # It brings TFX, which most tests do without.
+    from lineage_story import Story
+
+    place = tmp_path_factory.mktemp("story")
+    name = f"pages_{secrets.token_hex(4)}"
+    settings = postgres.settings.model_copy(
+        update={
+            "mlmd_host": "127.0.0.1",
+            "mlmd_port": postgres.settings.postgres_port,
+            "mlmd_database": name,
+            "mlmd_user": name,
+            "mlmd_password": SecretStr("right"),
+            "airflow_db_password": SecretStr("unused"),
+            "pipeline_root": place / "pipelines",
+            "drops_dir": place / "drops",
+            "serving_dir": place / "serving" / "headlines",
+        }
+    )
+    embedded.make_databases(settings)
+    story = Story(settings)
+    story.tell()
+    story.write_card("2022-02-07")
+    for night, rows in (("2022-02-09", 66), ("2022-02-10", 227)):
+        story.run(night, {"2022-02-07": 1, night: 1}, accuracy=0.6, rows=rows)
+    drop = settings.drops_dir / "2022-02-01" / "headlines.csv"
+    drop.parent.mkdir(parents=True)
+    with drop.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("title", "sentiment"), *((title, "neutral") for title in (TITLE, *FORMULAS))])
+    for version in (2022020101, 2022020501, 2022020702):
+        folder = settings.serving_dir / str(version)
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").touch()
+    return settings
+
+
+@pytest.fixture
+def told(server: PagesServer, story: Settings) -> PagesServer:
+    """The web application, showing the story."""
+    show(server, story)
+    return server
+
+
+@pytest.fixture(scope="session")
+def clients(server: PagesServer) -> dict[str, httpx.Client]:
+    """A logged-in client of each user."""
+    return {user: server.log_in(user) for user in ROLES}

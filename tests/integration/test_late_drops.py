@@ -74,6 +74,7 @@ def play(tmp_path: Path, meanwhile: str) -> dict[str, Any]:
         env={
             **os.environ,
             "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
             # As long as the service gives it.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
             "STATE_DIR": str(tmp_path / "state"),

@@ -1,18 +1,21 @@
 """Retries, clears, crashes and outages: what each leaves in MLMD and on disk."""
 
+import contextlib
 import errno
 import logging
 import os
 import random
 import signal
 import string
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import launching
 import pytest
 import tensorflow as tf
+from airflow.exceptions import AirflowFailException
 from launching import Make, Split, Use, launch, pipeline
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
@@ -25,16 +28,22 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.control_flow.for_each import ForEach
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.dsl.experimental.node_execution_options.utils import NodeExecutionOptions
 from tfx.dsl.input_resolution.canned_resolver_functions import latest_created
+from tfx.dsl.placeholder.placeholder import runtime_info
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.orchestration.pipeline import ExecutionMode
+from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types import Channel, ComponentSpec
 from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
+from headlines.drops.drops_folder import DropError, UnreachableDropError
+from headlines.errors import HeadlinesError
+from lineage import execution_detail
 from retraining.recording.launcher import (
     DiskFullError,
     UnsupportedPipelineError,
@@ -129,6 +138,24 @@ def test_a_full_disk_is_told_with_what_to_do(settings: Settings, error: Exceptio
     assert [Path(artifact.uri).exists() for artifact in outputs(settings, failed)] == [False]
 
 
+def test_what_stays_wrong_is_not_tried_again_and_is_told_without_a_class_name(settings: Settings) -> None:
+    def refuse(error: HeadlinesError) -> Callable[[Path], object]:
+        def make(directory: Path) -> None:
+            raise error
+
+        return make
+
+    launching.behaviour["make"] = refuse(DropError("the file is empty;\ndeliver it again"))
+    with pytest.raises(AirflowFailException, match=r"^the file is empty;\ndeliver it again$"):
+        launch(settings, Make())
+    # The disk may answer the next time.
+    launching.behaviour["make"] = refuse(UnreachableDropError("the disk does not answer"))
+    with pytest.raises(UnreachableDropError):
+        launch(settings, Make())
+    errors = [execution.custom_properties["error"].string_value for execution in executions(settings)]
+    assert errors == ["the file is empty; deliver it again", "the disk does not answer"]
+
+
 def test_a_retry_after_a_failure_succeeds_beside_the_failed_record(settings: Settings) -> None:
     make = Make()
     launching.behaviour["make"] = fail
@@ -172,7 +199,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
     with pytest.raises(ValueError, match="no rain"):
         launch(settings, make)
     with pytest.raises(
-        StoreError, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
+        AirflowFailException, match=r"no finished Make .*run-1.*FAILED ValueError: no rain, no wine; clear its task"
     ):
         launch(settings, use)
     assert states(settings) == ["COMPLETE*", "FAILED", "FAILED"]
@@ -183,7 +210,7 @@ def test_a_clear_that_then_fails_leaves_the_old_output_but_nothing_to_go_on_with
 
 def test_an_attempt_without_its_input_is_recorded_too(settings: Settings) -> None:
     use = Use(model=Make().outputs["model"])
-    with pytest.raises(StoreError, match=r"no finished Make .* it was never started"):
+    with pytest.raises(AirflowFailException, match=r"no finished Make .* it was never started"):
         launch(settings, use)
     [execution] = executions(settings)
     assert execution.last_known_state == Execution.FAILED
@@ -279,6 +306,38 @@ def test_the_cache_never_answers_with_what_was_cleared(settings: Settings) -> No
     launch(settings, make, "run-2", cache=True)
     assert states(settings) == ["COMPLETE*", "COMPLETE", "CACHED"]
     assert outputs(settings, executions(settings)[1]) == outputs(settings, executions(settings)[2])
+
+
+def test_how_long_an_attempt_took_is_what_it_recorded_itself(settings: Settings) -> None:
+    make = Make()
+
+    def work(_: object) -> None:
+        time.sleep(0.5)
+
+    def fail(_: object) -> None:
+        time.sleep(0.5)
+        raise OSError("the network is down")
+
+    for behaviour in (fail, work, work):
+        launching.behaviour["make"] = behaviour
+        with contextlib.suppress(OSError):
+            launch(settings, make)
+    failed, superseded, counting = (execution_detail(settings, one.id).execution for one in executions(settings))
+    assert [one.state for one in (failed, superseded, counting)] == ["failed", "complete", "complete"]
+    for one in (failed, superseded, counting):
+        assert one.seconds is not None and one.seconds > 0.5, one
+    # Long before the attempt after it wrote to its record.
+    assert failed.ended_at and superseded.ended_at
+    assert failed.ended_at <= superseded.started_at and superseded.ended_at <= counting.started_at
+
+
+def test_nobody_knows_when_an_attempt_ended_that_was_killed(settings: Settings) -> None:
+    in_a_process_that_is_killed(settings, Make())
+    settle_dead_executions(settings)
+    [killed] = executions(settings)
+    assert execution_detail(settings, killed.id).execution.seconds is None
+    launch(settings, Make())
+    assert execution_detail(settings, killed.id).execution.seconds is None
 
 
 def test_the_next_attempt_settles_one_that_was_killed(settings: Settings) -> None:
@@ -421,7 +480,7 @@ def test_an_error_with_undecodable_characters_is_recorded(settings: Settings) ->
 
 def test_a_directory_with_a_backslash_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"pipeline_root": tmp_path / "a\\b"})
-    with pytest.raises(StoreError, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
+    with pytest.raises(AirflowFailException, match=r"a\\\\b.*backslash.*PIPELINE_ROOT"):
         launch(elsewhere, Make())
     assert states(settings) == ["FAILED"]
 
@@ -620,6 +679,21 @@ def nested(settings: Settings) -> Any:
     return pipeline(settings, pipeline(settings, Make()).with_id("inner"))
 
 
+def looped(settings: Settings) -> Any:
+    make = Make()
+    with ForEach(make.outputs["model"]) as each:
+        use = Use(model=each)
+    return pipeline(settings, make, use)
+
+
+def handling_exit(settings: Settings) -> Any:
+    return pipeline(settings, Make(flavour=FinalStatusStr()))
+
+
+def rooted_anywhere(settings: Settings) -> Any:
+    return Pipeline("tiny", runtime_info("platform_config").root, components=[Make()])
+
+
 def asynchronous(settings: Settings) -> Any:
     return pipeline(settings, Make(), execution_mode=ExecutionMode.ASYNC)
 
@@ -635,6 +709,9 @@ def asynchronous(settings: Settings) -> Any:
         (templated, r"Import: exec property 'artifact_uri' is a template, but its Importer loses what Airflow renders"),
         (hidden, r"Champion: exec property 'source_uri' is a template, but its Resolver loses"),
         (nested, r"inner: a pipeline inside the pipeline"),
+        (looped, r"Use: inside ForEach\(\.\.\.\), it would run once, whatever is looped over"),
+        (handling_exit, r"Make: exec property 'flavour' is the final status of an exit handler"),
+        (rooted_anywhere, r"pipeline_root is a placeholder"),
         (asynchronous, r"execution_mode=ASYNC"),
     ],
 )

@@ -122,10 +122,16 @@ def test_a_scheduled_run_waits_without_a_worker_until_its_cut_off(use: Settings)
     assert DropTrigger(**trigger.serialize()[1]).serialize() == trigger.serialize()
 
 
-def test_after_its_cut_off_a_scheduled_run_is_skipped_with_a_notice(use: Settings, notices: Notices) -> None:
-    with pytest.raises(AirflowSkipException, match=r"the champion keeps serving.*retraining run --night 2022-02-02"):
+def test_after_its_cut_off_a_scheduled_run_is_skipped_with_a_notice_that_says_what_serves(
+    use: Settings, notices: Notices
+) -> None:
+    with pytest.raises(AirflowSkipException, match=r"; nothing serves yet\. .*retraining run --night 2022-02-02"):
         sense(use, "scheduled", ended=timedelta(hours=7))
     assert [notice["event"] for notice in notices] == ["late drop"]
+    launch(use, HeadlineExampleGen(night="2022-02-01"), "earlier")
+    launch(use, Pusher(pushed=1), "earlier")
+    with pytest.raises(AirflowSkipException, match=r"; version 2022020201 keeps serving\. "):
+        sense(use, "scheduled", ended=timedelta(hours=7))
 
 
 def test_a_night_before_the_first_start_is_not_waited_for(use: Settings) -> None:
@@ -143,6 +149,24 @@ def test_a_late_drop_is_waited_for_as_long_as_it_would_be_in_a_window(use: Setti
     assert deferred.value.trigger.cut_off == logical_date + timedelta(days=use.window_nights)  # type: ignore[attr-defined]
     with pytest.raises(AirflowSkipException, match="never came"):
         wait.resume(context, {"complete": False})
+    later = LateDropWait(
+        task_id="too_late", night=NIGHT, settings=use.model_copy(update={"start_date": "2022-02-03"}), dag=make_dag()
+    )
+    with pytest.raises(AirflowFailException, match="night 2022-02-02 is before START_DATE=2022-02-03"):
+        later.execute(make_context(later, DataInterval.exact(logical_date)))
+
+
+def test_a_late_drop_of_a_night_whose_skipped_run_airflow_has_forgotten_is_run_unless_lineage_has_its_verdict(
+    use: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = LateDropWait(task_id="wait_for_late_drop", night=NIGHT, settings=use, dag=make_dag())
+    context = make_context(wait, NIGHT_INTERVAL)
+    monkeypatch.setattr(waiting.DagRun, "find", create_autospec(waiting.DagRun.find, return_value=[]))
+    wait.resume(context, {"complete": True})
+    launch(use, HeadlineExampleGen(night=NIGHT), "earlier")
+    launch(use, Pusher(pushed=1), "earlier")
+    with pytest.raises(AirflowSkipException, match="was run before, as earlier: pushed as 2022020201"):
+        wait.resume(context, {"complete": True})
 
 
 def test_the_trigger_fires_when_the_drop_comes_and_when_it_is_too_late(
@@ -215,6 +239,27 @@ def test_a_failed_task_is_told_of(use: Settings, notices: Notices) -> None:
     assert "/dags/headlines/grid?dag_run_id=run-1&task_id=Trainer&" in notice["log_url"]
 
 
+def test_of_a_night_s_failed_task_it_is_told_what_serves_as_far_as_that_is_known(
+    use: Settings, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = DAG(lineage.OURS.pipeline, start_date=datetime(2022, 1, 1, tzinfo=UTC), schedule=None)
+    context = make_context(EmptyOperator(task_id="DropGate", dag=dag), NIGHT_INTERVAL)
+    context["exception"] = AirflowFailException("too few headlines")
+    FailureNotifier().notify(context)
+    launch(use, HeadlineExampleGen(night="2022-02-01"), "earlier")
+    launch(use, Pusher(pushed=1), "earlier")
+    FailureNotifier().notify(context)
+    lost = Settings.from_env().model_copy(update={"mlmd_port": 1})
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: lost))
+    FailureNotifier().notify(context)
+    nothing, version, unknown = [notice["text"].removeprefix(f"{dag.dag_id} run-1 DropGate: ") for notice in notices]
+    assert (nothing, version) == (
+        "too few headlines; nothing serves yet",
+        "too few headlines; version 2022020201 keeps serving",
+    )
+    assert unknown.startswith("too few headlines; what serves is not known (MLMD's database at ")
+
+
 def test_a_notice_is_in_the_log_where_nobody_is_told(use: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert Settings.from_env().failure_webhook_url is None
     with caplog.at_level("INFO"):
@@ -268,6 +313,11 @@ def test_a_search_takes_the_newest_night_with_a_complete_drop_when_it_is_due(
     deliver("2022-02-05", b"title\nChuva\n", "unlabelled.csv")
     assert choose(use, asked, run_type=run_type) == newest
     assert choose(use, asked, "2022-02-01", run_type) == "2022-02-01"
+    with pytest.raises(AirflowFailException, match="night 2022-02-02 has no drop"):
+        choose(use, asked, "2022-02-02", run_type)
+    later = use.model_copy(update={"start_date": "2022-02-02"})
+    with pytest.raises(AirflowFailException, match="night 2022-02-01 is before START_DATE=2022-02-02"):
+        choose(later, asked, "2022-02-01", run_type)
     too_early = datetime(2022, 1, 15, 7, tzinfo=UTC)
     with pytest.raises((AirflowFailException, AirflowSkipException), match="no night up to 2022-01-15"):
         choose(use, too_early, run_type=run_type)

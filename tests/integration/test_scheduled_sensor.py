@@ -46,7 +46,7 @@ class Played:
         """What the notice says will become of a night whose drop has not come."""
         by_hand = f"When the drop has come: `retraining run --night {self.night(ago)}`"
         later = "The night is run when its drop has come (LATE_DROPS=backfill)"
-        return f"; the champion keeps serving. {later if mode == 'newest' else by_hand}"
+        return f"; version {self.night(4).replace('-', '')}01 keeps serving. {later if mode == 'newest' else by_hand}"
 
 
 def find_zone() -> str:
@@ -77,6 +77,7 @@ def play(settings: Settings, folder: Path, zone: str, newest: date) -> dict[str,
             **os.environ,
             "PYTHONPATH": str(CHECKOUT),
             "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
             # As long as the service gives it.
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -193,6 +194,21 @@ def test_a_night_that_ended_before_the_service_was_first_started_is_left_out(pla
     assert case["state"] == "skipped"
     [reason] = case["said"]
     assert reason.startswith(f"night {played.night(6)} ended before this service was first started ({played.night(5)})")
+
+
+@pytest.mark.parametrize("name", ["by hand, long ago", "by hand, for a night long ago"])
+def test_a_run_by_hand_of_a_night_before_the_first_that_may_be_run_has_its_tasks_and_fails_at_once(
+    name: str, played: Played
+) -> None:
+    case = played.case("newest", name)
+    # Airflow gives a run before the DAG's own beginning no task, and calls it a success.
+    assert (case["state"], case["attempt"]) == ("failed", 1)
+    [reason] = case["said"]
+    assert reason.startswith(
+        f"night 2021-01-01 is before START_DATE={played.night(6)}, the first night that may be run"
+    )
+    # It says this and nothing else where Airflow would show where in the code it was raised.
+    assert case["errors"] == [reason]
 
 
 @pytest.mark.parametrize(("mode", "name"), [("each", "run before"), ("newest", "by hand, run before")])

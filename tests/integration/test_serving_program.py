@@ -88,6 +88,27 @@ def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
     wait_until(lambda: service.health(settings).programs["serving"] == "healthy", "it is started again")
 
 
+def test_a_damaged_version_is_a_failing_program_and_no_hindrance_to_a_start(settings: Settings, tmp_path: Path) -> None:
+    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    model_server.prepare(settings)
+    supervisor.run(settings, "serving")
+    [weights] = (settings.serving_dir / push(settings, tmp_path, 2.0)).glob("variables/variables.data-*")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:10])
+    wait_until(lambda: service.health(settings).programs.get("serving") == "failing", "the damage is told")
+    assert ask(settings, "/healthz").is_success
+    health = service.Health({"postgres": "healthy", "serving": "failing"})
+    assert (health.has_started, health.is_up) == (True, False)
+    assert model_server.find_version(settings) is None
+    weights.write_bytes(whole)
+    wait_until(lambda: service.health(settings).programs.get("serving") == "healthy", "it is tried again when mended")
+    # What no server would take for a version is nothing that it could be loading.
+    for file in settings.serving_dir.glob("*/saved_model.pb"):
+        file.unlink()
+    os.kill(supervisor.states(settings)["serving"]["pid"], signal.SIGKILL)
+    wait_until(lambda: service.health(settings).programs.get("serving") == "failing", "nothing can be loaded")
+
+
 def test_in_the_foreground_it_needs_no_service_and_a_taken_port_is_told(settings: Settings, tmp_path: Path) -> None:
     pushed = push(settings, tmp_path, sure=2.0)
     names = ("state_dir", "serving_dir", "serving_port")

@@ -1,15 +1,13 @@
 """The page in a real browser: what a person sees after typing a headline."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser import BROWSER, DESK, NONE_HERE, PHONE, find_violations, open_browser
 from running_server import RunningServer
 from served_models import RELATED, write_related
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def look(url: str, home: Path) -> str:
@@ -25,7 +23,7 @@ def look(url: str, home: Path) -> str:
     ).stdout
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium here; on Debian: apt-get install chromium")
+@pytest.mark.skipif(not BROWSER, reason=NONE_HERE)
 def test_the_page_shows_the_answer_and_the_related_headlines(
     start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -44,8 +42,24 @@ def test_the_page_shows_the_answer_and_the_related_headlines(
     assert "Chuva &lt;img" in page
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium here; on Debian: apt-get install chromium")
+@pytest.mark.skipif(not BROWSER, reason=NONE_HERE)
 def test_the_page_says_what_is_wrong(start: Callable[..., RunningServer], tmp_path: Path) -> None:
     running = start()
     page = look(f"{running.url}/#Chuva", tmp_path / "browser")
     assert page.count("Servable not found for request: Latest(headlines)") == 2
+
+
+@pytest.mark.skipif(not BROWSER, reason=NONE_HERE)
+def test_everybody_can_read_the_page_on_a_desk_and_on_a_phone_light_and_dark(server: RunningServer) -> None:
+    wrong = []
+    with open_browser() as browser:
+        page = browser.new_page()
+        page.goto(f"{server.url}/#Chuva ruim em São Paulo")
+        page.get_by_text("This headline is").wait_for()
+        for size in (DESK, PHONE):
+            page.set_viewport_size(size)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                wrong += [f"{size}, {scheme}: {found}" for found in find_violations(page)]
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert not wrong

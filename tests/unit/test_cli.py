@@ -1,6 +1,7 @@
 """The command line: help with examples, and errors that say what to do."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -92,6 +93,18 @@ def test_the_status_of_a_service_that_is_down_exits_with_1_and_says_how_to_start
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 1
     assert "retraining up" in shown.output
+
+
+def test_the_status_as_json_is_alone_on_standard_output_also_when_everything_is_down() -> None:
+    done = retraining("status", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["version"], told["is_well"], told["programs"]) == (1, False, {})
+    assert set(told) == {
+        *("version", "is_well", "programs", "addresses", "observed", "nights", "obstacle", "overdue", "problem")
+    }
+    assert set(told["addresses"]) == {"airflow", "model_server"}
+    assert "retraining up" in told["problem"]
 
 
 def test_a_backfill_of_nights_without_drops_names_the_folder(tmp_path: Path) -> None:

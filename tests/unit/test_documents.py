@@ -54,7 +54,7 @@ def test_a_run_that_stopped_early_or_whose_files_are_gone_has_no_statistics(tmp_
     assert documents.statistics(artifact(tmp_path / "gone")) == {}
     assert documents.class_mixes(None, {}) == {}
     assert documents.verdict(artifact(tmp_path)) == {}
-    assert documents.count_reasons(None) is None
+    assert documents.count_reasons(None, "2022-02-01") is None
     assert documents.quarantined_rows(artifact(tmp_path)) is None
     damaged = tmp_path / "Split-eval" / "FeatureStats.pb"
     damaged.parent.mkdir()
@@ -81,10 +81,23 @@ def test_no_anomalies_is_not_the_same_as_none_looked_for(tmp_path: Path) -> None
 
 def test_quarantined_rows_are_counted_also_when_their_file_is_gone(tmp_path: Path) -> None:
     quarantine = artifact(tmp_path / "gone", rows="8", **{"reason:empty title": "3", "reason:unknown label": "5"})
-    counted = documents.count_reasons(quarantine)
-    assert counted is not None
-    assert list(counted.items()) == [("unknown label", 5), ("empty title", 3)]
-    assert documents.count_reasons(artifact(tmp_path, rows="0")) == {}
+    assert documents.count_reasons(quarantine, "2022-02-01") == [
+        {"reason": "unknown label", "night": None, "window": 5},
+        {"reason": "empty title", "night": None, "window": 3},
+    ]
+    assert documents.count_reasons(artifact(tmp_path, rows="0"), "2022-02-01") == []
+
+
+def test_quarantined_rows_are_counted_of_the_night_and_of_its_window(tmp_path: Path) -> None:
+    rows = [("2022-02-02", "unknown label"), ("2022-02-01", "unknown label"), ("2022-02-02", "empty title")]
+    (tmp_path / "quarantine.csv").write_text(
+        "night,reason\n" + "".join(f"{night},{reason}\n" for night, reason in rows), encoding="utf-8-sig"
+    )
+    quarantine = artifact(tmp_path, rows="3", **{"reason:empty title": "1", "reason:unknown label": "2"})
+    assert documents.count_reasons(quarantine, "2022-02-02") == [
+        {"reason": "unknown label", "night": 1, "window": 2},
+        {"reason": "empty title", "night": 1, "window": 1},
+    ]
 
 
 def test_bytes_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:
@@ -104,6 +117,27 @@ def test_rows_are_searched_whatever_their_case_and_shown_page_by_page() -> None:
     assert (shown["count"], shown["pages"], [row["title"] for row in shown["rows"]][:1]) == (120, 3, ["Título 100"])
     assert documents.select(rows, 99, "")["page"] == 3
     assert documents.select([], -5, "")["pages"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sought", "text"),
+    [
+        ("eleicao", "Eleição no Amapá"),
+        ("ELEIÇÃO", "eleicao no amapa"),
+        ("amapa\u0301", "Eleição no Amapá"),
+        ("Straße", "STRASSE"),
+        ("ﬁm", "Fim do mês"),
+    ],
+)
+def test_a_search_finds_a_text_whatever_its_accents_and_how_they_are_written(sought: str, text: str) -> None:
+    rows = [{"title": "Chuva em Santos"}, {"title": text}]
+    assert documents.select(rows, 1, sought)["rows"] == [{"title": text}]
+
+
+def test_accents_are_folded_away_and_letters_are_not() -> None:
+    assert documents.fold("São João d'Água nº 5") == "sao joao d'agua no 5"
+    assert documents.select([{"title": "Chuva"}], 1, "chuvá")["count"] == 1
+    assert documents.select([{"title": "Chuva"}], 1, "chuvx")["count"] == 0
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1"])

@@ -34,6 +34,13 @@ def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return kept
 
 
+@pytest.fixture(autouse=True)
+def serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lineage knows what serves, which these tests do without."""
+    told = create_autospec(waiting.tell_what_serves, return_value="version 2022020101 keeps serving")
+    monkeypatch.setattr(waiting, "tell_what_serves", told)
+
+
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
@@ -189,6 +196,14 @@ def test_a_run_by_hand_without_its_drop_fails_at_once(drops_dir: Path, known: li
         run(drops_dir, "2022-02-03", run_type="manual")
 
 
+@pytest.mark.parametrize("run_type", ["manual", "backfill", "scheduled"])
+def test_a_run_of_a_night_before_the_first_that_may_be_run_fails_at_once(
+    run_type: str, delivered: Path, known: list[NightReport]
+) -> None:
+    with pytest.raises(AirflowFailException, match="night 2022-02-03 is before START_DATE=2022-02-04, the first night"):
+        run(delivered, "2022-02-03", run_type=run_type, start_date="2022-02-04")
+
+
 def test_a_retry_after_a_failed_question_to_lineage_asks_for_nothing(
     delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +227,9 @@ def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_not
     at(monkeypatch, (pendulum.parse("2022-02-07T02:00:00") + timedelta(minutes=360)).isoformat())
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
-    assert "retraining run --night 2022-02-06" in notices[-1]
+    assert notices[-1].endswith(
+        "; version 2022020101 keeps serving. When the drop has come: retraining run --night 2022-02-06"
+    )
 
 
 def ask(trigger: DropTrigger) -> dict[str, Any]:

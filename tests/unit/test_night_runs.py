@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,14 @@ from airflow.operators.empty import EmptyOperator
 from airflow.timetables.base import DataInterval
 from airflow_runs import make_context
 from rich.console import Console
+from typer.testing import CliRunner
 
-from headlines.schedule import find_cut_off, find_logical_date
-from lineage import Check, NightReport
+import lineage
+from headlines.drops.drops_folder import DropError
+from headlines.errors import HeadlinesError
+from headlines.schedule import NightError, find_cut_off, find_logical_date
+from lineage import Check, NightReport, find_finished
+from retraining.cli import night_commands
 from retraining.cli.console import Terminal
 from retraining.cli.progress import show_run
 from retraining.cli.summary import render_nights
@@ -134,30 +139,137 @@ def test_a_queued_run_names_the_runs_it_waits_for(tmp_path: Path, monkeypatch: p
     ]
 
 
+def use_airflow(monkeypatch: pytest.MonkeyPatch, state: str | None, sensor: str | None, finished: bool) -> Any:
+    """An Airflow that knows a run of the night or none, with its sensor or no task; and whether lineage has a verdict.
+
+    Whatever it is asked, in a service that has read the DAG.
+    """
+    api = create_autospec(Api, instance=True)
+    api.find_run.return_value = answer_run(state) if state else None
+    api.get_tasks.return_value = [] if sensor == "gone" else [answer_task("wait_for_drop", sensor)]
+    api.create_run.return_value = answer_run("queued", "run-2")
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
+    verdict = NightReport("2022-02-02", "run-0", "refused") if finished else None
+    monkeypatch.setattr(lineage, "find_finished", create_autospec(find_finished, return_value=verdict))
+    return api
+
+
 @pytest.mark.parametrize(
-    ("state", "sensor", "force", "how"),
+    ("state", "sensor", "finished", "force", "how"),
     [
-        ("queued", None, False, "following"),
-        ("running", "deferred", False, "following"),
-        ("success", "success", False, "done"),
-        ("success", "success", True, "again"),
-        ("failed", "failed", False, "again"),
-        ("success", "skipped", False, "new"),
-        (None, None, False, "new"),
+        ("queued", None, False, False, "following"),
+        ("running", "deferred", True, False, "following"),
+        ("success", "success", True, False, "done"),
+        ("success", "success", True, True, "again"),
+        ("failed", "failed", False, False, "again"),
+        # What failed behind its verdict is mended.
+        ("failed", "success", True, False, "again"),
+        ("success", "skipped", False, False, "new"),
+        # It was skipped because another run had finished the night.
+        ("success", "skipped", True, False, "done"),
+        (None, None, False, False, "new"),
+        # `airflow db clean` has removed the run, or its tasks.
+        (None, None, True, False, "done"),
+        (None, None, True, True, "new"),
+        ("success", "gone", True, False, "done"),
+        ("success", "gone", True, True, "new"),
+        ("failed", "gone", False, False, "new"),
+        # Airflow called it a success when it gave it no task, or lineage was lost.
+        ("success", "gone", False, False, "new"),
+        ("success", "success", False, False, "again"),
     ],
 )
 def test_asking_for_a_night_makes_or_follows_or_repeats_its_run(
-    state: str | None, sensor: str | None, force: bool, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: str | None,
+    sensor: str | None,
+    finished: bool,
+    force: bool,
+    how: str,
+    tmp_path: Path,
+    deliver: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    api = create_autospec(Api, instance=True)
-    api.find_run.return_value = answer_run(state) if state else None
-    api.get_tasks.return_value = [answer_task("wait_for_drop", sensor)]
-    api.create_run.return_value = answer_run("queued", "run-2")
-    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
+    deliver("2022-02-02", "bom,positive\n")
+    api = use_airflow(monkeypatch, state, sensor, finished)
     start = begin(settings_of(tmp_path), "2022-02-02", force)
-    assert (start.run_id, start.how) == ("run-2" if how == "new" else "run-1", how)
+    assert start.how == how
+    assert start.run_id == {"new": "run-2", "done": "run-0"}.get(how, "run-1")
     assert [call.args for call in api.clear_run.mock_calls] == ([("run-1",)] if how == "again" else [])
-    assert [call.args for call in api.delete_run.mock_calls] == ([("run-1",)] if sensor == "skipped" else [])
+    removed = how == "new" and state is not None
+    assert [call.args for call in api.delete_run.mock_calls] == ([("run-1",)] if removed else [])
+    assert [call.args[1] for call in api.create_run.mock_calls] == ([force] if how == "new" else [])
+
+
+def test_a_night_without_a_drop_is_refused_at_once_unless_a_run_of_it_waits(
+    tmp_path: Path, deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("2022-02-01", "bom,positive\n")
+    settings = settings_of(tmp_path)
+    for state in (None, "success", "failed"):
+        api = use_airflow(monkeypatch, state, "success", finished=False)
+        with pytest.raises(DropError, match=r"night 2022-02-02 has no drop: .*; deliver .*headlines\.csv"):
+            begin(settings, "2022-02-02", force=True)
+        assert not {"create_run", "clear_run", "delete_run", "unpause"} & {name for name, *_ in api.method_calls}
+    use_airflow(monkeypatch, "running", "deferred", finished=False)
+    assert begin(settings, "2022-02-02").how == "following"
+
+
+def test_a_night_before_the_first_that_may_be_run_is_refused_before_anybody_is_asked(
+    tmp_path: Path, deliver: Callable[..., Path]
+) -> None:
+    deliver("2021-01-01", "bom,positive\n")
+    with pytest.raises(NightError, match="night 2021-01-01 is before START_DATE=2022-01-01"):
+        begin(settings_of(tmp_path), "2021-01-01")
+
+
+def say(*arguments: str) -> tuple[int, str]:
+    """What a command answers, and its exit code, as `main` ends it."""
+    result = CliRunner().invoke(night_commands.app, arguments)
+    error = result.exception if isinstance(result.exception, HeadlinesError) else ""
+    return result.exit_code, " ".join(f"{result.output} {error}".split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--night", "2021-01-01"], "night 2021-01-01 is before START_DATE=2022-01-01"),
+        (["run", "--night", "2021-01-01", "--local"], "night 2021-01-01 is before START_DATE=2022-01-01"),
+        (["run", "--night", "2023-01-01", "--local"], "night 2023-01-01 has no drop"),
+        (["backfill", "2021-01-01", "2022-02-01"], "night 2021-01-01 is before START_DATE=2022-01-01"),
+        (["backfill", "2023-01-01", "2023-01-05"], "no drop from 2023-01-01 to 2023-01-05"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_refuses_what_cannot_be_run(
+    arguments: list[str], message: str, tmp_path: Path, deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for night in ("2021-01-01", "2022-02-01"):
+        deliver(night, "bom,positive\n")
+    settings = settings_of(tmp_path)
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: settings))
+    monkeypatch.setattr(night_commands, "find_changes", create_autospec(night_commands.find_changes, return_value=[]))
+    monkeypatch.setattr("retraining.cli.console.errors", Console())
+    code, said = say(*arguments)
+    assert (code, message in said) == (1, True), said
+
+
+def test_one_night_that_cannot_be_run_does_not_stop_the_others_of_a_backfill(
+    tmp_path: Path, deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("2022-02-01", "bom,positive\n")
+    deliver("2022-02-02", "bom,positive\n", "headlines.csv.part")
+    deliver("2022-02-03", "bom,positive\n")
+    settings = settings_of(tmp_path)
+    monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: settings))
+    for name, answer in {"find_changes": [], "latest": []}.items():
+        original = getattr(night_commands, name)
+        monkeypatch.setattr(night_commands, name, create_autospec(original, return_value=answer))
+    use_airflow(monkeypatch, None, None, finished=True)
+    monkeypatch.setattr("retraining.cli.console.errors", Console())
+    code, said = say("backfill", "2022-02-01", "2022-02-03")
+    assert code == 1
+    assert "Night 2022-02-01 was run before" in said and "Night 2022-02-03 was run before" in said
+    assert said.endswith("failed: 2022-02-02; see why above, then run it again")
 
 
 def test_nodes_are_in_the_order_in_which_data_flows() -> None:
@@ -198,15 +310,41 @@ def test_on_a_terminal_every_node_has_its_line_its_clock_and_its_state() -> None
     assert "skipped" in final
 
 
-def test_a_failure_is_explained_by_the_end_of_the_log_without_airflows_closing_remarks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("logged", "reason", "shown"),
+    [
+        # What a person can act on is all there is to say.
+        ("begun\nERROR - half of the rows\nare bad", "half of the rows\nare bad", "half of the rows\nare bad"),
+        # What nobody foresaw is looked for in the log.
+        (
+            "Traceback (most recent call last):\nKeyError: 'x'",
+            "'x'",
+            "Traceback (most recent call last):\nKeyError: 'x'\n'x'",
+        ),
+        ("killed", "", "killed"),
+    ],
+)
+def test_a_failure_is_explained_by_its_reason_at_the_end_behind_where_its_log_is(
+    logged: str, reason: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_of(tmp_path)
+    api = create_autospec(Api, instance=True)
+    api.find_reason.return_value = reason
+    monkeypatch.setattr("retraining.local.night_runs.Api", create_autospec(Api, return_value=api))
     log = settings.airflow_home / "logs/dag_id=headline_retraining/run_id=r/task_id=Gate/attempt=2.log"
     log.parent.mkdir(parents=True)
-    log.write_text("begun\nDropError: half of the rows are bad\n[2022-02-01] {local_task_job.py:1} INFO - bye\n")
+    log.write_text(f"{logged}\n[2022-02-01] {{local_task_job.py:1}} INFO - bye\n")
     run = Run("r", "failed", (Task("Gate", "failed", 2, 1.0), Task("Trainer", "upstream_failed", 0, 0.0)))
     [explanation] = explain_failure(settings, run)
-    assert explanation.splitlines()[-1] == "DropError: half of the rows are bad"
-    assert str(log) in explanation
+    first, _, rest = explanation.partition("\n")
+    assert first.startswith("Gate failed at attempt 2; ") and str(log) in first
+    assert rest == shown
+
+
+def test_a_run_that_did_nothing_is_no_success(tmp_path: Path) -> None:
+    [explanation] = explain_failure(settings_of(tmp_path), Run("r", "success", ()))
+    assert explanation.startswith("run r ended without a task")
+    assert explain_failure(settings_of(tmp_path), Run("r", "success", (Task("Gate", "success", 1, 1.0),))) == []
 
 
 REPORTS = [
@@ -260,7 +398,7 @@ def test_the_summary_tells_of_each_night_what_became_of_it_and_why() -> None:
     assert third == ["2022-02-03", "failed", "-", "-", "-"]
     words = " ".join(shown.split())
     assert "2022-02-01 drop v1, 340 of 347 rows used, 5 quarantined: better than every limit" in words
-    assert "accuracy is below the bar (accuracy 0.520, limit 0.600)" in words
+    assert "accuracy is below the bar (accuracy 0.520, must be at least 0.600)" in words
     assert "the drop holds no CSV file" in words
 
 

@@ -70,6 +70,23 @@ def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.M
     assert settings.beam_runner_args == ("--runner=FlinkRunner", "--parallelism=4")
 
 
+@pytest.mark.parametrize(
+    ("text", "read", "written"),
+    [
+        ("http://a:8501/, https://b/models http://a:8501", ("http://a:8501", "https://b/models"), None),
+        ("none", (), "none"),
+        (" ", None, ""),
+    ],
+)
+def test_model_servers_are_addresses_or_none_or_the_service_s_own(
+    monkeypatch: pytest.MonkeyPatch, text: str, read: tuple[str, ...] | None, written: str | None
+) -> None:
+    monkeypatch.setenv("SERVING_URLS", text)
+    settings = Settings.from_env()
+    assert settings.serving_urls == read
+    assert (settings.write("serving_urls") or "") == ("http://a:8501 https://b/models" if written is None else written)
+
+
 def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "calibrate": false, "dropout": 0.5}')
     read = Settings.from_env().hyperparameters
@@ -215,6 +232,8 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
         ("STATE_DIR", "  ", "it is blank"),
         ("HYPERPARAMETERS_FILE", "https://example.org/best.json", "only a path of this machine"),
         ("SERVING_REQUEST_LOG", "gs://bucket/log", "only a path of this machine"),
+        ("SERVING_URLS", "http://a:8501 b:8501", "begins with http:// or https://"),
+        ("SERVING_URLS", "http://user:password@a:8501", "is shown on pages"),
     ],
 )
 def test_a_setting_with_a_grammar_is_refused_by_name_when_it_is_read(

@@ -13,9 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 import lineage
-from lineage import LineageError, NightSummary
+from lineage import LineageError, NightSummary, Reign
 from retraining.settings import Settings
 from retraining.watching import watch
+from retraining.watching.replicas import Observation, Replica
 from retraining.watching.watch import Memory
 
 # 2 February 2022, two in the morning in Sao Paulo: the start of the night before.
@@ -190,6 +191,51 @@ def test_nothing_is_due_without_a_schedule_and_before_the_first_start(
     for changed in ({"schedule": "none"}, {"scheduled_from": "2022-03-01"}):
         watch.look(settings.model_copy(update=changed), Memory(), NINE)
     assert (outside.notices, outside.signs_of_life) == ([], 0)
+
+
+def test_that_the_wrong_version_answers_is_told_once_and_only_after_minutes(
+    settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Reign(2022020201, 7, "2022-02-02", TWO, None)
+    answers: list[str] = []
+
+    def observe(settings: Settings) -> Observation:
+        replica = Replica("http://a", state=answers[0], text=f"is {answers[0]}")  # type: ignore[arg-type]
+        return Observation(expected, (replica,))
+
+    monkeypatch.setattr(watch.replicas, "observe", create_autospec(watch.replicas.observe, side_effect=observe))
+    memory = Memory()
+
+    def look(state: str, times: int) -> list[tuple[str, str]]:
+        nonlocal memory
+        answers[:] = [state]
+        for _ in range(times):
+            memory = watch.look_at_servers(settings, memory)
+        taken, outside.notices = outside.notices, []
+        return [(notice["event"], notice["version"]) for notice in taken]
+
+    # A restart of the model server between two looks is no news.
+    assert look("unreachable", 9) == look("agrees", 1) == look("nothing", 9) == []
+    outside.answers = False
+    assert look("nothing", 1) == []
+    outside.answers = True
+    assert look("loading", 3) == [("serving differs", "2022020201")]
+    watch._keep(settings, memory)
+    memory = watch.remember(settings)
+    assert look("differs", 20) == []
+    assert look("agrees", 3) == [("serving as it should again", "2022020201")]
+    assert look("differs", 10) == [("serving differs", "2022020201")]
+
+
+def test_what_serves_is_not_judged_while_lineage_cannot_be_read(
+    settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = create_autospec(watch.replicas.observe, side_effect=LineageError("the MLMD database does not answer"))
+    monkeypatch.setattr(watch.replicas, "observe", gone)
+    memory = Memory(differing=9)
+    assert watch.look_at_servers(settings, memory) == memory
+    assert outside.notices == []
+    assert "the MLMD database does not answer" in caplog.text
 
 
 def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_meanwhile(

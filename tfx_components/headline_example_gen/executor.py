@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from headlines import names
-from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
+from headlines.drops.drops_folder import DropsFolder, GrowingDropError, parse_night
 from headlines.drops.quarantine import Headline, SetAside, write_csv
 from headlines.drops.rules import Rules
 from headlines.drops.version_folder import VersionFolder
@@ -62,7 +62,7 @@ class Executor(BaseExecutor):
         check_nothing_lost(window.drops)
         digest = exec_properties.get("fingerprint")
         if digest and digest != fingerprint((drop.version, drop.sha256) for drop in window.drops):
-            raise DropError(
+            raise GrowingDropError(
                 f"a drop of the window of night {night} changed or arrived while it was read; run the night again"
             )
         examples = artifact_utils.get_single_instance(output_dict["examples"])

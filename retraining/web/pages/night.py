@@ -7,7 +7,7 @@ from headlines.drops.drops_folder import DropError, parse_night
 from headlines.names import EXAMPLE_GEN
 from lineage import ArtifactRecord, Reader, UnknownError
 from retraining.web import documents
-from retraining.web.page import Page
+from retraining.web.page import Page, find_refresh
 
 
 def night(reader: Reader, name: str) -> Page:
@@ -22,20 +22,32 @@ def night(reader: Reader, name: str) -> Page:
         "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
         "statistics": described,
         "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
-        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine"))),
+        "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine")), name),
+        "refresh_seconds": find_refresh([_find_state(detail)]),
     }
 
 
-def quarantine(reader: Reader, name: str, page: int, search: str, reason: str) -> Page:
-    """The rows that the newest run of a night put aside, each with its reason."""
+def quarantine(reader: Reader, name: str, page: int, search: str, reason: str, of: str) -> Page:
+    """The rows that the newest run of a night put aside, each with its reason.
+
+    Args:
+      reader: of lineage.
+      name: the night.
+      page: from 1.
+      search: only the rows that hold it; empty for all.
+      reason: only the rows that were put aside for it; empty for all.
+      of: only the rows of this night's drop; `window` for those of all nights that the run trained on.
+    """
     detail = _night_detail(reader, name)
     entries = documents.quarantined_rows(_newest_outputs(reader, detail).get((EXAMPLE_GEN, "quarantine")))
-    chosen = [row for row in entries or () if row["reason"] == reason or not reason]
+    chosen = [row for row in entries or () if of in ("window", row["night"]) and reason in ("", row["reason"])]
     return {
         "night": name,
         "is_known": entries is not None,
         "reasons": sorted({row["reason"] for row in entries or ()}),
         "reason": reason,
+        "of": of,
+        "nights": sorted({row["night"] for row in entries or ()} | {name}, reverse=True),
         **documents.select(chosen, page, search),
     }
 
@@ -52,6 +64,14 @@ def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
         before = lineage.champion_as_of(reader, name)
         version = before.version if before else None
         return lineage.NightDetail(name, None, (), (), version, version, ())
+
+
+def _find_state(detail: lineage.NightDetail) -> str:
+    """How the night stands; `running` also while a run goes on behind its verdict."""
+    state = detail.summary.state if detail.summary else ""
+    if state in lineage.VERDICTS and any(run.is_active for run in detail.scheduled):
+        return "running"
+    return state
 
 
 def _newest_outputs(reader: Reader, detail: lineage.NightDetail) -> dict[tuple[str, str], ArtifactRecord]:

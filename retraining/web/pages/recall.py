@@ -9,5 +9,6 @@ def recall(reader: Reader, name: str | None = None, version: int | None = None) 
     """The models that a drop touched, whether one of them serves, and the commands that help."""
     answer = lineage.recall(reader, name, version) if name else None
     taints = answer.taints if answer else ()
-    last = max((taint.model.night for taint in taints if "trained-on" in taint.ways), default=None)
+    nights = (taint.model.night for taint in taints if "trained-on" in taint.ways)
+    last = max(filter(None, nights), default=None)
     return {"drops": lineage.drops(reader), "recall": answer, "last_night": last}

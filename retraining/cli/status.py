@@ -1,0 +1,124 @@
+"""How the service stands: what runs, what serves, what became of the last nights; for a person, or for a script."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+import lineage
+from lineage import LineageError
+from retraining.cli.fitting import Fitting
+from retraining.local import airflow, model_server, service, supervisor
+from retraining.settings import Settings
+from retraining.watching import replicas, watch
+from retraining.watching.replicas import Observation
+from retraining.watching.watch import Survey
+
+VERSION = 1
+"""Of the JSON: counts up when a field goes away or changes its meaning."""
+
+_COLOURS = {"healthy": "green", "agrees": "green", "loading": "yellow", "unasked": ""}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the service: how it is, its process if it runs, and where its log is."""
+
+    state: str
+    pid: int | None
+    log: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the service stands.
+
+    Attributes:
+      programs: by name; empty where nothing runs, and then nobody is asked about the rest.
+      addresses: where a browser finds Airflow and the model server.
+      observed: what should serve, and what answers.
+      survey: the last nights, and what stands in the way of the next.
+      problem: why lineage cannot be read; empty where it can.
+    """
+
+    programs: dict[str, Program]
+    addresses: dict[str, str]
+    observed: Observation | None = None
+    survey: Survey | None = None
+    problem: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether everything runs, the right version answers and no night is overdue."""
+        is_up = bool(self.programs) and all(program.state == "healthy" for program in self.programs.values())
+        is_served = self.observed is not None and self.observed.is_right
+        return is_up and is_served and self.survey is not None and not self.survey.overdue
+
+
+def find_status(settings: Settings) -> Status:
+    """Asks everyone who knows."""
+    addresses = {"airflow": airflow.web_address(settings), "model_server": model_server.address(settings)}
+    states = service.health(settings).programs
+    if not states:
+        return Status({}, addresses, problem="the service is down; start it with `retraining up`")
+    observed, survey, problem = None, None, ""
+    try:
+        observed = replicas.observe(settings)
+        survey = watch.survey(settings, datetime.now(UTC))
+    except LineageError as error:
+        problem = str(error)
+        observed = observed or Observation(None, replicas.ask(settings))
+    if states.get(model_server.PROGRAM.name) == "healthy" and any(
+        one.address == addresses["model_server"] and one.state in ("differs", "nothing") for one in observed.replicas
+    ):
+        # A version answers, so it runs well; but not the one that should.
+        states[model_server.PROGRAM.name] = "failing"
+    known = supervisor.states(settings)
+    programs = {
+        name: Program(state, known.get(name, {}).get("pid") or None, str(supervisor.log_path(settings, name)))
+        for name, state in states.items()
+    }
+    return Status(programs, addresses, observed, survey, problem)
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """The status for a script; docs/serving.md tells its shape."""
+    survey = status.survey
+    overdue = survey.overdue if survey else None
+    return {
+        "version": VERSION,
+        "is_well": status.is_well,
+        "programs": lineage.to_json(status.programs),
+        "addresses": status.addresses,
+        "observed": lineage.to_json(status.observed),
+        "nights": lineage.to_json(survey.nights) if survey else None,
+        "obstacle": survey.obstacle if survey else None,
+        "overdue": overdue
+        and {
+            "night": overdue.night,
+            "state": overdue.state,
+            "reason": overdue.reason,
+            "age_seconds": int(overdue.age.total_seconds()),
+        },
+        "problem": status.problem or None,
+    }
+
+
+def render_programs(status: Status, settings: Settings) -> RenderableType:
+    """What runs."""
+    table = Fitting("program", "state", "process")
+    for name, program in status.programs.items():
+        table.add_row(name, Text(program.state, _COLOURS.get(program.state, "red")), str(program.pid or "-"))
+    return Group(table, Text(f"Logs: {supervisor.log_path(settings, '<program>')}", style="dim", overflow="fold"))
+
+
+def render_observation(observed: Observation) -> Text:
+    """What should serve, and below it what each model server answers with."""
+    style = _COLOURS.get(observed.state, "yellow" if observed.is_right else "bold red")
+    text = Text(observed.verdict[:1].upper() + observed.verdict[1:], style)
+    for one in observed.replicas:
+        text.append(f"\n  {one.address} ", "not bold")
+        text.append(one.text or replicas.tell(one), f"not bold {_COLOURS.get(one.state, 'red')}".strip())
+    return text
