@@ -1,8 +1,10 @@
 """The command line: help with examples, and errors that say what to do."""
 
+import importlib.metadata
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -173,3 +175,47 @@ def test_the_doctor_reports_what_is_not_as_the_lock_pins_it(monkeypatch: pytest.
     assert shown.exit_code == 1
     assert "pinned 0.0.1" in shown.output
     assert "no-such-package is missing" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("replay --night 2022-02-30", "2022-02-30"),
+        ("replay --night 2022-02-01", "`.*retraining up`"),
+        ("run --night 2022-02-01 --local", "2022-02-01"),
+        ("run --night 20220201 --local", "such as 2022-02-01"),
+        ("schema propose --night 2022-02-01", "2022-02-01"),
+        ("schema propose --night 2022-02-01 --output /no/such/folder/x", "no folder /no/such/folder"),
+        ("drop absent.csv --night 2022-02-01", "absent.csv"),
+        ("rollback --reason ' '", "needs a reason"),
+        ("rollback --reason why", "nothing to roll back"),
+        ("backfill 2022-02-05 2022-02-01", "2022-02-05, is after the last, 2022-02-01"),
+        ("lineage gaps --from 2022-02-05 --to 2022-02-01", "is after the last"),
+        ("lineage night 20220201", "such as 2022-02-01"),
+        ("lineage --sqlite absent.sqlite serving", "absent.sqlite"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_heavy_is_loaded(arguments: str, told: str) -> None:
+    """Arguments, folders and lineage are looked at first: TensorFlow alone takes ten seconds and more."""
+    code = """
+import sys
+from retraining.cli.main import main
+sys.argv = ["retraining", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("LOADED", *{name.split(".")[0] for name in sys.modules} & {"tensorflow", "tfx", "apache_beam", "keras"})
+"""
+    secrets.make_missing(Settings.from_env())
+    done = subprocess.run(
+        [sys.executable, "-c", code, *shlex.split(arguments)], capture_output=True, text=True, cwd=CHECKOUT, check=False
+    )
+    assert done.returncode in (1, 2), done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["LOADED"]
+    assert re.search(told, " ".join((done.stdout + done.stderr).replace("│", "").split()))
+    assert "Traceback" not in done.stderr
+
+
+def test_version_is_that_of_the_package() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"retraining {importlib.metadata.version('headline-retraining')}\n")

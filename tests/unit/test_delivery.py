@@ -94,6 +94,36 @@ def test_bad_rows_are_shown_with_their_reason_and_stop_the_delivery(
     assert DropsFolder(drops_dir).find_version(NIGHT).files == (drops_dir / "2022-02-01" / "export.csv",)
 
 
+def test_for_a_script_it_is_one_json_document_with_the_same_content_and_exit_codes(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    def ask(*arguments: object) -> tuple[int, dict[str, Any]]:
+        result = CliRunner().invoke(app, ["drop", *map(str, arguments), "--json"])
+        document = json.loads(result.stdout)
+        assert (document["version"], document["question"]) == (1, "drop")
+        return result.exit_code, document["answer"]
+
+    file = write(GOOD + BAD * 2)
+    code, told = ask(file, "--night", NIGHT)
+    assert code == 1
+    assert (told["night"], told["drop_version"], told["file"]) == ("2022-02-01", 1, str(file))
+    assert (told["rows"], told["used"], told["folded"], told["compared_with"]) == (101, 95, 0, 0)
+    assert told["reasons"]["unknown label"] == told["reasons"]["wrong number of fields"] == 2
+    assert told["quarantined"][0] == {
+        "line": 97,
+        "reason": "unknown label",
+        "detail": "label 'bom'",
+        "row": "Título ruim,bom",
+    }
+    assert len(told["quarantined"]) == 6
+    assert told["figures"]["classes"]["neutral"] == 95
+    assert told["problems"][0].startswith("6 of the 101 rows of the night's drop are quarantined")
+    assert told["delivered"] is None
+    code, told = ask(file, "--night", NIGHT, "--anyway")
+    assert code == 0
+    assert told["delivered"] == str(drops_dir / "2022-02-01" / "export.csv")
+
+
 def test_a_file_that_cannot_be_read_as_a_whole_is_refused(
     settings: Settings, drops_dir: Path, write: Callable[..., Path]
 ) -> None:
