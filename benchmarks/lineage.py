@@ -38,6 +38,8 @@ from retraining.settings import Settings
 
 MAX_MILLISECONDS = 50.0
 MAX_RECALL_MILLISECONDS = 200.0
+# What became of every model is asked, for how many are in which state.
+MAX_LIST_MILLISECONDS = 100.0
 TIMES_AS_LONG = 10
 # Above the growth of the answer: a deeper index, colder pages, noise.
 MAX_GROWTH = 2.0
@@ -72,6 +74,8 @@ QUESTIONS: dict[str, Question] = {
     "model_detail": Question(lambda reader: lineage.model_detail(reader, "2021-05-05")),
     "compare": Question(lambda reader: lineage.compare(reader, "2020-05-05", "2022-05-05")),
     "models, newest 100": Question(lineage.models),
+    "list_models, the newest 50 of all": Question(lineage.list_models, MAX_LIST_MILLISECONDS, about_everything=True),
+    "check_history of a year": Question(lambda reader: lineage.check_history(reader, "accuracy", newest=_YEAR)),
     "nights, newest 30": Question(lambda reader: lineage.nights(reader, newest=30)),
     "calendar of a year": Question(lambda reader: lineage.calendar(reader, newest=_YEAR)),
     "gaps of a year": Question(lambda reader: lineage.gaps(reader, newest=_YEAR)),

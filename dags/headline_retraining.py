@@ -22,7 +22,7 @@ dag = AirflowDagRunner(
         {
             **dag_arguments(settings),
             "description": "Retrains the headline model on the night's drop, judges it, and pushes it if it wins.",
-            "doc_md": __doc__,
+            "doc_md": f"{__doc__}\nHow its nights stand: [Headlines, Nights](/headlines/nights)",
             "schedule": nightly_schedule(settings),
             "catchup": settings.catchup_mode == "each",
             "params": {

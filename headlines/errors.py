@@ -32,7 +32,7 @@
         +-- ServiceError              (retraining.local.service) the service could not be started
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night
-        +-- ReplayError               (retraining.nights.replay) what a replay needs is gone
+        +-- ReplayError               (retraining.nights.past) what a replay needs is gone
         +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should
 
 The model server, which imports nothing of ours, has its own in serving/errors.py.

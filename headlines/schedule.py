@@ -116,7 +116,7 @@ def _find_started(settings: Schedule, begin: date, now: datetime) -> Iterator[Du
 class _Clock:
     """The moments of a cron expression in a time zone, those that `CronDataIntervalTimetable` of Airflow has.
 
-    Airflow's own class would bring Airflow, which costs `status` more than all it does now and writes files on import.
+    Airflow's own class would bring Airflow, whose import takes as long as that of the whole command and writes files.
     So this is its calculation (`_get_next` in airflow/timetables/_cron.py, `make_aware` in airflow/utils/timezone.py),
     and tests/unit/test_due_nights.py holds the two together: all zones, and the days on which clocks are changed.
     """

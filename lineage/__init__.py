@@ -5,13 +5,15 @@ Every question takes its source first, and raises LineageError when that cannot 
 `first` and `last` bound the nights that are asked for, `newest` and `limit` how many; None for no bound.
 """
 
+from headlines.bar.checks import Check
 from headlines.pushes.champion import Rollback
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
 from lineage.database import LineageError
 from lineage.graph import graph, to_dot
-from lineage.history import metric_history, metrics
+from lineage.history import check_history, checks, metric_history, metrics
+from lineage.model_list import list_models
 from lineage.models import (
     drops_of_model,
     find_model,
@@ -31,7 +33,8 @@ from lineage.reading import artifacts_of_run, execution_detail, find_execution
 from lineage.recall import drops, recall
 from lineage.records import (
     ArtifactRecord,
-    Check,
+    CheckHistory,
+    CheckPoint,
     Comparison,
     Difference,
     Dispatch,
@@ -42,14 +45,20 @@ from lineage.records import (
     ExecutionRecord,
     Gap,
     Graph,
+    Happening,
     History,
+    ListedModel,
     ModelDetail,
+    ModelList,
+    ModelState,
     ModelSummary,
     NightDetail,
     NightReport,
     NightSummary,
     Node,
     Orphans,
+    Paired,
+    PairedMetric,
     PipelineSummary,
     Point,
     Recall,
@@ -63,6 +72,15 @@ from lineage.records import (
     Taint,
     Way,
 )
-from lineage.runs import find_ends, find_finished, nights, run_report, runs, runs_of_night
+from lineage.runs import (
+    find_ends,
+    find_finished,
+    find_night,
+    find_night_of_execution,
+    nights,
+    run_report,
+    runs,
+    runs_of_night,
+)
 from lineage.shape import VERSION, to_json
 from lineage.standing import VERDICTS

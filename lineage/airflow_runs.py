@@ -95,6 +95,11 @@ class Scheduling:
         named = [*self._named_nights().values(), *([due.night] if due else [])]
         return {year for (year,) in rows} | {int(night[:4]) for night in named}
 
+    def find_night(self, run_id: str) -> str | None:
+        """The night of a run; None if Airflow has no such run."""
+        rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)
+        return next((run.night for run in self._read(rows, self._named_nights())), None)
+
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
         dag = self._names.pipeline

@@ -15,8 +15,8 @@ from lineage.records import ExecutionRecord, Gap, NightReport, NightState, Night
 from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, run_state
 from lineage.standing import Timetable, stand
 
-_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]] = {
-    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck")
+_STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete"]] = {
+    kind: kind for kind in ("missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete")
 }
 
 
@@ -103,7 +103,12 @@ def gaps(
 
 def find_gaps(nights: Iterable[NightSummary]) -> tuple[Gap, ...]:
     """Those of a calendar's nights that came to no verdict, in its order."""
-    return tuple(Gap(night.night, _STATE[night.state], night.reason) for night in nights if night.state in _STATE)
+    return tuple(
+        Gap(night.night, _STATE[night.state], night.reason)
+        for night in nights
+        # Where nothing was to push, a finished run lacks no verdict.
+        if night.state in _STATE and (night.state != "complete" or night.reason)
+    )
 
 
 def _find_days(reader: Reader, first: str | None, last: str | None) -> list[str]:
@@ -217,6 +222,8 @@ def _summary(
         reason = f"{failed.node}: {failed.error or 'it says no reason'}"
     elif state == "running":
         reason = "begun, and neither finished nor failed"
+    elif state == "complete" and reader.names.pusher:
+        reason = f"all that began has finished, and {reader.names.pusher} has recorded no push"
     drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})
     return NightSummary(
         night,

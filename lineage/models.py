@@ -6,8 +6,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from headlines import names
+from headlines.bar.checks import split
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
+from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
@@ -19,16 +21,21 @@ _ORIGIN = ("code", "settings", "data")
 def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
     """The models of the pipeline, newest first."""
     with open_lineage(source) as reader:
-        ids = reader.column(
-            "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
-            "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
-            + (" LIMIT :rows" if limit else ""),
-            types=reader.types("Model"),
-            live=reading.LIVE,
-            pipelines=reader.pipelines,
-            rows=limit,
-        )
+        ids = find_ids(reader, limit)
         return tuple(sorted(summarise(reader, ids).values(), key=lambda model: -model.id))
+
+
+def find_ids(reader: Reader, limit: int | None = None) -> list[int]:
+    """The ids of the models of the pipeline, newest first."""
+    return reader.column(
+        "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
+        "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
+        + (" LIMIT :rows" if limit else ""),
+        types=reader.types("Model"),
+        live=reading.LIVE,
+        pipelines=reader.pipelines,
+        rows=limit,
+    )
 
 
 def summarise(reader: Reader, ids: Collection[int]) -> dict[int, ModelSummary]:
@@ -228,6 +235,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
         return ModelDetail(
             model=summary,
             report=report,
+            state=find_states(reader, find_pushes(reader, [summary.id]), [summary.id])[summary.id],
             properties=properties,
             origin={
                 name: value
@@ -253,25 +261,25 @@ def model_detail(source: Source, model: str) -> ModelDetail:
 
 
 def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
-    """What the last evaluator to judge a model as a candidate said."""
-    judging = [
-        link.execution_id
-        for link in reading.read_links(reader, artifacts=[model])
-        if not link.is_output and link.key not in reader.names.baseline
-    ]
-    links = reading.read_links(reader, executions=judging) if judging else []
-    artifacts = reading.read_artifacts(reader, {link.artifact_id for link in links if link.is_output})
-    blessings = [one for one in artifacts.values() if one.type == "ModelBlessing" and one.state == "live"]
-    return blessings[-1].properties if blessings else {}
+    blessing = find_blessings(reader, [model]).get(model)
+    return {} if blessing is None else reading.read_artifacts(reader, [blessing])[blessing].properties
 
 
 def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:
-    """The 95 % intervals that the checks and the evaluation's `verdict.json` tell."""
-    intervals = {check.name: (check.low, check.high) for check in report.checks}
+    """The 95 % intervals that the checks and the evaluation's `verdict.json` tell.
+
+    The checks tell them as they were judged by; one without width is none: a bootstrap of rows that all agree.
+    """
+    intervals: dict[str, tuple[float | None, float | None]] = {}
     path = Path(evaluation.uri, names.VERDICT_FILE) if evaluation else None
     if path and path.is_file():
         intervals |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
-    return {name: (low, high) for name, (low, high) in intervals.items() if low is not None and high is not None}
+    intervals |= {check.name: (check.low, check.high) for check in report.checks if check.low is not None}
+    return {
+        name: (low, high)
+        for name, (low, high) in intervals.items()
+        if low is not None and high is not None and (low < high or split(name)[1])
+    }
 
 
 def next_night(night: str) -> str:

@@ -138,7 +138,7 @@ def _find_scheduling(stack: ExitStack, source: Databases | Postgres, names: Name
 
 def _open_file(path: Path) -> sqlite3.Connection:
     if not path.is_file():
-        raise LineageError(f"there is no MLMD file {path}; `retraining run --local` writes one")
+        raise LineageError(f"there is no MLMD file {path}; `retraining run --night YYYY-MM-DD --local` writes one")
     # The isolation level makes reading no transaction of its own: it is begun here, for one view of all questions.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
     connection.execute("BEGIN")

@@ -20,7 +20,7 @@ LIVE, ABANDONED = 2, 5
 INPUT, OUTPUT, INTERNAL_OUTPUT = 3, 4, 6
 _ERROR_CHARACTERS = 1000
 # With which Python tells an error: its module and class.
-_ERROR_CLASS = re.compile(r"^([A-Za-z_]\w*\.)+(?=[A-Z]\w*:)")
+_ERROR_CLASS = re.compile(r"^(?:\w+\.)*[A-Z]\w*: ")
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 """Type of resolver executions; AirflowDagRunner's write what they resolved as their outputs, so no path uses them."""
 
@@ -96,7 +96,7 @@ def _find_end(state: str, own: dict[str, str], updated: int) -> datetime | None:
         return None
     if ENDED in own:
         return datetime.fromtimestamp(float(own[ENDED]), UTC)
-    is_ours, is_finished = PID in own, state in ("complete", "cached")
+    is_ours, is_finished = PID in own or ERROR in own, state in ("complete", "cached")
     return None if SUPERSEDED_BY in own or (is_ours and not is_finished) else moment(updated)
 
 
@@ -166,17 +166,24 @@ def read_error(properties: Mapping[str, str]) -> str | None:
         return properties[ERROR]
     text = properties.get(EXECUTION_RESULT, "")
     result = read_object(text)
-    message = str(result.get("resultMessage", "")) if result else text
+    # A database that takes no longer text has cut it off, and it is no JSON then.
+    message = str(result.get("resultMessage", "")) if result or text == "{}" else text
     if not message and result.get("code"):
         return f"it ended with code {result['code']}"
-    head, traceback, rest = message.rpartition("Traceback (most recent call last)")
-    if traceback:
-        # The last lines of a traceback that are not indented are the error itself.
-        lines = rest.splitlines()
-        last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=0)
-        message = _ERROR_CLASS.sub("", "\n".join(lines[last + 1 :]).strip()) or head
-    message = " ".join(message.split())
+    message = " ".join((_summarise_traceback(message) or message).split())
     return (message if len(message) <= _ERROR_CHARACTERS else f"{message[:_ERROR_CHARACTERS]}...") or None
+
+
+def _summarise_traceback(text: str) -> str:
+    """The error that a traceback ends with, and the one that it came from; empty for what is no traceback."""
+    _, *tracebacks = text.split("Traceback (most recent call last):")
+    errors = []
+    for one in tracebacks[-2:]:
+        # What is not indented is the error itself, and then a sentence that leads to the next one.
+        lines = one.partition("\nThe above exception")[0].partition("\nDuring handling")[0].splitlines()
+        last = max((number for number, line in enumerate(lines) if line.startswith(" ")), default=0)
+        errors.append(_ERROR_CLASS.sub("", "\n".join(lines[last + 1 :]).strip()))
+    return ": ".join(filter(None, reversed(errors)))
 
 
 def read_object(text: str | None) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from headlines.bar.checks import Check
 from headlines.pushes.champion import Rollback
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
 RunState = Literal["running", "failed", "blocked", "pushed", "refused", "complete"]
 NightState = RunState | Literal["waiting", "stuck", "skipped", "missing"]
+ModelState = NightState | Literal["serving", "withdrawn", "superseded"]
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,6 @@ class DropUse:
     rows_quarantined: int | None = None
     duplicates_folded: int | None = None
     files: tuple[DropFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of the quality bar: `value` against `limit`; `low` to `high` is the value's 95 % interval."""
-
-    name: str
-    value: float | None
-    limit: float | None
-    passed: bool
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -314,6 +304,41 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class ListedModel:
+    """A model in a list, with what became of it.
+
+    Attributes:
+      model: which.
+      state: `serving`, `pushed`, `withdrawn` by a rollback, or `refused`; where no Pusher has said anything of it, as
+        its run is, such as `failed`; `superseded` where the run went on with another model.
+      blessed: by its verdict; None without one.
+      reason: of its verdict.
+      metrics: of it as a candidate.
+    """
+
+    model: ModelSummary
+    state: ModelState
+    blessed: bool | None
+    reason: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """Some models, newest first.
+
+    Attributes:
+      models: those that were asked for.
+      count: how many there are of that state and with that text.
+      states: how many models of the pipeline are in each state, whatever was asked for.
+    """
+
+    models: tuple[ListedModel, ...]
+    count: int
+    states: dict[ModelState, int]
+
+
+@dataclass(frozen=True)
 class Reign:
     """A version that served, from a push or a rollback on; `until` is None for what serves now."""
 
@@ -488,6 +513,7 @@ class ModelDetail:
     Attributes:
       model: which.
       report: of the run that made it.
+      state: as in a list of models.
       properties: of its artifact.
       origin: `code`, `settings`, `data` and one `library:<name>` each, as the Trainer recorded them.
       champion_before: version as of its night; None for the first.
@@ -503,6 +529,7 @@ class ModelDetail:
 
     model: ModelSummary
     report: NightReport
+    state: ModelState
     properties: dict[str, str]
     origin: dict[str, str]
     champion_before: int | None
@@ -529,16 +556,55 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class PairedMetric:
+    """A metric of two models on the same rows; `low` to `high` is the 95 % interval of the difference, where known."""
+
+    a: float
+    b: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """How much more `b` has."""
+        return round(self.b - self.a, 9)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the rows that both answered, compared as the quality bar compares.
+
+    Attributes:
+      rows: how many; None where there are none to compare on.
+      which: which rows, in one line.
+      metrics: by name.
+      p: that both err equally often, by McNemar's test; None where it is not known.
+      problem: why the two cannot be compared on the same rows; empty where they can.
+    """
+
+    rows: int | None = None
+    which: str = ""
+    metrics: dict[str, PairedMetric] = field(default_factory=dict)
+    p: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two models side by side.
 
     Attributes:
       a, b: the models.
       data: drops that differ: the name is the night, the values are versions (with the hash where they are equal).
-      settings: that differ: the hash, and each execution property that the two runs' nodes were given.
+      settings: that differ: the hash, and each execution property that the two runs' nodes were given; what follows
+        from the night alone is left out.
       code: hashes that differ.
       libraries: versions that differ.
-      metrics: every metric that either has, equal or not, with `a`'s and `b`'s value.
+      recorded: of `data`, `settings`, `code` and `libraries`, whether `a` and `b` have any on record: where neither
+        has, no difference is no likeness.
+      metrics: every metric that either has, equal or not, with `a`'s and `b`'s value, each on its own rows.
+      rows: how many those are, for `a` and `b`; None where it is not on record.
+      paired: both on the same rows.
       class_mix: shares of each label in the night's own drop, by label, for `a` and `b`.
     """
 
@@ -548,12 +614,30 @@ class Comparison:
     settings: tuple[Difference, ...]
     code: tuple[Difference, ...]
     libraries: tuple[Difference, ...]
+    recorded: dict[str, tuple[bool, bool]]
     metrics: dict[str, tuple[float | None, float | None]]
+    rows: tuple[int | None, int | None]
+    paired: Paired
     class_mix: dict[str, tuple[float | None, float | None]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """What became of a night's candidate, and what people did after it.
+
+    Attributes:
+      blessed: by the newest verdict; None without one.
+      pushed_version: None if it was not pushed.
+      rollbacks: that were made after this night and before the next that is told of.
+    """
+
+    blessed: bool | None
+    pushed_version: int | None
+    rollbacks: tuple[Rollback, ...]
+
+
 @dataclass(frozen=True)
-class Point:
+class Point(Happening):
     """A metric on one night, on the held-out rows and on the night's fresh ones; None where it was not measured."""
 
     night: str
@@ -566,7 +650,6 @@ class Point:
     fresh_lr: float | None
     fresh_majority: float | None
     fresh_rows: int | None
-    blessed: bool | None
 
 
 @dataclass(frozen=True)
@@ -578,11 +661,28 @@ class History:
 
 
 @dataclass(frozen=True)
+class CheckPoint(Happening):
+    """A check on one night."""
+
+    night: str
+    run_id: str
+    check: Check | None
+
+
+@dataclass(frozen=True)
+class CheckHistory:
+    """A check over nights, oldest first; each night as its newest judged run left it."""
+
+    name: str
+    points: tuple[CheckPoint, ...]
+
+
+@dataclass(frozen=True)
 class Gap:
     """A night that did not come to a verdict, and why, in one line."""
 
     night: str
-    kind: Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck"]
+    kind: Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete"]
     reason: str
 
 

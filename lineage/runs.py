@@ -1,10 +1,11 @@
 """Nights and their runs: what each run made of its night, as its attempts that count left it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from headlines import names
+from headlines.bar.checks import Check
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import (
     CACHED,
@@ -18,7 +19,7 @@ from lineage.reading import (
     read_error,
     read_object,
 )
-from lineage.records import ArtifactRecord, Check, NightReport, RunState, RunSummary
+from lineage.records import ArtifactRecord, NightReport, RunState, RunSummary
 from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
@@ -133,25 +134,26 @@ def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
     return tuple(reversed(summaries))
 
 
-def find_ends(reader: Reader) -> tuple[str, str] | None:
+def find_ends(source: Source) -> tuple[str, str] | None:
     """The first and the last night that was ever run; None before the first run, and where runs name no nights."""
-    # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
-    first, last = (
-        [
-            night
-            for is_custom in (False, True)
-            for night in reader.column(
-                "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
-                "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
-                "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
-                f"ORDER BY n.string_value {order} LIMIT 1",
-                name=reader.names.night,
-                custom=is_custom,
-                pipelines=reader.pipelines,
-            )
-        ]
-        for order in ("ASC", "DESC")
-    )
+    with open_lineage(source) as reader:
+        # A look-up for each value of a column that stands before the night in the index: together they would be sorted.
+        first, last = (
+            [
+                night
+                for is_custom in (False, True)
+                for night in reader.column(
+                    "SELECT n.string_value FROM executionproperty n WHERE n.name = :name "
+                    "AND n.is_custom_property = :custom AND EXISTS (SELECT 1 FROM association s "
+                    "WHERE s.execution_id = n.execution_id AND s.context_id IN :pipelines) "
+                    f"ORDER BY n.string_value {order} LIMIT 1",
+                    name=reader.names.night,
+                    custom=is_custom,
+                    pipelines=reader.pipelines,
+                )
+            ]
+            for order in ("ASC", "DESC")
+        )
     return (min(first), max(last)) if first else None
 
 
@@ -201,6 +203,37 @@ def run_report(source: Source, run_id: str) -> NightReport:
             )
         [report] = report_runs(reader, [run])
         return report
+
+
+def find_night(source: Source, run_id: str) -> str:
+    """The night that a run of the pipeline is for, also one that MLMD has not heard of yet.
+
+    Raises:
+      UnknownError: there is no such run, or nothing says its night.
+    """
+    with open_lineage(source) as reader:
+        executions = find_executions(reader, run_id)
+        night = find_night_of_execution(reader, executions[0]) if executions else None
+        # Only the sensor's pipeline has runs whose logical date is their night.
+        if night is None and reader.names.sensor and reader.scheduling:
+            night = reader.scheduling.find_night(run_id)
+        if night is None:
+            raise UnknownError(f"the night of run {run_id!r} of {reader.names.pipeline} is not known, or not yet")
+        return night
+
+
+def find_night_of_execution(source: Source, execution_id: int) -> str | None:
+    """The night that an execution's run is for, whichever pipeline it is of; None where no node of it says one."""
+    with open_lineage(source) as reader:
+        nights = reader.column(
+            "SELECT n.string_value FROM association s JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
+            "JOIN association o ON o.context_id = c.id JOIN executionproperty n ON n.execution_id = o.execution_id "
+            "AND n.name = :night WHERE s.execution_id IN :executions ORDER BY o.execution_id LIMIT 1",
+            executions=[execution_id],
+            types=reader.run_types,
+            night=reader.names.night,
+        )
+        return nights[0] if nights and nights[0] else None
 
 
 def find_run(reader: Reader, executions: Iterable[int]) -> Run | None:
@@ -326,6 +359,8 @@ def _report(
         failed_node=failed,
         model_id=model.id if model else None,
     )
+    if report.state == "complete":
+        return replace(report, reason=explain_complete(reader, nodes))
     if report.state == "refused" and not report.reason:
         return replace(report, reason=_explain_refusal(reader, blessing, pushed))
     return report
@@ -337,6 +372,14 @@ def _explain_refusal(reader: Reader, blessing: Mapping[str, str], pushed: Mappin
         return f"{reader.names.pusher} pushed nothing, and says no reason"
     skipped = "" if names.PUSHED in pushed or not reader.names.pusher else f"; {reader.names.pusher} was not run"
     return f"{reader.names.evaluator} did not bless the model{skipped}"
+
+
+def explain_complete(reader: Reader, nodes: Collection[str]) -> str:
+    """Why a run that has finished pushed nothing; empty where nothing was to push."""
+    if reader.names.pusher is None:
+        return ""
+    was_run = reader.names.pusher in nodes
+    return f"{reader.names.pusher} {'pushed nothing, and says no reason' if was_run else 'was not run'}"
 
 
 def end_unpushed(reader: Reader, run: Run, state: RunState, states: set[int], blessing: Mapping[str, str]) -> RunState:

@@ -72,7 +72,7 @@ def stand(
     if sensor is None:
         return "missing", (
             f"{run.run_id} has ended in Airflow, which knows of no task of it, nor does lineage; to run the night: "
-            f"retraining run --night {night}"
+            f"`retraining run --night {night}`"
         )
     return "missing", f"{run.run_id} has ended in Airflow, and lineage has no verdict of it"
 
@@ -98,7 +98,7 @@ def explain_run(names: Names, run: ScheduledRun, dispatch: Dispatch, now: dateti
             state: NightState = "stuck" if not slots or _is_older(task, now) else "waiting"
             return state, (
                 f"{task.name} waits for a slot of the pool {task.pool}, which has {slots}, none of them free; give it "
-                f"more: retraining exec airflow pools set {task.pool} <slots> ''"
+                f"more: `retraining exec airflow pools set {task.pool} <slots> ''`"
             )
     at_work = [task for task in run.tasks if task.state in ("running", "restarting")]
     if at_work:
@@ -121,7 +121,7 @@ def _explain_absence(names: Names, timetable: Timetable, due: Due) -> Standing:
     if due.night < timetable.newest_due:
         return "missing", (
             f"Airflow knows no run of it, which was due at {_moment(due.starts_at)}, and a later night is due by now; "
-            f"to run it: retraining run --night {due.night}"
+            f"to run it: `retraining run --night {due.night}`"
         )
     if not (problem := find_stop(names, dispatch, now)):
         problem = "Airflow does not record why; see `retraining logs scheduler`"
@@ -142,8 +142,8 @@ def find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
         return f"Airflow does not know the DAG {names.pipeline}: its file is not in DAGS_DIR, or was not read yet"
     if dispatch.is_paused:
         return (
-            f"the DAG {names.pipeline} is paused; unpause it in the web UI, or: retraining exec airflow dags unpause "
-            f"{names.pipeline}"
+            f"the DAG {names.pipeline} is paused; unpause it in the web UI, or: `retraining exec airflow dags unpause "
+            f"{names.pipeline}`"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The pages about headlines in Airflow's web UI: the menu, where templates and scripts lie, a link on every task.
+"""The pages about headlines in Airflow's web UI: the menu, where templates and scripts lie, links on every task.
 
 What they show is in retraining/web, which only the web server imports: Airflow loads plugins in all of its processes.
 """
@@ -12,14 +12,10 @@ from airflow.models.baseoperatorlink import BaseOperatorLink
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.plugins_manager import AirflowPlugin
 
+from headlines.names import NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
+from retraining.web.menu import MENU
+
 HERE = Path(__file__).resolve().parent
-MENU = {
-    "Now serving": "/headlines/",
-    "Nights": "/headlines/nights",
-    "Recall": "/headlines/recall",
-    "Compare": "/headlines/compare",
-    "Graph": "/headlines/graph",
-}
 # What every node of a TFX pipeline is to Airflow.
 _NODE = "AirflowComponent"
 
@@ -44,11 +40,25 @@ class LineageLink(BaseOperatorLink):
         return url_for("HeadlinesView.task", dag_id=ti_key.dag_id, run_id=ti_key.run_id, node=ti_key.task_id)
 
 
+class NightLink(BaseOperatorLink):
+    """The button on a task that leads to the night its run is for: Airflow 2 lets plugins put none on a run itself."""
+
+    name = "Night"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The address of the night; empty for a task of a DAG whose runs are for none."""
+        from flask import url_for
+
+        if ti_key.dag_id not in (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG):
+            return ""
+        return url_for("HeadlinesView.run", dag_id=ti_key.dag_id, run_id=ti_key.run_id)
+
+
 class LineagePlugin(AirflowPlugin):
     """Registers the pages with Airflow."""
 
     name = "headlines"
-    global_operator_extra_links = [LineageLink()]  # noqa: RUF012
+    global_operator_extra_links = [LineageLink(), NightLink()]  # noqa: RUF012
 
     @cached_property
     def appbuilder_menu_items(self) -> list[dict[str, Any]]:
@@ -56,7 +66,8 @@ class LineagePlugin(AirflowPlugin):
         from retraining.web.access import RESOURCE
 
         return [
-            {"name": RESOURCE, "label": label, "href": address, "category": RESOURCE} for label, address in MENU.items()
+            {"name": RESOURCE, "label": label, "href": f"HeadlinesView.{view}", "category": RESOURCE}
+            for label, view in MENU.items()
         ]
 
     @cached_property
@@ -72,6 +83,7 @@ class LineagePlugin(AirflowPlugin):
         from flask import Blueprint
 
         from retraining.web import access, headers
+        from retraining.web.views import FILTERS
 
         pages = Blueprint(
             "headlines",
@@ -82,6 +94,8 @@ class LineagePlugin(AirflowPlugin):
         )
         for tell in (access.may_read, access.may_edit, access.may_see_run, access.may_see_log, headers.under_policy):
             pages.add_app_template_global(tell)
+        for name, filter_moment in FILTERS.items():
+            pages.add_app_template_filter(filter_moment, f"headlines_{name}")
         # When Airflow registers it with its application, once the menu and the pages are there.
         pages.record_once(lambda state: headers.protect(state.app))
         pages.record_once(lambda _: access.make_roles())

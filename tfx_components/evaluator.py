@@ -16,6 +16,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, BLESSING_KEY, EVALUATION_KEY, EXAMPLES_KEY, MODEL_KEY
 
 from headlines import names
+from headlines.bar import answered
 from headlines.bar.judging import judge
 from headlines.bar.tally import Answers
 from headlines.bar.verdict import Limits, Verdict
@@ -37,8 +38,9 @@ class Executor(stock_executor.Executor):
         Args:
           input_dict: those of TFX's Evaluator; `baseline_push`, if any, is the push that made the baseline model the
             champion; `baseline_answers`, if any, are those of LR and the majority class.
-          output_dict: `evaluation` gains `verdict.json`; `blessing` the custom properties `blessed` (1 or 0),
-            `reason`, `champion_version`, and one `check:<name>`, `metric:<name>`, `champion_metric:<name>`,
+          output_dict: `evaluation` gains `verdict.json`, and `row_answers.json`, by which the model can be compared
+            with others on the rows that both answered; `blessing` the custom properties `blessed` (1 or 0), `reason`,
+            `champion_version`, and one `check:<name>`, `metric:<name>`, `champion_metric:<name>`,
             `lr_metric:<name>`, `majority_metric:<name>` per item.
           exec_properties: those of TFX's Evaluator, and `limits`, the fields of `verdict.Limits` as JSON.
         """
@@ -48,14 +50,17 @@ class Executor(stock_executor.Executor):
         rows = read_rows(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY]), "eval")
         others: dict[str, Answers] = {}
         if champions := input_dict.get(BASELINE_MODEL_KEY):
-            others["champion"] = ask(champions[0], rows.titles)
+            others[answered.CHAMPION] = ask(champions[0], rows.titles)
         if answers := input_dict.get(ANSWERS_KEY):
             others |= read_answers(Path(answers[0].uri), rows)._asdict()
+        candidate = ask(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), rows.titles)
+        compared = {who: given for who, given in others.items() if who == answered.CHAMPION}
+        answered.write(Path(evaluation.uri), rows.titles, rows.actual, {answered.CANDIDATE: candidate} | compared)
         verdict = judge(
             rows.titles,
             rows.actual,
             rows.nights,
-            ask(artifact_utils.get_single_instance(input_dict[MODEL_KEY]), rows.titles),
+            candidate,
             others,
             Limits.from_json(exec_properties[LIMITS_KEY]),
             _version_of(input_dict.get(BASELINE_PUSH_KEY)),

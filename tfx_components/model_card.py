@@ -11,6 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from headlines import names
+from headlines.bar.checks import Check
 from headlines.bar.verdict import show_figure
 from modules.features import LABELS
 from tfx_components.artifacts import Artifacts, read_properties
@@ -244,16 +245,16 @@ def render(card: dict[str, Any]) -> str:
         "## Checks of the quality bar",
         "",
         *_table(
-            ["check", "value", "95 % interval", "limit", "passed"],
+            ["check", "value", "95 % interval", "must be", "passed"],
             [
                 [
-                    check["name"],
-                    show_figure(check["value"]),
-                    _show_interval((check["low"], check["high"])),
-                    show_figure(check["limit"]),
-                    "yes" if check["passed"] else "**no**",
+                    f"{check.title} (`{check.name}`)",
+                    show_figure(check.value),
+                    _show_interval((check.low, check.high)),
+                    check.rule,
+                    ("yes" if check.passed else "**no**") + (f", {check.note}" if check.note else ""),
                 ]
-                for check in card["checks"]
+                for check in (Check(**recorded) for recorded in card["checks"])
             ],
         ),
         "## Slices",

@@ -5,21 +5,16 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
+from headlines.bar.checks import LOWER_IS_BETTER, MCNEMAR, RECALL_PREFIX, SUFFIXES, WORST_SLICE, Check, explain_unjudged
+from headlines.bar.intervals import Estimate, estimate, find_intervals
+from headlines.bar.pairing import compare_errors
 from headlines.bar.slices import find_slices
 from headlines.bar.tally import METRICS, Answers, Floats, Integers, count_rows, decide, measure
-from headlines.bar.verdict import SUFFIXES, Check, Limits, Verdict
+from headlines.bar.verdict import Limits, Verdict
 from modules.features import LABELS
 
-CONFIDENCE = 0.95
-RESAMPLES = 1000
-# The same rows give the same intervals.
-_SEED = 0
 _COMPARED = ("accuracy", "macro_f1", "log_loss")
-_LOWER_IS_BETTER = ("log_loss",)
 
 
 def judge(
@@ -43,7 +38,7 @@ def judge(
       champion_version: for the record.
 
     Returns:
-      The verdict. The intervals are of a paired bootstrap, in which each resample holds the same rows of everyone.
+      The verdict. The intervals are those of headlines/bar/intervals.py; each resample holds the same rows of everyone.
     """
     answers = {"candidate": candidate, **others}
     counts = {name: count_rows(actual, answer) for name, answer in answers.items()}
@@ -54,15 +49,18 @@ def judge(
     judged = {
         name: rows
         for name, (group, rows) in slices.items()
-        if reference and group in limits.judged_slices and rows.sum() >= limits.min_slice_rows
+        if not explain_unjudged(
+            group, rows.sum(), limits.judged_slices, limits.min_slice_rows, is_compared=reference is not None
+        )
     }
     measured = {name: measure(count.sum(axis=0)) for name, count in counts.items()}
     usable = bool(len(actual) > 1 and np.isfinite(candidate.probabilities).all())
     if not usable:
         measured["candidate"] |= dict.fromkeys(set(METRICS) - {"example_count"})
     estimates = _estimate(actual, answers, counts, reference, judged) if usable else {}
-    bar = _Bar(limits, measured, estimates)
-    checks = [*bar.judge_floors(actual, candidate)]
+    intervals = find_intervals(counts["candidate"].sum(axis=0), estimates) if usable else {}
+    bar = _Bar(limits, measured, estimates, intervals)
+    checks = [*bar.judge_floors(actual)]
     # The majority class is what a first night is measured by; later the champion is harder to match.
     for opponent in ("champion", "lr") if "champion" in others else ("lr", "majority"):
         if opponent in others:
@@ -80,7 +78,7 @@ def judge(
         champion_version=champion_version,
         lr_metrics=measured.get("lr", {}),
         majority_metrics=measured.get("majority", {}),
-        intervals={name: estimates[name][1:] for name in METRICS if name in estimates and name != "example_count"},
+        intervals=intervals,
         slices={name: _describe_slice(counts, rows) for name, (_, rows) in slices.items()},
         worst_slice=worst,
         limits=asdict(limits),
@@ -93,27 +91,18 @@ def _estimate(
     counts: Mapping[str, Floats],
     reference: str | None,
     judged: Mapping[str, Any],
-) -> dict[str, tuple[float, float, float]]:
-    """Value, low and high of the candidate's metrics, of its differences to the others, and of those on each slice.
-
-    A resample is a number of times for each row, so that all tallies of all resamples are one product of matrices.
-    """
-    size = len(actual)
+) -> dict[str, Estimate]:
+    """The candidate's metrics, its differences to the others, and those on each slice, with their intervals."""
     others = [name for name in answers if name != "candidate"]
     columns = [counts["candidate"], *(counts[name] for name in others)]
     if judged and reference:
         rows = np.stack(list(judged.values()), axis=1).astype(float)
         right = [(answers[name].predicted == actual).astype(float) for name in ("candidate", reference)]
         columns += [rows * (right[0] - right[1])[:, None], rows]
-    table = np.concatenate(columns, axis=1)
     width = counts["candidate"].shape[1]
     names = [*METRICS, *(f"{metric}{SUFFIXES[other]}" for other in others for metric in _COMPARED), *judged]
 
-    def statistic(chosen: Integers, axis: int = -1) -> Floats:
-        resamples = np.atleast_2d(chosen)
-        offsets = np.arange(len(resamples))[:, None] * size
-        times = np.bincount((resamples + offsets).ravel(), minlength=len(resamples) * size)
-        tallies = times.reshape(len(resamples), size) @ table
+    def statistic(tallies: Floats) -> Floats:
         candidate = tallies[:, :width]
         values = [metric(candidate) for metric in METRICS.values()]
         for number in range(1, len(others) + 1):
@@ -121,58 +110,46 @@ def _estimate(
             values += [METRICS[metric](candidate) - METRICS[metric](other) for metric in _COMPARED]
         differences, sizes = np.split(tallies[:, (len(others) + 1) * width :], 2, axis=1)
         values += list((differences / np.maximum(sizes, 1.0)).T)
-        return np.stack(values) if chosen.ndim > 1 else np.stack(values)[:, 0]
+        return np.stack(values)
 
-    everything = np.arange(size)
-    interval = bootstrap(
-        (everything,),
-        statistic,
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        method="percentile",
-        confidence_level=CONFIDENCE,
-        random_state=np.random.default_rng(_SEED),
-    ).confidence_interval
-    triples = np.stack([statistic(everything), interval.low, interval.high], axis=1)
-    return {
-        name: (round(value, 9), round(low, 9), round(high, 9))
-        for name, (value, low, high) in zip(names, triples.tolist(), strict=True)
-        if np.isfinite([value, low, high]).all()
-    }
+    estimates = zip(names, estimate(np.concatenate(columns, axis=1), statistic), strict=True)
+    return {name: triple for name, triple in estimates if triple is not None}
 
 
 class _Bar:
     """The limits, held against what was measured."""
 
     def __init__(
-        self, limits: Limits, measured: Mapping[str, Any], estimates: Mapping[str, tuple[float, float, float]]
+        self,
+        limits: Limits,
+        measured: Mapping[str, Any],
+        estimates: Mapping[str, Estimate],
+        intervals: Mapping[str, tuple[float, float]],
     ) -> None:
         self._limits = limits
         self._candidate = measured["candidate"]
         self._estimates = estimates
+        self._intervals = intervals
 
-    def judge_floors(self, actual: Integers, candidate: Answers) -> list[Check]:
+    def judge_floors(self, actual: Integers) -> list[Check]:
         checks = []
         for metric in ("accuracy", "macro_f1"):
             value, floor = self._candidate[metric], getattr(self._limits, f"min_{metric}")
-            _, low, high = self._estimates.get(metric, (None, None, None))
-            checks.append(Check(metric, value, floor, value is not None and value >= floor, low, high))
+            ends = self._intervals.get(metric, (None, None))
+            checks.append(Check(metric, value, floor, value is not None and value >= floor, *ends))
         for label, floor in self._limits.min_recall.items():
-            of_class = actual == LABELS.index(label)
-            rows = int(of_class.sum())
-            name = f"recall_{label}"
-            if not rows or not self._estimates:
-                checks.append(Check(name, None, floor, passed=not rows and bool(self._estimates)))
-                continue
-            # A bootstrap of few rows knows no chance beyond them; Wilson's interval does.
-            right = int((candidate.predicted[of_class] == actual[of_class]).sum())
-            low, high = (round(float(end), 9) for end in proportion_confint(right, rows, 1 - CONFIDENCE, "wilson"))
-            checks.append(Check(name, self._candidate[name], floor, high >= floor, low, high))
+            name = f"{RECALL_PREFIX}{label}"
+            if name in self._intervals:
+                low, high = self._intervals[name]
+                checks.append(Check(name, self._candidate[name], floor, high >= floor, low, high))
+            else:
+                has_rows = bool((actual == LABELS.index(label)).any())
+                checks.append(Check(name, None, floor, passed=not has_rows and bool(self._estimates)))
         return checks
 
     def compare(self, metric: str, opponent: str) -> Check:
         name, margin = f"{metric}{SUFFIXES[opponent]}", self._limits.margin(metric, opponent)
-        sign = -1.0 if metric in _LOWER_IS_BETTER else 1.0
+        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
         if name not in self._estimates:
             return Check(name, None, -sign * margin, passed=False)
         value, low, high = self._estimates[name]
@@ -180,13 +157,11 @@ class _Bar:
         return Check(name, value, -sign * margin, bool(sign * value >= -margin or best >= 0), low, high)
 
     def test_errors(self, actual: Integers, answers: Mapping[str, Answers], opponent: str) -> Check:
-        mine, theirs = (answers[name].predicted == actual for name in ("candidate", opponent))
-        table = [[(a & b).sum() for b in (theirs, ~theirs)] for a in (mine, ~mine)]
-        p = round(float(mcnemar(table, exact=True).pvalue), 9)
+        p = compare_errors(actual, answers["candidate"], answers[opponent])
         suffix = SUFFIXES[opponent]
         tolerated = self._estimates[f"accuracy{suffix}"][0] >= -self._limits.margin("accuracy", opponent)
         least = self._limits.min_mcnemar_p
-        return Check(f"mcnemar{suffix}", p, least, bool(tolerated or p >= least))
+        return Check(f"{MCNEMAR}{suffix}", p, least, bool(tolerated or p >= least))
 
     def judge_slices(self, judged: Mapping[str, Any], suffix: str) -> tuple[str, Check]:
         margin = self._limits.max_slice_drop
@@ -198,7 +173,7 @@ class _Bar:
         # The worst is one that fails, if any does.
         worst = min(judged, key=lambda name: (holds(name), self._estimates[name][0]))
         value, low, high = self._estimates[worst]
-        return worst, Check(f"worst_slice{suffix}", value, -margin, holds(worst), low, high)
+        return worst, Check(f"{WORST_SLICE}{suffix}", value, -margin, holds(worst), low, high)
 
 
 def _describe_slice(counts: Mapping[str, Floats], rows: Any) -> dict[str, float]:

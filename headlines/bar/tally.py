@@ -79,12 +79,8 @@ def _size(tally: Floats) -> Floats:
     return np.asarray(tally[..., :_CELLS].sum(axis=-1))
 
 
-def _accuracy(tally: Floats) -> Floats:
-    return _ratio(np.trace(confusion(tally), axis1=-2, axis2=-1), _size(tally))
-
-
-def _majority_accuracy(tally: Floats) -> Floats:
-    return _ratio(confusion(tally).sum(axis=-1).max(axis=-1), _size(tally))
+# Parts [...] and wholes [...] of a share of the rows.
+Share = Callable[[Floats], tuple[Floats, Floats]]
 
 
 def _macro_f1(tally: Floats) -> Floats:
@@ -103,23 +99,43 @@ def _calibration_error(tally: Floats) -> Floats:
     return _ratio(np.abs(tally[..., _CELLS + 1 :]).sum(axis=-1), _size(tally))
 
 
-def _precision(index: int) -> Metric:
-    return lambda tally: _ratio(confusion(tally)[..., index, index], confusion(tally)[..., index].sum(axis=-1))
+def _accuracy(tally: Floats) -> tuple[Floats, Floats]:
+    return np.trace(confusion(tally), axis1=-2, axis2=-1), _size(tally)
 
 
-def _recall(index: int) -> Metric:
-    return lambda tally: _ratio(confusion(tally)[..., index, index], confusion(tally)[..., index, :].sum(axis=-1))
+def _majority_accuracy(tally: Floats) -> tuple[Floats, Floats]:
+    return confusion(tally).sum(axis=-1).max(axis=-1), _size(tally)
+
+
+def _precision(index: int) -> Share:
+    return lambda tally: (confusion(tally)[..., index, index], confusion(tally)[..., index].sum(axis=-1))
+
+
+def _recall(index: int) -> Share:
+    return lambda tally: (confusion(tally)[..., index, index], confusion(tally)[..., index, :].sum(axis=-1))
+
+
+SHARES: dict[str, Share] = {
+    "accuracy": _accuracy,
+    "majority_accuracy": _majority_accuracy,
+    **{f"precision_{label}": _precision(index) for index, label in enumerate(LABELS)},
+    **{f"recall_{label}": _recall(index) for index, label in enumerate(LABELS)},
+}
+"""The metrics that are shares of some rows, as how many of how many."""
+
+
+def _divide(share: Share) -> Metric:
+    return lambda tally: _ratio(*share(tally))
 
 
 METRICS: dict[str, Metric] = {
     "example_count": _size,
-    "accuracy": _accuracy,
-    "majority_accuracy": _majority_accuracy,
+    "accuracy": _divide(SHARES["accuracy"]),
+    "majority_accuracy": _divide(SHARES["majority_accuracy"]),
     "macro_f1": _macro_f1,
     "log_loss": _log_loss,
     "calibration_error": _calibration_error,
-    **{f"precision_{label}": _precision(index) for index, label in enumerate(LABELS)},
-    **{f"recall_{label}": _recall(index) for index, label in enumerate(LABELS)},
+    **{name: _divide(share) for name, share in SHARES.items() if name.startswith(("precision_", "recall_"))},
 }
 
 

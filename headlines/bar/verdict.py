@@ -1,19 +1,16 @@
-"""What is said of a candidate: the limits it is held to, each check of one, and the verdict they make."""
+"""What is said of a candidate: the limits it is held to, and the verdict that the checks of them make."""
 
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from headlines.bar.checks import WORST_SLICE, Check
 from headlines.recorded import Recorded
 from modules.features import LABEL, LABELS, NIGHT
 
 LENGTH = "length"
 SLICES = (LABEL, NIGHT, LENGTH)
 """Groups of slices that there are without any pattern."""
-
-# How the name of a check says whom the candidate is compared with, and how a person says it.
-SUFFIXES = {"champion": "_change", "lr": "_vs_lr", "majority": "_vs_majority"}
-_OPPONENTS = {"champion": "the champion", "lr": "the LR baseline", "majority": "the majority class"}
 
 
 @dataclass(frozen=True)
@@ -76,42 +73,6 @@ def check_patterns(patterns: dict[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One limit and what was measured against it, with the value's 95 % interval.
-
-    A value that could not be computed is None and does not pass, but for the recall of a class without rows.
-    """
-
-    name: str
-    value: float | None
-    limit: float
-    passed: bool
-    low: float | None = None
-    high: float | None = None
-
-    def explain(self) -> str:
-        """Says in one clause how the value stands to its limit."""
-        metric, opponent = self.name, ""
-        for name, suffix in SUFFIXES.items():
-            if self.name.endswith(suffix):
-                metric, opponent = self.name.removesuffix(suffix), _OPPONENTS[name]
-        if self.value is None:
-            return f"{metric} could not be computed"
-        if not opponent:
-            return f"{metric} {self.value:.3f} is {'not ' if self.passed else ''}below its floor {self.limit:.3f}"
-        if metric == "mcnemar":
-            return (
-                f"McNemar's test of the errors beside those of {opponent} gives p = {self.value:.3f}, "
-                f"{'with' if self.passed else 'below'} the limit {self.limit:.3f}"
-            )
-        interval = "" if self.low is None else f" (95 % interval {self.low:+.3f} to {self.high:+.3f})"
-        return (
-            f"{metric} is {abs(self.value):.3f} {'below' if self.value < 0 else 'above'} that of {opponent}"
-            f"{interval}, {'within' if self.passed else 'beyond'} the {abs(self.limit):.3f} allowed"
-        )
-
-
-@dataclass(frozen=True)
 class Verdict:
     """Every check of a candidate, and all that was measured on the pooled evaluation rows.
 
@@ -160,7 +121,7 @@ class Verdict:
             interval = "-" if check.low is None else f"{check.low:.3f} to {check.high:.3f}"
             lines.append(
                 f"{check.name:<24}{show_figure(check.value):>9}{show_figure(check.limit):>9}{interval:>20}"
-                f"  {'ok' if check.passed else 'FAILED'}"
+                f"  {'ok' if check.passed else 'FAILED'}: {check.rule}"
             )
         columns = (self.metrics, self.champion_metrics, self.lr_metrics, self.majority_metrics)
         lines.append(f"{'metric':<24}{'candidate':>10}{'champion':>10}{'LR':>10}{'majority':>10}")
@@ -187,7 +148,7 @@ class Verdict:
 
     def _explain(self, check: Check) -> str:
         clause = check.explain()
-        return clause.replace("worst_slice", f"accuracy on {self.worst_slice}") if self.worst_slice else clause
+        return clause.replace(WORST_SLICE, f"accuracy on {self.worst_slice}") if self.worst_slice else clause
 
 
 def show_figure(value: float | None) -> str:

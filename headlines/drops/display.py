@@ -1,9 +1,36 @@
-"""Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet."""
+"""Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet, on a terminal."""
+
+import re
+
+# What steers a terminal: control characters but for tabs and line feeds, also those of eight bits, and what reverses
+# the order in which text is read (https://trojansource.codes). Surrogates stand for bytes that no terminal can be sent.
+_CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+STEERING = re.compile(f"[{_CONTROLS}\r\ud800-\udfff]")
+_HIDDEN = re.compile(f"[{_CONTROLS}]|\r(?!\n)")
+_PICTURES = 0x2400
+_DELETE, _PICTURE_OF_DELETE = 0x7F, 0x2421
 
 
 def show_bytes(text: str) -> str:
-    """Text in which bytes that are not UTF-8 stand as surrogates, with those as `\\xe7`."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text in which bytes that are not UTF-8 are surrogates, with those as `\\xe7`; ESC and its like as `\\x1b`."""
+    written = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _HIDDEN.sub(lambda match: f"\\x{ord(match[0]):02x}" if match[0] < "\u0100" else escape(match[0]), written)
+
+
+def escape(character: str) -> str:
+    """A character by its number, as JSON and Python write it."""
+    return f"\\u{ord(character):04x}"
+
+
+def harmless(text: str) -> str:
+    """Text that cannot steer a terminal, of the same length: each character that would is seen instead."""
+    return STEERING.sub(lambda match: _picture(ord(match[0])), text)
+
+
+def _picture(code: int) -> str:
+    if code < 0x20:
+        return chr(_PICTURES + code)
+    return chr(_PICTURE_OF_DELETE) if code == _DELETE else "\ufffd"
 
 
 def neutralise(cell: str) -> str:

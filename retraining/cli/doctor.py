@@ -98,7 +98,7 @@ def _pins() -> Finding:
             wrong.append(f"{name} is {installed}, pinned {pinned}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Finding("packages", "fail", f"{'; '.join(wrong[:3])}{more}; repair: make setup")
+        return Finding("packages", "fail", f"{'; '.join(wrong[:3])}{more}; repair: `make setup`")
     return Finding("packages", "ok", "as requirements.lock pins them")
 
 

@@ -1,16 +1,18 @@
-"""What a run would make of a file that is to be delivered, for a person to read, in at most 100 columns."""
+"""What a run would make of a file that is to be delivered: for a person, at any width from 60 columns on; as JSON."""
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from headlines.drops.delivery import Inspection
 from headlines.drops.display import show_bytes
+from retraining.cli.fitting import Fitting
 
 _ROWS_SHOWN = 20
+_ROW_SHOWN = 200
 
 
 def render_inspection(inspection: Inspection) -> RenderableType:
@@ -24,23 +26,47 @@ def render_inspection(inspection: Inspection) -> RenderableType:
         )
     ]
     if inspection.quarantined:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("line", justify="right", no_wrap=True)
-        table.add_column("reason", no_wrap=True)
-        table.add_column("detail", width=26)
-        table.add_column("row", width=36, no_wrap=True, overflow="ellipsis")
+        table = Fitting("line", "reason", "detail", "row", right=["line"])
         for entry in inspection.quarantined[:_ROWS_SHOWN]:
-            raw = show_bytes(entry.row.raw)
-            table.add_row(str(entry.row.line), entry.reason.value, Text(entry.detail), Text(" ".join(raw.split())))
+            row = " ".join(show_bytes(entry.row.raw).split())
+            row = row if len(row) <= _ROW_SHOWN else f"{row[:_ROW_SHOWN]}..."
+            table.add_row(str(entry.row.line), entry.reason.value, entry.detail, row)
         parts.append(table)
         more = len(inspection.quarantined) - _ROWS_SHOWN
-        reasons = Counter(entry.reason.value for entry in inspection.quarantined)
-        causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        causes = ", ".join(f"{reason} {count}" for reason, count in _count_reasons(inspection).most_common())
         parts.append(Text(f"{f'And {more} more. ' if more > 0 else ''}In all: {causes}."))
     parts.append(_render_figures(inspection))
     if inspection.remark:
         parts.append(Text(f"Not compared with the window: {inspection.remark}", style="yellow"))
     return Group(*parts)
+
+
+def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[str, Any]:
+    """The same for a script, every row among it, and where the file was delivered."""
+    version = inspection.version
+    rows = [
+        {"line": entry.row.line, "reason": entry.reason.value, "detail": entry.detail, "row": show_bytes(entry.row.raw)}
+        for entry in inspection.quarantined
+    ]
+    return {
+        "night": str(version.night),
+        "drop_version": version.number,
+        "file": str(version.files[0]),
+        "rows": inspection.rows,
+        "used": inspection.used,
+        "quarantined": rows,
+        "reasons": dict(_count_reasons(inspection)),
+        "folded": len(inspection.folded),
+        "compared_with": inspection.compared_with,
+        "figures": inspection.figures,
+        "remark": inspection.remark or None,
+        "problems": inspection.problems,
+        "delivered": None if delivered is None else str(delivered),
+    }
+
+
+def _count_reasons(inspection: Inspection) -> Counter[str]:
+    return Counter(entry.reason.value for entry in inspection.quarantined)
 
 
 def _render_figures(inspection: Inspection) -> Text:

@@ -1,10 +1,8 @@
 """`retraining lineage`: the questions about lineage as commands, for a person or, with `--json`, for a script."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +10,12 @@ import typer
 from rich.console import RenderableType
 
 import lineage
+from headlines.drops.display import harmless
 from headlines.postgres_address import Postgres
 from lineage import OURS, Names, Reader
 from lineage.reader import Source
 from retraining.cli import lineage_tables as tables
-from retraining.cli.console import console, errors, example
+from retraining.cli.console import check_order, console, errors, example, print_json, take_night
 from retraining.cli.status import render_observation
 from retraining.settings import Settings
 from retraining.watching import replicas
@@ -28,18 +27,11 @@ app = typer.Typer(
 )
 
 
-def _night(value: str) -> str:
-    try:
-        return date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a night; write it as 2022-02-01") from None
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead; docs/lineage.md tells its shape.")]
-Night = Annotated[str, typer.Argument(parser=_night, metavar="NIGHT", help="YYYY-MM-DD.")]
+Night = Annotated[str, typer.Argument(parser=take_night, metavar="NIGHT", help="YYYY-MM-DD.")]
 Model = Annotated[str, typer.Argument(help="A version (2022020201), a night (2022-02-02) or '#<id in MLMD>', quoted.")]
-First = Annotated[str | None, typer.Option("--from", parser=_night, metavar="NIGHT", help="Earliest night.")]
-Last = Annotated[str | None, typer.Option("--to", parser=_night, metavar="NIGHT", help="Latest night.")]
+First = Annotated[str | None, typer.Option("--from", parser=take_night, metavar="NIGHT", help="Earliest night.")]
+Last = Annotated[str | None, typer.Option("--to", parser=take_night, metavar="NIGHT", help="Latest night.")]
 
 
 @dataclass
@@ -114,16 +106,10 @@ def _answer(question: str, as_json: bool, ask: Callable[[Reader], Any], show: Ca
     with _opened() as reader:
         answer = ask(reader)
     if as_json:
-        _print_json(question, answer)
+        print_json(question, answer)
     else:
         console.print(show(answer))
     return answer
-
-
-def _print_json(question: str, answer: Any, **more: Any) -> None:
-    document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
-    document |= {name: lineage.to_json(value) for name, value in more.items()}
-    print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @app.command(epilog=_example("serving"))
@@ -138,7 +124,7 @@ def serving(as_json: AsJson = False) -> None:
         is_own = _asked.place is None and _asked.names == OURS
         observed = replicas.observe(Settings.from_env(), reader) if is_own else None
     if as_json:
-        _print_json("serving", answer, observed=observed)
+        print_json("serving", answer, observed=observed)
     else:
         console.print(tables.render_serving(answer, _asked.names.pipeline))
         if observed:
@@ -155,13 +141,13 @@ def runs(
     _answer("runs", as_json, lambda reader: lineage.runs(reader, limit), tables.render_runs)
 
 
-@app.command(epilog=_example("--sqlite metadata.db pipelines"))
+@app.command(epilog=_example("pipelines"))
 def pipelines(as_json: AsJson = False) -> None:
     """The pipelines that the database holds, whoever ran them; --pipeline NAME asks about one of them."""
     with _opened(any_pipeline=True) as reader:
         held = lineage.pipelines(reader)
     if as_json:
-        _print_json("pipelines", held)
+        print_json("pipelines", held)
     else:
         console.print(tables.render_pipelines(held))
 
@@ -170,6 +156,19 @@ def pipelines(as_json: AsJson = False) -> None:
 def model(name: Model, as_json: AsJson = False) -> None:
     """A model: its verdict with reasons, its metrics beside the champion's, the drops it was trained on."""
     _answer("model", as_json, lambda reader: lineage.model_detail(reader, name), tables.render_model)
+
+
+@app.command(epilog=_example("models --state refused --search 2022-02"))
+def models(
+    state: Annotated[
+        str | None, typer.Option(help="Only those that are serving, pushed, refused, withdrawn, ...")
+    ] = None,
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only those with this in night, version or reason.")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The models, newest first: verdict, metrics, and what became of each."""
+    _answer("models", as_json, lambda reader: lineage.list_models(reader, state, search, limit), tables.render_models)
 
 
 @app.command(epilog=_example("drop 2022-02-02"))
@@ -206,20 +205,35 @@ def compare(a: Model, b: Model, as_json: AsJson = False) -> None:
 
 @app.command(epilog=_example("history macro_f1 --from 2022-02-01"))
 def history(
-    metric: Annotated[str, typer.Argument(help="Such as accuracy, macro_f1.")],
+    name: Annotated[
+        str, typer.Argument(help="A metric, such as accuracy; with --check a check, such as mcnemar_change.")
+    ],
     first: First = None,
     last: Last = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="A check of the quality bar, with the limit of each night.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A metric over nights: candidate, champion, classical baseline (LR) and majority class."""
-    _answer(
-        "history", as_json, lambda reader: lineage.metric_history(reader, metric, first, last), tables.render_history
-    )
+    """Over nights: a metric of candidate, champion, classical baseline (LR) and majority class; or a check."""
+    check_order(first, last)
+    if check:
+        _answer(
+            "history",
+            as_json,
+            lambda reader: lineage.check_history(reader, name, first, last),
+            tables.render_check_history,
+        )
+    else:
+        _answer(
+            "history", as_json, lambda reader: lineage.metric_history(reader, name, first, last), tables.render_history
+        )
 
 
 @app.command(epilog=_example("gaps"))
 def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> None:
     """Nights without a verdict, and why; artifacts and executions that no run answers for."""
+    check_order(first, last)
 
     def ask(reader: Reader) -> dict[str, Any]:
         nights, orphans = lineage.gaps(reader, first, last), lineage.orphans(reader)
@@ -232,7 +246,7 @@ def gaps(first: First = None, last: Last = None, as_json: AsJson = False) -> Non
 
 @app.command(epilog=_example("graph --model 2022-02-02 --dot | dot -Tsvg > lineage.svg"))
 def graph(
-    night: Annotated[str | None, typer.Option(parser=_night, metavar="NIGHT", help="Of this night's runs.")] = None,
+    night: Annotated[str | None, typer.Option(parser=take_night, metavar="NIGHT", help="Of this night's runs.")] = None,
     model: Annotated[str | None, typer.Option(help="Back from this model to its drops.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every execution and artifact, not domain steps only.")] = False,
     limit: Annotated[int, typer.Option("--nights", min=1, help="How many of the newest nights otherwise.")] = 5,
@@ -246,8 +260,8 @@ def graph(
         else:
             answer = lineage.graph(reader, night, full, limit)
     if dot:
-        print(lineage.to_dot(answer), end="")
+        print(harmless(lineage.to_dot(answer)), end="")
     elif as_json:
-        _print_json("graph", answer)
+        print_json("graph", answer)
     else:
         console.print(tables.render_graph(answer))

@@ -1,16 +1,15 @@
-"""Answers about lineage for a person to read: tables and trees, in at most 100 columns."""
+"""Answers about lineage for a person to read: tables and trees, at any width from 60 columns on."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 import lineage
 from headlines.names import MODEL_CARD
+from retraining.cli.fitting import Fitting
 from retraining.cli.summary import STATE_COLOURS
 
 _COLOURS = {**STATE_COLOURS, "complete": "green"}
@@ -22,7 +21,7 @@ def render_serving(answer: lineage.Serving | None, pipeline: str = lineage.OURS.
     if answer is None:
         if pipeline != lineage.OURS.pipeline:
             return Text(f"Nothing serves: {pipeline} has pushed no version; ask for its `runs` instead.")
-        return Text("Nothing serves: no model was pushed yet. Run a night: retraining run --night YYYY-MM-DD")
+        return Text("Nothing serves: no model was pushed yet. Run a night: `retraining run --night YYYY-MM-DD`")
     night = f" of night {answer.night}" if answer.night else ""
     of = f" of {lineage.tell_occasion(answer.model)}" if answer.model else night
     lines = [f"version {answer.version}{of}, since {_moment(answer.since)}"]
@@ -43,20 +42,18 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     of = f" of night {model.night}" if model.night else ""
     head = [
         f"{lineage.name_model(model)}{of}, made by {model.run_id}, {model.uri}",
-        ("serves now; " if answer.is_serving else "") + (report.reason or report.why or report.state),
+        f"{answer.state}: {report.reason or report.why or report.state}",
     ]
     if model.night:
         head.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(head)), Text()]
     if report.checks:
-        table = _table("check", "value", "95 % interval", "limit", "")
+        table = Fitting("check", "value", "95 % interval", "", "must be")
         for check in report.checks:
-            mark = Text("ok", style="green") if check.passed else Text("FAILED", style="red")
-            between = "-" if check.low is None or check.high is None else f"{check.low:.3f} to {check.high:.3f}"
-            table.add_row(check.name, _number(check.value), between, _number(check.limit), mark)
+            table.add_row(check.name, _number(check.value), _between((check.low, check.high)), _mark(check), check.rule)
         parts.append(table)
     if answer.metrics:
-        table = _table("metric", "candidate", "champion", "LR", "majority", "champion, fresh")
+        table = Fitting("metric", "candidate", "champion", "LR", "majority", "champion, fresh")
         fresh = answer.fresh.get("champion", {})
         sources = (answer.metrics, answer.champion_metrics, answer.lr_metrics, answer.majority_metrics, fresh)
         for name in answer.metrics:
@@ -70,27 +67,27 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
 
 def render_runs(answer: Iterable[lineage.RunSummary]) -> RenderableType:
     """Runs, newest first."""
-    table = _table("run", "night", "began", "state", "model", "")
+    table = Fitting("run", "night", "began", "state", "model", "")
     for run in answer:
         report = run.report
         model = report.pushed_version or ("-" if report.model_id is None else f"#{report.model_id}")
         why = f"{report.failed_node}: {report.error}" if report.failed_node else report.reason
         state = Text(report.state, style=_COLOURS.get(report.state, ""))
         table.add_row(report.run_id, report.night or "-", _moment(run.began_at), state, model, Text(why))
-    return table if table.row_count else Text("No runs.")
+    return table if table else Text("No runs.")
 
 
 def render_pipelines(held: Iterable[lineage.PipelineSummary]) -> RenderableType:
     """Pipelines, the one that ran last first."""
-    table = _table("pipeline", "runs", "models", "newest")
+    table = Fitting("pipeline", "runs", "models", "newest")
     for one in held:
         table.add_row(one.name, str(one.runs), str(one.models), _moment(one.newest) if one.newest else "-")
-    return table if table.row_count else Text("No pipelines: nothing was run yet.")
+    return table if table else Text("No pipelines: nothing was run yet.")
 
 
 def render_drop(answer: lineage.Recall) -> RenderableType:
     """A drop and what was trained on it."""
-    table = _table("night", "model", "drop", "serves")
+    table = Fitting("night", "model", "drop", "serves")
     for taint in answer.taints:
         if "trained-on" in taint.ways:
             versions = ", ".join(f"v{version}" for version in taint.drop_versions)
@@ -102,7 +99,7 @@ def render_drop(answer: lineage.Recall) -> RenderableType:
 
 def render_recall(answer: lineage.Recall) -> RenderableType:
     """Every model that a drop touched, and what to know for acting on it."""
-    table = _table("night", "model", "serves", "touched", "on the way")
+    table = Fitting("night", "model", "serves", "touched", "on the way")
     for taint in answer.taints:
         occasion = taint.model.night or taint.model.run_id
         first = (occasion, lineage.name_model(taint.model), "yes" if taint.is_serving else "")
@@ -136,7 +133,7 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
     if report := answer.report:
         parts.append(Text.assemble((report.state, _COLOURS.get(report.state, "")), f": {report.why}".rstrip(": ")))
     if answer.scheduled:
-        table = _table("run in Airflow", "state", "task", "state", "attempt", "")
+        table = Fitting("run in Airflow", "state", "task", "state", "attempt", "")
         for scheduled in answer.scheduled:
             for number, task in enumerate(scheduled.tasks or (None,)):
                 head = ("", "") if number else (scheduled.run_id, scheduled.state)
@@ -146,7 +143,7 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
     for run in answer.runs:
         report = run.report
         parts += [Text(), Text(f"{report.run_id}: {report.state}; {report.why}".rstrip("; "))]
-        table = _table("node", "attempt", "state", "seconds", "execution", "")
+        table = Fitting("node", "attempt", "state", "seconds", "execution", "")
         for one in run.executions:
             note = one.error or (f"superseded by {one.superseded_by}" if one.superseded_by else "")
             state = Text(one.state, style=_COLOURS.get(one.state, ""))
@@ -160,36 +157,103 @@ def render_comparison(answer: lineage.Comparison) -> RenderableType:
     """Two models side by side."""
     a, b = lineage.name_model(answer.a.model), lineage.name_model(answer.b.model)
     parts: list[RenderableType] = []
+    paired = answer.paired
+    if paired.problem:
+        parts.append(Text(f"They cannot be compared on the same rows: {paired.problem}."))
+    else:
+        parts.append(Text(f"On the same rows, {_rows(paired.rows)}: {paired.which}."))
+        table = Fitting("metric", a, b, "difference", "95 % interval")
+        for name, pair in paired.metrics.items():
+            ends = "-" if pair.low is None or pair.high is None else f"{pair.low:+.3f} to {pair.high:+.3f}"
+            table.add_row(name, _number(pair.a), _number(pair.b), f"{pair.difference:+.3f}", ends)
+        parts.append(table)
+        if paired.p is not None:
+            parts.append(Text(f"McNemar's test that both err equally often: p = {paired.p:.3f}", style="dim"))
     if answer.metrics:
-        table = _table("metric", a, "95 % interval", b, "95 % interval", "difference")
+        parts += [
+            Text(),
+            Text(f"Each on its own rows: {a} on {_rows(answer.rows[0])}, {b} on {_rows(answer.rows[1])}."),
+        ]
+        table = Fitting("metric", a, "95 % interval", b, "95 % interval")
         for name, (one, other) in answer.metrics.items():
-            change = f"{other - one:+.3f}" if one is not None and other is not None else "-"
             intervals = [_between(model.intervals.get(name)) for model in (answer.a, answer.b)]
-            table.add_row(name, _number(one), intervals[0], _number(other), intervals[1], change)
+            if name != "example_count":
+                table.add_row(name, _number(one), intervals[0], _number(other), intervals[1])
         parts.append(table)
     if answer.class_mix:
-        table = _table("share of label", a, b)
+        table = Fitting("share of label", a, b)
         for label, shares in answer.class_mix.items():
             table.add_row(label, *("-" if share is None else f"{share:.1%}" for share in shares))
         parts.append(table)
-    titles = ("data", "settings", "code", "libraries")
-    return Group(*parts, *(_differences(title, getattr(answer, title), a, b) for title in titles))
+    absent = {"data": "not in it"}
+    return Group(
+        *parts,
+        *(
+            _differences(title, getattr(answer, title), recorded, absent.get(title, "not recorded"), a, b)
+            for title, recorded in answer.recorded.items()
+        ),
+    )
 
 
-def _differences(title: str, differences: Iterable[lineage.Difference], a: str, b: str) -> RenderableType:
-    table = _table(title, a, b)
+def _differences(
+    title: str, differences: Iterable[lineage.Difference], recorded: tuple[bool, bool], absent: str, a: str, b: str
+) -> RenderableType:
+    table = Fitting(title, a, b)
     for one in differences:
-        table.add_row(one.name, _short(one.a), _short(one.b))
-    return table if table.row_count else Text(f"{title}: the same", style="dim")
+        table.add_row(one.name, *(absent if value is None else _short(value) for value in (one.a, one.b)))
+    likeness = "the same" if all(recorded) else "not recorded"
+    return table if table else Text(f"{title}: {likeness}", style="dim")
+
+
+def render_models(answer: lineage.ModelList) -> RenderableType:
+    """Models, a row for each."""
+    table = Fitting("night", "model", "state", "accuracy", "macro_f1", "rows", "verdict")
+    for one in answer.models:
+        state = Text(one.state, style=_COLOURS.get(one.state, ""))
+        rows = one.metrics.get("example_count")
+        table.add_row(
+            one.model.night or "-",
+            lineage.name_model(one.model),
+            state,
+            *(_number(one.metrics.get(name)) for name in ("accuracy", "macro_f1")),
+            "-" if rows is None else f"{rows:.0f}",
+            _short(one.reason or "not judged"),
+        )
+    states = ", ".join(f"{count} {state}" for state, count in answer.states.items()) or "no model yet"
+    return Group(table, Text(f"{len(answer.models)} of {answer.count} shown; of all there are: {states}", style="dim"))
+
+
+def render_check_history(answer: lineage.CheckHistory) -> RenderableType:
+    """A check, a row for each night, with what it asks."""
+    table = Fitting("night", "value", "95 % interval", "limit", "", "what happened")
+    checks = [(point, point.check) for point in answer.points if point.check]
+    for point, check in checks:
+        ends = _between((check.low, check.high))
+        table.add_row(point.night, _number(check.value), ends, _number(check.limit), _mark(check), _happening(point))
+    if not checks:
+        return Text(f"{answer.name}: none of these nights has it")
+    newest = checks[-1][1]
+    return Group(Text(f"{answer.name}: {newest.title}. {newest.meaning}\nMust be: {newest.rule}."), table)
+
+
+def _mark(check: lineage.Check) -> Text:
+    mark = Text("ok", style="green") if check.passed else Text("FAILED", style="red")
+    return mark + Text(f", {check.note}", style="dim") if check.note else mark
+
+
+def _happening(point: lineage.Happening) -> str:
+    happened = [f"pushed {point.pushed_version}"] if point.pushed_version else []
+    happened += ["refused"] if point.blessed is False else []
+    happened += [f"rolled back after it to {one.to_version} by {one.by}" for one in point.rollbacks]
+    return "; ".join(happened) or "-"
 
 
 def render_history(answer: lineage.History) -> RenderableType:
     """A metric, a row for each night."""
-    table = _table("night", "candidate", "champion", "LR", "majority", "champion, fresh", "LR, fresh", "verdict")
+    table = Fitting("night", "candidate", "champion", "LR", "majority", "champion, fresh", "LR, fresh", "what happened")
     for point in answer.points:
-        verdict = "-" if point.blessed is None else "blessed" if point.blessed else "refused"
         values = (point.candidate, point.champion, point.lr, point.majority, point.fresh_champion, point.fresh_lr)
-        table.add_row(point.night, *map(_number, values), verdict)
+        table.add_row(point.night, *map(_number, values), _happening(point))
     return Group(Text(answer.metric), table)
 
 
@@ -197,7 +261,7 @@ def render_gaps(
     nights: Iterable[lineage.Gap], orphans: lineage.Orphans, airflow_asked: bool, has_nights: bool = True
 ) -> RenderableType:
     """Nights without a verdict, and what no run answers for."""
-    table = _table("night", "", "why")
+    table = Fitting("night", "", "why")
     for gap in nights:
         table.add_row(gap.night, Text(gap.kind, style=_COLOURS.get(gap.kind, "")), gap.reason)
     sentences = [f"artifact {one.id} ({one.type}, {one.uri}) was made by nothing" for one in orphans.artifacts]
@@ -205,7 +269,7 @@ def render_gaps(
     none = "Every night from the first to the last came to a verdict." if has_nights else (
         "No run names a night; ask for the `runs`, with what became of each."
     )  # fmt: skip
-    gaps = table if table.row_count else Text(none)
+    gaps = table if table else Text(none)
     sentences = sentences or ["No orphaned artifacts or executions."]
     if has_nights and not airflow_asked:
         sentences.append("Airflow was not asked: nights that MLMD never heard of are not among these.")
@@ -245,7 +309,7 @@ def _label(node: lineage.Node) -> str:
 def _drops(drops: Collection[lineage.DropUse]) -> RenderableType:
     if not drops:
         return Text("Lineage knows no drops behind it.", style="dim")
-    table = _table("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
+    table = Fitting("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
     for drop in drops:
         table.add_row(
             drop.night,
@@ -259,20 +323,17 @@ def _drops(drops: Collection[lineage.DropUse]) -> RenderableType:
     return table
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, title in enumerate(columns):
-        # Names must stay whole to be copied; what explains may wrap.
-        table.add_column(title, no_wrap=number == 0, overflow="fold")
-    return table
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _between(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"
+def _between(interval: tuple[float | None, float | None] | None) -> str:
+    low, high = interval or (None, None)
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def _rows(count: int | None) -> str:
+    return "rows that are not on record" if count is None else f"{count} rows"
 
 
 def _short(value: str | None) -> str:

@@ -3,9 +3,10 @@
 Nothing heavy is imported here or by what this imports: `--help` and `status` answer at once.
 """
 
+import importlib.metadata
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,16 +16,31 @@ from retraining.cli.console import fail
 
 app = typer.Typer(
     name="retraining",
-    help="Nightly retraining of a headline-sentiment model: the service and its runs.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
+    # For every command: click hands them down.
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.add_typer(service_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"retraining {importlib.metadata.version('headline-retraining')}")
+        raise typer.Exit
+
+
+@app.callback()
+def take_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Nightly retraining of a headline-sentiment model: the service and its runs."""
 
 
 def main() -> NoReturn:

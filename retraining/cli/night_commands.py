@@ -4,18 +4,19 @@ import getpass
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.schedule import NightError, check_night
 from lineage import latest
-from retraining.cli.console import Night, console, example, fail, take_night
+from retraining.cli.console import Night, check_order, console, example, fail, take_night
+from retraining.cli.fitting import Fitting
 from retraining.cli.progress import show_run, show_steps
 from retraining.cli.service_commands import print_addresses
 from retraining.cli.summary import render_nights
 from retraining.local import airflow, lock, night_runs, service
+from retraining.nights.past import find_past_run
 from retraining.nights.reruns import find_changes
 from retraining.settings import Settings
 
@@ -34,6 +35,7 @@ def run(
     """
     settings = Settings.from_env()
     if local:
+        # Said before TensorFlow is loaded, which takes long; one that may still grow is waited for later.
         check_night(settings, night)
         if problem := night_runs.find_drop_problem(settings, night):
             raise DropError(problem)
@@ -64,6 +66,7 @@ def backfill(
     Nights that succeeded are run again when a drop of their window was corrected or came late, or when the champion
     they were compared with is another one by now; all others are left alone.
     """
+    check_order(first, last)
     settings = Settings.from_env()
     chosen = [night for night in _find_nights(settings) if first <= night <= last]
     if not chosen:
@@ -101,7 +104,7 @@ def demo(
             raise
     _print_nights(settings, chosen)
     print_addresses(settings)
-    console.print("Stop it:         [bold]make down[/]; `make demo` goes on where it left off.")
+    console.print("Stop it: `make down`; `make demo` goes on where it left off.")
     if failed:
         fail(f"failed: {', '.join(failed)}; see why above")
 
@@ -133,18 +136,22 @@ def replay(night: Night) -> None:
 
     What it makes is kept in the state folder, under replay/<night>.
     """
+    settings = Settings.from_env()
+    # What is missing is said before TensorFlow is loaded, which takes long.
+    find_past_run(settings, night)
     airflow.compute_as_the_service()
     from retraining.nights.replay import replay as replay_night
 
-    outcome = replay_night(Settings.from_env(), night)
-    table = Table("made", "", "content", box=box.SIMPLE_HEAD, pad_edge=False)
+    outcome = replay_night(settings, night)
+    table = Fitting("made", "", "content")
     for comparison in outcome.comparisons:
-        mark = "[green]identical[/]" if comparison.identical else "[red]differs[/]"
-        table.add_row(comparison.name, mark, escape(comparison.detail))
-    console.print(f"Night {night} as run {outcome.run_id} ran it, and again in {outcome.place}:", soft_wrap=True)
+        mark = Text("identical", "green") if comparison.identical else Text("differs", "red")
+        table.add_row(comparison.name, mark, comparison.detail)
+    place = escape(str(outcome.place))
+    console.print(f"Night {night} as run {escape(outcome.run_id)} ran it, and again in {place}:", soft_wrap=True)
     console.print(table)
     for cause in outcome.causes:
-        console.print(f"different this time: {cause}", highlight=False, soft_wrap=True)
+        console.print(f"different this time: {escape(cause)}", highlight=False, soft_wrap=True)
     if not outcome.is_identical:
         if not outcome.causes:
             console.print("Code, data, settings and libraries are the same: something in the training is not seeded.")
@@ -194,7 +201,7 @@ def _run_night(settings: Settings, night: str, force: bool = False) -> list[str]
     """Runs a night and follows it to its end: why it failed, a text for each node; nothing when it did not."""
     changes = [] if force else find_changes(settings, night)
     if changes:
-        console.print(f"Night {night} was run on something else: {'; '.join(changes)}.", soft_wrap=True)
+        console.print(f"Night {night} was run on something else: {escape('; '.join(changes))}.", soft_wrap=True)
     start = night_runs.begin(settings, night, force or bool(changes))
     if start.how == "done":
         console.print(f"Night {night} was run before, on the same drops and champion; --force runs it again.")
@@ -213,7 +220,7 @@ def _provide_drops(settings: Settings) -> None:
     from headlines.drops.samples import write_samples
 
     write_samples(settings.drops_dir)
-    console.print(f"Wrote sample drops, made up by this project, to {settings.drops_dir}.")
+    console.print(f"Wrote sample drops, made up by this project, to {escape(str(settings.drops_dir))}.", soft_wrap=True)
 
 
 def _print_nights(settings: Settings, chosen: list[str]) -> None:

@@ -5,10 +5,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
+from rich.table import Column
 
 from retraining.local.night_runs import Run, Task
 from retraining.local.preparation import Report
+
+_BARS_FROM = 80
+"""Columns of the narrowest terminal on which bars leave room for what is said beside them."""
 
 _DONE = {"success": "[green]done[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
 _STATES = {
@@ -43,12 +48,15 @@ def show_run(console: Console, night: str, looks: Iterable[Run]) -> Run:
 
 
 def _show_bars(console: Console, night: str, looks: Iterable[Run]) -> Run:
-    columns = (
+    columns: list[ProgressColumn] = [
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=console.width // 5),
         TextColumn("{task.fields[clock]:>8}"),
-        TextColumn("{task.fields[state]}"),
-    )
+        # It may be long, and then takes lines instead of being cut off.
+        TextColumn("{task.fields[state]}", table_column=Column(overflow="fold")),
+    ]
+    if console.width < _BARS_FROM:
+        del columns[1]
     with Progress(*columns, console=console) as progress:
         whole = progress.add_task(f"[bold]night {night}[/]", total=None, clock="", state="")
         rows: dict[str, TaskID] = {}
@@ -92,7 +100,7 @@ def _show_lines(console: Console, night: str, looks: Iterable[Run]) -> Run:
 
 def _whole(run: Run) -> str:
     if run.state == "queued" and run.behind:
-        return f"[yellow]queued behind {', '.join(run.behind)}[/]"
+        return f"[yellow]queued behind {escape(', '.join(run.behind))}[/]"
     return _STATES.get(run.state, run.state)
 
 

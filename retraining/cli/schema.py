@@ -1,13 +1,9 @@
 """Infers a schema from a drop, for a person to compare with modules/schema.pbtxt.
 
-It loads TensorFlow, so only its own command imports it, and late.
+It loads TensorFlow, and only when there is a drop to infer one from.
 """
 
 import dataclasses
-
-import pandas as pd
-import tensorflow_data_validation as tfdv
-from google.protobuf import text_format
 
 from headlines.drops.drops_folder import DropsFolder, parse_night
 from headlines.drops.window import read_window
@@ -23,6 +19,10 @@ def propose(settings: Settings, night: str) -> str:
     """
     rules = dataclasses.replace(settings.drop_rules, window_nights=1)
     window = read_window(DropsFolder(settings.drops_dir), parse_night(night), rules)
+    import pandas as pd
+    import tensorflow_data_validation as tfdv
+    from google.protobuf import text_format
+
     rows = pd.DataFrame(
         {
             TITLE: [headline.title for headline in window.headlines],

@@ -3,11 +3,16 @@
 import json
 import logging
 import os
+import re
+import signal
+import subprocess
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from headlines.drops.display import harmless
 from retraining.cli.console import console, example, fail
 from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
@@ -17,6 +22,7 @@ from retraining.settings import Settings
 from retraining.watching import watch
 
 app = typer.Typer()
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @app.command(epilog=example("retraining up"))
@@ -65,7 +71,7 @@ def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", h
 def serve() -> None:
     """Serve the pushed models here, in the foreground, apart from the service; end it with Ctrl-C.
 
-    `retraining up` starts the same server. It needs neither Postgres nor Airflow.
+    The service runs the same server. It needs neither Postgres nor Airflow.
     """
     settings = Settings.from_env()
     console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
@@ -76,7 +82,7 @@ def serve() -> None:
 def keep_watch() -> None:
     """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
 
-    `retraining up` starts the same program.
+    The service runs the same program.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -106,7 +112,7 @@ def status(
 
 def _show_status(found: Status, settings: Settings) -> None:
     if not found.programs:
-        console.print("The service is down; start it with: retraining up")
+        console.print("The service is down; start it with `retraining up`.")
         return
     console.print(render_programs(found, settings))
     print_addresses(settings)
@@ -156,12 +162,25 @@ def logs(
     if name is None:
         for program, path in paths.items():
             console.print(f"{program:<12} {path}", highlight=False, soft_wrap=True)
-        console.print("A node of the pipeline by its name, such as: retraining logs Trainer")
+        console.print("A node of the pipeline by its name, such as: `retraining logs Trainer`")
         return
     log = paths.get(name) or night_runs.find_task_log(settings, None, name)
     if log is None:
         fail(f"there is no log of {name!r}; `retraining logs` lists programs, `retraining status` shows what ran")
-    os.execvp("tail", ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(log)])
+    _show_end(log, lines, follow)
+
+
+def _show_end(log: Path, lines: int, follow: bool) -> None:
+    """Shows the end of a log, without its colours, and whatever text of others it holds without what steers."""
+    command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="surrogateescape") as tail:
+        try:
+            for line in tail.stdout or ():
+                print(harmless(_COLOUR.sub("", line)), end="", flush=True)
+        except KeyboardInterrupt:
+            raise typer.Exit(128 + signal.SIGINT) from None
+        finally:
+            tail.terminate()
 
 
 def print_addresses(settings: Settings) -> None:

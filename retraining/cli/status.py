@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 import lineage
 from lineage import LineageError
+from retraining.cli.fitting import Fitting
 from retraining.local import airflow, model_server, service, supervisor
 from retraining.settings import Settings
 from retraining.watching import replicas, watch
@@ -63,7 +62,7 @@ def find_status(settings: Settings) -> Status:
     addresses = {"airflow": airflow.web_address(settings), "model_server": model_server.address(settings)}
     states = service.health(settings).programs
     if not states:
-        return Status({}, addresses, problem="the service is down; start it with: retraining up")
+        return Status({}, addresses, problem="the service is down; start it with `retraining up`")
     observed, survey, problem = None, None, ""
     try:
         observed = replicas.observe(settings)
@@ -109,7 +108,7 @@ def to_json(status: Status) -> dict[str, Any]:
 
 def render_programs(status: Status, settings: Settings) -> RenderableType:
     """What runs."""
-    table = Table("program", "state", "process", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Fitting("program", "state", "process")
     for name, program in status.programs.items():
         table.add_row(name, Text(program.state, _COLOURS.get(program.state, "red")), str(program.pid or "-"))
     return Group(table, Text(f"Logs: {supervisor.log_path(settings, '<program>')}", style="dim", overflow="fold"))

@@ -1,15 +1,14 @@
-"""What became of the nights, for a person to read, in at most 100 columns."""
+"""What became of the nights, for a person to read, at any width from 60 columns on."""
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from headlines.drops.display import harmless
 from lineage import Check, NightReport
+from retraining.cli.fitting import Fitting
 
-WIDTH = 100
 STATE_COLOURS = {
     "pushed": "green",
     "refused": "yellow",
@@ -20,23 +19,15 @@ _METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def render_nights(reports: Iterable[NightReport]) -> RenderableType:
-    """A table of the nights, and for each the reason of its verdict and every check it did not pass."""
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, pad_edge=False)
-    table.add_column("night", no_wrap=True)
-    for title in ("drop", "rows used", "quarantined", *_METRICS.values()):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("pushed version", no_wrap=True)
+    """A table of the nights, and for each its drop, the reason of its verdict and every check it did not pass."""
+    table = Fitting("night", "verdict", "version", *_METRICS.values(), right=_METRICS.values())
     notes: list[Text] = []
     for report in reports:
         table.add_row(
             report.night,
-            "-" if report.drop_version is None else f"v{report.drop_version}",
-            "-" if report.rows_used is None else f"{report.rows_used} of {report.rows_in}",
-            "-" if report.rows_quarantined is None else str(report.rows_quarantined),
-            *(_against_bar(report, name) for name in _METRICS),
             _verdict(report),
             report.pushed_version or "-",
+            *(_against_bar(report, name) for name in _METRICS),
         )
         notes.append(_note(report))
     legend = Text("value/bar: what the candidate reached, and the least it had to reach", style="dim")
@@ -47,7 +38,7 @@ def _against_bar(report: NightReport, metric: str) -> Text:
     value = report.metrics.get(metric)
     if value is None:
         return Text("-")
-    floors = [check for check in report.checks if check.limit is not None and check.name == metric]
+    floors = [check for check in report.checks if check.name == metric]
     bar = f"/{floors[0].limit:.2f}" if floors else ""
     failed = any(not check.passed for check in report.checks if check.name.startswith(metric))
     return Text(f"{value:.3f}{bar}", style="red" if failed else "")
@@ -60,15 +51,26 @@ def _verdict(report: NightReport) -> Text:
 
 
 def _note(report: NightReport) -> Text:
-    note = Text(f"{report.night}  ", style="bold", no_wrap=False)
-    note.append((report.why or report.state).strip(), style="not bold")
+    note = Text(f"{report.night}  ", style="bold", overflow="fold")
+    note.append(f"{_drop(report)}{harmless(report.why or report.state).strip()}", style="not bold")
     failed = [_explain(check) for check in report.checks if not check.passed]
     if failed:
         note.append(f" ({'; '.join(failed)})", style="not bold")
     return note
 
 
+def _drop(report: NightReport) -> str:
+    if report.drop_version is None:
+        return ""
+    told = f"drop v{report.drop_version}"
+    if report.rows_used is not None:
+        told += f", {report.rows_used} of {report.rows_in} rows used"
+    if report.rows_quarantined is not None:
+        told += f", {report.rows_quarantined} quarantined"
+    return f"{told}: "
+
+
 def _explain(check: Check) -> str:
     value = "no value" if check.value is None else f"{check.value:.3f}"
     interval = "" if check.low is None else f" [{check.low:.3f}, {check.high:.3f}]"
-    return f"{check.name} {value}{interval}" + ("" if check.limit is None else f", limit {check.limit:.3f}")
+    return f"{check.name} {value}{interval}, must be {check.rule}"

@@ -55,7 +55,7 @@ def run_in_place(settings: Settings, night: str, place: Path, prepare: Callable[
         try:
             tfx.orchestration.LocalDagRunner().run(pipeline)
         except BaseException as error:  # An interrupt ends an execution, too.
-            settle_local_executions(config, in_one_line(error))
+            settle_local_executions(config, in_one_line(error), has_seen_end=True)
             explain_local_failure(config, in_one_line(error))
             raise
 

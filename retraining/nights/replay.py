@@ -4,11 +4,9 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Event
@@ -17,26 +15,17 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
 from headlines import names
-from headlines.drops.drops_folder import DropsFolder
 from headlines.pushes.model_hash import hash_model
-from headlines.schedule import check_night
-from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
-from retraining.local import LocalError
+from lineage import ArtifactRecord, RunArtifacts
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
+from retraining.nights.past import EXAMPLES, Artifacts, drops_of, find_past_run, stage_drops
 from retraining.settings import Settings
 
-Artifacts = Mapping[tuple[str, str], ArtifactRecord]
-
-EXAMPLES = (names.EXAMPLE_GEN, "examples")
 MODEL = (names.TRAINER, "model")
 # In the order of `_CONTENTS`.
 STEPS = (EXAMPLES, ("Transform", "transform_graph"), MODEL, (names.EVALUATOR, "evaluation"))
 # What the Trainer notes on a model, beside the versions of libraries.
 _ORIGIN = (names.CODE, names.DATA, names.SETTINGS)
-
-
-class ReplayError(LocalError):
-    """The night cannot be replayed; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +70,11 @@ def replay(settings: Settings, night: str) -> Replay:
 
     Raises:
       NightError: the night may not be run, nor was it.
-      ReplayError: the night has no finished run, or a drop or the champion it used is gone.
+      ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone.
       TakenError: the night is being trained or replayed.
     """
-    finished = find_finished(settings, night)
-    if finished is None:
-        check_night(settings, night)
-        raise ReplayError(f"night {night} has no finished run to replay; run it first: retraining run --night {night}")
-    run_id = finished.run_id
-    before = artifacts_of_run(settings, run_id)
+    past = find_past_run(settings, night)
+    before = past.artifacts
     place = settings.state_dir / "replay" / night
     replaying = settings.model_copy(update={"drops_dir": place / "drops"})
 
@@ -105,39 +90,9 @@ def replay(settings: Settings, night: str) -> Replay:
 
     run_in_place(replaying, night, place, prepare)
     after = {step: _find_output(place, *step) for step in STEPS}
-    return Replay(night, run_id, tuple(compare(before.outputs, after)), tuple(explain(before.outputs, after)), place)
-
-
-def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None:
-    """Copies the versions of the drops that made `examples`, and those they replaced, to a drops folder of their own.
-
-    Args:
-      drops_dir: where drops are delivered.
-      examples: names them in its properties `drop:<night>`.
-      target: is made.
-
-    Raises:
-      ReplayError: a version is not there any more.
-    """
-    drops = DropsFolder(drops_dir)
-    for night, drop in _drops(examples).items():
-        day = date.fromisoformat(night)
-        versions = drops.list_versions(day)
-        if drop["version"] not in versions:
-            raise ReplayError(
-                f"version {drop['version']} of the drop of night {night}, which the run used, is not in {drops_dir} "
-                "any more; put it back to replay the night"
-            )
-        for number in versions:
-            if number > drop["version"]:
-                continue
-            folder = drops.look_into(day, number)
-            copy = target / night if number == 1 else target / night / folder.path.name
-            copy.mkdir(parents=True, exist_ok=True)
-            for file in folder.paths:
-                shutil.copy2(file, copy)
-        # What was used was complete.
-        (copy / names.SUCCESS_MARKER).touch()
+    return Replay(
+        night, past.run_id, tuple(compare(before.outputs, after)), tuple(explain(before.outputs, after)), place
+    )
 
 
 def compare(before: Artifacts, after: Artifacts) -> Iterator[Comparison]:
@@ -159,7 +114,7 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
     for name in sorted(was.keys() | now.keys()):
         if (name in _ORIGIN or name.startswith(names.LIBRARY_PREFIX)) and was.get(name) != now.get(name):
             yield f"{name}: {was.get(name, 'not recorded')} then, {now.get(name, 'not recorded')} now"
-    drops, drops_now = _drops(before[EXAMPLES]), _drops(after[EXAMPLES])
+    drops, drops_now = drops_of(before[EXAMPLES]), drops_of(after[EXAMPLES])
     for night in sorted(drops.keys() | drops_now.keys()):
         if drops.get(night) != drops_now.get(night):
             yield f"drop of night {night}: {drops.get(night)} then, {drops_now.get(night)} now"
@@ -171,11 +126,6 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
     push = before.inputs.get((names.EVALUATOR, names.BASELINE_PUSH))
     if model is None or push is None:
         return
-    if not Path(model.uri).is_dir():
-        raise ReplayError(
-            f"the champion of that night, version {push.properties[names.PUSHED_VERSION]}, is not at {model.uri} any "
-            "more"
-        )
     _import(settings, place, names.TRAINER, "model", Model, model.uri)
     texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
     model_id = _find_output(place, names.TRAINER, "model").id
@@ -188,11 +138,6 @@ def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts
     tuned = before.inputs.get((names.TRAINER, "hyperparameters"))
     if tuned is None:
         return
-    if not Path(tuned.uri).is_dir():
-        raise ReplayError(
-            f"the hyperparameters that the run used, tuned on night {tuned.properties[names.NIGHT]}, are not at "
-            f"{tuned.uri} any more"
-        )
     texts = {name: tuned.properties[name] for name in (names.NIGHT, names.HYPERPARAMETERS)}
     _import(settings, place, names.TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
 
@@ -222,16 +167,6 @@ def _find_output(place: Path, node: str, key: str) -> ArtifactRecord:
         name: str(getattr(value, value.WhichOneof("value"))) for name, value in artifact.custom_properties.items()
     }
     return ArtifactRecord(artifact.id, artifact.uri, properties)
-
-
-def _drops(examples: ArtifactRecord) -> dict[str, Any]:
-    """Version and content hash of each drop of a window, by night."""
-    drops = {
-        name.removeprefix(names.DROP_PREFIX): json.loads(value)
-        for name, value in examples.properties.items()
-        if name.startswith(names.DROP_PREFIX)
-    }
-    return {night: {key: drop[key] for key in ("version", "sha256")} for night, drop in drops.items()}
 
 
 def _hash_examples(folder: Path) -> str:

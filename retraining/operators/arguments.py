@@ -10,7 +10,7 @@ from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.timetable import NightTimetable
 from retraining.settings import Settings
 
-_LONG_AGO = 1000
+_LONG_AGO = 1900
 """A year before every night."""
 
 

@@ -50,8 +50,8 @@ class ChooseNight(BaseOperator):
         if scheduled and str(today) <= self._settings.scheduled_from:
             raise AirflowSkipException(
                 f"this search was due on {today}, before the day after the service was first started "
-                f"({self._settings.scheduled_from}); to search now: retraining exec airflow dags trigger "
-                f"{context['dag'].dag_id}"
+                f"({self._settings.scheduled_from}); to search now: `retraining exec airflow dags trigger "
+                f"{context['dag'].dag_id}`"
             )
         for night in reversed(DropsFolder(self._settings.drops_dir).nights):
             is_due = self._settings.start_date <= night.isoformat() <= today.isoformat()

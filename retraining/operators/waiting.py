@@ -69,7 +69,7 @@ class DropSensor(BaseSensorOperator):
             _skip(
                 context,
                 f"night {self.night} ended before this service was first started ({self._scheduled_from}); "
-                f"to run it all the same: retraining run --night {self.night}",
+                f"to run it all the same: `retraining run --night {self.night}`",
             )
         # A run that was cleared was asked for. Only a clear gives a task more attempts than its own; a retry does not.
         if context["ti"].max_tries <= self.retries:
@@ -119,7 +119,7 @@ class DropSensor(BaseSensorOperator):
         night = newest.in_timezone(context["dag"].timezone).strftime("%Y-%m-%d")
         message = (
             f"night {self.night} is left to night {night}, the newest that is due, whose window holds its drop "
-            f"(CATCHUP_MODE=newest); to run it all the same: retraining run --night {self.night}"
+            f"(CATCHUP_MODE=newest); to run it all the same: `retraining run --night {self.night}`"
         )
         notify("missed night", message)
         _skip(context, message)
@@ -134,7 +134,7 @@ class DropSensor(BaseSensorOperator):
             message = (
                 f"{subject} missed ({missed_nights[0]} to {missed_nights[-1]}); as far as their drops are in the "
                 f"window of night {self.night} it is trained on them too. To run each: "
-                f"retraining backfill {missed_nights[0]} {missed_nights[-1]}"
+                f"`retraining backfill {missed_nights[0]} {missed_nights[-1]}`"
             )
             notify("missed night", message)
 
@@ -153,7 +153,7 @@ class DropSensor(BaseSensorOperator):
             self._wait_on(context)
             message += "The night is run when its drop has come (LATE_DROPS=backfill)"
         else:
-            message += f"When the drop has come: retraining run --night {self.night}"
+            message += f"When the drop has come: `retraining run --night {self.night}`"
         notify("late drop", message)
         _skip(context, message)
 

@@ -5,7 +5,7 @@ import time
 from ml_metadata import ListOptions, MetadataStore, OrderByField
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, Execution
 
-from headlines.names import ERROR, EXECUTION_RESULT
+from headlines.names import ENDED, ERROR, EXECUTION_RESULT
 from retraining.recording.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
 from retraining.recording.store import connection_config, storable
 from retraining.settings import Settings
@@ -44,7 +44,7 @@ def settle_dead_executions(settings: Settings) -> list[str]:
     return sentences
 
 
-def settle_local_executions(config: ConnectionConfig, error: str) -> None:
+def settle_local_executions(config: ConnectionConfig, error: str, has_seen_end: bool = False) -> None:
     """Settles what is RUNNING in the database of LocalDagRunner's, where nobody else runs anything.
 
     It leaves an execution so when its driver fails or the process is ended (no issue known).
@@ -52,10 +52,11 @@ def settle_local_executions(config: ConnectionConfig, error: str) -> None:
     Args:
       config: the database.
       error: why it ended, in one line.
+      has_seen_end: whether it ends now, and was not found dead.
     """
     store = MetadataStore(config)
     for execution in store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
-        settle(store, execution, error)
+        settle(store, execution, error, has_seen_end)
 
 
 def explain_local_failure(config: ConnectionConfig, error: str) -> None:
@@ -73,4 +74,5 @@ def explain_local_failure(config: ConnectionConfig, error: str) -> None:
         is_told = ERROR in execution.custom_properties or EXECUTION_RESULT in execution.custom_properties
         if execution.last_known_state == Execution.FAILED and not is_told:
             execution.custom_properties[ERROR].string_value = storable(error)
+            execution.custom_properties[ENDED].double_value = execution.last_update_time_since_epoch / 1000
             store.put_executions([execution])

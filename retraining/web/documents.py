@@ -6,6 +6,7 @@ Read where they lie, and never taken to be there: a run may have stopped before 
 import csv
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -172,10 +173,18 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
         raise UnknownError(str(error)) from None
 
 
+def fold(text: str) -> str:
+    """A text as searches compare it: whatever its case, its accents and how Unicode composes them."""
+    if text.isascii():
+        return text.casefold()
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(letters).casefold()
+
+
 def select(rows: Sequence[Row], page: int, search: str) -> dict[str, Any]:
-    """One page of the rows that hold a text, whatever its case."""
-    sought = search.casefold()
-    matches = [row for row in rows if not sought or any(sought in str(value).casefold() for value in row.values())]
+    """One page of the rows that hold a text, whatever its case and accents."""
+    sought = fold(search)
+    matches = [row for row in rows if not sought or any(sought in fold(str(value)) for value in row.values())]
     pages = max(1, -(-len(matches) // ROWS_PER_PAGE))
     number = min(max(page, 1), pages)
     start = (number - 1) * ROWS_PER_PAGE

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from airflow.www.extensions.init_auth_manager import get_auth_manager
@@ -13,9 +14,11 @@ from flask_appbuilder import BaseView, expose
 from werkzeug.exceptions import HTTPException
 
 import lineage
+from headlines.command import show_on_page
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
-from retraining.web import access, documents, headers, pages
+from retraining.web import access, documents, headers, moments, pages
+from retraining.web.menu import MENU
 from retraining.web.page import Page
 
 NAMES = lineage.OURS
@@ -75,6 +78,7 @@ class HeadlinesView(BaseView):
     default_view = "serving"
     class_permission_name = access.RESOURCE
     base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
+    extra_args = {"menu": MENU}  # noqa: RUF012
 
     @route("/", "/api/serving")
     def serving(self) -> ResponseReturnValue:
@@ -120,6 +124,23 @@ class HeadlinesView(BaseView):
         """One model, by version, night or id (`id57`, since `#57` would end an address)."""
         return self._answer("model", lambda reader: pages.model(reader, _model_name(name)))
 
+    @route("/models", "/api/models")
+    def models(self) -> ResponseReturnValue:
+        """The list of models."""
+        state, (page, search) = request.args.get("state", ""), _page()
+        return self._answer("models", lambda reader: pages.models(reader, state, search, page))
+
+    @route("/check/<name>", "/api/check/<name>")
+    def check(self, name: str) -> ResponseReturnValue:
+        """One check of the quality bar over nights."""
+        nights = request.args.get("nights", 180, type=int)
+        return self._answer("check", lambda reader: pages.check(reader, name, max(1, min(nights, 5000))))
+
+    @route("/quality-bar", "/api/quality-bar")
+    def quality_bar(self) -> ResponseReturnValue:
+        """What a candidate must show, as our document says it: this page needs no database."""
+        return self._try(lambda: self._show("quality_bar", pages.quality_bar()))
+
     @route("/recall", "/api/recall")
     def recall(self) -> ResponseReturnValue:
         """What a drop touched."""
@@ -153,6 +174,16 @@ class HeadlinesView(BaseView):
             return redirect(url_for("HeadlinesView.execution", identity=pages.newest_attempt(reader, run_id, node)))
 
         return self._ask(find, dataclasses.replace(NAMES, pipeline=dag_id))
+
+    @route("/run")
+    def run(self) -> ResponseReturnValue:
+        """From a run of any DAG to the night it is for."""
+        dag_id, run_id = (request.args.get(name, "") for name in ("dag_id", "run_id"))
+
+        def find(reader: Reader) -> ResponseReturnValue:
+            return redirect(url_for("HeadlinesView.night", night=lineage.find_night(reader, run_id)))
+
+        return self._ask(find, NAMES if dag_id == NAMES.pipeline else Names(pipeline=dag_id, sensor=None))
 
     @route("/rollback", needs="PUT")
     def choose_rollback(self) -> ResponseReturnValue:
@@ -219,7 +250,7 @@ class HeadlinesView(BaseView):
     def _render(self, template: str, **values: Any) -> str:
         page = str(self.render_template(f"headlines/{template}.html", **values))
         # Flask-AppBuilder's outermost template names no language, and has no block for it (no issue known).
-        return page.replace("<html>", '<html lang="en">', 1)
+        return show_on_page(page.replace("<html>", '<html lang="en">', 1))
 
     def _show_rows(self, template: str, page: Page, name: str) -> ResponseReturnValue:
         if request.args.get("format") != "csv":
@@ -261,10 +292,23 @@ def read_settings() -> Settings:
     return Settings.from_env()
 
 
+def _tell_local(moment: datetime) -> str:
+    return moments.tell_local(moment, read_settings().timezone)
+
+
+FILTERS: dict[str, Callable[[datetime], str]] = {
+    "moment": moments.tell_moment,
+    "local": _tell_local,
+    "age": moments.tell_age,
+    "span": moments.tell_span_since,
+}
+"""What templates say of a moment; there each name begins with `headlines_`."""
+
+
 def _without_pictures(page: Page) -> dict[str, Any]:
     """Where boxes are drawn is a page's own affair, and so are rows on other pages than the one asked for."""
     answer: dict[str, Any] = lineage.to_json(
-        {name: v for name, v in page.items() if name not in ("picture", "chart", "all_rows")}
+        {name: v for name, v in page.items() if name not in ("picture", "chart", "axes", "rendered", "all_rows")}
     )
     return answer
 

@@ -209,6 +209,7 @@ def test_a_broken_drop_fails_the_run_with_a_clear_last_line_and_the_champion_sti
     assert done.returncode == 1
     assert str(drop) in " ".join(done.stdout.split())
     assert "headline" in done.stdout
+    assert "Traceback" not in done.stdout
     [failed] = [r for r in service.api("GET", f"dags/{DAG}/dagRuns")["dag_runs"] if r["state"] == "failed"]
     (task,) = (name for name, state in states(service, failed["dag_run_id"]).items() if state == "failed")
     assert any(str(drop) in line for line in service.task_log(failed["dag_run_id"], task)[-12:])
@@ -223,10 +224,16 @@ def test_a_broken_drop_fails_the_run_with_a_clear_last_line_and_the_champion_sti
     assert lineage.nights(service.settings)[-1].state in ("pushed", "refused")
 
 
-def test_a_missing_drop_fails_a_run_by_hand_at_once(service: Service) -> None:
-    done = service("run", "--night", "2022-03-01", check=False)
-    assert done.returncode == 1
-    assert f"night 2022-03-01 has no drop: {service.settings.drops_dir / '2022-03-01'} does not exist" in done.stdout
+def test_a_night_without_a_drop_or_before_the_first_is_refused_at_once_and_leaves_no_run(service: Service) -> None:
+    runs = service.api("GET", f"dags/{DAG}/dagRuns")["total_entries"]
+    for night, why in {
+        "2022-03-01": f"has no drop: {service.settings.drops_dir / '2022-03-01'} does not exist",
+        "2021-01-01": "is before START_DATE=2022-01-01",
+    }.items():
+        done = service("run", "--night", night, check=False)
+        assert done.returncode == 1
+        assert f"night {night} {why}" in " ".join(f"{done.stdout} {done.stderr}".split())
+    assert service.api("GET", f"dags/{DAG}/dagRuns")["total_entries"] == runs
 
 
 def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Service) -> None:

@@ -71,7 +71,11 @@ def story(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Setting
         }
     )
     embedded.make_databases(settings)
-    Story(settings).tell()
+    story = Story(settings)
+    story.tell()
+    story.write_card("2022-02-07")
+    for night, rows in (("2022-02-09", 66), ("2022-02-10", 227)):
+        story.run(night, {"2022-02-07": 1, night: 1}, accuracy=0.6, rows=rows)
     drop = settings.drops_dir / "2022-02-01" / "headlines.csv"
     drop.parent.mkdir(parents=True)
     with drop.open("w", newline="") as stream:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from launching import launch
 from ml_metadata import MetadataStore
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -23,10 +24,13 @@ from tfx.types.standard_artifacts import (
     HyperParameters,
     Model,
     ModelBlessing,
+    ModelEvaluation,
     PushedModel,
     TransformGraph,
 )
 
+from headlines.bar import answered
+from headlines.bar.tally import decide
 from lineage import Names
 from retraining.pipelines.as_of import ChampionResolver
 from retraining.settings import Settings
@@ -107,7 +111,9 @@ def Judge(
     model: InputArtifact[Model],
     examples: InputArtifact[Examples],
     blessing: OutputArtifact[ModelBlessing],
+    evaluation: OutputArtifact[ModelEvaluation],
     accuracy: Parameter[float],
+    rows: Parameter[int] = 0,
     baseline_model: InputArtifact[Model] = None,  # type: ignore[assignment]
     baseline_push: InputArtifact[PushedModel] = None,  # type: ignore[assignment]
 ) -> None:
@@ -126,6 +132,59 @@ def Judge(
     )
     blessing.set_string_custom_property("reason", "blessed" if passed else "refused: accuracy")
     blessing.set_int_custom_property("blessed", int(passed))
+    if rows:
+        blessing.set_float_custom_property("metric:example_count", float(rows))
+    write_evaluation(
+        Path(evaluation.uri), examples.get_string_custom_property("night"), accuracy, is_compared=bool(baseline_push)
+    )
+
+
+UNKEPT = "2022-02-01"
+"""A night that was judged before what a model answers to each row was kept."""
+CARD = """# Model of night 2022-02-07
+
+**<script>alert('card')</script> [press](javascript:alert(1)) ![seen](http://127.0.0.1:9/seen.png)**
+
+## Data
+
+| split | negative |
+| --- | --- |
+| train | 20 |
+"""
+
+
+def write_evaluation(folder: Path, night: str, accuracy: float, is_compared: bool) -> None:
+    """What the real Evaluator leaves beside its verdict: of the nights 5 and 8 thirty evaluation rows are the same."""
+    described = {"example_count": 60.0, "accuracy": accuracy, "macro_f1": 0.5, "log_loss": 0.4, "lr_accuracy": 0.7}
+    verdict = {
+        "slices": {"night=2022-02-01": described, "length=short": described,
+                   "sentiment=positive": described | {"example_count": 12.0}},
+        "limits": {"judged_slices": ["sentiment", "night"], "min_slice_rows": 30},
+        "lr_metrics": {"accuracy": 0.7},
+        "worst_slice": "night=2022-02-01",
+        "confusion": {"candidate": [[10, 2, 0], [1, 30, 1], [0, 4, 12]]},
+        # A bootstrap of rows that all agree, as it was kept once.
+        "intervals": {"accuracy": [0.6, 0.95], "recall_negative": [0.0, 0.0]},
+    }  # fmt: skip
+    folder.joinpath("verdict.json").write_text(json.dumps(verdict))
+    if night == UNKEPT:
+        return
+    numbers = range(int(night[-2:]) * 10, int(night[-2:]) * 10 + 60)
+    actual = np.array([number % 3 for number in numbers])
+
+    def answer(wrong_every: int) -> answered.Answers:
+        predicted = [(number + (number % wrong_every == 0)) % 3 for number in numbers]
+        return decide(0.7 * np.eye(3)[predicted] + 0.1)
+
+    answers = {answered.CANDIDATE: answer(5 if accuracy >= 0.75 else 2)}
+    if is_compared:
+        answers[answered.CHAMPION] = answer(4)
+    answered.write(folder, [f"título {number}" for number in numbers], actual, answers)
+
+
+@component
+def WriteCard(model: InputArtifact[Model], card: OutputArtifact[HyperParameters]) -> None:
+    Path(card.uri, "card.md").write_text(CARD)
 
 
 @component
@@ -147,7 +206,13 @@ def Push(
 
 
 def nodes(
-    night: str, drops: dict[str, int], accuracy: float = 0.8, revision: int = 1, code: str = "c1", tuned: bool = False
+    night: str,
+    drops: dict[str, int],
+    accuracy: float = 0.8,
+    revision: int = 1,
+    code: str = "c1",
+    tuned: bool = False,
+    rows: int = 0,
 ) -> list[BaseNode]:
     """The nodes of a night in the order in which they run."""
     read = ReadDrops(night=night, drops=json.dumps(drops)).with_id("HeadlineExampleGen")
@@ -172,6 +237,7 @@ def nodes(
         model=train.outputs["model"],
         examples=examples,
         accuracy=accuracy,
+        rows=rows,
         baseline_model=champion.outputs["model"],
         baseline_push=champion.outputs["pushed_model"],
     ).with_id("Evaluator")
@@ -208,6 +274,11 @@ class Story:
         read = ReadDrops(night=night, drops=json.dumps(drops)).with_id("HeadlineExampleGen")
         for node in (read, Tune(examples=read.outputs["examples"]).with_id("Tuner")):
             self.launch(node, f"manual__{night}", pipeline=TUNING)
+
+    def write_card(self, night: str) -> None:
+        """The card of a night's model, which quotes what anyone may have delivered."""
+        train = next(node for node in nodes(night, {}) if node.id == "Trainer")
+        self.launch(WriteCard(model=train.outputs["model"]).with_id("ModelCard"), f"scheduled__{night}")
 
     def tell(self) -> None:
         """The whole story."""

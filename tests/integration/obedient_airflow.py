@@ -3,6 +3,7 @@
 As a script it reads one instruction a line; what it makes, it makes as the scheduler and the workers do.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -196,6 +197,15 @@ def put(dag_id: str, run_id: str, task: str, state: str, minutes_ago: int, pool:
         instance.queued_dttm = instance.start_date = utcnow() - timedelta(minutes=minutes_ago)
 
 
+def remove_tasks(dag_id: str, run_id: str) -> None:
+    """Leaves a run as Airflow makes one that is before the beginning of its DAG: without any task."""
+    from airflow.models import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id).delete()
+
+
 def end(dag_id: str, run_id: str, state: str) -> None:
     """Ends a run."""
     from airflow.models import DagRun
@@ -204,6 +214,20 @@ def end(dag_id: str, run_id: str, state: str) -> None:
     with create_session() as session:
         [run] = DagRun.find(dag_id=dag_id, run_id=run_id, session=session)
         run.set_state(state)
+
+
+def forget(dag_id: str) -> int:
+    """Cleans Airflow's tables of all that is past, as `airflow db clean` does: how many runs of the DAG are left."""
+    from airflow.models import DagRun
+    from airflow.utils.db_cleanup import run_cleanup
+    from airflow.utils.session import create_session
+    from airflow.utils.timezone import utcnow
+
+    tables = ["dag_run", "task_instance", "log"]
+    with contextlib.redirect_stdout(sys.stderr):
+        run_cleanup(clean_before_timestamp=utcnow(), table_names=tables, confirm=False, skip_archive=True)
+    with create_session() as session:
+        return int(session.query(DagRun).filter_by(dag_id=dag_id).count())
 
 
 def hear(job_type: str, seconds_ago: float | None) -> None:

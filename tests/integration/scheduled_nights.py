@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import pendulum
-from airflow.exceptions import AirflowSkipException
+from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models import DAG, DagModel, DagRun, TaskInstance
@@ -129,8 +129,11 @@ class Nights:
                     instance.run(session=session)
                 except LineageError as error:
                     said.append(f"LineageError: {error}")
+                except AirflowFailException as error:
+                    said.append(str(error))
             instance.refresh_from_db(session)
-            return {"run": run_id, "state": instance.state, "said": said, "attempt": instance.try_number}
+            told = {"said": said, "errors": ERRORS.take()}
+            return {"run": run_id, "state": instance.state, "attempt": instance.try_number, **told}
 
     def wait(self, run_id: str, meanwhile: Callable[[], object]) -> Seen:
         """Runs the trigger of a deferred sensor as the triggerer does, then the sensor again."""
@@ -184,6 +187,26 @@ def listen() -> Iterator[list[str]]:
     yield said
     for logger in loggers:
         logger.removeHandler(listener)
+
+
+class Errors(logging.Handler):
+    """What the log of a task shows of errors, as its file has it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._shown: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the whole text of a line, with its traceback."""
+        self._shown.append(self.format(record))
+
+    def take(self) -> list[str]:
+        """What was shown since the last time."""
+        shown, self._shown = self._shown, []
+        return shown
+
+
+ERRORS = Errors()
 
 
 class Drops:
@@ -261,6 +284,10 @@ def play_newest(drops: Drops) -> dict[str, Seen]:
     seen["by hand, run before"] = nights.sense(nights.trigger(drops.night(4)))
     nights = Nights()
     seen["by hand, forced"] = nights.sense(nights.trigger(drops.night(4), force=True))
+    nights = Nights()
+    seen["by hand, long ago"] = nights.sense(nights.trigger(date(2021, 1, 1)))
+    nights = Nights()
+    seen["by hand, for a night long ago"] = nights.sense(nights.trigger(drops.night(0), night="2021-01-01"))
     return seen
 
 
@@ -289,6 +316,7 @@ def play_newest_night(nights: Nights, drops: Drops) -> dict[str, Seen]:
 
 def main(newest: str) -> None:
     waiting.POLL_SECONDS = 0.05
+    logging.getLogger("airflow.task").addHandler(ERRORS)
     initdb()
     drops = Drops(date.fromisoformat(newest))
     print(json.dumps({"each": play_each(drops), "newest": play_newest(drops)}))

@@ -1,5 +1,6 @@
 """Nights as Airflow and MLMD together say they are: failed, waiting, held up, skipped or never begun, each with why."""
 
+import dataclasses
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -16,10 +17,11 @@ from postgres_server import Server
 from tfx.orchestration.data_types import PipelineInfo
 
 import lineage
-from lineage import LineageError, Names, NightSummary
+from lineage import LineageError, Names, NightSummary, UnknownError
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
 from retraining.watching import watch
+from retraining.web import pages
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 # The schedule's two o'clock of today may be yet to come.
@@ -116,7 +118,9 @@ def test_nights_that_are_due_are_nights_of_the_calendar_though_nothing_recorded_
     assert list(known) == [night(2), night(1), night(0)]
     assert {one.state for one in known.values()} == {"missing"}
     assert all(one.is_due and one.run_id is None for one in known.values())
-    assert known[night(1)].reason.endswith(f"a later night is due by now; to run it: retraining run --night {night(1)}")
+    assert known[night(1)].reason.endswith(
+        f"a later night is due by now; to run it: `retraining run --night {night(1)}`"
+    )
     assert known[night(0)].reason.endswith("Airflow does not record why; see `retraining logs scheduler`")
 
 
@@ -281,6 +285,23 @@ def test_a_run_by_hand_belongs_to_the_night_it_was_asked_for(dag: Dag) -> None:
     assert "2022-02-02" not in known, "nobody asked for the nights between"
 
 
+def test_a_run_leads_to_its_night_before_mlmd_has_heard_of_it(dag: Dag, service: Settings) -> None:
+    scheduled = dag.do("begin", night(1))
+    by_hand = dag.do("begin", night(0), by_hand_for=night(2))
+    dag.do("work", by_hand, "wait_for_drop")
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert lineage.find_night(reader, scheduled) == night(1)
+        assert lineage.find_night(reader, by_hand) == night(2)
+        with pytest.raises(UnknownError, match=r"the night of run 'another' of .* is not known, or not yet"):
+            lineage.find_night(reader, "another")
+    # The logical date of a search, or of scores, is no night.
+    with (
+        lineage.open_lineage(service, dataclasses.replace(dag.names, sensor=None)) as reader,
+        pytest.raises(UnknownError),
+    ):
+        lineage.find_night(reader, scheduled)
+
+
 def test_the_run_that_airflow_makes_of_a_night_before_the_first_start_is_no_gap(dag: Dag) -> None:
     run = dag.do("begin", night(3))
     dag.do("work", run, "wait_for_drop", "skip it ended before this service was first started")
@@ -308,6 +329,65 @@ def test_the_newest_nights_are_told_whether_mlmd_knows_them_or_not(dag: Dag, ser
         assert detail.summary is not None and detail.summary.reason == "wait_for_drop: no"
         assert detail.runs == ()
         assert lineage.night_detail(reader, night(0)).scheduled == ()
+
+
+def test_a_finished_night_is_finished_though_airflow_has_forgotten_its_runs(dag: Dag, service: Settings) -> None:
+    hows: dict[int, dict[str, Any]] = {2: {}, 1: {"accuracy": 0.6}}
+    runs = {ago: dag.do("begin", night(ago)) for ago in hows}
+    for ago, how in hows.items():
+        dag.record(night(ago), run=runs[ago], **how)
+        dag.do("end", runs[ago], "success")
+    by_hand = dag.do("begin", night(0), by_hand_for="2022-02-01")
+    dag.do("work", by_hand, "wait_for_drop", "fail there is no drop", last=True)
+    dag.do("end", by_hand, "failed")
+    before = dag.calendar()
+    # Of the runs by schedule Airflow keeps the newest.
+    assert dag.do("forget") == 1
+    after = dag.calendar()
+    assert [after[night(ago)].state for ago in (2, 1, 0)] == ["pushed", "refused", "missing"]
+    for ago in (2, 1):
+        assert after[night(ago)] == before[night(ago)]
+    # It never came to MLMD, and nobody remembers it.
+    assert before["2022-02-01"].state == "failed" and "2022-02-01" not in after
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert [gap.night for gap in lineage.gaps(reader)] == [night(0)]
+        finished = lineage.find_finished(reader, night(1))
+        assert finished is not None and (finished.state, finished.run_id) == ("refused", runs[1])
+        assert lineage.find_finished(reader, night(0)) is None
+        detail = lineage.night_detail(reader, night(2))
+        assert (detail.scheduled, [one.report.state for one in detail.runs]) == ((), ["pushed"])
+
+
+def test_a_run_by_hand_is_of_the_night_it_was_asked_for_also_before_it_begins_and_when_it_is_long_ago(
+    dag: Dag, service: Settings
+) -> None:
+    older = dag.do("begin", night(1))
+    dag.do("put", older, "Trainer", "running", 1)
+    run = dag.do("begin", night(0), by_hand_for="2023-01-01", state="queued")
+    known = dag.calendar()["2023-01-01"]
+    assert (known.run_id, known.state) == (run, "waiting")
+    assert known.reason.startswith(f"it waits until {older} of night {night(1)} has ended")
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert {gap.night: gap.kind for gap in lineage.gaps(reader)}["2023-01-01"] == "waiting"
+        detail = lineage.night_detail(reader, "2023-01-01")
+        assert [one.run_id for one in detail.scheduled] == [run]
+        # The calendar offers its year.
+        assert 2023 in pages.nights(reader, service)["years"]
+        with pytest.raises(
+            lineage.UnknownError, match="night 2023-01-01 has recorded nothing; it is waiting: it waits"
+        ):
+            lineage.graph(reader, "2023-01-01")
+
+
+def test_a_success_without_a_task_is_told_as_nothing(dag: Dag) -> None:
+    run = dag.do("begin", night(0))
+    dag.do("end", run, "success")
+    dag.do("remove_tasks", run)
+    assert dag.stands(night(0)) == (
+        "missing",
+        f"{run} has ended in Airflow, which knows of no task of it, nor does lineage; to run the night: "
+        f"retraining run --night {night(0)}",
+    )
 
 
 def test_airflows_database_is_asked_only_where_it_is_known_and_never_passed_over_in_silence(

@@ -22,12 +22,13 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.serialization.serialized_objects import SerializedDAG
 from flask import Flask
 sys.path.append("plugins")
-from lineage_plugin import LineageLink
+from lineage_plugin import LineageLink, NightLink
 from retraining.web.views import HeadlinesView
 bag = DagBag("dags", include_examples=False)
 pages = Flask("pages")
-[(route, _)] = HeadlinesView.task._urls
-pages.add_url_rule(HeadlinesView.route_base + route, f"{HeadlinesView.__name__}.task")
+for view in (HeadlinesView.task, HeadlinesView.run):
+    [(route, _)] = view._urls
+    pages.add_url_rule(HeadlinesView.route_base + route, f"{HeadlinesView.__name__}.{view.__name__}")
 pages.test_request_context().push()
 dags = {}
 for dag in bag.dags.values():
@@ -42,6 +43,9 @@ for dag in bag.dags.values():
         "launcher": task.python_callable.keywords["component_launcher_class"].__name__
             if hasattr(task, "python_callable") else None,
         "link": LineageLink().get_link(
+            stored.get_task(task.task_id), ti_key=TaskInstanceKey(dag.dag_id, task.task_id, "a run")
+        ),
+        "night": NightLink().get_link(
             stored.get_task(task.task_id), ti_key=TaskInstanceKey(dag.dag_id, task.task_id, "a run")
         ),
     } for task in dag.tasks}
@@ -173,6 +177,12 @@ def test_every_node_of_every_dag_has_a_link_to_what_it_recorded_in_its_own_pipel
             node: "" if node in PLAIN_TASKS else f"/headlines/task?dag_id={name}&run_id=a+run&node={node}"
             for node in dag["tasks"]
         }
+
+
+def test_every_task_of_a_run_for_a_night_has_a_link_to_it_also_the_sensor(loaded: dict[str, Any]) -> None:
+    for name, dag in loaded["dags"].items():
+        assert {task["night"] for task in dag["tasks"].values()} == {f"/headlines/run?dag_id={name}&run_id=a+run"}
+    assert "(/headlines/nights)" in loaded["dags"]["headline_retraining"]["doc"]
 
 
 def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(loaded: dict[str, Any]) -> None:

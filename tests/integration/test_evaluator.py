@@ -12,8 +12,9 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEv
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model, write_examples
 
+from headlines.bar.checks import Check
 from headlines.bar.tally import METRICS
-from headlines.bar.verdict import Check, Verdict
+from headlines.bar.verdict import Verdict
 from modules.features import LABELS
 from retraining.pipelines.evaluation import eval_config
 from retraining.settings import Settings

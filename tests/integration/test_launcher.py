@@ -8,13 +8,14 @@ import random
 import signal
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import launching
 import pytest
 import tensorflow as tf
+from airflow.exceptions import AirflowFailException
 from launching import Make, Split, Use, launch, pipeline
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
@@ -27,16 +28,21 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.control_flow.for_each import ForEach
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.dsl.experimental.node_execution_options.utils import NodeExecutionOptions
 from tfx.dsl.input_resolution.canned_resolver_functions import latest_created
+from tfx.dsl.placeholder.placeholder import runtime_info
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.orchestration.pipeline import ExecutionMode
+from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types import Channel, ComponentSpec
 from tfx.types.channel_utils import union
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Integer, Model, Schema
 
+from headlines.drops.drops_folder import DropError, UnreachableDropError
+from headlines.errors import HeadlinesError
 from lineage import execution_detail
 from retraining.recording.launcher import (
     DiskFullError,
@@ -130,6 +136,24 @@ def test_a_full_disk_is_told_with_what_to_do(settings: Settings, error: Exceptio
     [failed] = executions(settings)
     assert "Make found no space left on a disk" in failed.custom_properties["error"].string_value
     assert [Path(artifact.uri).exists() for artifact in outputs(settings, failed)] == [False]
+
+
+def test_what_stays_wrong_is_not_tried_again_and_is_told_without_a_class_name(settings: Settings) -> None:
+    def refuse(error: HeadlinesError) -> Callable[[Path], object]:
+        def make(directory: Path) -> None:
+            raise error
+
+        return make
+
+    launching.behaviour["make"] = refuse(DropError("the file is empty;\ndeliver it again"))
+    with pytest.raises(AirflowFailException, match=r"^the file is empty;\ndeliver it again$"):
+        launch(settings, Make())
+    # The disk may answer the next time.
+    launching.behaviour["make"] = refuse(UnreachableDropError("the disk does not answer"))
+    with pytest.raises(UnreachableDropError):
+        launch(settings, Make())
+    errors = [execution.custom_properties["error"].string_value for execution in executions(settings)]
+    assert errors == ["the file is empty; deliver it again", "the disk does not answer"]
 
 
 def test_a_retry_after_a_failure_succeeds_beside_the_failed_record(settings: Settings) -> None:
@@ -655,6 +679,21 @@ def nested(settings: Settings) -> Any:
     return pipeline(settings, pipeline(settings, Make()).with_id("inner"))
 
 
+def looped(settings: Settings) -> Any:
+    make = Make()
+    with ForEach(make.outputs["model"]) as each:
+        use = Use(model=each)
+    return pipeline(settings, make, use)
+
+
+def handling_exit(settings: Settings) -> Any:
+    return pipeline(settings, Make(flavour=FinalStatusStr()))
+
+
+def rooted_anywhere(settings: Settings) -> Any:
+    return Pipeline("tiny", runtime_info("platform_config").root, components=[Make()])
+
+
 def asynchronous(settings: Settings) -> Any:
     return pipeline(settings, Make(), execution_mode=ExecutionMode.ASYNC)
 
@@ -670,6 +709,9 @@ def asynchronous(settings: Settings) -> Any:
         (templated, r"Import: exec property 'artifact_uri' is a template, but its Importer loses what Airflow renders"),
         (hidden, r"Champion: exec property 'source_uri' is a template, but its Resolver loses"),
         (nested, r"inner: a pipeline inside the pipeline"),
+        (looped, r"Use: inside ForEach\(\.\.\.\), it would run once, whatever is looped over"),
+        (handling_exit, r"Make: exec property 'flavour' is the final status of an exit handler"),
+        (rooted_anywhere, r"pipeline_root is a placeholder"),
         (asynchronous, r"execution_mode=ASYNC"),
     ],
 )

@@ -8,6 +8,7 @@ from lineage_story import LATE, LATE_DELIVERY, NAMES, Story
 from postgres_server import Server
 
 import lineage
+from headlines.bar import answered
 from lineage import Reader, UnknownError, open_lineage
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -263,6 +264,81 @@ def test_two_models_are_compared_in_data_code_and_metrics(told: Reader) -> None:
     assert compared.class_mix["negative"] == (pytest.approx(2 / 9), pytest.approx(2 / 9))
 
 
+def test_what_follows_from_the_night_alone_is_no_setting(told: Reader) -> None:
+    assert lineage.compare(told, FOURTH, FIFTH).settings == ()
+    names = {one.name for one in lineage.compare(told, FIFTH, SEVENTH).settings}
+    assert not {"HeadlineExampleGen.night", "Trainer.night", "Pusher.night"} & names
+
+
+def test_two_models_are_compared_on_the_rows_that_both_answered(told: Reader) -> None:
+    # Of the rows of night 5, numbers 50 to 109, and of night 8, 80 to 139.
+    paired = lineage.compare(told, FIFTH, EIGHTH).paired
+    assert (paired.rows, paired.problem) == (30, "")
+    accuracy = paired.metrics["accuracy"]
+    # Wrong are the multiples of 5 and those of 2.
+    assert (accuracy.a, accuracy.b) == (pytest.approx(24 / 30), pytest.approx(15 / 30))
+    assert accuracy.low is not None and accuracy.high is not None
+    assert accuracy.difference == pytest.approx(-0.3)
+    assert accuracy.low < accuracy.difference < accuracy.high < 0.1
+    back = lineage.compare(told, EIGHTH, FIFTH).paired
+    turned = back.metrics["accuracy"]
+    assert (turned.low, turned.high) == (pytest.approx(-accuracy.high), pytest.approx(-accuracy.low))
+    assert back.p == paired.p
+
+
+def test_a_model_and_its_champion_are_compared_on_all_rows_of_the_verdict(told: Reader) -> None:
+    for a, b, sign in ((FIFTH, SEVENTH, 1), (SEVENTH, FIFTH, -1)):
+        paired = lineage.compare(told, a, b).paired
+        assert paired.which == "all evaluation rows of 2022020702, which was judged against 2022020501"
+        assert paired.rows == 60
+        # Of the numbers 70 to 129 the candidate misses those of 5, the champion those of 4.
+        assert paired.metrics["accuracy"].difference == pytest.approx(sign * (15 - 12) / 60)
+
+
+def test_rows_that_were_not_kept_are_told_and_a_verdict_of_the_two_still_compares_them(
+    told: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = lineage.compare(told, FIRST, EIGHTH).paired
+    assert (alone.rows, alone.metrics) == (None, {})
+    assert "what 2022020101 answered to each evaluation row is not on record" in alone.problem
+    assert "one model" in lineage.compare(told, FIRST, "2022020101").paired.problem
+    monkeypatch.setattr(answered, "read", lambda folder: None)
+    recalled = lineage.compare(told, SEVENTH, FIFTH).paired
+    assert (recalled.metrics["accuracy"].a, recalled.metrics["accuracy"].b) == (0.85, 0.78)
+
+
+def test_models_are_listed_with_what_became_of_each(told: Reader) -> None:
+    listed = lineage.list_models(told)
+    assert listed.states == {"pushed": 5, "refused": 2, "serving": 1} | listed.states
+    assert {one.state for one in listed.models if one.model.night == EIGHTH} == {"refused"}
+    assert [one.state for one in listed.models if 2022020702 in one.model.versions] == ["serving"]
+    assert [one.model.id for one in listed.models] == sorted((one.model.id for one in listed.models), reverse=True)
+    for one in listed.models:
+        detail = lineage.model_detail(told, f"#{one.model.id}")
+        assert (detail.state, detail.metrics) == (one.state, one.metrics)
+    refused = lineage.list_models(told, state="refused", search="ACCURACY")
+    assert {(one.model.night, one.blessed, one.reason) for one in refused.models} == {
+        (EIGHTH, False, "refused: accuracy")
+    }
+    assert [one.model.night for one in lineage.list_models(told, search="20220205").models] == [FIFTH]
+    pages = [lineage.list_models(told, limit=3, offset=offset).models for offset in range(0, listed.count, 3)]
+    assert tuple(one for page in pages for one in page) == listed.models
+
+
+def test_the_history_of_a_check_has_the_limit_of_each_night_and_what_became_of_it(told: Reader) -> None:
+    history = lineage.check_history(told, "accuracy")
+    assert [(point.night, point.check.value, point.check.passed, point.pushed_version) for point in history.points
+            if point.check] == [
+        (FIRST, 0.8, True, 2022020101), (SECOND, 0.8, True, 2022020202), (FOURTH, 0.8, True, 2022020401),
+        (FIFTH, 0.8, True, 2022020501), (SEVENTH, 0.85, True, 2022020702), (EIGHTH, 0.6, False, None),
+    ]  # fmt: skip
+    assert {point.check.limit for point in history.points if point.check} == {0.75}
+    assert lineage.checks(told) == ("accuracy",)
+    assert [point.pushed_version for point in lineage.metric_history(told, "accuracy").points] == [
+        point.pushed_version for point in history.points
+    ]
+
+
 def test_the_history_of_a_metric_has_one_point_for_each_judged_night(told: Reader) -> None:
     history = lineage.metric_history(told, "accuracy")
     assert [(point.night, point.candidate, point.champion) for point in history.points] == [
@@ -293,6 +369,7 @@ def test_what_lineage_does_not_know_is_told_with_what_it_knows(told: Reader) -> 
         (lambda: lineage.recall(told, SECOND, 7), r"versions \(1, 2\)"),
         (lambda: lineage.night_detail(told, "2021-01-01"), "7 nights were, 2022-02-01 to 2022-02-08"),
         (lambda: lineage.metric_history(told, "fame"), "there are accuracy"),
+        (lambda: lineage.check_history(told, "fame"), "no night has a check 'fame'; there are accuracy"),
         (lambda: lineage.find_execution(told, "scheduled__2022-02-07", "Baker"), "Transform"),
         (lambda: lineage.run_report(told, "none"), "manual__2022-02-08"),
     ):

@@ -1,6 +1,7 @@
 """`retraining lineage`, asked of what the real launcher wrote."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -58,8 +59,11 @@ def test_every_question_has_a_table_and_json_of_one_shape(ask: Callable[..., Res
         (["model", SECOND], "champion before: 2022020101", "metrics"),
         (["drop", FIRST], "2022020201", "taints"),
         (["night", SECOND], "ChampionResolver", "runs"),
-        (["compare", FIRST, SECOND], "2022020101", "data"),
-        (["history", "accuracy"], "0.800", "points"),
+        (["models"], "2022020101", "models"),
+        (["models", "--state", "pushed"], "1 of 1 shown", "models"),
+        (["compare", FIRST, SECOND], "On the same rows, 60 rows: all evaluation rows of 2022020201", "data"),
+        (["history", "accuracy"], "2022020201", "points"),
+        (["history", "accuracy", "--check"], "Must be: at least 0.750.", "points"),
         (["gaps"], "Every night from the first to the last came to a verdict", "nights"),
         (["graph", "--night", FIRST], "drop of 2022-02-01, version 1", "edges"),
     ):
@@ -138,12 +142,46 @@ def test_what_is_not_there_is_an_error_that_names_what_is(ask: Callable[..., Res
         (["model", "2029010101"], "2022020201 of night 2022-02-02"),
         (["recall", "2021-01-01"], "2022-02-01 to 2022-02-02"),
         (["history", "fame"], "there are accuracy"),
+        (["history", "fame", "--check"], "there are accuracy"),
     ):
         error = ask(*words).exception
         assert isinstance(error, LineageError)
         assert known in str(error)
-    for words in (["night", "yesterday"], ["gaps", "--from", "yesterday"], ["graph", "--night", "2022-2-1"]):
-        assert "write it as 2022-02-01" in " ".join(ask(*words, exit_code=2).output.replace("│", "").split())
+    for line in ("night yesterday", "gaps --from yesterday", "graph --night 2022-2-1", "drop 20220201"):
+        assert "such as 2022-02-01" in " ".join(ask(*line.split(), exit_code=2).output.replace("│", "").split())
+
+
+def test_an_unknown_metric_is_an_error_also_before_the_first_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "mlmd.sqlite"
+    MetadataStore(sqlite_metadata_connection_config(str(path)))
+    error = CliRunner().invoke(commands.app, ["--sqlite", str(path), "history", "nosuch"]).exception
+    assert isinstance(error, LineageError)
+    assert "no night has a metric 'nosuch' yet" in str(error)
+
+
+def test_a_span_of_nights_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
+    for words in (["history", "accuracy"], ["gaps"]):
+        told = CliRunner().invoke(commands.app, [*words, "--from", SECOND, "--to", FIRST])
+        assert told.exit_code == 2
+        assert f"{SECOND}, is after the last, {FIRST}" in " ".join(told.output.replace("│", "").split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_every_answer_fits_the_terminal_and_loses_no_word(
+    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    questions = ["serving", f"model {SECOND}", f"drop {FIRST}", f"recall {FIRST}", f"night {SECOND}"]
+    questions += [f"compare {FIRST} {SECOND}", "history accuracy", "gaps", f"graph --night {FIRST}"]
+    for question in questions:
+        code = 3 if question.startswith("recall") else 0
+        whole = ask(*question.split(), exit_code=code).output
+        with monkeypatch.context() as narrow:
+            narrow.setattr(commands.console, "_width", width)
+            shown = ask(*question.split(), exit_code=code).output
+        assert max(map(len, shown.splitlines())) <= width, question
+        # Longer words, such as paths, may be broken.
+        words = {word for word in re.findall(r"\w+", whole) if len(word) < 20}
+        assert words <= set(re.findall(r"\w+", shown)), question
 
 
 def test_of_another_lineage_no_model_server_of_ours_is_asked(

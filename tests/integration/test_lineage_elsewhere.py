@@ -1,5 +1,6 @@
 """The same questions of other lineage: SQLite files of LocalDagRunner, stock pipelines, rollbacks, broken databases."""
 
+import io
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -15,11 +16,13 @@ from lineage_story import nodes as story_nodes
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from pydantic import SecretStr
+from rich.console import Console
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 
 import lineage
 from lineage import LineageError, Names, Reader, open_lineage
+from retraining.cli.lineage_tables import render_comparison
 from retraining.pipelines.mlmd import initialise
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
@@ -93,13 +96,14 @@ def test_answers_are_the_same_where_the_database_sorts_text_as_a_language_does(
     def ask(told: Reader) -> tuple[object, ...]:
         return (
             lineage.metrics(told), lineage.metric_history(told, "accuracy", FIRST, SECOND), lineage.drops(told),
+            lineage.checks(told), lineage.check_history(told, "accuracy", FIRST, SECOND), lineage.list_models(told),
             lineage.calendar(told, FIRST, SECOND), lineage.night_detail(told, FIRST), lineage.reigns(told),
             lineage.champion_as_of(told, SECOND), lineage.serving_now(told), lineage.recall(told, FIRST),
         )  # fmt: skip
 
     with open_lineage(file, NAMES) as told:
         answers = ask(told)
-    assert answers[0] == ("accuracy",)
+    assert answers[0] == answers[3] == ("accuracy",)
     with closing(sqlite3.connect(file)) as connection:
         connection.create_collation("people", lambda a, b: (order(a) > order(b)) - (order(a) < order(b)))
         for table in ("artifactproperty", "executionproperty"):
@@ -109,7 +113,7 @@ def test_answers_are_the_same_where_the_database_sorts_text_as_a_language_does(
             connection.execute(f"INSERT INTO sorted SELECT * FROM {table}")
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE sorted RENAME TO {table}")
-        for name in ("Metric:fame", f"Drop:{FIRST}"):
+        for name in ("Metric:fame", "Check:fame", "checked", f"Drop:{FIRST}"):
             connection.execute(
                 "INSERT INTO artifactproperty (artifact_id, name, is_custom_property, string_value) "
                 "VALUES (1, ?, 1, 'of another pipeline')",
@@ -144,13 +148,33 @@ def test_a_pipeline_without_nights_and_drops_is_read_by_its_own_names(settings: 
         assert (lineage.nights(told), lineage.calendar(told), lineage.drops(told)) == ([], (), ())
 
 
+def test_what_a_pipeline_never_recorded_is_not_told_as_the_same(settings: Settings) -> None:
+    for run, flavour in (("run-1", "vanilla"), ("run-2", "chocolate")):
+        launch(settings, Make(flavour=flavour), run)
+    with open_lineage(settings, Names(pipeline=TINY, trainer="Make", pusher="Use")) as told:
+        newer, older = (f"#{model.id}" for model in lineage.models(told))
+        compared = lineage.compare(told, older, newer)
+    assert compared.recorded == {
+        "data": (False, False), "settings": (True, True), "code": (False, False), "libraries": (False, False),
+    }  # fmt: skip
+    assert [(one.name, one.a, one.b) for one in compared.settings] == [("Make.flavour", "vanilla", "chocolate")]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render_comparison(compared))
+    told_lines = console.export_text().splitlines()
+    assert "code: not recorded" in told_lines
+    assert not [line for line in told_lines if "the same" in line and "same rows" not in line]
+
+
 def test_an_empty_database_has_empty_answers(settings: Settings) -> None:
     initialise(settings, [pipeline(settings, Make())])
     with open_lineage(settings) as told:
         assert (lineage.nights(told), lineage.models(told), lineage.calendar(told)) == ([], (), ())
         assert lineage.serving_now(told) is None
         assert lineage.graph(told) == lineage.Graph((), ())
-        assert lineage.metric_history(told, "accuracy").points == ()
+        assert lineage.list_models(told) == lineage.ModelList((), 0, {})
+        for ask in (lineage.metric_history, lineage.check_history):
+            with pytest.raises(LookupError, match="none has been judged yet: run a night first"):
+                ask(told, "accuracy")
         with pytest.raises(LookupError, match="there is none yet"):
             lineage.find_model(told, "2022020101")
 

@@ -40,7 +40,10 @@ def well_behaved() -> Iterator[None]:
 
 def test_only_a_component_whose_configuration_names_a_night_trains_one() -> None:
     assert find_trained_night({"custom_config": '{"night": "2022-02-03"}'}) == NIGHT
-    for properties in ({}, {"night": NIGHT}, {"custom_config": None}, {"custom_config": "{}"}, {"custom_config": ""}):
+    # TFX records `null` for none, and another's may be any text.
+    for config in (None, "{}", "", "null", "[]", '"2022-02-03"', '{"night": null}', "night 2022-02-03"):
+        assert find_trained_night({"custom_config": config}) is None
+    for properties in ({}, {"night": NIGHT}):
         assert find_trained_night(properties) is None
 
 

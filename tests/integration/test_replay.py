@@ -12,8 +12,9 @@ from tiny_model import save_tiny_model, write_examples
 import lineage
 from lineage import ArtifactRecord
 from retraining.nights.in_process import TakenError, hold_place, run_locally
+from retraining.nights.past import EXAMPLES, ReplayError, stage_drops
 from retraining.nights.rehearsal import QUICK
-from retraining.nights.replay import EXAMPLES, MODEL, STEPS, ReplayError, compare, explain, replay, stage_drops
+from retraining.nights.replay import MODEL, STEPS, compare, explain, replay
 from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.store import connection_config, hold_night

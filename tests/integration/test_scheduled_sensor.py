@@ -44,9 +44,9 @@ class Played:
 
     def what_next(self, mode: str, ago: int) -> str:
         """What the notice says will become of a night whose drop has not come."""
-        by_hand = f"When the drop has come: retraining run --night {self.night(ago)}"
+        by_hand = f"When the drop has come: `retraining run --night {self.night(ago)}`"
         later = "The night is run when its drop has come (LATE_DROPS=backfill)"
-        return f"; version {VERSION} keeps serving. {later if mode == 'newest' else by_hand}"
+        return f"; version {self.night(4).replace('-', '')}01 keeps serving. {later if mode == 'newest' else by_hand}"
 
 
 def find_zone() -> str:
@@ -171,7 +171,7 @@ def test_after_an_outage_an_older_night_is_left_to_the_newest(played: Played) ->
     assert older["state"] == "skipped"
     reason = (
         f"night {played.night(2)} is left to night {played.night(0)}, the newest that is due, whose window holds its "
-        f"drop (CATCHUP_MODE=newest); to run it all the same: retraining run --night {played.night(2)}"
+        f"drop (CATCHUP_MODE=newest); to run it all the same: `retraining run --night {played.night(2)}`"
     )
     assert older["said"] == [f"Notice of missed night: {reason}", reason]
 
@@ -184,8 +184,8 @@ def test_after_an_outage_the_newest_night_names_those_that_were_missed_also_when
     assert (early["state"], early["attempt"]) == ("success", 2)
     assert early["said"][0] == (
         f"Notice of missed night: 3 nights were missed ({played.night(3)} to {played.night(1)}); as far as their drops "
-        f"are in the window of night {played.night(0)} it is trained on them too. To run each: retraining backfill "
-        f"{played.night(3)} {played.night(1)}"
+        f"are in the window of night {played.night(0)} it is trained on them too. To run each: `retraining backfill "
+        f"{played.night(3)} {played.night(1)}`"
     )
 
 
@@ -194,6 +194,21 @@ def test_a_night_that_ended_before_the_service_was_first_started_is_left_out(pla
     assert case["state"] == "skipped"
     [reason] = case["said"]
     assert reason.startswith(f"night {played.night(6)} ended before this service was first started ({played.night(5)})")
+
+
+@pytest.mark.parametrize("name", ["by hand, long ago", "by hand, for a night long ago"])
+def test_a_run_by_hand_of_a_night_before_the_first_that_may_be_run_has_its_tasks_and_fails_at_once(
+    name: str, played: Played
+) -> None:
+    case = played.case("newest", name)
+    # Airflow gives a run before the DAG's own beginning no task, and calls it a success.
+    assert (case["state"], case["attempt"]) == ("failed", 1)
+    [reason] = case["said"]
+    assert reason.startswith(
+        f"night 2021-01-01 is before START_DATE={played.night(6)}, the first night that may be run"
+    )
+    # It says this and nothing else where Airflow would show where in the code it was raised.
+    assert case["errors"] == [reason]
 
 
 @pytest.mark.parametrize(("mode", "name"), [("each", "run before"), ("newest", "by hand, run before")])

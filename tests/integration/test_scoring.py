@@ -193,5 +193,5 @@ def test_with_nothing_new_to_score_or_no_model_the_run_says_so_and_is_skipped(
     service = request.getfixturevalue("service")
     with pytest.raises(AirflowSkipException, match=f"nothing new to score with version {VERSION}"):
         find(service, VERSION)
-    with pytest.raises(AirflowFailException, match="night 2030-01-01 has nothing to score: .*; deliver one, or name"):
+    with pytest.raises(AirflowFailException, match=r"night 2030-01-01 has nothing to score: .*; deliver one, or name"):
         find(service, night="2030-01-01")

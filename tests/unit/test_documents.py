@@ -119,6 +119,27 @@ def test_rows_are_searched_whatever_their_case_and_shown_page_by_page() -> None:
     assert documents.select([], -5, "")["pages"] == 1
 
 
+@pytest.mark.parametrize(
+    ("sought", "text"),
+    [
+        ("eleicao", "Eleição no Amapá"),
+        ("ELEIÇÃO", "eleicao no amapa"),
+        ("amapa\u0301", "Eleição no Amapá"),
+        ("Straße", "STRASSE"),
+        ("ﬁm", "Fim do mês"),
+    ],
+)
+def test_a_search_finds_a_text_whatever_its_accents_and_how_they_are_written(sought: str, text: str) -> None:
+    rows = [{"title": "Chuva em Santos"}, {"title": text}]
+    assert documents.select(rows, 1, sought)["rows"] == [{"title": text}]
+
+
+def test_accents_are_folded_away_and_letters_are_not() -> None:
+    assert documents.fold("São João d'Água nº 5") == "sao joao d'agua no 5"
+    assert documents.select([{"title": "Chuva"}], 1, "chuvá")["count"] == 1
+    assert documents.select([{"title": "Chuva"}], 1, "chuvx")["count"] == 0
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1"])
 def test_a_cell_that_a_spreadsheet_would_calculate_is_exported_as_text(cell: str) -> None:
     exported = documents.to_csv([{"title": cell, "line": 2}])

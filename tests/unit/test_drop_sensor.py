@@ -103,7 +103,7 @@ def test_a_missed_night_is_left_to_the_newest_that_is_due_which_the_notice_names
         run(delivered, "2022-02-03")
     assert notices == [
         "night 2022-02-03 is left to night 2022-02-06, the newest that is due, whose window holds its drop "
-        "(CATCHUP_MODE=newest); to run it all the same: retraining run --night 2022-02-03"
+        "(CATCHUP_MODE=newest); to run it all the same: `retraining run --night 2022-02-03`"
     ]
 
 
@@ -136,7 +136,7 @@ def test_the_newest_night_runs_and_names_those_that_were_missed(
     run(delivered, "2022-02-06")
     [notice] = notices
     assert notice.startswith("3 nights were missed (2022-02-03 to 2022-02-05)")
-    assert notice.endswith("retraining backfill 2022-02-03 2022-02-05")
+    assert notice.endswith("`retraining backfill 2022-02-03 2022-02-05`")
 
 
 def test_an_ordinary_night_gives_no_notice(

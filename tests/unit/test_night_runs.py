@@ -1,6 +1,7 @@
 """Nights and their runs: when a night is, in what order its nodes are, and how a run is shown."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +25,9 @@ from headlines.errors import HeadlinesError
 from headlines.schedule import NightError, find_cut_off, find_logical_date
 from lineage import Check, NightReport, find_finished
 from retraining.cli import night_commands
+from retraining.cli.console import Terminal
 from retraining.cli.progress import show_run
-from retraining.cli.summary import WIDTH, render_nights
+from retraining.cli.summary import render_nights
 from retraining.local.api import Api
 from retraining.local.night_runs import Run, Task, begin, explain_failure, follow, sort_nodes
 from retraining.settings import Settings
@@ -284,7 +286,7 @@ def looks() -> Iterator[Run]:
 
 
 def test_away_from_a_terminal_each_change_is_one_line() -> None:
-    console = Console(file=io.StringIO(), width=WIDTH)
+    console = Console(file=io.StringIO(), width=100)
     last = show_run(console, "2022-02-01", looks())
     assert last.state == "success"
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -300,7 +302,7 @@ def test_away_from_a_terminal_each_change_is_one_line() -> None:
 
 
 def test_on_a_terminal_every_node_has_its_line_its_clock_and_its_state() -> None:
-    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     show_run(console, "2022-02-01", looks())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     final = shown[shown.rindex("night 2022-02-01") :]
@@ -380,8 +382,8 @@ REPORTS = [
 ]
 
 
-def show(reports: list[NightReport]) -> str:
-    console = Console(file=io.StringIO(), width=WIDTH)
+def show(reports: list[NightReport], width: int = 100) -> str:
+    console = Terminal(file=io.StringIO(), width=width)
     console.print(render_nights(reports))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
@@ -391,13 +393,36 @@ def test_the_summary_tells_of_each_night_what_became_of_it_and_why() -> None:
     first, second, third = (
         next(line for line in shown.splitlines() if report.night in line).split() for report in REPORTS
     )
-    assert first == ["2022-02-01", "v1", "340", "of", "347", "5", "0.810/0.60", "0.580/0.40", "blessed", "2022020101"]
-    assert second[-2:] == ["refused", "-"]
-    assert third[-2:] == ["failed", "-"]
+    assert first == ["2022-02-01", "blessed", "2022020101", "0.810/0.60", "0.580/0.40"]
+    assert second == ["2022-02-02", "refused", "-", "0.520/0.60", "0.410/0.40"]
+    assert third == ["2022-02-03", "failed", "-", "-", "-"]
     words = " ".join(shown.split())
-    assert "accuracy is below the bar (accuracy 0.520, limit 0.600)" in words
+    assert "2022-02-01 drop v1, 340 of 347 rows used, 5 quarantined: better than every limit" in words
+    assert "accuracy is below the bar (accuracy 0.520, must be at least 0.600)" in words
     assert "the drop holds no CSV file" in words
 
 
-def test_the_summary_fits_its_width() -> None:
-    assert max(map(len, show(REPORTS).splitlines())) <= WIDTH
+@pytest.mark.parametrize("width", [60, 80, 120, 10_000])
+def test_the_summary_fits_every_width_and_loses_no_word(width: int) -> None:
+    shown = show(REPORTS, width)
+    assert max(map(len, shown.splitlines())) <= width
+    for report in REPORTS:
+        assert " ".join((report.error or report.reason).split()) in " ".join(shown.split())
+        row = next(line for line in shown.splitlines() if line.startswith(report.night)).split()
+        assert row[1] == {"pushed": "blessed"}.get(report.state, report.state)
+        assert row[2] == (report.pushed_version or "-")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_progress_says_of_a_night_and_its_nodes_the_same_words_at_every_width(width: int) -> None:
+    behind = tuple(f"scheduled__2022-01-{day}T05:00:00+00:00" for day in range(10, 15))
+    waiting = Run("r", "queued", (Task("HeadlineExampleGen", "up_for_retry", 2, 1.0),), behind=behind)
+    console = Terminal(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    show_run(console, "2022-02-01", [waiting])
+    shown = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    final = shown[shown.rindex("night 2022-02-01") :]
+    letters = re.sub(r"[\s━]", "", final)
+    assert all(run in letters for run in behind)
+    for word in ("HeadlineExampleGen", "failed,", "will", "be", "tried", "again", "(attempt", "2)"):
+        assert word in final.split()

@@ -1,30 +1,66 @@
-/* Draws the history of a metric; the figures are in the page, and in a table for those who see no chart. */
+/* Draws charts over nights, and lets tables be sorted; without it their figures are in tables, in the order they came. */
 (() => {
-  const source = document.getElementById("history-data");
-  if (!source) return;
-  const { nights, lines } = JSON.parse(source.textContent);
-  new Chart(document.getElementById("history"), {
-    type: "line",
-    data: {
-      labels: nights,
-      datasets: lines.map(({ label, values, color, dash }) => ({
-        label,
-        data: values,
-        borderColor: color,
-        backgroundColor: color,
-        borderDash: dash,
-        borderWidth: 2,
-        pointRadius: nights.length > 60 ? 0 : 3,
-        spanGaps: true,
-        tension: 0,
-      })),
-    },
-    options: {
-      animation: false,
-      maintainAspectRatio: false,
-      interaction: { mode: "index", intersect: false },
-      plugins: { legend: { position: "bottom", labels: { usePointStyle: true, pointStyle: "line" } } },
-      scales: { x: { ticks: { maxTicksLimit: 12 } } },
-    },
-  });
+  for (const canvas of document.querySelectorAll(".hl-chart canvas")) {
+    const { nights, lines, marks } = JSON.parse(canvas.nextElementSibling.textContent);
+    const curves = lines.map(({ label, values, colour, dash }) => ({
+      label,
+      data: values,
+      borderColor: colour,
+      backgroundColor: colour,
+      borderDash: dash,
+      borderWidth: 2,
+      pointStyle: "line",
+      pointRadius: nights.length > 60 ? 0 : 3,
+      spanGaps: true,
+      tension: 0,
+      order: 1,
+    }));
+    // A mark has a shape of its own, on the line and in the legend.
+    const shapes = marks.map(({ label, style, values, colour }) => ({
+      label,
+      data: values,
+      borderColor: colour,
+      backgroundColor: colour,
+      borderWidth: 2,
+      pointStyle: style,
+      pointRadius: nights.length > 400 ? 3 : 5,
+      showLine: false,
+      order: 0,
+    }));
+    new Chart(canvas, {
+      type: "line",
+      data: { labels: nights, datasets: [...curves, ...shapes] },
+      options: {
+        animation: false,
+        maintainAspectRatio: false,
+        interaction: { mode: "index", intersect: false },
+        plugins: { legend: { position: "bottom", labels: { usePointStyle: true } } },
+        scales: { x: { ticks: { maxTicksLimit: 12 } } },
+      },
+    });
+  }
+
+  const figure = (cell) => (/^[-+]?[\d.]+( |$)/.test(cell) ? parseFloat(cell) : NaN);
+  const compare = (a, b) => {
+    const [x, y] = [figure(a), figure(b)];
+    return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+  };
+  for (const table of document.querySelectorAll(".hl-sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    const text = (row, column) => row.cells[column].textContent.trim();
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const way = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", way);
+        const body = table.tBodies[0];
+        const rows = [...body.rows].sort((a, b) => compare(text(a, column), text(b, column)));
+        body.append(...(way === "ascending" ? rows : rows.reverse()));
+      });
+    });
+  }
 })();

@@ -3,9 +3,11 @@
 A module for each page, named as its template and its route are.
 """
 
+from retraining.web.pages.check import check, quality_bar
 from retraining.web.pages.drop import rows
 from retraining.web.pages.graph import execution, graph, newest_attempt
 from retraining.web.pages.model import compare, model
+from retraining.web.pages.models import models
 from retraining.web.pages.night import night, quarantine
 from retraining.web.pages.nights import nights
 from retraining.web.pages.recall import recall
@@ -13,14 +15,17 @@ from retraining.web.pages.rollback import rollback_choices
 from retraining.web.pages.serving import now_serving
 
 __all__ = [
+    "check",
     "compare",
     "execution",
     "graph",
     "model",
+    "models",
     "newest_attempt",
     "night",
     "nights",
     "now_serving",
+    "quality_bar",
     "quarantine",
     "recall",
     "rollback_choices",

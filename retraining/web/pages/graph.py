@@ -16,7 +16,8 @@ def graph(reader: Reader, name: str | None = None, full: bool = False) -> Page:
 
 def execution(reader: Reader, identity: int) -> Page:
     """One attempt of a node: what it took, made and was given."""
-    return {"execution": lineage.execution_detail(reader, identity)}
+    detail = lineage.execution_detail(reader, identity)
+    return {"execution": detail, "night": lineage.find_night_of_execution(reader, identity)}
 
 
 def newest_attempt(reader: Reader, run_id: str, node: str) -> int:

@@ -1,25 +1,58 @@
 """One model, and two side by side."""
 
+import shlex
+from typing import Any
+
 import lineage
+from headlines.bar.checks import explain_unjudged
 from headlines.names import CARD_FILE, EVALUATOR, MODEL_CARD, TRAINER
 from lineage import Reader
 from retraining.web import documents
+from retraining.web.axis import draw
 from retraining.web.layout import lay_out
 from retraining.web.page import Page
+from retraining.web.prose import render
 
 
 def model(reader: Reader, name: str) -> Page:
-    """A model: its verdict check by check, how it errs, what it was made from, its card and where its logs are."""
+    """A model: its verdict check by check, how it errs, what it was made from, its card and how to see its curves."""
     detail = lineage.model_detail(reader, name)
     artifacts = detail.artifacts
     card = next((artifact for (node, _), artifact in artifacts.items() if node == MODEL_CARD), None)
+    curves = artifacts.get((TRAINER, "model_run"))
+    verdict = documents.verdict(artifacts.get((EVALUATOR, "evaluation")))
+    text = documents.text_of(card, CARD_FILE)
     return {
         "model": detail,
-        "verdict": documents.verdict(artifacts.get((EVALUATOR, "evaluation"))),
-        "card": documents.text_of(card, CARD_FILE),
-        "model_run": artifacts[(TRAINER, "model_run")].uri if (TRAINER, "model_run") in artifacts else None,
+        "axes": {check.name: draw(check) for check in detail.report.checks},
+        "verdict": verdict,
+        "slices": _list_slices(verdict),
+        "card": text,
+        "rendered": render(text, below=2, prefix="card-") if text else None,
+        "model_run": curves.uri if curves else None,
+        "tensorboard": f"tensorboard --logdir {shlex.quote(curves.uri)}" if curves else None,
         "picture": lay_out(lineage.path_back(reader, name)),
     }
+
+
+def _list_slices(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each slice with its metrics, and with why it was not judged; empty for one that was."""
+    limits = verdict.get("limits", {})
+    is_compared = bool(verdict.get("champion_metrics") or verdict.get("lr_metrics"))
+    return [
+        {
+            "name": name,
+            "metrics": metrics,
+            "unjudged": explain_unjudged(
+                name.partition("=")[0], metrics["example_count"], limits["judged_slices"], limits["min_slice_rows"],
+                is_compared,
+            )
+            if limits
+            else "the verdict does not say by which limits",
+            "is_worst": name == verdict.get("worst_slice"),
+        }
+        for name, metrics in verdict.get("slices", {}).items()
+    ]  # fmt: skip
 
 
 def compare(reader: Reader, a: str | None = None, b: str | None = None) -> Page:

@@ -7,7 +7,7 @@ from headlines.drops.drops_folder import DropError, parse_night
 from headlines.names import EXAMPLE_GEN
 from lineage import ArtifactRecord, Reader, UnknownError
 from retraining.web import documents
-from retraining.web.page import Page
+from retraining.web.page import Page, find_refresh
 
 
 def night(reader: Reader, name: str) -> Page:
@@ -23,6 +23,7 @@ def night(reader: Reader, name: str) -> Page:
         "statistics": described,
         "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
         "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine")), name),
+        "refresh_seconds": find_refresh([_find_state(detail)]),
     }
 
 
@@ -63,6 +64,14 @@ def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
         before = lineage.champion_as_of(reader, name)
         version = before.version if before else None
         return lineage.NightDetail(name, None, (), (), version, version, ())
+
+
+def _find_state(detail: lineage.NightDetail) -> str:
+    """How the night stands; `running` also while a run goes on behind its verdict."""
+    state = detail.summary.state if detail.summary else ""
+    if state in lineage.VERDICTS and any(run.is_active for run in detail.scheduled):
+        return "running"
+    return state
 
 
 def _newest_outputs(reader: Reader, detail: lineage.NightDetail) -> dict[tuple[str, str], ArtifactRecord]:

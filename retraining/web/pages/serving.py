@@ -6,12 +6,15 @@ import lineage
 from lineage import Reader
 from retraining.settings import Settings
 from retraining.watching import replicas
+from retraining.web.charts import chart
 from retraining.web.layout import lay_out
-from retraining.web.page import Page
+from retraining.web.page import Page, find_refresh
 
 # The first of these that lineage knows is drawn unless one is asked for.
 _METRICS = ("accuracy", "macro_f1")
 _HISTORY_NIGHTS = 180
+# Of so many of the newest nights it is told when one is not over yet.
+_NEWEST_NIGHTS = 3
 # Of a line in the chart: field, label, colour, dashes.
 _Line = tuple[str, str, str, list[int]]
 _FRESH: tuple[_Line, ...] = (
@@ -42,9 +45,13 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
     newest = lineage.drops(reader, limit=1)
     first = (date.fromisoformat(newest[0][0]) - timedelta(days=nights)).isoformat() if newest else None
     history = lineage.metric_history(reader, drawn, first=first) if drawn else None
+    newest_nights = lineage.calendar(reader, newest=_NEWEST_NIGHTS)
+    under_way = [one for one in newest_nights if one.state in ("running", "waiting")]
     return {
         "serving": serving,
         "observed": replicas.observe(settings, reader, replicas.PAGE_SECONDS),
+        "under_way": under_way,
+        "refresh_seconds": find_refresh({one.state for one in under_way}),
         "days": (datetime.now(UTC) - serving.since).days if serving else None,
         "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
         "picture": lay_out(serving.path) if serving else None,
@@ -58,10 +65,7 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
 
 def _chart(history: lineage.History) -> Page:
     """The lines of a history that have anything in them: on fresh rows, or where there are none on held-out ones."""
-    values = {name: [getattr(point, name) for point in history.points] for name, *_ in (*_FRESH, *_HELD_OUT)}
-    lines = [
-        {"label": label, "color": colour, "dash": dash, "values": values[name]}
-        for name, label, colour, dash in (_FRESH if any(filter(None, values["fresh_champion"])) else _HELD_OUT)
-        if any(value is not None for value in values[name])
-    ]
-    return {"nights": [point.night for point in history.points], "lines": lines}
+    points = history.points
+    lines = _FRESH if any(point.fresh_champion for point in points) else _HELD_OUT
+    drawn = [(label, [getattr(point, name) for point in points], colour, dash) for name, label, colour, dash in lines]
+    return chart([point.night for point in points], drawn, points)

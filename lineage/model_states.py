@@ -1,0 +1,111 @@
+"""What became of each model, in one word: the same one in a list, on a page and for the command."""
+
+from collections.abc import Collection, Mapping
+
+from headlines import names
+from headlines.pushes.champion import find_withdrawn
+from lineage import reading
+from lineage.champions import rollbacks, serving_version
+from lineage.paths import find_makers
+from lineage.reader import Reader
+from lineage.records import ModelState
+from lineage.runs import Run, report_runs
+
+
+def find_states(
+    reader: Reader, pushes: Mapping[int, tuple[int, ...]], models: Collection[int]
+) -> dict[int, ModelState]:
+    """What became of models, by id.
+
+    Args:
+      reader: of lineage.
+      pushes: of the models, from `find_pushes`.
+      models: their ids.
+    """
+    withdrawn = find_withdrawn(rollbacks(reader))
+    serving = serving_version(reader)
+    states: dict[int, ModelState] = {}
+    for model in models:
+        if serving and serving.model_id == model:
+            states[model] = "serving"
+        elif pushes.get(model):
+            states[model] = "withdrawn" if set(pushes[model]) <= withdrawn.keys() else "pushed"
+        elif model in pushes:
+            states[model] = "refused"
+    # Of what no Pusher has said anything, its run tells.
+    undecided = [model for model in models if model not in states]
+    return states | _ask_runs(reader, undecided)
+
+
+def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """The versions under which models were pushed, in order; none of one that was refused.
+
+    Models of which no Pusher has recorded anything are left out.
+    """
+    rows = reader.rows(
+        "SELECT DISTINCT i.artifact_id, p.int_value, v.string_value FROM event i "
+        "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
+        "JOIN event o ON o.execution_id = e.id AND o.type = :output "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        f"JOIN artifactproperty p ON p.artifact_id = a.id AND p.name = '{names.PUSHED}' "
+        f"LEFT JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{names.PUSHED_VERSION}' "
+        "AND v.is_custom_property WHERE i.artifact_id IN :models AND i.type = :input",
+        finished=[reading.COMPLETE, reading.CACHED],
+        resolvers=reader.types(reading.RESOLVER),
+        input=reading.INPUT,
+        output=reading.OUTPUT,
+        live=reading.LIVE,
+        types=reader.types("PushedModel"),
+        models=models,
+    )
+    versions: dict[int, set[int]] = {}
+    for model, pushed, version in rows:
+        versions.setdefault(model, set()).update([int(version)] if pushed and version else [])
+    return {model: tuple(sorted(own)) for model, own in versions.items()}
+
+
+def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
+    """Of models their verdicts, both as artifact ids: what the last evaluator to judge a model as a candidate said."""
+    return dict(
+        reader.rows(
+            "SELECT i.artifact_id, b.id FROM event i JOIN eventpath k ON k.event_id = i.id AND NOT k.is_index_step "
+            "AND NOT k.step_key IN :baseline JOIN event o ON o.execution_id = i.execution_id AND o.type = :output "
+            "JOIN artifact b ON b.id = o.artifact_id AND b.state = :live AND b.type_id IN :types "
+            "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY b.id",
+            baseline=reader.names.baseline,
+            input=reading.INPUT,
+            output=reading.OUTPUT,
+            live=reading.LIVE,
+            types=reader.types("ModelBlessing"),
+            models=models,
+        )
+    )
+
+
+def _ask_runs(reader: Reader, models: Collection[int]) -> dict[int, ModelState]:
+    if not models:
+        return {}
+    makers = find_makers(reader, models)
+    made_by = {
+        link.artifact_id: link.execution_id
+        for link in reading.read_links(reader, executions=makers)
+        if link.is_output and link.artifact_id in models
+    }
+    prefix = f"{reader.names.pipeline}."
+    runs = {
+        execution: Run(context, name.removeprefix(prefix), "")
+        for execution, context, name in reader.rows(
+            "SELECT s.execution_id, c.id, c.name FROM association s JOIN context c ON c.id = s.context_id "
+            "AND c.type_id IN :types WHERE s.execution_id IN :makers",
+            types=reader.run_types,
+            makers=makers,
+        )
+    }
+    chosen = {run.context_id: run for run in runs.values()}
+    reports = dict(zip(chosen, report_runs(reader, chosen.values()), strict=True))
+    states: dict[int, ModelState] = {}
+    for model in models:
+        run = runs.get(made_by.get(model, 0))
+        report = reports[run.context_id] if run else None
+        states[model] = report.state if report and report.model_id == model else "superseded"
+    return states

@@ -1,0 +1,109 @@
+"""What a past night was run on, and whether it is still there: asked before anything heavy is loaded to replay it."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from headlines import names
+from headlines.drops.drops_folder import DropsFolder
+from headlines.schedule import check_night
+from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
+from retraining.local import LocalError
+from retraining.settings import Settings
+
+Artifacts = Mapping[tuple[str, str], ArtifactRecord]
+
+EXAMPLES = (names.EXAMPLE_GEN, "examples")
+
+
+class ReplayError(LocalError):
+    """The night cannot be replayed; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """The newest finished run of a night, what it read and what it made."""
+
+    run_id: str
+    artifacts: RunArtifacts
+
+
+def find_past_run(settings: Settings, night: str) -> PastRun:
+    """The run of a night that can be replayed.
+
+    Raises:
+      NightError: the night may not be run, nor was it.
+      ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone.
+    """
+    finished = find_finished(settings, night)
+    if finished is None:
+        check_night(settings, night)
+        raise ReplayError(
+            f"night {night} has no finished run to replay; run it first: `retraining run --night {night}`"
+        )
+    past = PastRun(finished.run_id, artifacts_of_run(settings, finished.run_id))
+    drops = DropsFolder(settings.drops_dir)
+    for one, drop in drops_of(past.artifacts.outputs[EXAMPLES]).items():
+        _find_versions(drops, one, drop["version"])
+    champion = past.artifacts.inputs.get((names.EVALUATOR, names.BASELINE_MODEL))
+    push = past.artifacts.inputs.get((names.EVALUATOR, names.BASELINE_PUSH))
+    if champion and push and not Path(champion.uri).is_dir():
+        raise ReplayError(
+            f"the champion of that night, version {push.properties[names.PUSHED_VERSION]}, is not at {champion.uri} "
+            "any more"
+        )
+    tuned = past.artifacts.inputs.get((names.TRAINER, "hyperparameters"))
+    if tuned and not Path(tuned.uri).is_dir():
+        raise ReplayError(
+            f"the hyperparameters that the run used, tuned on night {tuned.properties[names.NIGHT]}, are not at "
+            f"{tuned.uri} any more"
+        )
+    return past
+
+
+def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None:
+    """Copies the versions of the drops that made `examples`, and those they replaced, to a drops folder of their own.
+
+    Args:
+      drops_dir: where drops are delivered.
+      examples: names them in its properties `drop:<night>`.
+      target: is made.
+
+    Raises:
+      ReplayError: a version is not there any more.
+    """
+    drops = DropsFolder(drops_dir)
+    for night, drop in drops_of(examples).items():
+        for number in _find_versions(drops, night, drop["version"]):
+            folder = drops.look_into(date.fromisoformat(night), number)
+            copy = target / night if number == 1 else target / night / folder.path.name
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in folder.paths:
+                shutil.copy2(file, copy)
+        # What was used was complete.
+        (copy / names.SUCCESS_MARKER).touch()
+
+
+def drops_of(examples: ArtifactRecord) -> dict[str, Any]:
+    """Version and content hash of each drop of a window, by night."""
+    drops = {
+        name.removeprefix(names.DROP_PREFIX): json.loads(value)
+        for name, value in examples.properties.items()
+        if name.startswith(names.DROP_PREFIX)
+    }
+    return {night: {key: drop[key] for key in ("version", "sha256")} for night, drop in drops.items()}
+
+
+def _find_versions(drops: DropsFolder, night: str, version: int) -> list[int]:
+    """The version of a drop that was used and those it replaced, newest first."""
+    versions = drops.list_versions(date.fromisoformat(night))
+    if version not in versions:
+        raise ReplayError(
+            f"version {version} of the drop of night {night}, which the run used, is not in {drops.path} any more; put "
+            "it back to replay the night"
+        )
+    return [number for number in versions if number <= version]

@@ -1,0 +1,86 @@
+"""What every template of a page must have, also one that no test draws; and the pieces that all pages share."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from jinja2 import DictLoader, Environment, FileSystemLoader, TemplateRuntimeError
+
+from lineage import DropUse, Edge, Graph, Node
+from retraining.settings import Settings
+from retraining.web import views
+from retraining.web.layout import lay_out
+from retraining.web.views import FILTERS
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "plugins" / "templates" / "headlines"
+
+
+def test_a_page_without_a_title_cannot_be_drawn() -> None:
+    frame = (TEMPLATES / "_frame.html").read_text()
+    bare = "<title>{% block page_title %}Airflow{% endblock %}</title>{% block content %}{% endblock %}"
+    environment = Environment(
+        loader=DictLoader(
+            {
+                "headlines/_frame.html": frame,
+                "headlines/_parts.html": "",
+                "bare.html": bare,
+                "untitled.html": '{% extends "headlines/_frame.html" %}{% block page %}{% endblock %}',
+            }
+        ),
+        autoescape=True,
+    )
+    with pytest.raises(TemplateRuntimeError, match="Required block 'title' not found"):
+        environment.get_template("untitled.html").render(base_template="bare.html")
+
+
+def draw(source: str, **values: Any) -> str:
+    """Some lines of a page, with the pieces that all pages share."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES.parent), autoescape=True)
+    environment.filters |= {f"headlines_{name}": tell for name, tell in FILTERS.items()}
+    environment.globals["url_for"] = lambda endpoint, **parts: f"/{endpoint}"
+    return environment.from_string('{% import "headlines/_parts.html" as parts %}' + source).render(**values)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1.25, "1.2 s"), (120, "2.0 min"), (7200, "2.0 h"), (0, "0.0 s")], ids=str
+)
+def test_a_duration_reads_well_however_long_it_was(seconds: float, words: str) -> None:
+    assert draw("{{ parts.seconds(value) }}", value=seconds) == words
+
+
+def test_a_moment_is_told_in_utc_and_by_its_age_and_airflow_s_script_leaves_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(views, "read_settings", lambda: Settings.from_env(timezone="America/Sao_Paulo"))
+    moment = datetime.now(UTC) - timedelta(hours=3, minutes=1)
+    shown = draw("{{ parts.moment(value) }}", value=moment.astimezone(ZoneInfo("Asia/Tokyo")))
+    assert f">{moment:%Y-%m-%d %H:%M} UTC, 3 hours ago</time>" in shown
+    local = moment.astimezone(ZoneInfo("America/Sao_Paulo"))
+    assert f'title="{local:%Y-%m-%d %H:%M} in America/Sao_Paulo"' in shown
+    assert 'data-datetime-convert="false"' in shown
+    assert "–" in draw("{{ parts.moment(none) }}")
+
+
+def test_counts_of_a_drop_that_are_not_on_record_are_told_as_such() -> None:
+    shown = draw("{{ parts.drops([drop]) }}", drop=DropUse("2022-02-01", 1, rows_in=0))
+    assert "None" not in shown
+    assert shown.count("–") == 3
+    assert '<td class="n">0</td>' in shown
+
+
+def test_lines_and_boxes_of_a_picture_name_what_they_join() -> None:
+    nodes = (Node("drop:2022-02-01:1", "drop", "Drop", "the drop"), Node("artifact:3", "artifact", "Examples", "e"))
+    picture = lay_out(Graph(nodes, (Edge("drop:2022-02-01:1", "artifact:3"),)))
+    shown = draw("{{ parts.picture(value, 'Lineage') }}", value=picture)
+    assert 'data-source="drop:2022-02-01:1" data-target="artifact:3"' in shown
+    assert '<a data-key="drop:2022-02-01:1" href="' in shown
+    assert '<a data-key="artifact:3" tabindex="0" role="img">' in shown
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("[a-z]*.html")), ids=lambda path: path.stem)
+def test_every_page_is_titled_and_headed(path: Path) -> None:
+    source = path.read_text()
+    assert "{% block title" in source
+    assert "<h1" in source
