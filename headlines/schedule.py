@@ -77,7 +77,8 @@ def find_due(settings: Schedule, now: datetime, first: str = "") -> list[Due]:
     if settings.schedule == "none" or not settings.scheduled_from:
         return []
     begin = date.fromisoformat(max(settings.scheduled_from, settings.start_date, first))
-    return list(_find_started(settings, begin, now))
+    # Its day may have begun elsewhere; beyond that nothing has, and the last day of all has no next one.
+    return list(_find_started(settings, begin, now)) if begin <= now.date() + timedelta(days=1) else []
 
 
 def find_newest_due(settings: Schedule, now: datetime) -> Due | None:

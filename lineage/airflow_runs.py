@@ -62,7 +62,9 @@ class Scheduling:
         """
         zone, day = ZoneInfo(self._schedule.timezone), timedelta(days=1)
         begin = datetime.fromisoformat(first or "1970-01-01").replace(tzinfo=zone)
-        end = (datetime.fromisoformat(last) + day if last else datetime(9999, 1, 1)).replace(tzinfo=zone)
+        # The last year has a day that no other follows, and no runs.
+        ends = last and last < "9999"
+        end = (datetime.fromisoformat(str(last)) + day if ends else datetime(9999, 1, 1)).replace(tzinfo=zone)
         named = self._named_nights()
         rows = self._rows(
             f"{_RUN} (execution_date >= :begin AND execution_date < :end OR run_id IN :named) ORDER BY id",

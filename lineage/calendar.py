@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import Any, Literal
 
+from headlines.drops.drops_folder import DropError, parse_night
 from headlines.names import BLESSED, PUSHED, PUSHED_VERSION, ROWS_IN, ROWS_QUARANTINED
 from lineage.pipeline_names import Names
-from lineage.reader import Reader, Source, open_lineage
+from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_drop, read_executions, read_properties
 from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
 from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, run_state
@@ -26,7 +27,15 @@ def calendar(
 
     Where Airflow's database is a second source, the nights that its schedule has asked for by now are there too, and
     those whose runs died, wait or were skipped before MLMD heard of them.
+
+    Raises:
+      UnknownError: the first or the last is no night.
     """
+    for night in filter(None, (first, last)):
+        try:
+            parse_night(night)
+        except DropError as error:
+            raise UnknownError(str(error)) from None
     with open_lineage(source) as reader:
         runs = find_runs(reader, first, last, newest)
         chosen = {run.night: run for run in runs}

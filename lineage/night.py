@@ -17,8 +17,8 @@ def night_detail(source: Source, night: str) -> NightDetail:
     """
     with open_lineage(source) as reader:
         runs = find_runs(reader, night, night)
-        scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         summary = next(iter(calendar(reader, night, night)), None)
+        scheduled = reader.scheduling.runs(night, night).get(night, []) if reader.scheduling else []
         if not (runs or scheduled or summary):
             raise UnknownError(f"night {night} was never run; {tell_nights(reader)}")
         attempts = [tuple(read_executions(reader, find_executions(reader, run.run_id)).values()) for run in runs]

@@ -61,7 +61,7 @@ def route(*addresses: str, needs: str = "GET", method: str = "GET") -> Callable[
             except HTTPException:
                 raise
             except Exception:
-                log.exception("%s cannot be answered", request.full_path)
+                log.exception("%r cannot be answered", request.full_path)
                 return self.tell("This page cannot be made", f"There is a fault in the program. {_SEE_LOG}.", 500)
 
         for address in addresses:
@@ -236,10 +236,10 @@ class HeadlinesView(BaseView):
         except UnknownError as error:
             return self.tell("Not known", str(error.args[0]) if error.args else "It is not known.", 404)
         except LineageError as error:
-            log.error("%s: lineage cannot be read: %s", request.path, error)
+            log.error("%r: lineage cannot be read: %s", request.path, error)
             return self.tell("Lineage cannot be read", _UNREADABLE, 503)
         except SettingsError as error:
-            log.error("%s: a setting cannot be used: %s", request.path, error)
+            log.error("%r: a setting cannot be used: %s", request.path, error)
             return self.tell("The settings cannot be used", _UNUSABLE, 503)
 
     def _show(self, template: str, page: Page) -> ResponseReturnValue:

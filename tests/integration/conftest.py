@@ -38,7 +38,7 @@ def settings(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesServer]:
     """Airflow's web application with the pages in it."""
     with socket.socket() as free:
@@ -94,7 +94,7 @@ def told(server: PagesServer, story: Settings) -> PagesServer:
     return server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clients(server: PagesServer) -> dict[str, httpx.Client]:
     """A logged-in client of each user."""
     return {user: server.log_in(user) for user in ROLES}

@@ -108,6 +108,9 @@ def test_no_other_site_can_frame_a_page_nor_run_a_script_in_it(page: Page, told:
     page.evaluate("document.querySelector('.hl').insertAdjacentHTML('beforeend', '<a onclick=\"caught = 1\">x</a>')")
     page.locator(".hl a", has_text="x").last.click()
     assert page.evaluate("typeof caught") == "undefined"
-    page.set_content(f'<iframe src="{told.url}/headlines/rollback"></iframe>')
-    page.wait_for_timeout(500)
-    assert not [frame for frame in page.frames[1:] if frame.locator("form").count()]
+    # The same server by another name is another site, from which no cookie is sent: what is framed needs none.
+    page.goto(told.url.replace("127.0.0.1", "localhost") + "/health")
+    for address, framed in (("/health", True), ("/headlines/static/headlines.css", False)):
+        page.set_content(f'<iframe src="{told.url}{address}"></iframe>')
+        page.wait_for_function("() => document.readyState === 'complete'")
+        assert [frame.url == told.url + address for frame in page.frames[1:]] == [framed]

@@ -15,20 +15,15 @@ ODD: dict[str, str | bytes] = {
     "NUL": "a\0b",
     "NUL behind a night": "2022-02-02\0",
     "greater than 32 bit": "99999999999",
-    "greater than 64 bit": "9" * 40,
     "thousands of digits": "9" * 3000,
     "an id greater than 32 bit": "id99999999999",
     "an id of thousands of digits": "id" + "9" * 3000,
     "a version of thousands of digits": "2022-02-05:" + "9" * 3000,
     "negative": "-1",
-    "a fraction": "1.5",
     "no UTF-8": b"\xff\xed\xa0\x80",
-    "long": "ã" * 500,
     "empty": "",
     "a quote": "'\"; DROP TABLE artifact; --",
     "markup": "<script>alert(1)</script>",
-    "a path": "../../../etc/passwd",
-    "a format": "%s %(name)s {0} {{ 7 * 7 }}",
     "digits of another script": "٢٠٢٢",
 }
 USUAL = {"night": "2022-02-02", "version": "1", "name": "2022020702", "identity": "3"}
@@ -66,7 +61,7 @@ def find_odd_addresses(server: PagesServer) -> Iterator[tuple[str, str]]:
     for route in server.routes():
         if "GET" not in route["methods"]:
             continue
-        for turn, kind in enumerate(kinds if is_api(route["rule"]) else kinds[:3]):
+        for turn, kind in enumerate(kinds if is_api(route["rule"]) else kinds[:2]):
             for name in route["path"] if ODD[kind] else ():
                 yield fill(route["rule"], {name: quote(ODD[kind], safe="")}), f"{route['rule']}: {name} is {kind}"
             odd = {name: kinds[(turn + place) % len(kinds)] for place, name in enumerate(route["asked"])}
@@ -240,21 +235,26 @@ def find_links(client: httpx.Client, pages: tuple[str, ...]) -> set[str]:
 
 
 def test_a_reader_may_open_whatever_the_pages_link_to(told: PagesServer, clients: dict[str, httpx.Client]) -> None:
-    for user in ("reader", "editor"):
-        links = find_links(clients[user], PAGES)
-        assert ("/headlines/rollback" in links) is (user == "editor")
-        closed = {}
-        for link in links:
-            if link.startswith(("/static/", "/logout")):
-                continue
-            # Of Airflow's grid one page of each kind, which is the same for every run.
-            if urlsplit(link).path == "/dags/story/grid" and RUN not in link:
-                continue
-            answer = clients[user].get(link)
-            if answer.status_code != 200:
-                closed[link] = answer.status_code
-        assert not closed
-        assert any("/dags/story/grid" in link and "tab=logs" in link for link in links)
+    links = find_links(clients["reader"], PAGES)
+    closed = {}
+    for link in links:
+        path = urlsplit(link).path
+        # The story's drops folder holds one drop. Of Airflow's grid one run is looked at; it is the same for all.
+        if path in ("/", "/logout/") or path.startswith("/static/"):
+            continue
+        if path.startswith("/headlines/drop/") and path != "/headlines/drop/2022-02-01/1":
+            continue
+        if path == "/dags/story/grid" and RUN not in link:
+            continue
+        answer = clients["reader"].get(link)
+        if answer.status_code != 200:
+            closed[link] = answer.status_code
+    assert not closed
+    assert any("/dags/story/grid" in link and "tab=logs" in link for link in links)
+    assert not [link for link in links if "/headlines/rollback" in link]
+    tainted = "/headlines/recall?drop=2022-02-05:1"
+    assert any("/headlines/rollback?to=" in link for link in find_links(clients["editor"], (tainted,)))
+    assert "/headlines/rollback" in find_links(clients["editor"], ("/headlines/",))
 
 
 def test_a_reader_sees_the_runs_and_logs_of_our_dags_and_of_no_other(

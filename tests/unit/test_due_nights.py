@@ -48,6 +48,13 @@ def what_airflow_starts(settings: Settings, now: datetime = NOW) -> dict[str, tu
     raise AssertionError("a schedule without an end")
 
 
+@pytest.mark.parametrize("timezone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_no_night_is_due_at_either_end_of_the_calendar(timezone: str, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, timezone=timezone)
+    assert find_due(settings, NOW, "9999-12-31") == find_due(settings, NOW, "9999-12-30") == []
+    assert find_due(settings, NOW, "0001-01-01") == find_due(settings, NOW)
+
+
 def is_as_airflow_has_it(settings: Settings, now: datetime = NOW) -> bool:
     """Whether each night that is due, its logical date and its start are Airflow's."""
     due = find_due(settings, now)
