@@ -5,6 +5,7 @@ from collections import Counter
 from headlines import names
 from headlines.drops.display import fold
 from lineage import reading
+from lineage.champions import serving_version
 from lineage.model_states import find_blessings, find_pushes, find_states
 from lineage.models import find_ids, summarise
 from lineage.reader import Reader, Source, open_lineage
@@ -27,7 +28,7 @@ def list_models(
     with open_lineage(source) as reader:
         ids = find_ids(reader)
         pushes = find_pushes(reader, ids)
-        states = find_states(reader, pushes, ids)
+        states = find_states(reader, ids, pushes, serving_version(reader))
         found = [model for model in ids if not state or states[model] == state]
         if sought := fold(search).strip():
             texts = _find_texts(reader, found)

@@ -5,25 +5,25 @@ from collections.abc import Collection, Mapping
 from headlines import names
 from headlines.pushes.champion import find_withdrawn
 from lineage import reading
-from lineage.champions import rollbacks, serving_version
+from lineage.champions import rollbacks
 from lineage.paths import find_makers
 from lineage.reader import Reader
-from lineage.records import ModelState
+from lineage.records import ModelState, Reign
 from lineage.runs import Run, report_runs
 
 
 def find_states(
-    reader: Reader, pushes: Mapping[int, tuple[int, ...]], models: Collection[int]
+    reader: Reader, models: Collection[int], pushes: Mapping[int, tuple[int, ...]], serving: Reign | None
 ) -> dict[int, ModelState]:
     """What became of models, by id.
 
     Args:
       reader: of lineage.
-      pushes: of the models, from `find_pushes`.
       models: their ids.
+      pushes: of the models, from `find_pushes`.
+      serving: what serves now.
     """
     withdrawn = find_withdrawn(rollbacks(reader))
-    serving = serving_version(reader)
     states: dict[int, ModelState] = {}
     for model in models:
         if serving and serving.model_id == model:

@@ -235,7 +235,7 @@ def model_detail(source: Source, model: str) -> ModelDetail:
         return ModelDetail(
             model=summary,
             report=report,
-            state=find_states(reader, find_pushes(reader, [summary.id]), [summary.id])[summary.id],
+            state=find_states(reader, [summary.id], find_pushes(reader, [summary.id]), now)[summary.id],
             properties=properties,
             origin={
                 name: value

@@ -309,9 +309,13 @@ def test_rows_that_were_not_kept_are_told_and_a_verdict_of_the_two_still_compare
 
 def test_models_are_listed_with_what_became_of_each(told: Reader) -> None:
     listed = lineage.list_models(told)
-    assert listed.states == {"pushed": 5, "refused": 2, "serving": 1} | listed.states
-    assert {one.state for one in listed.models if one.model.night == EIGHTH} == {"refused"}
-    assert [one.state for one in listed.models if 2022020702 in one.model.versions] == ["serving"]
+    assert {version: one.state for one in listed.models for version in one.model.versions} == {
+        2022020101: "pushed", 2022020201: "pushed", 2022020202: "pushed", 2022020401: "pushed", 2022020501: "pushed",
+        2022020701: "pushed", 2022020702: "serving",
+    }  # fmt: skip
+    assert {one.state for one in listed.models if not one.model.versions} == {"refused"}
+    assert listed.states["serving"] == 1
+    assert sum(listed.states.values()) == listed.count == len(listed.models)
     assert [one.model.id for one in listed.models] == sorted((one.model.id for one in listed.models), reverse=True)
     for one in listed.models:
         detail = lineage.model_detail(told, f"#{one.model.id}")

@@ -43,7 +43,8 @@
   const figure = (cell) => (/^[-+]?[\d.]+( |$)/.test(cell) ? parseFloat(cell) : NaN);
   const compare = (a, b) => {
     const [x, y] = [figure(a), figure(b)];
-    return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+    if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
+    return Number.isNaN(x) ? a.localeCompare(b) : x - y;
   };
   for (const table of document.querySelectorAll(".hl-sortable")) {
     const heads = [...table.tHead.rows[0].cells];
