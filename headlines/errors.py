@@ -12,6 +12,7 @@
     |       +-- RolledBackError       (headlines.pushes.publishing) it is a model that was rolled back
     +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
+    +-- NoteError                     (headlines.notes) a note is not written
     +-- LineageError                  (lineage.database) lineage cannot be read
     +-- UnknownError                  (lineage.reader) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) MLMD's database cannot be used

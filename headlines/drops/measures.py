@@ -23,7 +23,7 @@ class Kind:
       name: under which its value is recorded, or of what it is computed.
       label: for a person.
       meaning: what the figure is, in one sentence.
-      unit: `share` of 1, `count`, `nats` a title, or `characters`.
+      unit: `share` of 1, `count`, `nats` a title, `characters`, or `distance` of two distributions, from 0 to 1.
       limit: the setting that it is held to, in small letters; empty for one that stops no run.
       is_floor: whether the limit is the least it may be, not the most.
       enough: property that counts the titles it is judged on, and how many of them it takes; None for any number.
@@ -33,7 +33,7 @@ class Kind:
     name: str
     label: str
     meaning: str
-    unit: Literal["share", "count", "nats", "characters"] = "share"
+    unit: Literal["share", "count", "nats", "characters", "distance"] = "share"
     limit: str = ""
     is_floor: bool = False
     enough: tuple[str, int] | None = None
@@ -45,7 +45,17 @@ class Kind:
             return f"{value:.1%}"
         if self.unit == "count":
             return f"{value:.0f}"
+        if self.unit == "distance":
+            return f"{value:.3f}"
         return f"{value:.2f} nats" if self.unit == "nats" else f"{value:.1f} characters"
+
+    def tell_rule(self, limit: float | None) -> str:
+        """A limit with its direction, in words."""
+        if not self.limit:
+            return "no limit"
+        if limit is None:
+            return "limit not recorded"
+        return f"at {'least' if self.is_floor else 'most'} {self.write(limit)}"
 
 
 QUARANTINED_SHARE, RELABELLED_SHARE, SWAP_EVIDENCE = "quarantined_share", "relabelled_share", "swap_evidence"
@@ -172,11 +182,7 @@ class Measure:
     @property
     def rule(self) -> str:
         """The limit with its direction, in words."""
-        if not self.kind.limit:
-            return "no limit"
-        if self.limit is None:
-            return "limit not recorded"
-        return f"at {'least' if self.kind.is_floor else 'most'} {self.kind.write(self.limit)}"
+        return self.kind.tell_rule(self.limit)
 
     @property
     def verdict(self) -> str:
