@@ -5,15 +5,18 @@ Every question takes its source first, and raises LineageError when that cannot 
 `first` and `last` bound the nights that are asked for, `newest` and `limit` how many; None for no bound.
 """
 
+from headlines.notes import Note
 from headlines.pushes.champion import Rollback
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
 from lineage.database import LineageError
+from lineage.drift import drift, list_series
 from lineage.graph import graph, to_dot
 from lineage.history import metric_history, metrics
 from lineage.models import drops_of_model, find_model, model_detail, models, name_model, path_back, serving_now
 from lineage.night import night_detail
+from lineage.notes import count_notes, notes
 from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
@@ -52,5 +55,8 @@ from lineage.records import (
     Way,
 )
 from lineage.runs import nights, run_report, runs_of_night
+from lineage.scores import scores
+from lineage.searches import find_search, searches
 from lineage.shape import VERSION, to_json
+from lineage.side_records import Drift, GateReport, NightMeasures, ScoredNight, Scoring, Search, Series, TrafficReport
 from lineage.standing import VERDICTS

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from headlines.notes import Note
 from headlines.pushes.champion import Rollback
+from lineage.side_records import GateReport, TrafficReport
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
 RunState = Literal["running", "failed", "pushed", "refused"]
@@ -433,6 +435,9 @@ class NightDetail:
       models: made by its runs, newest last.
       scheduled: its runs as Airflow has them, in the order in which they were made; empty where Airflow is not asked.
       summary: the night in one word and one line, by both; None where it is no night of the calendar.
+      gate: what the newest run's data were held to; None where it did not get that far.
+      traffic: what the newest run found in the live traffic; None where it did not look.
+      notes: on the night and its versions, newest first.
     """
 
     night: str
@@ -444,6 +449,9 @@ class NightDetail:
     models: tuple[ModelSummary, ...]
     scheduled: tuple[ScheduledRun, ...] = ()
     summary: NightSummary | None = None
+    gate: GateReport | None = None
+    traffic: TrafficReport | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -464,6 +472,7 @@ class ModelDetail:
       drops: trained on, oldest first.
       artifacts: of its run by `(node, key)`: card, evaluation, statistics, anomalies, quarantine, model_run, ...
       is_serving: whether it serves now.
+      notes: on the versions under which it was pushed and on its night as a whole, newest first.
     """
 
     model: ModelSummary
@@ -482,6 +491,7 @@ class ModelDetail:
     drops: tuple[DropUse, ...]
     artifacts: dict[tuple[str, str], ArtifactRecord]
     is_serving: bool
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
