@@ -16,9 +16,13 @@ HERE = Path(__file__).resolve().parent
 MENU = {
     "Now serving": "/headlines/",
     "Nights": "/headlines/nights",
+    "Drift": "/headlines/drift",
     "Recall": "/headlines/recall",
     "Compare": "/headlines/compare",
     "Graph": "/headlines/graph",
+    "Scoring": "/headlines/scores",
+    "Tuning": "/headlines/tuning",
+    "Notes": "/headlines/notes",
 }
 # What every node of a TFX pipeline is to Airflow.
 _NODE = "AirflowComponent"
