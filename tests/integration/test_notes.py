@@ -1,7 +1,6 @@
 """Notes in a real Postgres: who wrote what on which night or version, and that nothing is disturbed or lost by them."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 
 import lineage
 from headlines.notes import Note, NoteError
-from lineage import Names, Reader, open_lineage
+from lineage import Names, open_lineage
 from retraining.cli import lineage_commands, note_commands
 from retraining.cli.lineage_tables import render_night
 from retraining.recording.notes import withdraw_note, write_note
@@ -31,12 +30,6 @@ NAMES = Names(pipeline=NAME, example_gen="Trainer", evaluator="Judge")
 def two_nights(settings: Settings) -> Settings:
     run(settings, FIRST, SECOND)
     return settings
-
-
-@pytest.fixture
-def reader(two_nights: Settings) -> Iterator[Reader]:
-    with open_lineage(two_nights, NAMES) as opened:
-        yield opened
 
 
 def read(settings: Settings, *bounds: str) -> tuple[Note, ...]:
