@@ -81,6 +81,7 @@ QUESTIONS: dict[str, Question] = {
     "gaps of a year": Question(lambda reader: lineage.gaps(reader, newest=_YEAR)),
     "metrics": Question(lineage.metrics),
     "metric_history of a year": Question(lambda reader: lineage.metric_history(reader, "accuracy", newest=_YEAR)),
+    "drift of a year": Question(lambda reader: lineage.drift(reader, newest=_YEAR), 100.0),
     "graph of 5 nights": Question(lineage.graph),
     "metric_history, all nights": Question(
         lambda reader: lineage.metric_history(reader, "accuracy"), about_everything=True

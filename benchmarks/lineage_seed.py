@@ -58,6 +58,11 @@ class Nights:
         initialise(settings, [pipeline])
         self._store = MetadataStore(connection_config(settings))
         self._window_nights = settings.window_nights
+        self._limits: dict[str, Any] = {
+            "max_quarantined_share": str(settings.max_quarantined_share),
+            "min_headlines": str(settings.min_headlines),
+            names.ALARM_LIMITS: settings.alarm_limits.to_json(),
+        }
         self._classes = {node.id: node.type for node in pipeline.components}
         self._types = {
             kind.name: kind.id
@@ -97,7 +102,12 @@ class Nights:
         }
         figures = {names.NIGHT: night, names.ROWS_IN: 5160, names.ROWS_USED: 5040, names.FRESH_ROWS: 84,
                    "train_rows": 4032,
-                   "classes": '{"negative": 97, "neutral": 298, "positive": 25}'}  # fmt: skip
+                   "classes": '{"negative": 97, "neutral": 298, "positive": 25}',
+                   names.NIGHT_ROWS_IN: 430, names.NIGHT_ROWS_QUARANTINED: 8, "titles": 420, "seen_titles": 40,
+                   "relabelled_share": 0.02, "swap_evidence": 0.01,
+                   "class_mix_shift": 0.05 + 0.04 * math.sin(number / 9),
+                   "not_portuguese_share": 0.01, "unseen_word_share": 0.2, "unseen_word_excess": 0.03,
+                   "mean_title_characters": 61.5}  # fmt: skip
         window = self._node(
             run, names.EXAMPLE_GEN, {}, {"examples": "Examples", "quarantine": "Quarantine"},
             {"examples": drops | figures, "quarantine": {"rows": 8, f"{names.REASON_PREFIX}empty title": 8}},
@@ -110,9 +120,9 @@ class Nights:
             run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
         )  # fmt: skip
         if number % _FAILED == 11:
-            self._node(run, names.GATE, window | anomalies, {}, error="too few headlines")
+            self._node(run, names.GATE, window | anomalies, {}, error="too few headlines", **self._limits)
             return
-        self._node(run, names.GATE, window | anomalies, {})
+        self._node(run, names.GATE, window | anomalies, {}, **self._limits)
         transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
         inputs = {
             "examples": transformed["transformed_examples"],

@@ -15,6 +15,7 @@
     +-- NightError                    (headlines.schedule) a night may not be run
     +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
+    +-- NoteError                     (headlines.notes) a note is not written
     +-- AddressError                  (headlines.postgres_address) the address of a database cannot be used
     +-- LineageError                  (lineage.database) * lineage cannot be read
     +-- UnknownError                  (lineage.database) lineage does not know what was asked for

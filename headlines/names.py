@@ -45,6 +45,8 @@ BASELINE_ANSWERS_TYPE = "BaselineAnswers"
 FRESH_SCORE_TYPE = "FreshScore"
 TRAFFIC_REPORT_TYPE = "TrafficReport"
 ROLLBACK_TYPE = "Rollback"
+NOTE_TYPE = "Note"
+SCORES_TYPE = "Scores"
 
 # Properties of examples: what is in them
 NIGHT = "night"
@@ -80,8 +82,38 @@ LR_METRIC_PREFIX = "lr_metric:"
 MAJORITY_METRIC_PREFIX = "majority_metric:"
 FRESH_METRIC_PREFIXES = {who: f"fresh_{who}_metric:" for who in ("champion", "lr", "majority")}
 """How each that answers beside the candidate did on the rows that no earlier night had."""
+
+# Properties of traffic reports
 ALARM = "alarm"
-"""Of a traffic report: what is beyond its limits."""
+"""What is beyond its limits."""
+TRAFFIC_NOTE = "note"
+REQUESTS = "requests"
+SERVED_ROWS = "served_rows"
+SERVED_ACCURACY = "served_accuracy"
+SKEW_PREFIX = "skew:"
+DRIFT_PREFIX = "drift:"
+
+# Limits that gate and traffic report are given, as their executions keep them
+ALARM_LIMITS = "alarm_limits"
+MAX_SKEW = "max_skew"
+MAX_DRIFT = "max_drift"
+MIN_SERVED_ACCURACY = "min_served_accuracy"
+MIN_REQUESTS = "min_requests"
+
+# Properties of what is scored and of scores; behind each prefix a night
+VERSION = "version"
+ROWS_PREFIX = "rows:"
+QUARANTINED_PREFIX = "quarantined:"
+FILES_PREFIX = "files:"
+"""The files of unlabelled headlines, as JSON."""
+LABELS_PREFIX = "labels:"
+"""How many headlines were given each label, as JSON."""
+SCORES_FILE_PREFIX = "file:"
+
+# Properties of what a search for hyperparameters found
+TRIALS = "trials"
+OBJECTIVE = "objective"
+SCORE = "score"
 
 # Properties of pushes and rollbacks
 PUSHED = "pushed"
@@ -93,6 +125,13 @@ BY = "by"
 AT = "at"
 WITHDRAWN_PREFIX = "withdrawn:"
 """With a version behind it: MLMD on Postgres takes no string of any length (google/ml-metadata#194)."""
+
+# Properties of notes
+ABOUT_NIGHT = "about_night"
+"""Not `night`: what has that is of a run."""
+ABOUT_VERSION = "about_version"
+TEXT = "text"
+WITHDRAWS = "withdraws"
 
 # Properties of executions: which attempt it was, by which process, and how it ended
 ATTEMPT = "attempt"
@@ -114,6 +153,8 @@ DUPLICATES_FILE = "duplicates.csv"
 ANOMALIES_FILE = "SchemaDiff.pb"
 VERDICT_FILE = "verdict.json"
 CARD_FILE = "card.md"
+TRIALS_FILE = "tuner_results.json"
+"""TFX's Tuner writes it: a row for each trial that came to an end."""
 
 # Files of deliveries, and of pushed versions
 HEADLINES_FILE = "headlines.csv"

@@ -6,11 +6,13 @@ Every question takes its source first, and raises LineageError when that cannot 
 """
 
 from headlines.bar.checks import Check
+from headlines.notes import Note
 from headlines.pushes.champion import Rollback
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
 from lineage.database import LineageError
+from lineage.drift import drift, list_series
 from lineage.graph import graph, to_dot
 from lineage.history import check_history, checks, metric_history, metrics
 from lineage.model_list import list_models
@@ -25,6 +27,7 @@ from lineage.models import (
     tell_occasion,
 )
 from lineage.night import night_detail
+from lineage.notes import count_notes, notes
 from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
 from lineage.pipelines import find_names, pipelines
@@ -82,5 +85,8 @@ from lineage.runs import (
     runs,
     runs_of_night,
 )
+from lineage.scores import scores
+from lineage.searches import find_search, searches
 from lineage.shape import VERSION, to_json
+from lineage.side_records import Drift, GateReport, NightMeasures, ScoredNight, Scoring, Search, Series, TrafficReport
 from lineage.standing import VERDICTS

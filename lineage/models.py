@@ -10,6 +10,7 @@ from headlines.bar.checks import split
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
 from lineage.model_states import find_blessings, find_pushes, find_states
+from lineage.notes import notes
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
@@ -257,6 +258,11 @@ def model_detail(source: Source, model: str) -> ModelDetail:
             drops=_drops_of(reader, summary.id),
             artifacts=artifacts,
             is_serving=now is not None and now.model_id == summary.id,
+            notes=tuple(
+                note
+                for note in (notes(reader, summary.night, summary.night) if summary.night else ())
+                if note.version in (None, *summary.versions)
+            ),
         )
 
 

@@ -2,7 +2,9 @@
 
 from lineage.calendar import calendar, find_drop_versions, report_night
 from lineage.champions import champion_as_of
+from lineage.drift import read_gate, read_traffic
 from lineage.models import next_night, read_drops, summarise
+from lineage.notes import notes
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
 from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
@@ -35,6 +37,9 @@ def night_detail(source: Source, night: str) -> NightDetail:
             tuple(scheduled),
             summary,
             report_night(summary, reports[-1] if reports else None) if summary else None,
+            read_gate(reader, attempts[-1]) if attempts else None,
+            read_traffic(reader, attempts[-1]) if attempts else None,
+            notes(reader, night, night),
         )
 
 

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Literal
 
 from headlines.bar.checks import Check
+from headlines.notes import Note
 from headlines.pushes.champion import Rollback
+from lineage.side_records import GateReport, TrafficReport
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
 RunState = Literal["running", "failed", "blocked", "pushed", "refused", "complete"]
@@ -492,6 +494,9 @@ class NightDetail:
       scheduled: its runs as Airflow has them, in the order in which they were made; empty where Airflow is not asked.
       summary: the night in one word and one line, by both; None where it is no night of the calendar.
       report: the night as its newest run left it, as `latest` tells it; None where it is no night of the calendar.
+      gate: what the newest run's data were held to; None where it did not get that far.
+      traffic: what the newest run found in the live traffic; None where it did not look.
+      notes: on the night and its versions, newest first.
     """
 
     night: str
@@ -504,6 +509,9 @@ class NightDetail:
     scheduled: tuple[ScheduledRun, ...] = ()
     summary: NightSummary | None = None
     report: NightReport | None = None
+    gate: GateReport | None = None
+    traffic: TrafficReport | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -525,6 +533,7 @@ class ModelDetail:
       drops: trained on, oldest first.
       artifacts: of its run by `(node, key)`: card, evaluation, statistics, anomalies, quarantine, model_run, ...
       is_serving: whether it serves now.
+      notes: on the versions under which it was pushed and on its night as a whole, newest first.
     """
 
     model: ModelSummary
@@ -544,6 +553,7 @@ class ModelDetail:
     drops: tuple[DropUse, ...]
     artifacts: dict[tuple[str, str], ArtifactRecord]
     is_serving: bool
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_t
 from headlines.drops.figures import Figures
 from headlines.errors import HeadlinesError
 from headlines.names import (
+    ALARM_LIMITS,
     ANOMALIES_FILE,
     NIGHT,
     NIGHT_ROWS_IN,
@@ -67,7 +68,7 @@ class Executor(BaseExecutor):
             *_find_anomalies(anomalies),
             *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
             *tell_too_few(rows_used, nights, int(exec_properties["min_headlines"])),
-            *find_alarms(read_figures(examples), Limits.from_json(exec_properties["alarm_limits"])),
+            *find_alarms(read_figures(examples), Limits.from_json(exec_properties[ALARM_LIMITS])),
         ]
         if problems:
             raise BadDropError(
@@ -90,7 +91,7 @@ class DropGateSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         "max_quarantined_share": ExecutionParameter(type=float),
         "min_headlines": ExecutionParameter(type=int),
-        "alarm_limits": ExecutionParameter(type=str),
+        ALARM_LIMITS: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),

@@ -22,7 +22,18 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from headlines.drops.quarantine import normalise
-from headlines.names import ALARM, NIGHT, TRAFFIC_REPORT_TYPE, is_before
+from headlines.names import (
+    ALARM,
+    DRIFT_PREFIX,
+    NIGHT,
+    REQUESTS,
+    SERVED_ACCURACY,
+    SERVED_ROWS,
+    SKEW_PREFIX,
+    TRAFFIC_NOTE,
+    TRAFFIC_REPORT_TYPE,
+    is_before,
+)
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -290,14 +301,14 @@ def _record(findings: Findings, limits: Limits, report: TrafficReport) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(asdict(findings) | {"limits": asdict(limits)}, ensure_ascii=False, indent=1)
     (folder / REPORT_FILE).write_text(content, encoding="utf-8")
-    for name in ("requests", "served_rows"):
-        report.set_int_custom_property(name, getattr(findings, name))
-    for name in ("skew", "drift"):
-        for feature, distance in getattr(findings, name).items():
-            report.set_float_custom_property(f"{name}:{feature}", distance)
+    report.set_int_custom_property(REQUESTS, findings.requests)
+    report.set_int_custom_property(SERVED_ROWS, findings.served_rows)
+    for prefix, distances in ((SKEW_PREFIX, findings.skew), (DRIFT_PREFIX, findings.drift)):
+        for feature, distance in distances.items():
+            report.set_float_custom_property(f"{prefix}{feature}", distance)
     if findings.served_accuracy is not None:
-        report.set_float_custom_property("served_accuracy", findings.served_accuracy)
-    report.set_string_custom_property("note", findings.note)
+        report.set_float_custom_property(SERVED_ACCURACY, findings.served_accuracy)
+    report.set_string_custom_property(TRAFFIC_NOTE, findings.note)
     report.set_string_custom_property(ALARM, "; ".join(findings.alarms))
     for alarm in findings.alarms:
         logging.warning("Night %s: %s", findings.night, alarm)

@@ -18,6 +18,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Examples, Model
 
 from headlines.durable import stage, sync
+from headlines.names import LABELS_PREFIX, ROWS_PREFIX, SCORES_FILE_PREFIX, SCORES_TYPE, VERSION
 from modules.features import LABELS, PROBABILITIES, TITLE
 from tfx_components.unlabelled_example_gen import FILE, LINE
 
@@ -38,10 +39,11 @@ class Scores(Artifact):
     """What a model said of the unlabelled headlines of some nights.
 
     `scores.json` tells where the CSV file of each night is, and how many rows of each label it has. Custom properties:
-    `version` (string) of the model, and `rows:<night>` (int).
+    `version` (string) of the model, and of each night `rows:<night>` (int), `labels:<night>` (JSON: how many got which)
+    and `file:<night>` (string).
     """
 
-    TYPE_NAME = "Scores"
+    TYPE_NAME = SCORES_TYPE
 
 
 @component  # type: ignore[untyped-decorator]
@@ -74,7 +76,7 @@ def ScoreWriter(
         with stage(target) as aside:
             with aside.open("w", encoding="utf-8", newline="") as file:
                 labels = write_scores(folder, version, file)
-            wanted = examples.get_int_custom_property(f"rows:{night}")
+            wanted = examples.get_int_custom_property(f"{ROWS_PREFIX}{night}")
             if labels.total() != wanted:
                 raise RuntimeError(
                     f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
@@ -83,10 +85,12 @@ def ScoreWriter(
             # Before the rename, or a power cut could leave the new name with an empty file.
             sync(aside)
             aside.rename(target)
-        scores.set_int_custom_property(f"rows:{night}", labels.total())
+        scores.set_int_custom_property(f"{ROWS_PREFIX}{night}", labels.total())
+        scores.set_string_custom_property(f"{LABELS_PREFIX}{night}", json.dumps(labels))
+        scores.set_string_custom_property(f"{SCORES_FILE_PREFIX}{night}", str(target))
         summary[night] = {"file": str(target), "rows": labels.total(), "labels": dict(labels)}
         log.info("Night %s: %d headlines scored by version %s, in %s", night, labels.total(), version, target)
-    scores.set_string_custom_property("version", version)
+    scores.set_string_custom_property(VERSION, version)
     (Path(scores.uri) / SUMMARY_FILE).write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
 
 

@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
-from headlines.names import CODE, HYPERPARAMETERS, NIGHT
+from headlines.names import CODE, HYPERPARAMETERS, NIGHT, OBJECTIVE, SCORE, TRIALS
 from tfx_components.artifacts import Artifacts
 from tfx_components.trainer import SOURCE_KEY, describe_origin
 
@@ -44,15 +44,15 @@ class Executor(stock_executor.Executor):
         examples = artifact_utils.get_single_instance(input_dict[SOURCE_KEY])
         origin = {
             NIGHT: examples.get_string_custom_property(NIGHT),
-            "objective": tuner.oracle.objective.name,
+            OBJECTIVE: tuner.oracle.objective.name,
             HYPERPARAMETERS: json.dumps(finished[0].hyperparameters.values, ensure_ascii=False, sort_keys=True),
             CODE: json.loads(exec_properties[CUSTOM_CONFIG_KEY])["code"],
             **describe_origin(examples),
         }
         for name, value in origin.items():
             best.set_string_custom_property(name, value)
-        best.set_int_custom_property("trials", len(finished))
-        best.set_float_custom_property("score", float(finished[0].score))
+        best.set_int_custom_property(TRIALS, len(finished))
+        best.set_float_custom_property(SCORE, float(finished[0].score))
 
 
 class HeadlineTunerSpec(standard_component_specs.TunerSpec):

@@ -21,7 +21,7 @@ from headlines.drops.drops_folder import DropError, list_unlabelled, parse_night
 from headlines.drops.quarantine import SetAside, judge_title, write_csv
 from headlines.drops.rows import stream_titles
 from headlines.drops.rules import Rules
-from headlines.names import QUARANTINE_FILE, REASON_PREFIX, RECORDS_FILE
+from headlines.names import FILES_PREFIX, QUARANTINE_FILE, QUARANTINED_PREFIX, REASON_PREFIX, RECORDS_FILE, ROWS_PREFIX
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -47,7 +47,8 @@ def UnlabelledExampleGen(
 
     Args:
       examples: has a split per night, each of one gzipped TFRecord file in the order of delivery (title, file, line);
-        the custom properties `rows:<night>` and `quarantined:<night>` (int) count its rows.
+        the custom properties `rows:<night>` and `quarantined:<night>` (int) count its rows, and `files:<night>` (JSON)
+        names its files.
       quarantine: `quarantine.csv`, as HeadlineExampleGen writes it.
       drops_dir: holds a folder per night.
       nights: `YYYY-MM-DD`, separated by commas.
@@ -69,12 +70,14 @@ def UnlabelledExampleGen(
                 raise DropError(f"night {night} has no unlabelled*.csv in {drops_dir}; deliver one to have it scored")
             folder = Path(artifact_utils.get_split_uri([examples], night.isoformat()))
             folder.mkdir(parents=True)
-            counts = {"rows": 0, "quarantined": 0}
+            counts = {ROWS_PREFIX: 0, QUARANTINED_PREFIX: 0}
             for entry in _write_night(night, files_of[night], Rules.from_json(rules), folder / RECORDS_FILE, counts):
                 reasons[entry.reason.value] += 1
                 yield entry
-            for name, count in counts.items():
-                examples.set_int_custom_property(f"{name}:{night}", count)
+            for prefix, count in counts.items():
+                examples.set_int_custom_property(f"{prefix}{night}", count)
+            names = [path.name for path in files_of[night]]
+            examples.set_string_custom_property(f"{FILES_PREFIX}{night}", json.dumps(names, ensure_ascii=False))
             log.info("Night %s: %d headlines to score, %d rows quarantined.", night, *counts.values())
 
     quarantine_file = Path(quarantine.uri) / QUARANTINE_FILE
@@ -97,10 +100,10 @@ def _write_night(
             for row in stream_titles(path):
                 title = judge_title(night, _VERSION, row, rules)
                 if isinstance(title, SetAside):
-                    counts["quarantined"] += 1
+                    counts[QUARANTINED_PREFIX] += 1
                     yield title
                 else:
-                    counts["rows"] += 1
+                    counts[ROWS_PREFIX] += 1
                     writer.write(_to_example(title, path.name, row.line))
 
 

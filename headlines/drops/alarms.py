@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from headlines.drops import measures
 from headlines.drops.figures import Figures
+from headlines.names import NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, ROWS_USED
 from headlines.recorded import Recorded
 
-# Shares of fewer titles are chance.
-FEWEST_TITLES = 100
-_FEWEST_SEEN_TITLES = 20
 _CHANGES_SHOWN = 6
 
 
@@ -26,46 +25,44 @@ class Limits(Recorded):
 
 def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
     """Everything that is wrong with a night's labels, words and language, each with what to do."""
-    if figures.seen_titles >= _FEWEST_SEEN_TITLES and figures.relabelled_share > limits.max_relabelled_share:
+    missed = measures.find_missed(figures.to_properties(), asdict(limits))
+    if measures.RELABELLED_SHARE in missed:
         named = f" {_tell_exchange(figures.relabelled_swap)}." if figures.relabelled_swap else ""
         yield (
             f"{sum(figures.relabelled.values())} of {figures.seen_titles} titles seen before (in the window, or in the "
             f"earlier version of this drop) have another label now, {figures.relabelled_share:.1%}, at most "
-            f"{limits.max_relabelled_share:.1%} may: old->new {_tell(figures.relabelled)}.{named} Correct the labels "
-            "or LABEL_CODES and deliver a corrected drop, or raise MAX_RELABELLED_SHARE"
+            f"{limits.max_relabelled_share:.1%} may: old->new {_tell(figures.relabelled)}.{named} "
+            f"{_advise(measures.RELABELLED_SHARE)}"
         )
-    if figures.titles < FEWEST_TITLES:
-        return
-    if figures.swap_evidence is not None and figures.swap_evidence > limits.max_swap_evidence:
+    if measures.SWAP_EVIDENCE in missed:
         yield (
             f"{_tell_exchange(figures.swap)}: the titles and the class mix read better that way by "
             f"{figures.swap_evidence:.2f} nats a title, at most {limits.max_swap_evidence:.2f} may. How titles read -> "
-            f"how they are labelled: {_tell(figures.misread)}. Correct the labels or LABEL_CODES and deliver a "
-            "corrected drop; if they are right, raise MAX_SWAP_EVIDENCE or set EXPECTED_CLASS_MIX"
+            f"how they are labelled: {_tell(figures.misread)}. {_advise(measures.SWAP_EVIDENCE)}"
         )
-    if figures.class_mix_shift is not None and figures.class_mix_shift > limits.max_class_mix_shift:
+    if measures.CLASS_MIX_SHIFT in missed:
         mix = ", ".join(f"{label} {count / figures.titles:.1%}" for label, count in figures.classes.items())
         yield (
             f"the class mix of the night ({mix}) is {figures.class_mix_shift:.1%} away from that of the window, at "
-            f"most {limits.max_class_mix_shift:.1%} may be; correct the labels, or raise MAX_CLASS_MIX_SHIFT"
+            f"most {limits.max_class_mix_shift:.1%} may be. {_advise(measures.CLASS_MIX_SHIFT)}"
         )
-    if (figures.not_portuguese_share or 0) > limits.max_not_portuguese_share:
+    if measures.NOT_PORTUGUESE_SHARE in missed:
         yield (
             f"{figures.not_portuguese_share:.1%} of the night's titles are not Portuguese, at most "
-            f"{limits.max_not_portuguese_share:.1%} may be; correct the drop, or raise MAX_NOT_PORTUGUESE_SHARE"
+            f"{limits.max_not_portuguese_share:.1%} may be. {_advise(measures.NOT_PORTUGUESE_SHARE)}"
         )
-    if (figures.unseen_word_excess or 0) > limits.max_unseen_word_excess:
+    if measures.UNSEEN_WORD_EXCESS in missed:
         yield (
             f"{figures.unseen_word_share:.1%} of the night's words were never seen in the window, "
             f"{figures.unseen_word_excess:.1%} more than it leads to expect, at most "
-            f"{limits.max_unseen_word_excess:.1%} may be: new topics, or a broken encoding (look for `Ã§` or `?` in "
-            "the titles); correct the drop, or raise MAX_UNSEEN_WORD_EXCESS"
+            f"{limits.max_unseen_word_excess:.1%} may be. {_advise(measures.UNSEEN_WORD_EXCESS)}"
         )
 
 
 def tell_quarantined(bad: int, delivered: int, max_share: float, reasons: Counter[str]) -> Iterator[str]:
     """That too many of a night's rows are quarantined, if they are, and for what reasons."""
-    if bad > max_share * delivered:
+    counts = {NIGHT_ROWS_QUARANTINED: bad, NIGHT_ROWS_IN: delivered}
+    if measures.find_missed(counts, {"max_quarantined_share": max_share}):
         causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         yield (
             f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
@@ -75,11 +72,16 @@ def tell_quarantined(bad: int, delivered: int, max_share: float, reasons: Counte
 
 def tell_too_few(headlines: int, nights: int, min_headlines: int) -> Iterator[str]:
     """That a window has too few usable headlines, if it has."""
-    if headlines < min_headlines:
+    if measures.find_missed({ROWS_USED: headlines}, {"min_headlines": min_headlines}):
         yield (
-            f"only {headlines} usable headlines in the window of {nights} nights, at least {min_headlines} are needed; "
-            "deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES"
+            f"only {headlines} usable headlines in the window of {nights} nights, at least {min_headlines} are needed. "
+            f"{_advise(ROWS_USED)}"
         )
+
+
+def _advise(name: str) -> str:
+    [advice] = (kind.advice for kind in measures.KINDS if kind.name == name)
+    return advice
 
 
 def _tell_exchange(exchange: str) -> str:

@@ -46,6 +46,7 @@ class Figures:
       unseen_word_share: of the words, those that the window has never seen.
       unseen_word_excess: how far that is above the share that the window itself leads to expect (Good and Turing: the
         share of its words that it saw once).
+      mean_title_characters: of the titles, normalised.
     """
 
     titles: int = 0
@@ -60,6 +61,7 @@ class Figures:
     not_portuguese_share: float | None = None
     unseen_word_share: float | None = None
     unseen_word_excess: float | None = None
+    mean_title_characters: float | None = None
 
     @property
     def relabelled_share(self) -> float:
@@ -171,6 +173,7 @@ def compare(
         not_portuguese_share=share_not_portuguese(list(labels)),
         unseen_word_share=unseen,
         unseen_word_excess=None if unseen is None else unseen - once,
+        mean_title_characters=sum(map(len, labels)) / len(labels),
     )
 
 

@@ -15,6 +15,7 @@ from headlines.postgres_address import Postgres
 from lineage import OURS, Names, Reader
 from lineage.reader import Source
 from retraining.cli import lineage_tables as tables
+from retraining.cli import side_tables
 from retraining.cli.console import check_order, console, errors, example, print_json, take_night
 from retraining.cli.status import render_observation
 from retraining.settings import Settings
@@ -228,6 +229,46 @@ def history(
         _answer(
             "history", as_json, lambda reader: lineage.metric_history(reader, name, first, last), tables.render_history
         )
+
+
+@app.command(epilog=_example("drift class_mix_shift --from 2022-02-01"))
+def drift(
+    measure: Annotated[
+        str | None, typer.Argument(help="Such as class_mix_shift, label:negative; without one, each in a line.")
+    ] = None,
+    first: First = None,
+    last: Last = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the data of nights drift: each label and each measure, with the limit that was in force."""
+    with _opened() as reader:
+        answer = lineage.drift(reader, first, last)
+        shown = side_tables.render_drift(answer, measure)
+    if as_json:
+        print_json("drift", answer)
+    else:
+        console.print(shown)
+
+
+@app.command(epilog=_example("scores --night 2022-02-02"))
+def scores(
+    night: Annotated[str | None, typer.Option(parser=take_night, metavar="NIGHT", help="Of this night alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What pushed models said of unlabelled headlines: which nights, by which version, how many of each label."""
+    _answer("scores", as_json, lambda reader: lineage.scores(reader, night), side_tables.render_scores)
+
+
+@app.command(epilog=_example("tuning"))
+def tuning(as_json: AsJson = False) -> None:
+    """Searches for hyperparameters: what each found, and which nights were trained with it."""
+    _answer("tuning", as_json, lineage.searches, side_tables.render_searches)
+
+
+@app.command(epilog=_example("notes --from 2022-02-01"))
+def notes(first: First = None, last: Last = None, as_json: AsJson = False) -> None:
+    """What people wrote on nights and versions, newest first, withdrawn notes among it."""
+    _answer("notes", as_json, lambda reader: lineage.notes(reader, first, last), side_tables.render_notes)
 
 
 @app.command(epilog=_example("gaps"))

@@ -10,6 +10,7 @@ from rich.tree import Tree
 import lineage
 from headlines.names import MODEL_CARD
 from retraining.cli.fitting import Fitting
+from retraining.cli.side_tables import render_gate, render_notes
 from retraining.cli.summary import STATE_COLOURS
 
 _COLOURS = {**STATE_COLOURS, "complete": "green"}
@@ -62,6 +63,8 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     origin = "; ".join(f"{name} {value}" for name, value in answer.origin.items())
     card = next((one.uri for (node, _), one in answer.artifacts.items() if node == MODEL_CARD), None)
     notes = [f"made from: {origin}" if origin else "", f"card: {card}" if card else ""]
+    if answer.notes:
+        parts += [render_notes(answer.notes), Text()]
     return Group(*parts, _drops(answer.drops), Text("\n".join(filter(None, notes)), style="dim"))
 
 
@@ -150,6 +153,10 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
             seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
             table.add_row(one.node, str(one.attempt), state, seconds, str(one.id), note)
         parts.append(table)
+    if answer.gate:
+        parts += [Text(), render_gate(answer.gate)]
+    if answer.notes:
+        parts += [Text(), render_notes(answer.notes)]
     return Group(*parts)
 
 

@@ -17,7 +17,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from headlines.drops.display import fold, neutralise, show_bytes
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.rows import read_file
-from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, VERDICT_FILE
+from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, TRIALS_FILE, VERDICT_FILE
 from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
 
@@ -75,9 +75,16 @@ def anomalies(artifact: ArtifactRecord | None) -> dict[str, list[dict[str, str]]
         if parsed is not None:
             by_split[split] = [
                 {"feature": name, "what": info.short_description, "detail": info.description}
-                for name, info in sorted(parsed.anomaly_info.items())
+                for name, info in _list_anomalies(parsed)
             ]
     return by_split or None
+
+
+def _list_anomalies(parsed: Any) -> Iterable[tuple[str, Any]]:
+    """All that DropGate stops a run for."""
+    yield from sorted(parsed.anomaly_info.items())
+    if parsed.HasField("dataset_anomaly_info"):
+        yield "the whole split", parsed.dataset_anomaly_info
 
 
 def _splits(artifact: ArtifactRecord | None, name: str) -> Iterable[tuple[str, bytes]]:
@@ -119,6 +126,14 @@ def _describe(feature: Any) -> dict[str, Any]:
             for bucket in next((one.buckets for one in stats.histograms), [])
         ]
     return described
+
+
+def trials(results_uri: str) -> list[dict[str, Any]] | None:
+    """The trials of a search, best first; None if there is no such file (any more)."""
+    path = Path(results_uri, TRIALS_FILE)
+    if not results_uri or not path.is_file():
+        return None
+    return list(json.loads(path.read_text(encoding="utf-8")))
 
 
 def count_reasons(artifact: ArtifactRecord | None, night: str) -> list[dict[str, Any]] | None:

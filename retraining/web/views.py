@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException
 
 import lineage
 from headlines.command import show_on_page
+from headlines.drops.drops_folder import DropError
+from headlines.notes import NoteError
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import access, documents, headers, moments, pages
@@ -153,6 +155,54 @@ class HeadlinesView(BaseView):
         """Two models side by side."""
         a, b = (_model_name(request.args.get(name, "")) or None for name in "ab")
         return self._answer("compare", lambda reader: pages.compare(reader, a, b))
+
+    @route("/drift", "/api/drift")
+    def drift(self) -> ResponseReturnValue:
+        """How the data of nights drift."""
+        nights = request.args.get("nights", 180, type=int)
+        return self._answer("drift", lambda reader: pages.drift(reader, max(1, min(nights, 5000))))
+
+    @route("/scores", "/api/scores")
+    def scores(self) -> ResponseReturnValue:
+        """What pushed models said of unlabelled headlines."""
+        night = request.args.get("night") or None
+        return self._answer("scores", lambda reader: pages.scores(reader, night))
+
+    @route("/tuning", "/api/tuning")
+    def tuning(self) -> ResponseReturnValue:
+        """Searches for better hyperparameters."""
+        search = request.args.get("search", type=int)
+        return self._answer("tuning", lambda reader: pages.tuning(reader, search))
+
+    @route("/notes", "/api/notes")
+    def notes(self) -> ResponseReturnValue:
+        """Every note on a night or a version."""
+        return self._answer("notes", pages.notes)
+
+    @route("/notes", needs="PUT", method="POST")
+    def write_note(self) -> ResponseReturnValue:
+        """Writes a note, or withdraws one, and shows it where it belongs; the CSRF token is checked as a rollback's."""
+        # Only here: it brings MLMD's own library, which no page needs.
+        from retraining.recording import notes
+        from retraining.recording.store import StoreError
+
+        form, by = request.form, get_auth_manager().get_user_name()
+        text, night, withdrawn = form.get("text", ""), form.get("night") or None, form.get("withdraw", type=int)
+        version = form.get("version", type=int)
+        try:
+            if withdrawn is None:
+                note = notes.write_note(read_settings(), text, by, night, version, NAMES.pipeline)
+            else:
+                note = notes.withdraw_note(read_settings(), withdrawn, text, by, NAMES.pipeline)
+        except (NoteError, DropError, StoreError, SettingsError) as error:
+            problem = str(error)
+            answer = make_response(self._answer("notes", lambda reader: pages.notes(reader, form.to_dict(), problem)))
+            answer.status_code = max(answer.status_code, 400)
+            return answer
+        log.info("%s wrote note %s on night %s", by, note.id, note.night)
+        if note.version is None:
+            return redirect(url_for("HeadlinesView.night", night=note.night, _anchor="notes"))
+        return redirect(url_for("HeadlinesView.model", name=note.version, _anchor="notes"))
 
     @route("/graph", "/api/graph")
     def graph(self) -> ResponseReturnValue:

@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pages_server import FORMULAS, ROLES, TITLE, PagesServer, show
-from postgres_server import Server, lend_database
-from pydantic import SecretStr
+from postgres_server import Server, lend_database, make_database
 
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -55,22 +54,7 @@ def story(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Setting
     # It brings TFX, which most tests do without.
     from lineage_story import Story
 
-    place = tmp_path_factory.mktemp("story")
-    name = f"pages_{secrets.token_hex(4)}"
-    settings = postgres.settings.model_copy(
-        update={
-            "mlmd_host": "127.0.0.1",
-            "mlmd_port": postgres.settings.postgres_port,
-            "mlmd_database": name,
-            "mlmd_user": name,
-            "mlmd_password": SecretStr("right"),
-            "airflow_db_password": SecretStr("unused"),
-            "pipeline_root": place / "pipelines",
-            "drops_dir": place / "drops",
-            "serving_dir": place / "serving" / "headlines",
-        }
-    )
-    embedded.make_databases(settings)
+    settings = make_database(postgres, tmp_path_factory.mktemp("story"))
     story = Story(settings)
     story.tell()
     story.write_card("2022-02-07")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from pydantic import SecretStr
 
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -71,6 +72,26 @@ def lend_database(server: Server, state_dir: Path) -> Iterator[Settings]:
         with closing(embedded.connect_superuser(settings)) as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
             cursor.execute(f"DROP ROLE {name}")
+
+
+def make_database(server: Server, place: Path) -> Settings:
+    """Settings with an empty MLMD database of their own, and with folders for models, drops and versions in a place."""
+    name = f"pages_{secrets.token_hex(4)}"
+    settings = server.settings.model_copy(
+        update={
+            "mlmd_host": "127.0.0.1",
+            "mlmd_port": server.settings.postgres_port,
+            "mlmd_database": name,
+            "mlmd_user": name,
+            "mlmd_password": SecretStr("right"),
+            "airflow_db_password": SecretStr("unused"),
+            "pipeline_root": place / "pipelines",
+            "drops_dir": place / "drops",
+            "serving_dir": place / "serving" / "headlines",
+        }
+    )
+    embedded.make_databases(settings)
+    return settings
 
 
 def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:

@@ -1,17 +1,15 @@
 """The pages in a real browser: what happens while they are looked at, by mouse and by key."""
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from lineage_story import NAMES, Story, nodes
-from pages_server import PASSWORD, PagesServer
+from pages_server import PASSWORD, PagesServer, show
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
-from postgres_server import Server
-from test_pages import make_database, show
+from postgres_server import Server, make_database
 
 import lineage
 from retraining.settings import Settings
@@ -43,16 +41,6 @@ class LastNight:
     def end(self) -> None:
         """The rest of its nodes finish, and its model is pushed."""
         self.go_on(len(self._left))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = PagesServer(tmp_path_factory.mktemp("airflow"), port)
-    yield running
-    running.stop()
 
 
 @pytest.fixture

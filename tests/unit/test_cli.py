@@ -20,11 +20,13 @@ from retraining.settings import CHECKOUT, Settings
 
 COMMANDS = (
     *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve", "rollback"),
+    "note",
     "schema propose",
     *(
         f"lineage {question}"
         for question in ("serving", "model", "drop", "recall", "night", "compare", "history", "gaps", "graph")
     ),
+    *(f"lineage {question}" for question in ("drift", "scores", "tuning", "notes")),
 )
 
 

@@ -17,6 +17,7 @@ def night(reader: Reader, name: str) -> Page:
     described = documents.statistics(artifacts.get(("StatisticsGen", "statistics")))
     return {
         "night": detail,
+        "scores": lineage.scores(reader, name),
         "before": _neighbour(name, -1),
         "after": _neighbour(name, 1),
         "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
@@ -63,7 +64,8 @@ def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
     except UnknownError:
         before = lineage.champion_as_of(reader, name)
         version = before.version if before else None
-        return lineage.NightDetail(name, None, (), (), version, version, ())
+        notes = lineage.notes(reader, name, name)
+        return lineage.NightDetail(name, None, (), (), version, version, (), notes=notes)
 
 
 def _find_state(detail: lineage.NightDetail) -> str:

@@ -44,6 +44,7 @@ def nights(reader: Reader, settings: Settings, year: int | None = None) -> Page:
         "years": sorted({int(night[:4]) for night in delivered} | {chosen} | scheduled, reverse=True),
         "months": months[::-1],
         "gaps": lineage.find_gaps(reversed(cells)),
+        "noted": lineage.count_notes(reader, first, last),
         "late": [cell.night for cell in cells if _is_late(settings, cell)],
     }
 
