@@ -77,6 +77,11 @@ def print_json(question: str, answer: Any, **more: Any) -> None:
     """Prints an answer for a script, in the shape that docs/lineage.md tells, and nothing else."""
     document = {"version": lineage.VERSION, "question": question, "answer": lineage.to_json(answer)}
     document |= {name: lineage.to_json(value) for name, value in more.items()}
+    print_document(document)
+
+
+def print_document(document: Any) -> None:
+    """Prints what `json.dumps` takes, so that it reads the same and steers no terminal."""
     text = json.dumps(document, ensure_ascii=False, indent=2)
     # JSON may have these as they are, a terminal may not.
     print(display.STEERING.sub(lambda match: display.escape(match[0]), text))

@@ -1,6 +1,5 @@
 """Commands of the service itself: start, stop, prepare, look after it."""
 
-import json
 import logging
 import os
 import re
@@ -13,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from headlines.drops.display import harmless
-from retraining.cli.console import console, example, fail
+from retraining.cli.console import console, example, fail, print_document
 from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
 from retraining.cli.summary import render_nights
@@ -103,7 +102,7 @@ def status(
     settings = Settings.from_env()
     found = find_status(settings)
     if as_json:
-        print(json.dumps(to_json(found), ensure_ascii=False, indent=2))
+        print_document(to_json(found))
     else:
         _show_status(found, settings)
     if not found.is_well:

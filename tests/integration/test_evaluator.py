@@ -12,6 +12,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEv
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model, write_examples
 
+from headlines.bar import answered
 from headlines.bar.checks import Check
 from headlines.bar.tally import METRICS
 from headlines.bar.verdict import Verdict
@@ -220,9 +221,15 @@ def test_a_candidate_worse_than_the_champion_is_refused_though_above_its_floors(
 
 
 def test_a_candidate_as_good_as_the_champion_is_blessed(sound: Path, examples: Examples, tmp_path: Path) -> None:
-    blessing, verdict, _ = evaluate(sound, examples, tmp_path, champion=sound)
+    blessing, verdict, evaluation = evaluate(sound, examples, tmp_path, champion=sound)
     assert is_blessed(blessing)
     assert reason(blessing) == "blessed: 10 of 10 checks passed, champion 2022013101"
+    # By which the two can be compared with others, row by row.
+    kept = answered.read(evaluation)
+    assert kept is not None and set(kept.answers) == {"candidate", "champion"}
+    assert len(set(kept.rows)) == len(ROWS)
+    right = (kept.answers["candidate"].predicted == kept.actual).mean()
+    assert right == verdict["metrics"]["accuracy"]
     changes = {check["name"]: check["value"] for check in verdict["checks"] if check["name"].endswith("_change")}
     assert changes.pop("mcnemar_change") == 1.0
     assert set(changes.values()) == {0.0}
