@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,13 +22,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-import lineage
 from headlines.command import show_on_page
-from headlines.names import TRAINER
 from lineage import ArtifactRecord
 from retraining.cli.main import app
 from retraining.settings import CHECKOUT
-from retraining.web import pages
+from retraining.web.pages.model import show_curves
 
 ROOMS = ("benchmarks", "dags", "headlines", "lineage", "modules", "plugins", "retraining", "serving", "tfx_components")
 DOCUMENTS = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), CHECKOUT / ".env.example"]
@@ -258,17 +255,13 @@ def test_every_command_takes_h_for_help() -> None:
         assert end.value.exit_code == 0
 
 
-def test_the_tensorboard_command_of_the_model_page_starts_and_shows_the_curves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tensorboard_command_of_the_model_page_starts_and_shows_the_curves(tmp_path: Path) -> None:
     curves = tmp_path / "a model's run" / "train"
     writer = EventFileWriter(str(curves))
     writer.add_event(Event(step=1, summary=Summary(value=[Summary.Value(tag="loss", simple_value=0.5)])))
     writer.close()
     run = ArtifactRecord(1, str(curves.parent), {})
-    monkeypatch.setattr(lineage, "model_detail", lambda *_: SimpleNamespace(artifacts={(TRAINER, "model_run"): run}))
-    monkeypatch.setattr(lineage, "path_back", lambda *_: lineage.Graph((), ()))
-    command = pages.model(None, "2022-02-01")["tensorboard"]  # type: ignore[arg-type]
+    command = show_curves(run)
     shown = html.unescape(re.sub("<[^>]+>", "", show_on_page(f"<code>{html.escape(command)}</code>")))
 
     with socket.socket() as probe:

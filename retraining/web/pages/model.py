@@ -6,7 +6,7 @@ from typing import Any
 import lineage
 from headlines.bar.checks import explain_unjudged
 from headlines.names import CARD_FILE, EVALUATOR, MODEL_CARD, TRAINER
-from lineage import Reader
+from lineage import ArtifactRecord, Reader
 from retraining.web import documents
 from retraining.web.axis import draw
 from retraining.web.layout import lay_out
@@ -30,7 +30,7 @@ def model(reader: Reader, name: str) -> Page:
         "card": text,
         "rendered": render(text, below=2, prefix="card-") if text else None,
         "model_run": curves.uri if curves else None,
-        "tensorboard": f"tensorboard --logdir {shlex.quote(curves.uri)}" if curves else None,
+        "tensorboard": show_curves(curves) if curves else None,
         "picture": lay_out(lineage.path_back(reader, name)),
     }
 
@@ -53,6 +53,11 @@ def _list_slices(verdict: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, metrics in verdict.get("slices", {}).items()
     ]  # fmt: skip
+
+
+def show_curves(model_run: ArtifactRecord) -> str:
+    """The command that shows how the training went."""
+    return f"tensorboard --logdir {shlex.quote(model_run.uri)}"
 
 
 def compare(reader: Reader, a: str | None = None, b: str | None = None) -> Page:
