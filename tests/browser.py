@@ -16,7 +16,7 @@ OPTIONS = [
 ]  # fmt: skip
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 # Rules about a page as a whole, which axe leaves out where it is asked about a part.
-_WHOLE = ["document-title", "html-has-lang", "html-lang-valid"]
+_WHOLE = ["document-title", "html-has-lang", "html-lang-valid", "page-has-heading-one"]
 
 
 @contextmanager

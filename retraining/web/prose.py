@@ -39,7 +39,8 @@ def render(text: str, below: int, prefix: str = "") -> Markup:
         elif token.type == "inline":
             token.children = [_quieten(child) for child in token.children or () if not child.type.startswith("link_")]
     html = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
-    html = html.replace("<table", '<div class="hl-scroll"><table').replace("</table>", "</table></div>")
+    scrolling = '<div class="hl-scroll" tabindex="0" role="group" aria-label="Table"><table'
+    html = html.replace("<table", scrolling).replace("</table>", "</table></div>")
     return Markup(html)
 
 

@@ -24,7 +24,7 @@ def test_headings_stand_below_the_page_s_own_and_can_be_led_to() -> None:
 
 def test_a_table_scrolls_and_its_columns_have_headings_or_none() -> None:
     html = str(render("| | value |\n|---|---|\n| a | `x` |", below=0))
-    assert '<div class="hl-scroll"><table class="table hl-table">' in html
+    assert '<div class="hl-scroll" tabindex="0" role="group" aria-label="Table"><table class="table hl-table">' in html
     assert '<th scope="col">value</th>' in html
     assert "<th></th>" not in html
     assert html.count("<td") == html.count("</td>") == 3

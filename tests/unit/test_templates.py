@@ -1,5 +1,6 @@
 """What every template of a page must have, also one that no test draws; and the pieces that all pages share."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def test_a_page_without_a_title_cannot_be_drawn() -> None:
     )
     with pytest.raises(TemplateRuntimeError, match="Required block 'title' not found"):
         environment.get_template("untitled.html").render(base_template="bare.html")
+
+
+def test_whatever_scrolls_is_reached_by_the_keyboard_and_has_a_name() -> None:
+    scrolling = [
+        tag for path in TEMPLATES.glob("*.html") for tag in re.findall(r"<\w+ [^>]*hl-scroll[^>]*>", path.read_text())
+    ]
+    assert len(scrolling) >= 4
+    assert all('tabindex="0"' in tag and "aria-label=" in tag for tag in scrolling), scrolling
 
 
 def draw(source: str, **values: Any) -> str:
