@@ -20,12 +20,12 @@ _METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 def render_nights(reports: Iterable[NightReport]) -> RenderableType:
     """A table of the nights, and for each its drop, the reason of its verdict and every check it did not pass."""
-    table = Fitting("night", "verdict", "version", *_METRICS.values(), right=_METRICS.values())
+    table = Fitting("night", "state", "version", *_METRICS.values(), right=_METRICS.values())
     notes: list[Text] = []
     for report in reports:
         table.add_row(
             report.night,
-            _verdict(report),
+            _state(report),
             report.pushed_version or "-",
             *(_against_bar(report, name) for name in _METRICS),
         )
@@ -44,9 +44,7 @@ def _against_bar(report: NightReport, metric: str) -> Text:
     return Text(f"{value:.3f}{bar}", style="red" if failed else "")
 
 
-def _verdict(report: NightReport) -> Text:
-    if report.state == "pushed":
-        return Text("blessed", style="green")
+def _state(report: NightReport) -> Text:
     return Text(report.state, style=STATE_COLOURS.get(report.state, ""))
 
 

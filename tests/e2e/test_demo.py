@@ -102,7 +102,7 @@ def test_the_demo_goes_on_where_it_left_off_refuses_a_second_one_and_sums_its_ni
     assert query(demo, "SELECT id FROM execution WHERE last_known_state = 2") == []
     [report] = lineage.nights(demo.settings)
     assert (report.night, report.state) == (NIGHT, "pushed")
-    [row] = [words for words in map(str.split, shown.splitlines()) if words[:2] == [NIGHT, "blessed"]]
+    [row] = [words for words in map(str.split, shown.splitlines()) if words[:2] == [NIGHT, "pushed"]]
     assert row[2:] == [
         report.pushed_version,
         f"{report.metrics['accuracy']:.3f}/{demo.settings.min_accuracy:.2f}",
@@ -134,7 +134,7 @@ def test_the_demo_run_again_does_nothing_again(demo: Service) -> None:
     before = look()
     shown = make(demo, "demo", "NIGHTS=1")
     assert f"Night {NIGHT} was run before, on the same drops and champion" in shown
-    assert "blessed" in shown
+    assert "pushed" in shown
     assert look() == before
 
 
