@@ -96,3 +96,16 @@ def test_marks_have_shapes_of_their_own_and_lines_the_colours_that_they_were_giv
     assert page.evaluate(
         "() => [...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 300, 150).data].some(v => v)"
     )
+
+
+def test_a_chart_is_drawn_anew_when_its_page_has_brought_in_other_figures(page: Page) -> None:
+    def write(value: float) -> str:
+        return json.dumps(chart(["2022-02-01"], [("value", [value], "#014fb0", [])], []))
+
+    script = f'<script type="application/json">{write(0.7)}</script>'
+    open_page(page, f'<div class="hl-chart"><canvas></canvas>{script}</div>', "chart-4.6.1.min.js", "headlines.js")
+    read = "() => Chart.getChart(document.querySelector('canvas')).data.datasets[0].data[0]"
+    assert page.evaluate(read) == 0.7
+    page.evaluate("text => { document.querySelector('canvas + script').textContent = text }", write(0.8))
+    page.evaluate("() => document.dispatchEvent(new Event('headlines:refresh'))")
+    assert page.evaluate(read) == 0.8

@@ -1,7 +1,12 @@
 /* Draws charts over nights, and lets tables be sorted; without it their figures are in tables, in the order they came. */
 (() => {
-  for (const canvas of document.querySelectorAll(".hl-chart canvas")) {
-    const { nights, lines, marks } = JSON.parse(canvas.nextElementSibling.textContent);
+  const drawn = new WeakMap();
+  const draw = (canvas) => {
+    const text = canvas.nextElementSibling.textContent;
+    if (drawn.get(canvas) === text) return;
+    drawn.set(canvas, text);
+    Chart.getChart(canvas)?.destroy();
+    const { nights, lines, marks } = JSON.parse(text);
     const curves = lines.map(({ label, values, colour, dash }) => ({
       label,
       data: values,
@@ -38,7 +43,11 @@
         scales: { x: { ticks: { maxTicksLimit: 12 } } },
       },
     });
-  }
+  };
+  const drawAll = () => document.querySelectorAll(".hl-chart canvas").forEach(draw);
+  drawAll();
+  // A page that keeps itself up to date has new figures.
+  document.addEventListener("headlines:refresh", drawAll);
 
   const figure = (cell) => (/^[-+]?[\d.]+( |$)/.test(cell) ? parseFloat(cell) : NaN);
   const compare = (a, b) => {
