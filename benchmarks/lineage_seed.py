@@ -57,11 +57,7 @@ class Nights:
         initialise(settings, [pipeline])
         self._store = MetadataStore(connection_config(settings))
         self._window_nights = settings.window_nights
-        self._limits = {
-            "max_quarantined_share": str(settings.max_quarantined_share),
-            "min_headlines": str(settings.min_headlines),
-            names.ALARM_LIMITS: settings.alarm_limits.to_json(),
-        }
+        self._settings = settings
         self._classes = {node.id: node.type for node in pipeline.components}
         self._types = {
             kind.name: kind.id
@@ -119,9 +115,9 @@ class Nights:
             run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
         )  # fmt: skip
         if number % _FAILED == 11:
-            self._node(run, names.GATE, window | anomalies, {}, error="too few headlines", **self._limits)
+            self._gate(run, window | anomalies, "too few headlines")
             return
-        self._node(run, names.GATE, window | anomalies, {}, **self._limits)
+        self._gate(run, window | anomalies)
         transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
         inputs = {
             "examples": transformed["transformed_examples"],
@@ -188,6 +184,13 @@ class Nights:
         for key, value in ({"pipeline_name": names.NIGHTLY_DAG} | properties).items():
             context.properties[key].string_value = value
         return context
+
+    def _gate(self, run: mlmd.Context, inputs: dict[str, int], error: str = "") -> None:
+        limits = self._settings
+        self._node(
+            run, names.GATE, inputs, {}, error=error, max_quarantined_share=str(limits.max_quarantined_share),
+            min_headlines=str(limits.min_headlines), alarm_limits=limits.alarm_limits.to_json(),
+        )  # fmt: skip
 
     def _node(
         self,
