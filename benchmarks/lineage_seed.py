@@ -120,9 +120,9 @@ class Nights:
             run, "ExampleValidator", statistics | schema, {"anomalies": "ExampleAnomalies"},
         )  # fmt: skip
         if number % _FAILED == 11:
-            self._node(run, names.GATE, window | anomalies, {}, error="too few headlines", **self._limits)
+            self._gate(run, window | anomalies, "too few headlines")
             return
-        self._node(run, names.GATE, window | anomalies, {}, **self._limits)
+        self._gate(run, window | anomalies)
         transformed = self._node(run, "Transform", {"examples": examples} | schema, _TRANSFORM_OUTPUTS)
         inputs = {
             "examples": transformed["transformed_examples"],
@@ -189,6 +189,13 @@ class Nights:
         for key, value in ({"pipeline_name": names.NIGHTLY_DAG} | properties).items():
             context.properties[key].string_value = value
         return context
+
+    def _gate(self, run: mlmd.Context, inputs: dict[str, int], error: str = "") -> None:
+        limits = self._settings
+        self._node(
+            run, names.GATE, inputs, {}, error=error, max_quarantined_share=str(limits.max_quarantined_share),
+            min_headlines=str(limits.min_headlines), alarm_limits=limits.alarm_limits.to_json(),
+        )  # fmt: skip
 
     def _node(
         self,
