@@ -58,11 +58,7 @@ class Nights:
         initialise(settings, [pipeline])
         self._store = MetadataStore(connection_config(settings))
         self._window_nights = settings.window_nights
-        self._limits: dict[str, Any] = {
-            "max_quarantined_share": str(settings.max_quarantined_share),
-            "min_headlines": str(settings.min_headlines),
-            names.ALARM_LIMITS: settings.alarm_limits.to_json(),
-        }
+        self._settings = settings
         self._classes = {node.id: node.type for node in pipeline.components}
         self._types = {
             kind.name: kind.id
