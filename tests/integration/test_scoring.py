@@ -21,6 +21,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
+import lineage
 from modules.features import LABELS
 from retraining.nights.unscored import find_pending
 from retraining.operators.callbacks import CHAMPION
@@ -93,6 +94,14 @@ def test_every_headline_of_every_night_is_scored_once_in_its_order_and_bad_rows_
     assert record.custom_properties[f"rows:{NIGHT}"].int_value == 5
     summary = json.loads((Path(record.uri) / "scores.json").read_text())
     assert summary[NIGHT]["labels"] == {"positive": 2, "negative": 1, "neutral": 2}
+    [told] = lineage.scores(service, NIGHT)
+    assert told.version == VERSION
+    assert [(one.night, one.rows, one.quarantined, one.sources) for one in told.nights] == [
+        (NIGHT, 5, 2, ("unlabelled-2.csv", "unlabelled.csv")),
+        ("2022-02-03", 1, 0, ("unlabelled_extra.csv",)),
+    ]
+    assert told.nights[0].labels == summary[NIGHT]["labels"]
+    assert told.nights[0].file == summary[NIGHT]["file"]
     # The model that scored is the one that was pushed.
     [model] = store.get_artifacts_by_type("Model")
     [writer] = [e for e in store.get_executions() if e.properties["component_id"].string_value == "ScoreWriter"]

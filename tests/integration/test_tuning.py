@@ -18,6 +18,7 @@ from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.tuning import create_tuning_pipeline
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
+from retraining.web import documents
 
 NIGHTS = ("2022-02-01", "2022-02-02")
 
@@ -72,6 +73,10 @@ def test_what_a_search_found_is_used_by_the_nights_after_its_own_and_by_their_re
     artifacts = lineage.artifacts_of_run(service, f"scheduled__{NIGHTS[1]}")
     assert artifacts.inputs["Trainer", "hyperparameters"].id == found.id
     model = artifacts.outputs[MODEL].properties
+    [search] = lineage.searches(service)
+    assert (search.id, search.night, search.trials, search.used_by) == (found.id, NIGHTS[0], 2, (NIGHTS[1],))
+    assert search.hyperparameters == values
+    assert len(documents.trials(search.results_uri) or ()) == 2
     used, source = json.loads(model["hyperparameters"]), json.loads(model["hyperparameters_source"])
     assert used == used | values | service.hyperparameters
     assert source == dict.fromkeys(values, f"tuned on night {NIGHTS[0]}") | dict.fromkeys(
