@@ -7,6 +7,7 @@
     |   +-- UnreachableDropError      (headlines.drops.drops_folder) * the disk or the network below it does not answer
     |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
     +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it
+    +-- SearchError                   (tfx_components.tuner) a search for hyperparameters found nothing
     +-- PushError                     (headlines.pushes.publishing) * a model could not be published
     |   +-- FutilePushError             (headlines.pushes.publishing) nor can it until somebody mends something
     |   +-- RefusedError              (headlines.pushes.publishing) it may not be published after all
@@ -36,7 +37,8 @@
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone
         +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should
 
-The model server, which imports nothing of ours, has its own in serving/errors.py.
+The model server, which imports nothing of ours, has its own in serving/errors.py; what a modeller edits has one in
+modules/errors.py, which a task takes as one without a star.
 
 With a star: it may pass by itself, so a task that fails with it is tried again. Of all others the same comes again, so
 Airflow is told to fail at once.

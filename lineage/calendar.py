@@ -12,7 +12,7 @@ from lineage.pipeline_names import Names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import CACHED, COMPLETE, ENDED_BADLY, OUTPUT, RESOLVER, read_drop, read_executions, read_properties
 from lineage.records import ExecutionRecord, Gap, NightReport, NightState, NightSummary
-from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, run_state
+from lineage.runs import NEVER, NOT_SUPERSEDED, Run, end_unpushed, find_ends, find_runs, nights, report_runs, run_state
 from lineage.standing import Timetable, stand
 
 _STATE: dict[str, Literal["missing", "skipped", "failed", "blocked", "running", "waiting", "stuck", "complete"]] = {
@@ -53,10 +53,13 @@ def calendar(
         states = _states(reader, [run.context_id for run in chosen.values()])
         failed = [one for own in states.values() for one, state in own.items() if state in ENDED_BADLY]
         attempts = read_executions(reader, failed)
-        summaries = (
+        summaries = [
             _summary(reader, night, chosen.get(night), counts[night], notes, states, attempts, drops.get(night, {}))
             for night in days
-        )
+        ]
+        complete = [chosen[one.night] for one in summaries if one.state == "complete"]
+        reasons = {report.night: report.reason for report in report_runs(reader, complete)}
+        summaries = [dataclasses.replace(one, reason=reasons.get(one.night, one.reason)) for one in summaries]
         return tuple(_stand(reader.names, timetable, one) if timetable else one for one in summaries)
 
 
@@ -222,8 +225,6 @@ def _summary(
         reason = f"{failed.node}: {failed.error or 'it says no reason'}"
     elif state == "running":
         reason = "begun, and neither finished nor failed"
-    elif state == "complete" and reader.names.pusher:
-        reason = f"all that began has finished, and {reader.names.pusher} has recorded no push"
     drop = drops.get(own.get(f"{reader.names.drop}{night}", ""), {})
     return NightSummary(
         night,

@@ -32,7 +32,7 @@ def list_models(
         found = [model for model in ids if not state or states[model] == state]
         if sought := fold(search).strip():
             texts = _find_texts(reader, found)
-            versions = {model: " ".join(map(str, pushes.get(model, ()))) for model in found}
+            versions = {model: " ".join(map(str, pushes.get(model) or ())) for model in found}
             found = [
                 model for model in found if sought in fold(f"{texts[model]} {versions[model]} #{model} {states[model]}")
             ]

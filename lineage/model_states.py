@@ -13,7 +13,7 @@ from lineage.runs import Run, report_runs
 
 
 def find_states(
-    reader: Reader, models: Collection[int], pushes: Mapping[int, tuple[int, ...]], serving: Reign | None
+    reader: Reader, models: Collection[int], pushes: Mapping[int, tuple[int, ...] | None], serving: Reign | None
 ) -> dict[int, ModelState]:
     """What became of models, by id.
 
@@ -28,8 +28,8 @@ def find_states(
     for model in models:
         if serving and serving.model_id == model:
             states[model] = "serving"
-        elif pushes.get(model):
-            states[model] = "withdrawn" if set(pushes[model]) <= withdrawn.keys() else "pushed"
+        elif (versions := pushes.get(model)) is not None:
+            states[model] = "withdrawn" if versions and set(versions) <= withdrawn.keys() else "pushed"
         elif model in pushes:
             states[model] = "refused"
     # Of what no Pusher has said anything, its run tells.
@@ -37,10 +37,10 @@ def find_states(
     return states | _ask_runs(reader, undecided)
 
 
-def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int, ...]]:
-    """The versions under which models were pushed, in order; none of one that was refused.
+def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int, ...] | None]:
+    """The versions under which models were pushed, in order; None of one that was refused.
 
-    Models of which no Pusher has recorded anything are left out.
+    A push by another's Pusher may name no version. Models of which no Pusher has recorded anything are left out.
     """
     rows = reader.rows(
         "SELECT DISTINCT i.artifact_id, p.int_value, v.string_value FROM event i "
@@ -60,8 +60,9 @@ def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int,
     )
     versions: dict[int, set[int]] = {}
     for model, pushed, version in rows:
-        versions.setdefault(model, set()).update([int(version)] if pushed and version else [])
-    return {model: tuple(sorted(own)) for model, own in versions.items()}
+        if pushed:
+            versions.setdefault(model, set()).update([int(version)] if (version or "").isdecimal() else [])
+    return {model: tuple(sorted(versions[model])) if model in versions else None for model, _, _ in rows}
 
 
 def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:

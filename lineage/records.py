@@ -228,7 +228,9 @@ class NightReport:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in a list: what it came to, and from when to when; `ended_at` is None while it runs. UTC."""
+    """A run in a list: what it came to, and from when to when; `ended_at` is None while it runs, and where it is
+    not on record. UTC.
+    """
 
     report: NightReport
     began_at: datetime

@@ -13,13 +13,13 @@ from lineage.reading import (
     ENDED_BADLY,
     OUTPUT,
     find_executions,
-    moment,
     read_artifacts,
     read_drop,
     read_error,
+    read_executions,
     read_object,
 )
-from lineage.records import ArtifactRecord, NightReport, RunState, RunSummary
+from lineage.records import ArtifactRecord, ExecutionRecord, NightReport, RunState, RunSummary
 from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
@@ -117,20 +117,24 @@ def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
     """The newest runs of the pipeline, newest first, also of one whose runs are for no night."""
     with open_lineage(source) as reader:
         newest = find_newest_runs(reader, limit)
-        times = {
-            context: (began, ended)
-            for context, began, ended in reader.rows(
-                "SELECT s.context_id, min(e.create_time_since_epoch), max(e.last_update_time_since_epoch) "
-                f"FROM association s JOIN execution e ON e.id = s.execution_id WHERE s.context_id IN :runs "
-                f"AND {NOT_SUPERSEDED} GROUP BY s.context_id",
+        runs_of = dict(
+            reader.rows(
+                "SELECT s.execution_id, s.context_id FROM association s JOIN execution e ON e.id = s.execution_id "
+                f"WHERE s.context_id IN :runs AND {NOT_SUPERSEDED}",
                 runs=[run.context_id for run in newest],
             )
-        }
+        )
+        attempts: dict[int, list[ExecutionRecord]] = {}
+        for identity, attempt in read_executions(reader, list(runs_of)).items():
+            attempts.setdefault(runs_of[identity], []).append(attempt)
         reports = report_runs(reader, newest)
     summaries = []
     for run, report in zip(newest, reports, strict=True):
-        began, ended = map(moment, times[run.context_id])
-        summaries.append(RunSummary(report, began, None if report.state == "running" else ended))
+        own = attempts[run.context_id]
+        ends = [attempt.ended_at for attempt in own if attempt.ended_at]
+        is_known = report.state != "running" and len(ends) == len(own)
+        began = min(attempt.started_at for attempt in own)
+        summaries.append(RunSummary(report, began, max(ends) if is_known else None))
     return tuple(reversed(summaries))
 
 
@@ -415,7 +419,7 @@ def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
     return tuple(
         Check(name, **{key: value[key] for key in value if key in _CHECK})
         for name, value in checks
-        if value.keys() >= _NEEDED
+        if value.keys() >= _NEEDED and isinstance(value["limit"], int | float)
     )
 
 

@@ -69,7 +69,7 @@ def stand(
     sensor = next((task for task in run.tasks if task.name == names.sensor), None)
     if sensor and sensor.state == "skipped":
         return "skipped", sensor.reason or f"{run.run_id} was skipped, and does not say why"
-    if sensor is None:
+    if sensor is None and by_mlmd is None:
         return "missing", (
             f"{run.run_id} has ended in Airflow, which knows of no task of it, nor does lineage; to run the night: "
             f"`retraining run --night {night}`"

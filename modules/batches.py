@@ -7,6 +7,7 @@ import scipy.sparse
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from modules.errors import ModellingError
 from modules.features import (
     LABEL,
     LABELS,
@@ -72,14 +73,14 @@ def read_rows(patterns: list[str], feature_spec: dict[str, Any]) -> Rows:
       feature_spec: how TensorFlow parses them, by feature.
 
     Raises:
-      ValueError: none is labelled.
+      ModellingError: none is labelled.
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(1024)
     parsed = records.map(lambda batch: tf.io.parse_example(batch, feature_spec)).prefetch(tf.data.AUTOTUNE)
     parts = [{name.removesuffix(transformed_name("")): value for name, value in batch.items()} for batch in parsed]
     if not sum(np.count_nonzero(part[LABEL].numpy() >= 0) for part in parts):
-        raise ValueError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
+        raise ModellingError(f"no labelled headlines to train on in {patterns}; give a few hundred at least")
 
     def join(name: str) -> NDArray[Any]:
         return np.concatenate([part[name].numpy() for part in parts])

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
+from modules.errors import ModellingError
+
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
@@ -65,29 +67,31 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         if self.embedding_size % self.attention_heads:
-            raise ValueError(
+            raise ModellingError(
                 f"embedding_size={self.embedding_size} is not a multiple of attention_heads={self.attention_heads}"
             )
         if self.calibrate and not self.validation_percent:
-            raise ValueError("validation_percent=0 leaves nothing to calibrate on; raise it, or set calibrate=false")
+            raise ModellingError(
+                "validation_percent=0 leaves nothing to calibrate on; raise it, or set calibrate=false"
+            )
 
     @classmethod
     def from_overrides(cls, overrides: Mapping[str, Any] | None) -> Self:
         """The defaults with `overrides`.
 
         Raises:
-          ValueError: an override is unknown, of the wrong type, or does not fit the others; the message names it.
+          ModellingError: an override is unknown, of the wrong type, or does not fit the others; the message names it.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         values = dict(overrides or {})
         for name, value in values.items():
             if name not in fields:
-                raise ValueError(f"unknown hyperparameter {name!r}; known are {', '.join(fields)}")
+                raise ModellingError(f"unknown hyperparameter {name!r}; known are {', '.join(fields)}")
             wanted = type(fields[name].default)
             if wanted is float and type(value) is int:
                 values[name] = float(value)
             elif type(value) is not wanted:
-                raise ValueError(f"hyperparameter {name}={value!r} must be {wanted.__name__}")
+                raise ModellingError(f"hyperparameter {name}={value!r} must be {wanted.__name__}")
         return cls(**values)
 
     @classmethod
@@ -101,7 +105,7 @@ class Hyperparameters:
           The hyperparameters, and why the tuned ones were left out, empty if they were not.
 
         Raises:
-          ValueError: an override is wrong.
+          ModellingError: an override is wrong.
         """
         without = cls.from_overrides(overrides)
         try:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from modules.batches import Rows, make_batches, read_rows
 from modules.calibration import Calibration, fit_temperature
+from modules.errors import ModellingError
 from modules.features import LABELS, NGRAMS, PROBABILITIES, REFERENCE_FILE, WORDS
 from modules.hyperparameters import Hyperparameters
 from modules.network import PretrainedVectors, WidePath, blend, build_transformer
@@ -142,7 +143,7 @@ def run_fn(fn_args: Any) -> None:
         tuned ones. Those that are used, and why tuned ones are not, go to hyperparameters.json in `model_run_dir`.
 
     Raises:
-      ValueError: a hyperparameter is unknown or wrong, or there is nothing to train on.
+      ModellingError: a hyperparameter is unknown or wrong, or there is nothing to train on.
     """
     started = time.monotonic()
     config = fn_args.custom_config or {}
@@ -163,7 +164,7 @@ def run_fn(fn_args: Any) -> None:
     rows = read_rows(fn_args.train_files, transform_output.transformed_feature_spec())
     is_withheld = rows.buckets < hyperparameters.validation_percent
     if is_withheld.all() or (hyperparameters.validation_percent and not is_withheld.any()):
-        raise ValueError(
+        raise ModellingError(
             f"of {len(rows.label_ids)} labelled headlines {is_withheld.sum()} are withheld to validate on; "
             "give a few hundred at least"
         )

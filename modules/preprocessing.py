@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from modules.errors import ModellingError
 from modules.features import (
     LABEL,
     LABELS,
@@ -72,15 +73,15 @@ class TextSettings:
         """The settings in the `text` entry of Transform's custom_config; what it leaves out keeps its default.
 
         Raises:
-          ValueError: a setting is unknown or not a bool; the message names it.
+          ModellingError: a setting is unknown or not a bool; the message names it.
         """
         text = dict((custom_config or {}).get("text") or {})
         names = [field.name for field in dataclasses.fields(cls)]
         for name, value in text.items():
             if name not in names:
-                raise ValueError(f"unknown text setting {name!r}; known are {', '.join(names)}")
+                raise ModellingError(f"unknown text setting {name!r}; known are {', '.join(names)}")
             if not isinstance(value, bool):
-                raise ValueError(f"text setting {name} is {value!r}; it must be true or false")
+                raise ModellingError(f"text setting {name} is {value!r}; it must be true or false")
         return cls(**text)
 
 
@@ -228,7 +229,7 @@ def preprocessing_fn(
       sentiment int64 [n, 1], an index into LABELS or UNKNOWN_LABEL_ID; weight float32 [n, 1], 1 if missing.
 
     Raises:
-      ValueError: a text setting is unknown.
+      ModellingError: a text setting is unknown.
     """
     settings = TextSettings.from_config(custom_config)
     title = _first_value(inputs[TITLE], "")

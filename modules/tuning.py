@@ -15,6 +15,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from modules.batches import Rows, read_rows
 from modules.calibration import Calibration, fit_temperature, log_loss
+from modules.errors import ModellingError
 from modules.features import LABELS
 from modules.hyperparameters import Hyperparameters
 from modules.model import as_inputs, fit_wide_path, read_titles, train
@@ -165,7 +166,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         `trials` and `minutes` (most of each; a trial that has begun is not cut short).
 
     Raises:
-      ValueError: a given hyperparameter is wrong, all that are searched are given, or there is nothing to train on.
+      ModellingError: a given hyperparameter is wrong, all that are searched are given, or there is nothing to train on.
     """
     config = fn_args.custom_config
     overrides, seed = config["hyperparameters"], config["seed"]
@@ -175,7 +176,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         if name not in overrides:
             declare(space, name, getattr(defaults, name))
     if not space.space:
-        raise ValueError(
+        raise ModellingError(
             "every hyperparameter that is searched for is given already; take some out of HYPERPARAMETERS and of "
             "HYPERPARAMETERS_FILE"
         )
@@ -185,7 +186,9 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     is_withheld = rows.buckets < WITHHELD_PERCENT
     training, withheld = rows.choose(~is_withheld), rows.choose(is_withheld)
     if is_withheld.all() or not is_withheld.any():
-        raise ValueError(f"no labelled headlines to search on in {fn_args.train_files}; give a few hundred at least")
+        raise ModellingError(
+            f"no labelled headlines to search on in {fn_args.train_files}; give a few hundred at least"
+        )
     log.info("Searching on %d headlines, measuring on %d others", len(training.titles), len(withheld.titles))
 
     def measure(values: dict[str, Any]) -> float:

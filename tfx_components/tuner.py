@@ -12,9 +12,14 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_component_specs import BEST_HYPERPARAMETERS_KEY, CUSTOM_CONFIG_KEY
 
+from headlines.errors import HeadlinesError
 from headlines.names import CODE, HYPERPARAMETERS, NIGHT, OBJECTIVE, SCORE, TRIALS
 from tfx_components.artifacts import Artifacts
 from tfx_components.trainer import SOURCE_KEY, describe_origin
+
+
+class SearchError(HeadlinesError):
+    """A search found nothing; the message says what to raise."""
 
 
 class Executor(stock_executor.Executor):
@@ -31,14 +36,14 @@ class Executor(stock_executor.Executor):
           exec_properties: those of TFX's Tuner.
 
         Raises:
-          RuntimeError: no trial came to an end.
+          SearchError: no trial came to an end.
         """
         tuner = stock_executor.search(input_dict, exec_properties, self._get_tmp_dir(), print_tuning_summary=False)
         trials = tuner.oracle.trials.values()
         finished = [trial for trial in tuner.oracle.get_best_trials(len(trials)) if trial.score is not None]
         if not finished:
             failed = "".join(trial.message or "" for trial in trials)
-            raise RuntimeError(f"none of {len(trials)} trials came to an end; raise TUNING_MINUTES\n{failed}")
+            raise SearchError(f"none of {len(trials)} trials came to an end; raise TUNING_MINUTES\n{failed}")
         stock_executor.write_best_hyperparameters(tuner, output_dict)
         best = artifact_utils.get_single_instance(output_dict[BEST_HYPERPARAMETERS_KEY])
         examples = artifact_utils.get_single_instance(input_dict[SOURCE_KEY])

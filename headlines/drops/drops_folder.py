@@ -236,7 +236,29 @@ def find_problem(
     settle_seconds: float = 0,
     wait_while_growing: bool = False,
 ) -> str | None:
-    """Why a night's drop cannot be read yet, or None when it is complete. Content is not checked.
+    """Why a night's drop cannot be read yet, or None when it is complete; see `check_drop`."""
+    try:
+        check_drop(
+            drops_dir,
+            night,
+            require_success_marker=require_success_marker,
+            settle_seconds=settle_seconds,
+            wait_while_growing=wait_while_growing,
+        )
+    except DropError as error:
+        return str(error)
+    return None
+
+
+def check_drop(
+    drops_dir: str,
+    night: str,
+    *,
+    require_success_marker: bool = False,
+    settle_seconds: float = 0,
+    wait_while_growing: bool = False,
+) -> None:
+    """Looks whether a night's drop is complete. Content is not checked.
 
     Args:
       drops_dir: holds a folder per night.
@@ -244,20 +266,18 @@ def find_problem(
       require_success_marker: whether a version without the file `_SUCCESS` is incomplete.
       settle_seconds: how long the files of a version without `_SUCCESS` must have been left alone.
       wait_while_growing: whether to wait, a few times `settle_seconds` at most, for files that changed a moment ago.
+
+    Raises:
+      DropError: it is not, or cannot be read.
     """
-    problem = None
-    for _ in range(_LOOKS_WHILE_GROWING):
+    for look in range(1, _LOOKS_WHILE_GROWING + 1):
         try:
             DropsFolder(Path(drops_dir)).find_version(parse_night(night), require_success_marker, settle_seconds)
-            return None
-        except GrowingDropError as error:
-            problem = str(error)
-            if not wait_while_growing:
-                break
+            return
+        except GrowingDropError:
+            if not wait_while_growing or look == _LOOKS_WHILE_GROWING:
+                raise
             time.sleep(settle_seconds)
-        except DropError as error:
-            return str(error)
-    return problem
 
 
 def hash_files(files: Iterable[tuple[str, str]]) -> str:

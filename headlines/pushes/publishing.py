@@ -158,7 +158,7 @@ def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback
             raise RolledBackError(
                 f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
                 f"{rollback.at.isoformat()} ({rollback.reason}); to serve it after all: "
-                f"`retraining rollback --to {version} --reason <why>`"
+                f'`retraining rollback --to {version} --reason "..."`'
             )
 
 

@@ -46,11 +46,6 @@ class Health:
     programs: dict[str, str]
 
     @property
-    def is_up(self) -> bool:
-        """Whether everything runs and is healthy."""
-        return bool(self.programs) and all(state == "healthy" for state in self.programs.values())
-
-    @property
     def has_started(self) -> bool:
         """Whether everything runs, even if the model server has nothing that it could serve."""
         return bool(self.programs) and set(self.programs.values()) <= {"healthy", "loading", "failing"}
@@ -119,7 +114,7 @@ def down(settings: Settings) -> bool:
 
 
 def health(settings: Settings) -> Health:
-    """What runs, and how well; empty if nothing does. Takes milliseconds."""
+    """What runs, and how well; empty if nothing does. Takes seconds only where the model server hangs."""
     programs = {name: str(info["statename"]).lower() for name, info in supervisor.states(settings).items()}
     answers = _web_health(settings) if programs else {}
     for name, state in programs.items():

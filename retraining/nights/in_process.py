@@ -12,7 +12,7 @@ from tfx import v1 as tfx
 from headlines.holding import hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
-from retraining.recording.launcher import in_one_line
+from retraining.recording.attempts import in_one_line
 from retraining.recording.settling import explain_local_failure, settle_local_executions
 from retraining.recording.store import NightTakenError, StoreError, connection_config, hold_night
 from retraining.settings import Settings, SettingsError
@@ -55,9 +55,18 @@ def run_in_place(settings: Settings, night: str, place: Path, prepare: Callable[
         try:
             tfx.orchestration.LocalDagRunner().run(pipeline)
         except BaseException as error:  # An interrupt ends an execution, too.
-            settle_local_executions(config, in_one_line(error), has_seen_end=True)
-            explain_local_failure(config, in_one_line(error))
+            _record_failure(config, in_one_line(error))
             raise
+
+
+def _record_failure(config: ConnectionConfig, error: str) -> None:
+    try:
+        settle_local_executions(config, error, has_seen_end=True)
+        explain_local_failure(config, error)
+    except Exception as cause:
+        log.warning(
+            "Why the night failed could not be recorded (%s); the next run here settles it.", in_one_line(cause)
+        )
 
 
 def settings_in(settings: Settings, place: Path) -> Settings:

@@ -10,7 +10,7 @@ from airflow.models.baseoperator import BaseOperator
 from airflow.utils.context import Context
 
 import lineage
-from headlines.drops.drops_folder import DropError, DropsFolder, find_problem, list_unlabelled, parse_night
+from headlines.drops.drops_folder import DropError, DropsFolder, check_drop, list_unlabelled, parse_night
 from headlines.schedule import check_night
 from retraining.nights.unscored import find_pending
 from retraining.operators.callbacks import CHAMPION
@@ -39,8 +39,7 @@ class ChooseNight(BaseOperator):
         """Returns the night."""
         if self.night not in ("", "None"):
             check_night(self._settings, self.night)
-            if problem := self._find_problem(self.night, wait_while_growing=True):
-                raise DropError(problem)
+            self._check_drop(self.night, wait_while_growing=True)
             return self.night
         run = context["dag_run"]
         scheduled = run.run_type == "scheduled"
@@ -55,15 +54,24 @@ class ChooseNight(BaseOperator):
             )
         for night in reversed(DropsFolder(self._settings.drops_dir).nights):
             is_due = self._settings.start_date <= night.isoformat() <= today.isoformat()
-            if is_due and self._find_problem(night.isoformat()) is None:
+            if is_due and self._is_complete(night.isoformat()):
                 log.info("Searching on the window of night %s.", night)
                 return night.isoformat()
         raise (AirflowSkipException if scheduled else DropError)(
-            f"no night up to {today} has a complete drop in {self._settings.drops_dir}; deliver one, or name a night"
+            f"no night from {self._settings.start_date} up to {today} has a complete drop in "
+            f"{self._settings.drops_dir}; deliver one, or name a night"
         )
 
-    def _find_problem(self, night: str, wait_while_growing: bool = False) -> str | None:
-        return find_problem(
+    def _is_complete(self, night: str) -> bool:
+        try:
+            self._check_drop(night)
+        except DropError as error:
+            log.info("Night %s is passed over: %s", night, error)
+            return False
+        return True
+
+    def _check_drop(self, night: str, wait_while_growing: bool = False) -> None:
+        check_drop(
             str(self._settings.drops_dir),
             night,
             require_success_marker=self._settings.require_success_marker,

@@ -18,7 +18,7 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 import lineage
-from headlines.drops.drops_folder import DropError, DropsFolder, find_problem
+from headlines.drops.drops_folder import DropError, DropsFolder, check_drop, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from headlines.schedule import check_night
 from retraining.operators.callbacks import tell_what_serves
@@ -78,18 +78,21 @@ class DropSensor(BaseSensorOperator):
                 self._tell_of_missed_nights()
             if self.force != "True":
                 self._refuse_to_repeat(context)
-        problem = find_problem(
-            self._drops_dir,
-            self.night,
-            require_success_marker=self._marker,
-            settle_seconds=self._settle_seconds,
-            wait_while_growing=not scheduled,
-        )
-        if problem is None:
+        try:
+            check_drop(
+                self._drops_dir,
+                self.night,
+                require_success_marker=self._marker,
+                settle_seconds=self._settle_seconds,
+                wait_while_growing=not scheduled,
+            )
+        except DropError as error:
+            if not scheduled:
+                raise
+            problem = str(error)
+        else:
             log.info("The drop of night %s is complete.", self.night)
             return
-        if not scheduled:
-            raise DropError(problem)
         cut_off = dag_run.data_interval_end + self._wait
         if pendulum.now("UTC") >= cut_off:
             self._give_up(cut_off, problem, context)

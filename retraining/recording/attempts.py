@@ -8,6 +8,7 @@ FAILED, and `superseded_by` (an execution id) if a later attempt of the same com
 import logging
 import socket
 import time
+import traceback
 from collections import defaultdict
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ from tfx.types import Artifact, artifact_utils
 
 from headlines.names import ATTEMPT, ENDED, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
 from retraining.recording.store import RecordError, StoreError, open_store, storable
+
+_ERROR_CHARACTERS = 1000
 
 FINISHED = (Execution.COMPLETE, Execution.CACHED)
 
@@ -253,6 +256,18 @@ def settle(store: MetadataStore, execution: Execution, error: str, has_seen_end:
 
 def _note_end(execution: Execution) -> None:
     execution.custom_properties[ENDED].double_value = time.time()
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an error in one line; of one of ours the message alone, which is written for people.
+
+    Of a Beam worker's error, which quotes a traceback (apache/beam#4959), its last line.
+    """
+    text = str(error) if hasattr(error, "may_pass") else "".join(traceback.format_exception_only(error)).strip()
+    if "Traceback (most recent call last)" in text:
+        text = text.splitlines()[-1]
+    text = " ".join(text.split())
+    return text if len(text) <= _ERROR_CHARACTERS else f"{text[:_ERROR_CHARACTERS]}..."
 
 
 def process_of(execution: Execution) -> str:

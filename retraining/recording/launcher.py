@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +24,13 @@ from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types.channel import Channel, UnionChannel
 
 from headlines.errors import HeadlinesError
-from retraining.recording.attempts import AttemptInfo, AttemptMetadata, settle
+from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.refusals import fail_at_once
 from retraining.recording.store import hold_night, lock
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
-
-_ERROR_CHARACTERS = 1000
 
 # As the C library, and so every library, says it.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -162,18 +159,6 @@ def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:
         return None
     night = options.get("night") if isinstance(options, dict) else None
     return night if isinstance(night, str) else None
-
-
-def in_one_line(error: BaseException) -> str:
-    """Type and message of an error in one line; of one of ours the message alone, which is written for people.
-
-    Of a Beam worker's error, which quotes a traceback (apache/beam#4959), its last line.
-    """
-    text = str(error) if isinstance(error, HeadlinesError) else "".join(traceback.format_exception_only(error)).strip()
-    if "Traceback (most recent call last)" in text:
-        text = text.splitlines()[-1]
-    text = " ".join(text.split())
-    return text if len(text) <= _ERROR_CHARACTERS else f"{text[:_ERROR_CHARACTERS]}..."
 
 
 def airflow_pipeline_config(dag_config: dict[str, Any], pipeline: Pipeline) -> "AirflowPipelineConfig":

@@ -194,7 +194,7 @@ def ask_one(settings: Settings, address: str, deadline: float | None = None) -> 
         with httpx.Client(headers=headers, verify=_trust(), trust_env=False) as client:
             replica = _read_status(address, *_get(client, f"{address}/v1/models/{MODEL_NAME}", deadline))
             # What it says besides can be done without.
-            with suppress(httpx.HTTPError, ValueError):
+            with suppress(httpx.HTTPError, TypeError, ValueError):
                 replica = _add_details(replica, *_get(client, f"{address}/version", deadline - _SPARE_SECONDS))
             return replica
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

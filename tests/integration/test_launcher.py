@@ -44,12 +44,8 @@ from tfx.types.standard_artifacts import Integer, Model, Schema
 from headlines.drops.drops_folder import DropError, UnreachableDropError
 from headlines.errors import HeadlinesError
 from lineage import execution_detail
-from retraining.recording.launcher import (
-    DiskFullError,
-    UnsupportedPipelineError,
-    in_one_line,
-    refuse_what_airflow_ignores,
-)
+from retraining.recording.attempts import in_one_line
+from retraining.recording.launcher import DiskFullError, UnsupportedPipelineError, refuse_what_airflow_ignores
 from retraining.recording.settling import settle_dead_executions
 from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings
