@@ -2,6 +2,8 @@
 
 Lineage is that of benchmarks/lineage.py. Pages are asked for as the admin, in process: permission, questions, template.
 Its artifacts have no files, so that statistics, cards and quarantined rows are looked for and not drawn; one drop has.
+Lineage is asked of MLMD alone: the other source of the pages, Airflow's own tables of its runs, is neither seeded nor
+timed.
 """
 
 import os

@@ -15,7 +15,9 @@ from pathlib import Path
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _NAMED = r"(?P<name>retraining|tensorboard|make)(?= [a-z-])"
 _IN_TEXT = re.compile(f"(?<=`){_NAMED}")
-_ON_A_PAGE = re.compile(f"(?:(?<=`)|(?<=<code>)|(?<=<pre>)){_NAMED}")
+# What is before it is looked at afterwards: sought by that, every place of a page would be tried.
+_ON_A_PAGE = re.compile(_NAMED)
+_BEFORE_IT = ("`", "<code>", "<pre>")
 
 
 def how_to_type(name: str, anywhere: bool = False) -> str:
@@ -52,4 +54,10 @@ def find_named(text: str) -> Iterator[tuple[slice, str]]:
 
 def show_on_page(page: str) -> str:
     """A page of HTML in which every command can be copied into any shell on this machine."""
-    return _ON_A_PAGE.sub(lambda match: html.escape(how_to_type(match["name"], anywhere=True), quote=False), page)
+
+    def show(match: re.Match[str]) -> str:
+        if not page.endswith(_BEFORE_IT, 0, match.start()):
+            return match[0]
+        return html.escape(how_to_type(match["name"], anywhere=True), quote=False)
+
+    return _ON_A_PAGE.sub(show, page)

@@ -85,8 +85,8 @@ from lineage.runs import (
     runs,
     runs_of_night,
 )
-from lineage.scores import scores
-from lineage.searches import find_search, searches
+from lineage.scores import MOST_SCORINGS, scores
+from lineage.searches import MOST_SEARCHES, find_search, searches
 from lineage.shape import VERSION, to_json
 from lineage.side_records import Drift, GateReport, NightMeasures, ScoredNight, Scoring, Search, Series, TrafficReport
 from lineage.standing import VERDICTS

@@ -68,7 +68,8 @@ def list_series(answer: Drift) -> tuple[Series, ...]:
     for name in sorted({name for night in nights for name in night.traffic}):
         values = tuple(night.traffic.get(name) for night in nights)
         limits = tuple(night.traffic_limits.get(name) for night in nights)
-        series.append(Series(_kind_of_traffic(name), values, limits, ()))
+        missed = tuple(night.night for night in nights if name in night.traffic_missed)
+        series.append(Series(_kind_of_traffic(name), values, limits, missed))
     return tuple(one for one in series if any(value is not None for value in one.values))
 
 
@@ -150,6 +151,12 @@ def _measure_night(night: str, run_id: str, own: Mapping[str, str], limits: Mapp
         limit = next((limit for prefix, limit in _TRAFFIC_LIMITS.items() if name.startswith(prefix)), "")
         if limit in limits:
             traffic_limits[name] = float(limits[limit])
+    # The alarm knows whether there was enough to judge; it names what is beyond in words alone.
+    traffic_missed = tuple(
+        name
+        for name, limit in traffic_limits.items()
+        if own.get(names.ALARM) and (traffic[name] < limit if name == names.SERVED_ACCURACY else traffic[name] > limit)
+    )
     return NightMeasures(
         night,
         run_id,
@@ -159,6 +166,7 @@ def _measure_night(night: str, run_id: str, own: Mapping[str, str], limits: Mapp
         tuple(one.kind.name for one in measures if one.passed is False),
         traffic,
         traffic_limits,
+        traffic_missed,
     )
 
 
@@ -184,7 +192,7 @@ def _read_values(reader: Reader, runs: list[int]) -> dict[int, dict[str, str]]:
         # The features are the code's, and so the same for many nights.
         artifacts=[artifact for _, artifact in rows[-_LOOK_AT:]],
     )
-    wanted = [*RECORDED, names.REQUESTS, names.SERVED_ACCURACY, *features]
+    wanted = [*RECORDED, names.REQUESTS, names.SERVED_ACCURACY, names.ALARM, *features]
     properties = read_properties(reader, [artifact for _, artifact in rows], wanted)
     by_context: dict[int, dict[str, str]] = {}
     for context, artifact in rows:

@@ -1,5 +1,6 @@
 """Over nights: a metric of the candidate, the champion, the classical baseline and the majority class; or a check."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headlines import names
@@ -123,13 +124,28 @@ def _walk(
     walked = []
     for night in sorted(nights):
         run, own = nights[night]
-        happening = Happening(
-            blessed=own[names.BLESSED] == "1" if names.BLESSED in own else None,
-            pushed_version=int(own[names.PUSHED_VERSION]) if own.get(names.PUSHED) == "1" else None,
-            rollbacks=tuple(rolled_back.get(night, ())),
-        )
-        walked.append((run, own, happening))
+        ends_unpushed = run.is_local or reader.names.pusher is None
+        walked.append((run, own, tell_happening(own, ends_unpushed, rolled_back.get(night, ()))))
     return walked
+
+
+def tell_happening(own: Mapping[str, str], ends_unpushed: bool, rolled_back: Iterable[Rollback] = ()) -> Happening:
+    """What became of a judged run, refused or pushed as its state has it.
+
+    Args:
+      own: what its verdict and its push say.
+      ends_unpushed: whether it can have ended without a word of a Pusher; else nothing is refused before that speaks.
+      rolled_back: after it.
+    """
+    version = own.get(names.PUSHED_VERSION, "") if own.get(names.PUSHED) == "1" else ""
+    unanswered = ends_unpushed and names.PUSHED not in own
+    return Happening(
+        blessed=own[names.BLESSED] == "1" if names.BLESSED in own else None,
+        is_refused=own.get(names.PUSHED) == "0" or (unanswered and own.get(names.BLESSED) == "0"),
+        # Another pipeline's Pusher may name what it pushes as it likes.
+        pushed_version=int(version) if version.isdecimal() else None,
+        rollbacks=tuple(rolled_back),
+    )
 
 
 def _tell(reader: Reader, runs: list[int], wanted: list[str]) -> dict[int, dict[str, str]]:

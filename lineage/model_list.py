@@ -6,7 +6,7 @@ from headlines import names
 from headlines.drops.display import fold
 from lineage import reading
 from lineage.champions import serving_version
-from lineage.model_states import find_blessings, find_pushes, find_states
+from lineage.model_states import find_blessings, find_pushes, find_reasons, find_states
 from lineage.models import find_ids, summarise
 from lineage.reader import Reader, Source, open_lineage
 from lineage.records import ListedModel, ModelList, ModelState, ModelSummary
@@ -41,9 +41,10 @@ def list_models(
         blessings = find_blessings(reader, shown)
         verdicts = reading.read_artifacts(reader, list(blessings.values()))
         properties = {model: verdicts[blessing].properties for model, blessing in blessings.items()}
+        reasons = find_reasons(reader, shown)
         return ModelList(
             tuple(
-                _list(summaries[model], states[model], properties.get(model, {}))
+                _list(summaries[model], states[model], properties.get(model, {}), reasons.get(model, ""))
                 for model in shown
                 if model in summaries
             ),
@@ -53,21 +54,17 @@ def list_models(
 
 
 def _find_texts(reader: Reader, models: list[int]) -> dict[int, str]:
-    """Of models their night and the reason of their verdict."""
-    blessings = find_blessings(reader, models)
+    """Of models their night and the reason of what became of them."""
     nights = reading.read_properties(reader, models, [reader.names.night])
-    reasons = reading.read_properties(reader, list(blessings.values()), [names.REASON])
-    return {
-        model: " ".join([*nights.get(model, {}).values(), *reasons.get(blessings.get(model, 0), {}).values()])
-        for model in models
-    }
+    reasons = find_reasons(reader, models)
+    return {model: " ".join([*nights.get(model, {}).values(), reasons.get(model, "")]) for model in models}
 
 
-def _list(model: ModelSummary, state: ModelState, verdict: dict[str, str]) -> ListedModel:
+def _list(model: ModelSummary, state: ModelState, verdict: dict[str, str], reason: str) -> ListedModel:
     return ListedModel(
         model,
         state,
         verdict[names.BLESSED] == "1" if names.BLESSED in verdict else None,
-        verdict.get(names.REASON, ""),
+        reason,
         read_floats(verdict, names.METRIC_PREFIX),
     )

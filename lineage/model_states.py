@@ -83,6 +83,29 @@ def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
     )
 
 
+def find_reasons(reader: Reader, models: Collection[int]) -> dict[int, str]:
+    """Of models why they were pushed or not, in words: what the newest push says, else what the verdict does."""
+    blessings = find_blessings(reader, models)
+    judged = reading.read_properties(reader, list(blessings.values()), [names.REASON])
+    pushed = reader.rows(
+        "SELECT i.artifact_id, r.string_value FROM event i "
+        "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
+        "JOIN event o ON o.execution_id = e.id AND o.type = :output "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        f"JOIN artifactproperty r ON r.artifact_id = a.id AND r.name = '{names.REASON}' "
+        "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY a.id",
+        finished=[reading.COMPLETE, reading.CACHED],
+        resolvers=reader.types(reading.RESOLVER),
+        input=reading.INPUT,
+        output=reading.OUTPUT,
+        live=reading.LIVE,
+        types=reader.types("PushedModel"),
+        models=models,
+    )
+    reasons = {model: judged.get(blessing, {}).get(names.REASON, "") for model, blessing in blessings.items()}
+    return reasons | {model: reason for model, reason in pushed if reason}
+
+
 def _ask_runs(reader: Reader, models: Collection[int]) -> dict[int, ModelState]:
     if not models:
         return {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,12 +10,12 @@ from headlines import names
 from headlines.bar.checks import split
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
-from lineage.model_states import find_blessings, find_pushes, find_states
+from lineage.model_states import find_blessings, find_pushes, find_reasons, find_states
 from lineage.notes import notes
 from lineage.paths import build_graph, find_makers, find_upstream
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, DropFile, DropUse, Graph, ModelDetail, ModelSummary, NightReport, Serving
-from lineage.runs import find_run, read_floats, run_report, runs_of_night
+from lineage.runs import find_run, read_checks, read_floats, run_report, runs_of_night
 
 _ORIGIN = ("code", "settings", "data")
 
@@ -229,6 +230,10 @@ def model_detail(source: Source, model: str) -> ModelDetail:
         artifacts = reading.artifacts_of_run(reader, summary.run_id).outputs
         properties = reading.read_artifacts(reader, [summary.id])[summary.id].properties
         blessing = _verdict_of(reader, summary.id)
+        if report.model_id != summary.id:
+            report = _report_superseded(reader, report, summary, blessing)
+            behind = set(find_upstream(reader, [summary.id]))
+            artifacts = {place: artifact for place, artifact in artifacts.items() if artifact.id in behind}
         before, after = (champion_as_of(reader, night) for night in (summary.night, next_night(summary.night)))
         now = serving_version(reader)
         examples = artifacts.get((reader.names.example_gen, "examples"))
@@ -269,6 +274,25 @@ def model_detail(source: Source, model: str) -> ModelDetail:
 def _verdict_of(reader: Reader, model: int) -> dict[str, str]:
     blessing = find_blessings(reader, [model]).get(model)
     return {} if blessing is None else reading.read_artifacts(reader, [blessing])[blessing].properties
+
+
+def _report_superseded(
+    reader: Reader, report: NightReport, model: ModelSummary, blessing: dict[str, str]
+) -> NightReport:
+    """The report of a model whose run went on with another one, as after a clear: it tells this one's own verdict."""
+    other = "without it" if report.model_id is None else f"with model #{report.model_id}"
+    return replace(
+        report,
+        champion_version=blessing.get(names.CHAMPION_VERSION, ""),
+        checks=read_checks(blessing),
+        metrics=read_floats(blessing, names.METRIC_PREFIX),
+        champion_metrics=read_floats(blessing, names.CHAMPION_METRIC_PREFIX),
+        blessed=blessing[names.BLESSED] == "1" if names.BLESSED in blessing else None,
+        reason=find_reasons(reader, [model.id]).get(model.id) or f"its run went on {other}",
+        pushed_version=str(model.versions[-1]) if model.versions else None,
+        error=None,
+        failed_node=None,
+    )
 
 
 def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[str, tuple[float, float]]:

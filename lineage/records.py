@@ -522,7 +522,7 @@ class ModelDetail:
 
     Attributes:
       model: which.
-      report: of the run that made it.
+      report: of the run that made it; where that went on with another model, with this one's own verdict.
       state: as in a list of models.
       properties: of its artifact.
       origin: `code`, `settings`, `data` and one `library:<name>` each, as the Trainer recorded them.
@@ -534,6 +534,7 @@ class ModelDetail:
       class_mix: headlines per label of the night's drop.
       drops: trained on, oldest first.
       artifacts: of its run by `(node, key)`: card, evaluation, statistics, anomalies, quarantine, model_run, ...
+        Where that went on with another model, only what this one was made from.
       is_serving: whether it serves now.
       notes: on the versions under which it was pushed and on its night as a whole, newest first.
     """
@@ -639,11 +640,13 @@ class Happening:
 
     Attributes:
       blessed: by the newest verdict; None without one.
+      is_refused: whether the run came to its end and pushed nothing for what the verdict says; as its state has it.
       pushed_version: None if it was not pushed.
       rollbacks: that were made after this night and before the next that is told of.
     """
 
     blessed: bool | None
+    is_refused: bool
     pushed_version: int | None
     rollbacks: tuple[Rollback, ...]
 

@@ -9,8 +9,11 @@ from lineage.reading import OUTPUT, RESOLVER, read_artifacts, read_executions, r
 from lineage.records import ArtifactRecord, ExecutionRecord
 from lineage.side_records import ScoredNight, Scoring
 
+MOST_SCORINGS = 100
+"""So many are told of unless one asks for another number."""
 
-def scores(source: Source, night: str | None = None, limit: int | None = 100) -> tuple[Scoring, ...]:
+
+def scores(source: Source, night: str | None = None, limit: int | None = MOST_SCORINGS) -> tuple[Scoring, ...]:
     """The attempts to score unlabelled headlines, newest first, whichever pipeline made them.
 
     Args:

@@ -9,10 +9,12 @@ from lineage.records import ArtifactRecord, ExecutionRecord
 from lineage.scores import find_attempts
 from lineage.side_records import Search
 
+MOST_SEARCHES = 50
+"""So many are told of unless one asks for another number."""
 _RESULTS = "TunerResults"
 
 
-def searches(source: Source, limit: int | None = 50) -> tuple[Search, ...]:
+def searches(source: Source, limit: int | None = MOST_SEARCHES) -> tuple[Search, ...]:
     """The attempts to find better hyperparameters, newest first, whichever pipeline made them."""
     with open_lineage(source) as reader:
         ids = reader.column(

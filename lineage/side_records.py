@@ -61,6 +61,8 @@ class NightMeasures:
       missed: the measures that are beyond their limits.
       traffic: figures of its live traffic, by the name of the property.
       traffic_limits: in force, by the name of the property that is held to them.
+      traffic_missed: of a night whose live traffic raised an alarm, the properties that are beyond their limits; it
+        raises none where there were too few requests to judge.
     """
 
     night: str
@@ -71,6 +73,7 @@ class NightMeasures:
     missed: tuple[str, ...] = ()
     traffic: dict[str, float] = field(default_factory=dict)
     traffic_limits: dict[str, float] = field(default_factory=dict)
+    traffic_missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,15 @@ HERE = Path(__file__).resolve().parent
 _NODE = "AirflowComponent"
 
 
+def _may_follow() -> bool:
+    """Whether whoever asks for a button may open the page behind it; outside a web server nobody is asked."""
+    from airflow.www.extensions.init_auth_manager import is_auth_manager_initialized
+
+    from retraining.web.access import may_read
+
+    return not is_auth_manager_initialized() or may_read()
+
+
 class LineageLink(BaseOperatorLink):
     """The button on a task that leads to what its newest attempt recorded in MLMD."""
 
@@ -30,12 +39,9 @@ class LineageLink(BaseOperatorLink):
 
         That is a task that is no node of a pipeline, such as a sensor, and whoever may not read the pages.
         """
-        from airflow.www.extensions.init_auth_manager import is_auth_manager_initialized
         from flask import url_for
 
-        from retraining.web.access import may_read
-
-        if operator.task_type != _NODE or (is_auth_manager_initialized() and not may_read()):
+        if operator.task_type != _NODE or not _may_follow():
             return ""
         return url_for("HeadlinesView.task", dag_id=ti_key.dag_id, run_id=ti_key.run_id, node=ti_key.task_id)
 
@@ -46,10 +52,10 @@ class NightLink(BaseOperatorLink):
     name = "Night"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The address of the night; empty for a task of a DAG whose runs are for none."""
+        """The address of the night; empty for a task of a DAG whose runs are for none, and whoever may not read it."""
         from flask import url_for
 
-        if ti_key.dag_id not in (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG):
+        if ti_key.dag_id not in (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG) or not _may_follow():
             return ""
         return url_for("HeadlinesView.run", dag_id=ti_key.dag_id, run_id=ti_key.run_id)
 

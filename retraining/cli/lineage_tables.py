@@ -250,7 +250,7 @@ def _mark(check: lineage.Check) -> Text:
 
 def _happening(point: lineage.Happening) -> str:
     happened = [f"pushed {point.pushed_version}"] if point.pushed_version else []
-    happened += ["refused"] if point.blessed is False else []
+    happened += ["refused"] if point.is_refused else []
     happened += [f"rolled back after it to {one.to_version} by {one.by}" for one in point.rollbacks]
     return "; ".join(happened) or "-"
 

@@ -77,22 +77,33 @@ def render_notes(answer: Iterable[Note]) -> RenderableType:
 def render_scores(answer: Iterable[Scoring]) -> RenderableType:
     """A line for each night that was scored, and for each attempt that scored none."""
     table = Fitting("night", "version", "rows", *_LABELS, "state", "file")
-    for one in answer:
+    scorings = list(answer)
+    for one in scorings:
         for each in one.nights:
             counts = ["-" if each.labels is None else str(each.labels.get(label, 0)) for label in _LABELS]
             table.add_row(each.night, one.version, str(each.rows), *counts, one.state, each.file)
         if not one.nights:
             table.add_row("-", one.version or "-", "-", "-", "-", "-", one.state, one.error or "")
-    return table if table else Text("No unlabelled headlines were scored yet; docs/scoring.md says how.")
+    if not table:
+        return Text("No unlabelled headlines were scored yet; docs/scoring.md says how.")
+    return Group(table, *_tell_cut(len(scorings), lineage.MOST_SCORINGS))
+
+
+def _tell_cut(count: int, most: int) -> list[Text]:
+    """A line where there may be more than were asked for."""
+    return [Text(f"These are the newest {most}; older ones are not listed.", style="dim")] if count >= most else []
 
 
 def render_searches(answer: Iterable[Search]) -> RenderableType:
     """A line for each search, newest first."""
     table = Fitting("night", "state", "trials", "best", "trained with it", "found")
-    for one in answer:
+    searches = list(answer)
+    for one in searches:
         found = ", ".join(f"{name} {value}" for name, value in one.hyperparameters.items())
         used = f"{len(one.used_by)}, {one.used_by[0]} to {one.used_by[-1]}" if one.used_by else "none yet"
         best = "-" if one.score is None else f"{one.objective} {one.score:.4f}"
         trials = "-" if one.trials is None else str(one.trials)
         table.add_row(one.night or "-", one.state, trials, best, used, found or one.error or "-")
-    return table if table else Text("Nothing was searched for yet; docs/tuning.md says how.")
+    if not table:
+        return Text("Nothing was searched for yet; docs/tuning.md says how.")
+    return Group(table, *_tell_cut(len(searches), lineage.MOST_SEARCHES))

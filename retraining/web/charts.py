@@ -31,10 +31,7 @@ def chart(nights: Sequence[str], lines: Iterable[Line], happenings: Sequence[Hap
     ]
     heights = [next((line["values"][at] for line in drawn if line["values"][at] is not None), None)
                for at in range(len(nights))]  # fmt: skip
-    told = [
-        (one.pushed_version is not None, one.pushed_version is None and one.blessed is False, bool(one.rollbacks))
-        for one in happenings
-    ]
+    told = [(one.pushed_version is not None, one.is_refused, bool(one.rollbacks)) for one in happenings]
     marks = [
         {"label": label, "style": style, "colour": colour,
          "values": [height if is_so[at] else None for height, is_so in zip(heights, told, strict=True)]}

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+from headlines.drops.drops_folder import DropError, parse_night
+from lineage import UnknownError
+
 Page = dict[str, Any]
 """The values of a page by name; its template and its JSON twin get the same ones."""
 
@@ -13,4 +16,17 @@ def find_refresh(states: Collection[str]) -> int | None:
     """After how many seconds a page that shows nights in these states may tell something new; None for never."""
     if "running" in states:
         return _RUNNING_SECONDS
-    return _WAITING_SECONDS if "waiting" in states else None
+    # What is stuck goes on once somebody mends it, and that is done elsewhere.
+    return _WAITING_SECONDS if {"waiting", "stuck"} & set(states) else None
+
+
+def check_night(name: str) -> None:
+    """Tells a night that may be unknown from what names none.
+
+    Raises:
+      UnknownError: it is no date.
+    """
+    try:
+        parse_night(name)
+    except DropError as error:
+        raise UnknownError(str(error)) from None

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -187,17 +187,19 @@ class HeadlinesView(BaseView):
         from retraining.recording.store import StoreError
 
         form, by = request.form, get_auth_manager().get_user_name()
-        text, night, withdrawn = form.get("text", ""), form.get("night") or None, form.get("withdraw", type=int)
-        version = form.get("version", type=int)
+        text, night = form.get("text", ""), form.get("night") or None
         try:
+            withdrawn, version = (_read_number(form, name) for name in ("withdraw", "version"))
             if withdrawn is None:
                 note = notes.write_note(read_settings(), text, by, night, version, NAMES.pipeline)
             else:
                 note = notes.withdraw_note(read_settings(), withdrawn, text, by, NAMES.pipeline)
         except (NoteError, DropError, StoreError, SettingsError) as error:
-            problem = str(error)
+            log.warning("%s could not write a note: %s", by, error)
+            is_theirs = isinstance(error, NoteError | DropError)
+            problem = str(error) if is_theirs else f"Nothing was written. {_UNREADABLE}"
             answer = make_response(self._answer("notes", lambda reader: pages.notes(reader, form.to_dict(), problem)))
-            answer.status_code = max(answer.status_code, 400)
+            answer.status_code = max(answer.status_code, 400 if is_theirs else 503)
             return answer
         log.info("%s wrote note %s on night %s", by, note.id, note.night)
         if note.version is None:
@@ -365,6 +367,19 @@ def _without_pictures(page: Page) -> dict[str, Any]:
 
 def _page() -> tuple[int, str]:
     return request.args.get("page", 1, type=int), request.args.get("search", "")
+
+
+def _read_number(form: Mapping[str, str], name: str) -> int | None:
+    """A number that was filled in; None for an empty field.
+
+    Raises:
+      NoteError: it is none: to drop it would be to write something else than was meant.
+    """
+    text = form.get(name, "").strip()
+    # Python reads no number of thousands of digits, and none has so many.
+    if text and not (text.isdecimal() and len(text) < 20):
+        raise NoteError(f"{name} {text[:40]!r} is no number: write its digits and nothing else")
+    return int(text) if text else None
 
 
 def _model_name(name: str) -> str:

@@ -254,6 +254,16 @@ def test_a_model_has_its_verdict_its_metrics_and_its_champions(told: Reader) -> 
     assert (check.name, check.limit, check.passed, check.low, check.high) == ("accuracy", 0.75, True, 0.7, 0.9)
 
 
+def test_a_model_whose_run_went_on_with_another_one_is_told_nothing_of_that_one(told: Reader) -> None:
+    first, second = (lineage.model_detail(told, f"202202070{revision}") for revision in (1, 2))
+    assert first.model.run_id == second.model.run_id
+    assert first.report.model_id == second.report.model_id == second.model.id != first.model.id
+    assert (first.report.pushed_version, second.report.pushed_version) == ("2022020701", "2022020702")
+    assert (first.report.reason, first.report.champion_version) == ("pushed", "2022020501")
+    assert {node for node, _ in second.artifacts} >= {"HeadlineExampleGen", "Trainer", "Evaluator", "Pusher"}
+    assert {node for node, _ in first.artifacts} == {"HeadlineExampleGen", "Transform", "HyperparametersResolver"}
+
+
 def test_two_models_are_compared_in_data_code_and_metrics(told: Reader) -> None:
     compared = lineage.compare(told, FIFTH, SEVENTH)
     assert [difference.name for difference in compared.data] == [FIRST, SECOND, SEVENTH]
@@ -320,6 +330,7 @@ def test_models_are_listed_with_what_became_of_each(told: Reader) -> None:
     for one in listed.models:
         detail = lineage.model_detail(told, f"#{one.model.id}")
         assert (detail.state, detail.metrics) == (one.state, one.metrics)
+        assert (detail.report.reason, detail.report.blessed) == (one.reason, one.blessed)
     refused = lineage.list_models(told, state="refused", search="ACCURACY")
     assert {(one.model.night, one.blessed, one.reason) for one in refused.models} == {
         (EIGHTH, False, "refused: accuracy")

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import lineage
 from lineage import Reader, open_lineage
 from retraining.cli import lineage_commands as commands
-from retraining.cli.summary import WIDTH
 from retraining.settings import Settings
 from retraining.web import pages
 
@@ -63,6 +62,10 @@ def test_the_drift_of_a_label_and_of_a_measure_is_told_night_by_night_with_the_l
     assert 40 < first.values["mean_title_characters"] < 60
     assert first.traffic == {"requests": 240, "served_accuracy": 0.81, "skew:unseen_words": 0.31, "drift:label": 0.04}
     assert first.traffic_limits == {"served_accuracy": 0.7, "skew:unseen_words": 0.25, "drift:label": 0.25}
+    # Its traffic raised an alarm; what is within its limit is not what did.
+    assert first.traffic_missed == ("skew:unseen_words",)
+    missed = {one.kind.name: one.missed for one in lineage.list_series(answer)}
+    assert (missed["skew:unseen_words"], missed["drift:label"], missed["served_accuracy"]) == ((first.night,), (), ())
 
 
 def test_a_night_before_the_measures_were_recorded_is_told_without_them(reader: Reader) -> None:
@@ -181,11 +184,15 @@ def test_the_command_says_of_each_measure_and_night_what_the_page_says(
     assert "there are label:negative" in str(ask("drift", "no_such").exception)
 
 
-def test_every_line_of_the_commands_fits_the_width_of_the_tables(ask: Callable[..., Result]) -> None:
+@pytest.mark.parametrize("width", [60, 120])
+def test_every_line_of_the_commands_fits_the_terminal(
+    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(commands.console, "_width", width)
     for words in (["drift"], ["drift", "swap_evidence"], ["scores"], ["tuning"], ["notes"]):
         result = ask(*words)
         assert result.exit_code == 0, result.output
-        assert max(map(len, result.output.splitlines())) <= WIDTH
+        assert max(map(len, result.output.splitlines())) <= width, words
 
 
 def test_the_night_on_the_command_line_tells_what_the_drop_was_held_to(ask: Callable[..., Result]) -> None:

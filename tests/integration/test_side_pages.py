@@ -112,6 +112,7 @@ def test_scores_are_on_their_page_and_on_their_night_s(reader: httpx.Client) -> 
         assert f"{VERSION} {FIRST} 5 0 3 2 2 unlabelled.csv /scores/{FIRST}/{VERSION}.csv" in text, page
     assert "No model has scored" in reader.get(f"/headlines/scores?night={SWAPPED}").text
     assert "Unlabelled headlines" not in reader.get(f"/headlines/night/{SWAPPED}").text
+    assert reader.get("/headlines/api/scores?night=foo").status_code == 404
 
 
 def test_searches_show_what_they_found_every_trial_and_why_one_failed(reader: httpx.Client) -> None:
@@ -165,12 +166,14 @@ def test_what_may_not_be_noted_is_refused_and_what_was_typed_is_not_lost(admin: 
         ({"night": FIRST, "text": "a" * 1001}, "1001 characters"),
         ({"night": "2022-02-31", "text": "no such day"}, "2022-02-31"),
         ({"version": "2022020199", "text": "no such version"}, "no version 2022020199"),
-        ({"version": "abc", "text": "no number"}, "name one of them"),
+        ({"version": "abc", "text": "no number"}, "is no number"),
+        ({"night": FIRST, "version": "12a", "text": "not on the night then"}, "is no number"),
+        ({"withdraw": "abc", "night": FIRST, "text": "no new note"}, "is no number"),
         ({"withdraw": "1", "text": "no note"}, "there is no note 1"),
     ):
         refused = admin.post("/headlines/notes", data={**form, "csrf_token": token})
         assert (refused.status_code, problem in refused.text) == (400, True), form
-    assert "no note" in refused.text
+    assert "</textarea>" in refused.text and "no note</textarea>" not in refused.text, "it is no new note"
     assert len(admin.get("/headlines/api/notes").json()["notes"]) == before
 
 

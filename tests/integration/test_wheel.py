@@ -1,6 +1,7 @@
 """The wheel, as a team installs it beside its own Airflow: it brings DAGs and plugins; state lands where it is run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from fresh_checkout import copy_checkout
 
+from headlines.bar.checks import DOC
 from retraining.settings import CHECKOUT
 
 ASK = """
@@ -26,6 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the wheel of this checkout was installed, alone."""
     place = tmp_path_factory.mktemp("wheel")
     source = copy_checkout(place / "source")
+    # Of the documents, which the copy does without, it is the one that is a page.
+    (source / DOC).parent.mkdir()
+    shutil.copy(CHECKOUT / DOC, source / DOC)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     options = ["--no-deps", "--no-index"]
     wheel = [*pip, "wheel", *options, "--no-build-isolation", "--wheel-dir", str(place), str(source)]
@@ -69,6 +74,12 @@ def test_without_a_checkout_everything_counts_from_the_current_folder(installed:
     asked = run(installed, tmp_path, "lineage", "--sqlite", "var/none.sqlite", "runs")
     assert "there is no MLMD file var/none.sqlite" in " ".join(asked.stderr.split())
     assert {path for path in installed.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+def test_the_wheel_brings_the_document_that_is_a_page_where_that_looks_for_it(installed: Path) -> None:
+    bundle = installed / "retraining" / "bundled"
+    assert (bundle / DOC).read_text() == (CHECKOUT / DOC).read_text()
+    assert [path.name for path in bundle.joinpath("docs").iterdir()] == ["quality-bar.md"]
 
 
 def test_the_wheel_brings_dags_and_plugins(installed: Path, tmp_path: Path) -> None:

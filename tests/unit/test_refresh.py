@@ -23,11 +23,13 @@ def make_night(state: Any, runs: tuple[str, ...]) -> NightDetail:
     [
         (["pushed", "running", "waiting"], 15),
         (["pushed", "waiting"], 60),
-        (["pushed", "refused", "failed", "blocked", "stuck", "skipped", "missing"], None),
+        # Somebody is mending it elsewhere.
+        (["pushed", "stuck"], 60),
+        (["pushed", "refused", "failed", "blocked", "skipped", "missing"], None),
         ([], None),
     ],
 )
-def test_a_page_looks_again_while_something_goes_on_by_itself(states: list[str], seconds: int | None) -> None:
+def test_a_page_looks_again_until_all_is_over(states: list[str], seconds: int | None) -> None:
     assert find_refresh(states) == seconds
 
 
@@ -36,6 +38,7 @@ def test_a_page_looks_again_while_something_goes_on_by_itself(states: list[str],
     [
         ("running", ("running",), 15),
         ("waiting", ("running",), 60),
+        ("stuck", ("running",), 60),
         ("pushed", ("success",), None),
         # Cards and announcements are written behind the verdict.
         ("pushed", ("success", "running"), 15),
@@ -49,4 +52,5 @@ def test_a_night_is_looked_at_again_until_the_last_of_its_runs_has_ended(
     # By its name: the package has a function of the same one.
     module = importlib.import_module("retraining.web.pages.night")
     monkeypatch.setattr(module, "_night_detail", lambda reader, name: make_night(state, runs))
+    monkeypatch.setattr("lineage.scores", lambda reader, name: ())
     assert pages.night(object(), NIGHT)["refresh_seconds"] == seconds  # type: ignore[arg-type]

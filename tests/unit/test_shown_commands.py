@@ -209,6 +209,8 @@ def test_a_page_has_its_commands_in_elements_by_which_they_are_shown_as_they_are
     assert page == (
         f"<pre>{script} up</pre> <p>retraining runs; see `{script} logs x` &amp; `make -C {CHECKOUT} setup`</p>"
     )
+    # What a person wrote stays as it is: templates write its backticks so.
+    assert show_on_page("<p>&#96;retraining up&#96;</p>") == "<p>&#96;retraining up&#96;</p>"
 
 
 def type_in(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -1,15 +1,18 @@
 """What every template of a page must have, also one that no test draws; and the pieces that all pages share."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 from jinja2 import DictLoader, Environment, FileSystemLoader, TemplateRuntimeError
 
-from lineage import DropUse, Edge, Graph, Node
+from headlines.command import show_on_page
+from lineage import DropUse, Edge, Graph, Node, TrafficReport
+from lineage.records import NightState
 from retraining.settings import Settings
 from retraining.web import views
 from retraining.web.layout import lay_out
@@ -50,6 +53,29 @@ def draw(source: str, **values: Any) -> str:
     environment.filters |= {f"headlines_{name}": tell for name, tell in FILTERS.items()}
     environment.globals["url_for"] = lambda endpoint, **parts: f"/{endpoint}"
     return environment.from_string('{% import "headlines/_parts.html" as parts %}' + source).render(**values)
+
+
+def test_what_a_person_wrote_is_shown_as_it_was_typed_and_its_backticks_hold_no_command_of_ours() -> None:
+    shown = draw("{{ parts.typed(text) }}", text="try `make up` <b>&")
+    assert shown == "try &#96;make up&#96; &lt;b&gt;&amp;"
+    assert show_on_page(shown) == shown
+
+
+def test_the_calendar_has_a_sign_and_a_meaning_for_every_state_of_a_night() -> None:
+    states = {state for kind in get_args(NightState) for state in get_args(kind) or (kind,)}
+    legend = (TEMPLATES / "nights.html").read_text().partition("{% set states = {")[2].partition("} %}")[0]
+    assert set(re.findall(r'^  "(\w+)": \(', legend, re.MULTILINE)) == states
+
+
+def test_live_traffic_says_nothing_of_limits_and_answers_that_are_not_recorded() -> None:
+    report = TrafficReport(7, "", 240, None, 0.8, {}, {}, {}, "")
+    source = '{% include "headlines/_traffic.html" %}'
+    shown = " ".join(re.sub("<[^>]+>", " ", draw(source, night={"traffic": report})).split())
+    assert "of the answers that the night's labels judge" in shown
+    assert "alarm takes is not recorded" in shown
+    assert "None" not in shown and "fewer than" not in shown
+    known = replace(report, served_rows=120, limits={"min_requests": 100.0})
+    assert "fewer than 100 requests" in draw(source, night={"traffic": known})
 
 
 @pytest.mark.parametrize(

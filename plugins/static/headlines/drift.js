@@ -18,6 +18,8 @@
           // A limit is a line whatever the nights; a single night's value is a point.
           pointRadius: stepped || nights.length > 60 ? 0 : 3,
           stepped,
+          // Over nights without a value a line goes on; a limit that nobody recorded is none.
+          spanGaps: !stepped,
           tension: 0,
         })),
       },

@@ -50,10 +50,11 @@
   document.addEventListener("headlines:refresh", drawAll);
 
   const figure = (cell) => (/^[-+]?[\d.]+( |$)/.test(cell) ? parseFloat(cell) : NaN);
-  const compare = (a, b) => {
+  /* What is no figure stands behind the figures, whichever way they go. */
+  const compare = (a, b, way) => {
     const [x, y] = [figure(a), figure(b)];
     if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
-    return Number.isNaN(x) ? a.localeCompare(b) : x - y;
+    return (way === "ascending" ? 1 : -1) * (Number.isNaN(x) ? a.localeCompare(b) : x - y);
   };
   for (const table of document.querySelectorAll(".hl-sortable")) {
     const heads = [...table.tHead.rows[0].cells];
@@ -68,8 +69,7 @@
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", way);
         const body = table.tBodies[0];
-        const rows = [...body.rows].sort((a, b) => compare(text(a, column), text(b, column)));
-        body.append(...(way === "ascending" ? rows : rows.reverse()));
+        body.append(...[...body.rows].sort((a, b) => compare(text(a, column), text(b, column), way)));
       });
     });
   }

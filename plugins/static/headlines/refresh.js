@@ -34,6 +34,11 @@
     for (const name of new Set([...known.getAttributeNames(), ...fresh.getAttributeNames()])) {
       const value = fresh.getAttribute(name);
       if (value === known.getAttribute(name)) continue;
+      // Airflow's own script shows tooltips, and keeps their text there.
+      if (name === "title" && "originalTitle" in shown.dataset) {
+        shown.dataset.originalTitle = value ?? "";
+        continue;
+      }
       if (value === null) shown.removeAttribute(name);
       else shown.setAttribute(name, value);
     }

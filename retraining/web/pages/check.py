@@ -3,7 +3,7 @@
 import lineage
 from headlines.bar.checks import DOC
 from lineage import Reader, UnknownError
-from retraining.settings import CHECKOUT
+from retraining.settings import BUNDLE
 from retraining.web.axis import draw
 from retraining.web.charts import Line, chart
 from retraining.web.page import Page
@@ -44,7 +44,7 @@ def quality_bar() -> Page:
     Raises:
       UnknownError: it is not installed here.
     """
-    path = CHECKOUT / DOC
+    path = BUNDLE / DOC
     if not path.is_file():
         raise UnknownError(f"{DOC} is not installed here; it is in the repository")
     text = path.read_text(encoding="utf-8")

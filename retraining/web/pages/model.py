@@ -13,6 +13,8 @@ from retraining.web.layout import lay_out
 from retraining.web.page import Page
 from retraining.web.prose import render
 
+_MOST_CHOICES = 400
+
 
 def model(reader: Reader, name: str) -> Page:
     """A model: its verdict check by check, how it errs, what it was made from, its card and how to see its curves."""
@@ -62,9 +64,8 @@ def show_curves(model_run: ArtifactRecord) -> str:
 
 def compare(reader: Reader, a: str | None = None, b: str | None = None) -> Page:
     """Two models side by side: data, settings, code, libraries, metrics, class mix."""
-    return {
-        "models": lineage.models(reader, limit=400),
-        "a": a,
-        "b": b,
-        "comparison": lineage.compare(reader, a, b) if a and b else None,
-    }
+    comparison = lineage.compare(reader, a, b) if a and b else None
+    choices = {model.id: model for model in lineage.models(reader, limit=_MOST_CHOICES)}
+    # Also those of long ago that were asked for: what is compared is what the form says.
+    choices |= {side.model.id: side.model for side in (comparison.a, comparison.b)} if comparison else {}
+    return {"models": sorted(choices.values(), key=lambda model: -model.id), "a": a, "b": b, "comparison": comparison}

@@ -3,11 +3,10 @@
 from datetime import date, timedelta
 
 import lineage
-from headlines.drops.drops_folder import DropError, parse_night
 from headlines.names import EXAMPLE_GEN
 from lineage import ArtifactRecord, Reader, UnknownError
 from retraining.web import documents
-from retraining.web.page import Page, find_refresh
+from retraining.web.page import Page, check_night, find_refresh
 
 
 def night(reader: Reader, name: str) -> Page:
@@ -18,6 +17,7 @@ def night(reader: Reader, name: str) -> Page:
     return {
         "night": detail,
         "scores": lineage.scores(reader, name),
+        "most": lineage.MOST_SCORINGS,
         "before": _neighbour(name, -1),
         "after": _neighbour(name, 1),
         "mixes": documents.class_mixes(artifacts.get((EXAMPLE_GEN, "examples")), described),
@@ -55,10 +55,7 @@ def quarantine(reader: Reader, name: str, page: int, search: str, reason: str, o
 
 def _night_detail(reader: Reader, name: str) -> lineage.NightDetail:
     """What lineage knows of a night; of one that was never run, who was champion."""
-    try:
-        parse_night(name)
-    except DropError as error:
-        raise UnknownError(str(error)) from None
+    check_night(name)
     try:
         return lineage.night_detail(reader, name)
     except UnknownError:

@@ -2,7 +2,7 @@
 
 import lineage
 from lineage import Reader
-from retraining.web.page import Page
+from retraining.web.page import Page, check_night
 
 
 def scores(reader: Reader, night: str | None = None) -> Page:
@@ -11,5 +11,10 @@ def scores(reader: Reader, night: str | None = None) -> Page:
     Args:
       reader: of lineage.
       night: whose headlines; None for all.
+
+    Raises:
+      UnknownError: the night is no date.
     """
-    return {"scored_night": night, "scores": lineage.scores(reader, night)}
+    if night is not None:
+        check_night(night)
+    return {"scored_night": night, "most": lineage.MOST_SCORINGS, "scores": lineage.scores(reader, night)}

@@ -1,6 +1,6 @@
 """What serves: since when, from which drops, and how champions did over nights."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import lineage
 from lineage import Reader
@@ -42,16 +42,16 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
     serving = lineage.serving_now(reader)
     metrics = lineage.metrics(reader)
     drawn = metric or next((name for name in (*_METRICS, *metrics) if name in metrics), None)
-    newest = lineage.drops(reader, limit=1)
-    first = (date.fromisoformat(newest[0][0]) - timedelta(days=nights)).isoformat() if newest else None
-    history = lineage.metric_history(reader, drawn, first=first) if drawn else None
+    history = lineage.metric_history(reader, drawn, newest=nights) if drawn else None
     newest_nights = lineage.calendar(reader, newest=_NEWEST_NIGHTS)
-    under_way = [one for one in newest_nights if one.state in ("running", "waiting")]
+    under_way = [one for one in newest_nights if one.state in ("running", "waiting", "stuck")]
+    observed = replicas.observe(settings, reader, replicas.PAGE_SECONDS)
+    is_loading = any(one.state == "loading" for one in observed.replicas)
     return {
         "serving": serving,
-        "observed": replicas.observe(settings, reader, replicas.PAGE_SECONDS),
+        "observed": observed,
         "under_way": under_way,
-        "refresh_seconds": find_refresh({one.state for one in under_way}),
+        "refresh_seconds": find_refresh([*(one.state for one in under_way), *(["running"] if is_loading else [])]),
         "days": (datetime.now(UTC) - serving.since).days if serving else None,
         "detail": lineage.model_detail(reader, f"#{serving.model.id}") if serving and serving.model else None,
         "picture": lay_out(serving.path) if serving else None,
@@ -66,6 +66,6 @@ def now_serving(reader: Reader, settings: Settings, metric: str | None = None, n
 def _chart(history: lineage.History) -> Page:
     """The lines of a history that have anything in them: on fresh rows, or where there are none on held-out ones."""
     points = history.points
-    lines = _FRESH if any(point.fresh_champion for point in points) else _HELD_OUT
+    lines = _FRESH if any(point.fresh_champion is not None for point in points) else _HELD_OUT
     drawn = [(label, [getattr(point, name) for point in points], colour, dash) for name, label, colour, dash in lines]
     return chart([point.night for point in points], drawn, points)

@@ -18,4 +18,9 @@ def tuning(reader: Reader, identity: int | None = None) -> Page:
         chosen = next((one for one in searches if one.night), None)
     else:
         chosen = lineage.find_search(reader, identity)
-    return {"searches": searches, "chosen": chosen, "trials": documents.trials(chosen.results_uri) if chosen else None}
+    return {
+        "searches": searches,
+        "most": lineage.MOST_SEARCHES,
+        "chosen": chosen,
+        "trials": documents.trials(chosen.results_uri) if chosen else None,
+    }
