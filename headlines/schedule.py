@@ -125,10 +125,11 @@ class _Clock:
         self._zone = ZoneInfo(settings.timezone)
         self._cron = croniter(settings.schedule)
         self._is_hourly = self._cron.expanded[1] == ["*"]
+        self._begin = date.fromisoformat(settings.start_date)
 
     def find_next(self, moment: datetime) -> datetime:
         """The first tick after a moment with a time zone."""
-        shown = moment.astimezone(self._zone).replace(tzinfo=None, fold=0)
+        shown = self._show(moment)
         self._cron.set_current(shown, force=True)
         following: datetime = self._cron.get_next(datetime)
         if self._is_hourly:
@@ -143,7 +144,41 @@ class _Clock:
     def find_first(self, day: date) -> datetime:
         """The first tick of a day or, where it has none, after it."""
         before = datetime.combine(day, datetime.min.time(), self._zone).astimezone(UTC) - timedelta(seconds=1)
-        return self.find_next(before)
+        tick = self.find_next(before)
+        if not self._is_hourly:
+            return tick
+        # A tick that is so many hours after the one before it is at another hour where clocks were changed between
+        # the two, as over a weekend without ticks.
+        earlier = self._find_earlier(day)
+        if earlier.utcoffset() != tick.utcoffset():
+            while earlier.date() < day:
+                earlier = self.find_next(earlier)
+            return earlier
+        return tick
+
+    def _find_earlier(self, day: date) -> datetime:
+        """A tick two days before a day, or more where they are rare; the first of all where Airflow begins later."""
+        limit = datetime.combine(day - timedelta(days=2), datetime.min.time(), self._zone).astimezone(UTC)
+        self._cron.set_current(self._show(limit), force=True)
+        # A clock never shows some of them; what stands for those may be after the limit.
+        while (earlier := self._cron.get_prev(datetime).replace(tzinfo=self._zone).astimezone(UTC)) >= limit:
+            pass
+        first = datetime.combine(self._begin, datetime.min.time(), self._zone).astimezone(UTC)
+        if earlier < first and self._begin <= day:
+            # Airflow's `_align_to_next`.
+            following = self.find_next(first)
+            earlier = first if self._find_previous(following) == first else following
+        return earlier.astimezone(self._zone)
+
+    def _find_previous(self, moment: datetime) -> datetime:
+        """The tick before a moment, of a schedule with ticks in each hour."""
+        shown = self._show(moment)
+        self._cron.set_current(shown, force=True)
+        return moment.astimezone(UTC) - (shown - self._cron.get_prev(datetime))
+
+    def _show(self, moment: datetime) -> datetime:
+        """What a clock of the zone shows at a moment."""
+        return moment.astimezone(self._zone).replace(tzinfo=None, fold=0)
 
 
 def _midnight(settings: Schedule, day: date) -> datetime:

@@ -140,7 +140,7 @@ class MeasuredNights:
 
     def run(self, night: str, **limits: Any) -> None:
         """A run as far as the gate lets it."""
-        with contextlib.suppress(BadDropError):
+        with contextlib.suppress(AirflowFailException):
             for node in self.nodes(night, **limits):
                 self.launch(node, f"scheduled__{night}")
 

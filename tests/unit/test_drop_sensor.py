@@ -228,7 +228,7 @@ def test_a_late_drop_is_waited_for_until_the_cut_off_and_then_skipped_with_a_not
     with pytest.raises(AirflowSkipException, match="no complete drop for night 2022-02-06"):
         run(drops_dir, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
     assert notices[-1].endswith(
-        "; version 2022020101 keeps serving. When the drop has come: retraining run --night 2022-02-06"
+        "; version 2022020101 keeps serving. When the drop has come: `retraining run --night 2022-02-06`"
     )
 
 

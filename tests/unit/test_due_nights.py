@@ -26,6 +26,17 @@ from retraining.settings import Settings
 NOW = datetime(2022, 4, 20, 12, tzinfo=UTC)
 
 
+class CircleError(Exception):
+    """Airflow's timetable stands still or goes in a circle, and starts no night after a moment any more.
+
+    Its `_align_to_prev` does so where an hour comes twice between two ticks of `0 * * * 1-5`.
+    """
+
+    def __init__(self, last: datetime) -> None:
+        super().__init__(last)
+        self.last = last
+
+
 def settings_of(tmp_path: Path, **overrides: object) -> Settings:
     return Settings.from_env(state_dir=tmp_path, **{"scheduled_from": "2022-02-01", **overrides})
 
@@ -41,6 +52,8 @@ def what_airflow_starts(settings: Settings, now: datetime = NOW) -> dict[str, tu
     ):
         if info.run_after > now:
             return runs
+        if interval and info.logical_date <= interval.start:
+            raise CircleError(interval.start)
         interval = info.data_interval
         # As the DAG's own template says what night a run is for.
         night = info.logical_date.in_timezone(zone).strftime("%Y-%m-%d")
@@ -57,13 +70,17 @@ def test_no_night_is_due_at_either_end_of_the_calendar(timezone: str, tmp_path: 
 
 def is_as_airflow_has_it(settings: Settings, now: datetime = NOW) -> bool:
     """Whether each night that is due, its logical date and its start are Airflow's."""
+    try:
+        theirs = what_airflow_starts(settings, now)
+    except CircleError as circle:
+        return is_as_airflow_has_it(settings, circle.last)
     due = find_due(settings, now)
     # Of an hour that comes twice, Python takes no moment of one zone for the same as one of another (PEP 495).
     ours = {
         one.night: (find_logical_date(settings, one.night).astimezone(UTC), one.starts_at.astimezone(UTC))
         for one in due
     }
-    assert ours == what_airflow_starts(settings, now)
+    assert ours == theirs
     assert [one.starts_at for one in due] == [find_start(settings, one.night) for one in due]
     return len(due) == len(ours)
 
@@ -109,6 +126,10 @@ weekdays = st.sampled_from(["*", "*", "0", "1-5", "6,0"])
 @example("30 23 * * *", ("America/Sao_Paulo", date(2018, 2, 18)))
 @example("0 0 * * *", ("America/Havana", date(2026, 11, 1)))
 @example("0 * * * *", ("America/Havana", date(2026, 11, 1)))
+# An hour that comes or goes while there are no ticks.
+@example("0 * * * 1-5", ("America/Dawson", date(1980, 4, 27)))
+@example("0 * * * 1-5", ("Europe/Berlin", date(2026, 10, 25)))
+@example("0 * * * 6", ("Pacific/Apia", date(2011, 12, 31)))
 @example("15 1 * * *", ("Australia/Lord_Howe", date(2026, 4, 5)))
 @example("0 2 * * *", ("Pacific/Apia", date(2011, 12, 31)))
 def test_where_clocks_are_changed_nights_are_still_those_that_airflow_starts(

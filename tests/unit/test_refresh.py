@@ -52,5 +52,5 @@ def test_a_night_is_looked_at_again_until_the_last_of_its_runs_has_ended(
     # By its name: the package has a function of the same one.
     module = importlib.import_module("retraining.web.pages.night")
     monkeypatch.setattr(module, "_night_detail", lambda reader, name: make_night(state, runs))
-    monkeypatch.setattr("lineage.scores", lambda reader, name: ())
+    monkeypatch.setattr(module.lineage, "scores", lambda reader, name: ())
     assert pages.night(object(), NIGHT)["refresh_seconds"] == seconds  # type: ignore[arg-type]

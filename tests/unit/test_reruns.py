@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lineage import NightReport, Reign
+from lineage import NightReport, Reign, runs
 from retraining.nights import reruns
 from retraining.nights.reruns import find_changes
 from retraining.settings import Settings
@@ -27,7 +27,8 @@ def settings(drops_dir: Path, deliver: Callable[..., Path]) -> Settings:
 def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     """Runs of the third night, in their order; the champion as of it is 2022020201."""
     reports: list[NightReport] = []
-    monkeypatch.setattr(reruns.lineage, "runs_of_night", lambda settings, night: reports)
+    # Where lineage itself asks for them.
+    monkeypatch.setattr(runs, "runs_of_night", lambda settings, night: reports)
     monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: CHAMPION)
     return reports
 

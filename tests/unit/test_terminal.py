@@ -160,7 +160,21 @@ def test_a_table_stands_in_columns_while_words_have_room_and_else_in_blocks() ->
 def test_answers_about_lineage_lose_no_word_at_any_width(width: int) -> None:
     reason = "returned since the drop of Tuesday has swapped labels and nobody had looked at it before nine"
     gaps = lineage_tables.render_gaps([lineage.Gap("2022-02-03", "failed", reason)], lineage.Orphans((), ()), True)
-    point = lineage.Point("2022-02-01", "r", 0.61, 0.62, 0.63, 0.64, 0.65, 0.66, 0.67, 100, False)
+    point = lineage.Point(
+        night="2022-02-01",
+        run_id="r",
+        candidate=0.61,
+        champion=0.62,
+        lr=0.63,
+        majority=0.64,
+        fresh_champion=0.65,
+        fresh_lr=0.66,
+        fresh_majority=0.67,
+        fresh_rows=100,
+        blessed=False,
+        pushed_version=None,
+        rollbacks=(),
+    )
     for answer in (gaps, lineage_tables.render_history(lineage.History("macro_f1", (point,)))):
         shown = render(answer, width)
         assert max(map(len, shown.splitlines())) <= width
