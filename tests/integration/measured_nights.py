@@ -21,7 +21,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, Examples, HyperParame
 
 from headlines import names
 from retraining.settings import Settings
-from tfx_components.gate import BadDropError, DropGate
+from tfx_components.gate import DropGate
 from tfx_components.headline_example_gen.component import HeadlineExampleGen
 from tfx_components.live_traffic import TrafficReport
 from tfx_components.score_writer import Scores
