@@ -161,8 +161,10 @@ class _Clock:
         limit = datetime.combine(day - timedelta(days=2), datetime.min.time(), self._zone).astimezone(UTC)
         self._cron.set_current(self._show(limit), force=True)
         # A clock never shows some of them; what stands for those may be after the limit.
-        while (earlier := self._cron.get_prev(datetime).replace(tzinfo=self._zone).astimezone(UTC)) >= limit:
-            pass
+        earlier = limit
+        while earlier >= limit:
+            shown: datetime = self._cron.get_prev(datetime)
+            earlier = shown.replace(tzinfo=self._zone).astimezone(UTC)
         first = datetime.combine(self._begin, datetime.min.time(), self._zone).astimezone(UTC)
         if earlier < first and self._begin <= day:
             # Airflow's `_align_to_next`.
@@ -174,7 +176,8 @@ class _Clock:
         """The tick before a moment, of a schedule with ticks in each hour."""
         shown = self._show(moment)
         self._cron.set_current(shown, force=True)
-        return moment.astimezone(UTC) - (shown - self._cron.get_prev(datetime))
+        previous: datetime = self._cron.get_prev(datetime)
+        return moment.astimezone(UTC) - (shown - previous)
 
     def _show(self, moment: datetime) -> datetime:
         """What a clock of the zone shows at a moment."""
