@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from airflow.exceptions import AirflowFailException
 from launching import launch
 from lineage_story import NAME
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
