@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from airflow.exceptions import AirflowFailException
 from launching import launch
 from lineage_story import NAME
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -21,7 +22,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, Examples, HyperParame
 
 from headlines import names
 from retraining.settings import Settings
-from tfx_components.gate import BadDropError, DropGate
+from tfx_components.gate import DropGate
 from tfx_components.headline_example_gen.component import HeadlineExampleGen
 from tfx_components.live_traffic import TrafficReport
 from tfx_components.score_writer import Scores
@@ -140,7 +141,8 @@ class MeasuredNights:
 
     def run(self, night: str, **limits: Any) -> None:
         """A run as far as the gate lets it."""
-        with contextlib.suppress(BadDropError):
+        # The gate's, as Airflow is told of it.
+        with contextlib.suppress(AirflowFailException):
             for node in self.nodes(night, **limits):
                 self.launch(node, f"scheduled__{night}")
 
