@@ -141,6 +141,7 @@ class MeasuredNights:
 
     def run(self, night: str, **limits: Any) -> None:
         """A run as far as the gate lets it."""
+        # The gate's, as Airflow is told of it.
         with contextlib.suppress(AirflowFailException):
             for node in self.nodes(night, **limits):
                 self.launch(node, f"scheduled__{night}")

@@ -38,7 +38,7 @@ def reader(measured: Settings) -> Reader:
 @pytest.fixture
 def ask(measured: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setattr(commands.Settings, "from_env", classmethod(lambda cls: measured))
-    monkeypatch.setattr(commands.lineage, "open_lineage", lambda source: open_lineage(source, NAMES))
+    monkeypatch.setattr(commands.lineage, "open_lineage", lambda source, names: open_lineage(source, NAMES))
 
     def run(*words: str) -> Result:
         return CliRunner().invoke(commands.app, list(words))
@@ -65,7 +65,8 @@ def test_the_drift_of_a_label_and_of_a_measure_is_told_night_by_night_with_the_l
     # Its traffic raised an alarm; what is within its limit is not what did.
     assert first.traffic_missed == ("skew:unseen_words",)
     missed = {one.kind.name: one.missed for one in lineage.list_series(answer)}
-    assert (missed["skew:unseen_words"], missed["drift:label"], missed["served_accuracy"]) == ((first.night,), (), ())
+    assert first.night in missed["skew:unseen_words"]
+    assert (missed["drift:label"], missed["served_accuracy"]) == ((), ())
 
 
 def test_a_night_before_the_measures_were_recorded_is_told_without_them(reader: Reader) -> None:

@@ -172,6 +172,7 @@ def test_answers_about_lineage_lose_no_word_at_any_width(width: int) -> None:
         fresh_majority=0.67,
         fresh_rows=100,
         blessed=False,
+        is_refused=True,
         pushed_version=None,
         rollbacks=(),
     )
