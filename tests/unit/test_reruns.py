@@ -1,12 +1,13 @@
 """Which nights that were run want to be run again, and what the user is told."""
 
+import importlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from lineage import NightReport, Reign, runs
+from lineage import NightReport, Reign
 from retraining.nights import reruns
 from retraining.nights.reruns import find_changes
 from retraining.settings import Settings
@@ -27,8 +28,9 @@ def settings(drops_dir: Path, deliver: Callable[..., Path]) -> Settings:
 def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     """Runs of the third night, in their order; the champion as of it is 2022020201."""
     reports: list[NightReport] = []
-    # Where lineage itself asks for them.
-    monkeypatch.setattr(runs, "runs_of_night", lambda settings, night: reports)
+    # Where lineage itself asks for them; by its name: the package has a function of the same one.
+    module = importlib.import_module("lineage.runs")
+    monkeypatch.setattr(module, "runs_of_night", lambda settings, night: reports)
     monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: CHAMPION)
     return reports
 
