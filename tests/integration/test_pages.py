@@ -139,6 +139,8 @@ def test_what_answers_is_shown_beside_what_should_serve(
         assert (observed["state"], observed["is_right"]) == ("agrees", True)
         assert observed["expected"]["version"] == 2022020702
         assert ALARM not in page and "Should be serving" not in page
+        # As a moment, or a page that looks again would take another minute for news.
+        assert re.search(r"<dt>Serving for</dt>\s*<dd>\s*<time [^>]*>(less than a|\d+) minutes?</time>", page)
         assert page.count("answers 2022020702") == 2
 
         # One is behind, the other damaged; what they say is text.
