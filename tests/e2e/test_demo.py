@@ -181,6 +181,7 @@ def test_the_calendar_leads_to_a_night_and_on_to_its_model_and_logs(page: Page) 
     page.get_by_role("link", name="Log of Trainer").first.wait_for()
     assert "Statistics of the window" in page.locator(".hl").inner_text()
     page.locator(".hl-head a[href*='/headlines/model/']").last.click()
+    page.wait_for_url("**/headlines/model/*")
     shown = page.locator(".hl").inner_text()
     assert all(part in shown for part in ("The quality bar", "How it errs", "Drops it was trained on", "TensorBoard"))
 
