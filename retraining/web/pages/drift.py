@@ -25,7 +25,7 @@ def drift(reader: Reader, nights: int = _NIGHTS) -> Page:
 
 
 def _draw(answer: lineage.Drift, series: tuple[Series, ...]) -> Page:
-    """The charts, a summary of each measure, and the table of all that is in the charts."""
+    """The charts, a summary of each measure, and a row for each night, newest first."""
     names = [night.night for night in answer.nights]
     labels = [one for one in series if one.kind.name in _COLOURS]
     measures = [one for one in series if one not in labels]
