@@ -84,7 +84,6 @@ def keep_watch() -> None:
     The service runs the same program.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     watch.run(Settings.from_env())
 
 

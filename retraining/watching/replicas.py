@@ -6,6 +6,7 @@ https://www.tensorflow.org/tfx/serving/api_rest#model_status_api.
 
 import functools
 import json
+import logging
 import queue
 import ssl
 import threading
@@ -34,6 +35,9 @@ _PATIENT_SECONDS = 5.0
 _SPARE_SECONDS = 0.1
 _TAKE_UP = timedelta(seconds=60)
 """A server looks for new versions every few seconds, and takes some more to load one."""
+
+# It tells of every request: beside an answer that is meant for a script, where whoever asks writes its log there.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 _MAX_BYTES = 4 << 20
 _MAX_CHARACTERS = 300
