@@ -129,7 +129,7 @@ def serving(as_json: AsJson = False) -> None:
     else:
         console.print(tables.render_serving(answer, _asked.names.pipeline))
         if observed:
-            console.print(render_observation(observed), highlight=False, soft_wrap=True)
+            console.print(render_observation(observed), highlight=False)
     if observed and not observed.is_right:
         raise typer.Exit(3)
 

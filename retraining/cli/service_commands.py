@@ -116,7 +116,7 @@ def _show_status(found: Status, settings: Settings) -> None:
     print_addresses(settings)
     if found.observed:
         console.print()
-        console.print(render_observation(found.observed), highlight=False, soft_wrap=True)
+        console.print(render_observation(found.observed), highlight=False)
     if found.problem:
         console.print(escape(found.problem), style="red", soft_wrap=True)
     if found.survey is None:
