@@ -2,11 +2,13 @@
 
 import importlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import flask
 import pytest
+from airflow.auth.managers.base_auth_manager import BaseAuthManager
+from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.www.extensions import init_auth_manager
 
 import lineage
@@ -50,9 +52,10 @@ def test_scores_of_what_is_no_night_are_not_known() -> None:
 
 def test_compare_offers_the_newest_models_and_those_that_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     old, *newest = (ModelSummary(number, "", "run", "", ()) for number in (1, 500, 501))
-    sides = (SimpleNamespace(model=one) for one in (old, newest[-1]))
+    sides = (create_autospec(lineage.ModelDetail, instance=True, model=one) for one in (old, newest[-1]))
     monkeypatch.setattr(lineage, "models", lambda reader, limit: tuple(reversed(newest)))
-    monkeypatch.setattr(lineage, "compare", lambda reader, a, b: SimpleNamespace(a=next(sides), b=next(sides)))
+    compared = create_autospec(lineage.Comparison, instance=True, a=next(sides), b=next(sides))
+    monkeypatch.setattr(lineage, "compare", lambda reader, a, b: compared)
     assert [one.id for one in pages.compare(READER, "#1", "#501")["models"]] == [501, 500, 1]
     assert [one.id for one in pages.compare(READER)["models"]] == [501, 500]
 
@@ -70,8 +73,8 @@ def test_now_serving_is_looked_at_again_until_what_was_pushed_is_loaded(
     state: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module("retraining.web.pages.serving")
-    replica = SimpleNamespace(state=state)
-    monkeypatch.setattr(module.replicas, "observe", lambda *_: SimpleNamespace(replicas=(replica,)))
+    observed = module.replicas.Observation(None, (module.replicas.Replica("http://127.0.0.1:1", state=state),))
+    monkeypatch.setattr(module.replicas, "observe", lambda *_: observed)
     for name, answer in {"serving_now": None, "metrics": (), "calendar": (), "reigns": ()}.items():
         monkeypatch.setattr(lineage, name, lambda reader, answer=answer, **how: answer)
     assert module.now_serving(READER, None)["refresh_seconds"] == seconds
@@ -80,7 +83,7 @@ def test_now_serving_is_looked_at_again_until_what_was_pushed_is_loaded(
 def test_the_button_to_a_night_leads_whoever_may_read_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "plugins"))
     link = importlib.import_module("lineage_plugin").NightLink()
-    key: Any = SimpleNamespace(dag_id=NIGHTLY_DAG, run_id="run", task_id="Trainer")
+    key = TaskInstanceKey(NIGHTLY_DAG, "Trainer", "run")
     monkeypatch.setattr(flask, "url_for", lambda endpoint, **values: endpoint)
     monkeypatch.setattr(init_auth_manager, "is_auth_manager_initialized", lambda: True)
     for may in (True, False):
@@ -106,9 +109,12 @@ def test_a_note_that_is_not_written_says_why_and_nothing_of_hosts(
     monkeypatch.setattr(notes, "write_note", fail)
     monkeypatch.setattr(notes, "withdraw_note", fail)
     monkeypatch.setattr(views, "read_settings", lambda: None)
-    monkeypatch.setattr(views, "get_auth_manager", lambda: SimpleNamespace(get_user_name=lambda: "ana"))
+    manager = create_autospec(BaseAuthManager, instance=True)
+    manager.get_user_name.return_value = "ana"
+    monkeypatch.setattr(views, "get_auth_manager", lambda: manager)
     monkeypatch.setattr(pages, "notes", lambda reader, written, problem: said.append(problem))
-    page = SimpleNamespace(_answer=lambda template, ask: ask(READER) or "")
+    page = create_autospec(views.HeadlinesView, instance=True)
+    page._answer.side_effect = lambda template, ask: ask(READER) or ""
     with flask.Flask("pages").test_request_context(method="POST", data=form):
         answer: Any = views.HeadlinesView.write_note.__wrapped__(page)  # type: ignore[attr-defined]
     assert answer.status_code == status
