@@ -12,6 +12,7 @@ from test_rollback import run
 from typer.testing import CliRunner
 
 import lineage
+from headlines.command import how_to_type
 from headlines.notes import Note, NoteError
 from lineage import Names, open_lineage
 from retraining.cli import lineage_commands, note_commands
@@ -113,7 +114,6 @@ def test_a_note_is_in_the_tables_that_are_backed_up_with_lineage(two_nights: Set
 def test_the_command_writes_lists_and_withdraws(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     run(settings, FIRST)
     monkeypatch.setattr(note_commands.Settings, "from_env", classmethod(lambda cls: settings))
-    monkeypatch.setattr(lineage_commands.lineage, "open_lineage", lambda source: open_lineage(source, NAMES))
     for name in ("write_note", "withdraw_note"):
         known = {"write_note": write_note, "withdraw_note": withdraw_note}[name]
         monkeypatch.setattr(
@@ -126,12 +126,14 @@ def test_the_command_writes_lists_and_withdraws(settings: Settings, monkeypatch:
 
     written = note("rótulos [bold]trocados[/]", "--night", FIRST, "--by", "ana")
     number = written.split()[1]
-    assert written == f"Note {number} on night {FIRST} is written; retraining lineage notes shows it."
-    shown = CliRunner().invoke(lineage_commands.app, ["notes"]).output
+    assert (
+        written == f"Note {number} on night {FIRST} is written; `{how_to_type('retraining')} lineage notes` shows it."
+    )
+    shown = CliRunner().invoke(lineage_commands.app, ["--pipeline", NAME, "notes"]).output
     assert f"note {number} on night {FIRST}, by ana, " in shown
     assert "  rótulos [bold]trocados[/]" in shown
     assert note("it was right", "--withdraw", number, "--by", "rui") == f"Note {number} on night {FIRST} is withdrawn."
-    told = json.loads(CliRunner().invoke(lineage_commands.app, ["notes", "--json"]).output)
+    told = json.loads(CliRunner().invoke(lineage_commands.app, ["--pipeline", NAME, "notes", "--json"]).output)
     [only] = told["answer"]
     assert (told["question"], only["text"], only["withdrawal"]["by"]) == ("notes", "rótulos [bold]trocados[/]", "rui")
     assert "on a night, on a version or withdraws" in note("text")
