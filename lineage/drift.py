@@ -7,9 +7,9 @@ from typing import Literal
 from headlines import names
 from headlines.drops.measures import KINDS, RECORDED, Kind, measure, share_classes
 from lineage.reader import Reader, Source, open_lineage
-from lineage.reading import CACHED, COMPLETE, OUTPUT, RESOLVER, as_text, read_artifacts, read_links, read_properties
+from lineage.reading import as_text, read_artifacts, read_links, read_properties
 from lineage.records import ExecutionRecord
-from lineage.runs import NOT_SUPERSEDED, find_runs, read_floats
+from lineage.runs import find_made, find_runs, read_floats
 from lineage.side_records import Drift, GateReport, NightMeasures, Series, TrafficReport
 
 # Of each feature of the live traffic that has a limit, its limit.
@@ -172,19 +172,7 @@ def _measure_night(night: str, run_id: str, own: Mapping[str, str], limits: Mapp
 
 def _read_values(reader: Reader, runs: list[int]) -> dict[int, dict[str, str]]:
     """What each run recorded of its drop and of the live traffic, by context."""
-    rows = reader.rows(
-        "SELECT s.context_id, a.id FROM association s "
-        "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
-        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
-        "JOIN execution e ON e.id = s.execution_id AND e.last_known_state IN :finished "
-        "AND NOT e.type_id IN :resolvers "
-        f"WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY ev.id",
-        finished=[COMPLETE, CACHED],
-        resolvers=reader.types(RESOLVER),
-        output=OUTPUT,
-        types=reader.types("Examples", names.TRAFFIC_REPORT_TYPE),
-        runs=runs,
-    )
+    rows = find_made(reader, runs, "Examples", names.TRAFFIC_REPORT_TYPE)
     features = reader.column(
         "SELECT DISTINCT name FROM artifactproperty WHERE artifact_id IN :artifacts "
         # What begins with `skew:` or `drift:`, wherever a database sorts a colon.

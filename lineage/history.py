@@ -7,9 +7,9 @@ from headlines import names
 from headlines.pushes.champion import Rollback
 from lineage.champions import rollbacks
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import CACHED, COMPLETE, OUTPUT, RESOLVER, read_properties
+from lineage.reading import read_properties
 from lineage.records import CheckHistory, CheckPoint, Happening, History, Point
-from lineage.runs import NOT_SUPERSEDED, Run, find_runs, read_checks
+from lineage.runs import Run, find_made, find_runs, read_checks
 
 _LINES = {
     "candidate": names.METRIC_PREFIX,
@@ -150,19 +150,7 @@ def tell_happening(own: Mapping[str, str], ends_unpushed: bool, rolled_back: Ite
 
 def _tell(reader: Reader, runs: list[int], wanted: list[str]) -> dict[int, dict[str, str]]:
     """What the verdicts, scores and pushes of each run say of what is wanted, by context."""
-    rows = reader.rows(
-        "SELECT s.context_id, a.id FROM association s "
-        "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
-        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
-        "JOIN execution e ON e.id = s.execution_id AND e.last_known_state IN :finished "
-        "AND NOT e.type_id IN :resolvers "
-        f"WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY ev.id",
-        finished=[COMPLETE, CACHED],
-        resolvers=reader.types(RESOLVER),
-        output=OUTPUT,
-        types=reader.types("ModelBlessing", "PushedModel", *reader.names.scores),
-        runs=runs,
-    )
+    rows = find_made(reader, runs, "ModelBlessing", "PushedModel", *reader.names.scores)
     properties = read_properties(reader, [artifact for _, artifact in rows], wanted)
     by_context: dict[int, dict[str, str]] = {context: {} for context in runs}
     for context, artifact in rows:

@@ -42,14 +42,27 @@ def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int,
 
     A push by another's Pusher may name no version. Models of which no Pusher has recorded anything are left out.
     """
-    rows = reader.rows(
-        "SELECT DISTINCT i.artifact_id, p.int_value, v.string_value FROM event i "
+    artifacts = _find_push_artifacts(reader, models)
+    said = reading.read_properties(reader, [push for _, push in artifacts], [names.PUSHED, names.PUSHED_VERSION])
+    versions: dict[int, set[int] | None] = {}
+    for model, push in artifacts:
+        own = said.get(push, {})
+        if own.get(names.PUSHED) == "1":
+            version = own.get(names.PUSHED_VERSION, "")
+            versions[model] = (versions.get(model) or set()) | ({int(version)} if version.isdecimal() else set())
+        elif names.PUSHED in own:
+            versions.setdefault(model, None)
+    return {model: None if own is None else tuple(sorted(own)) for model, own in versions.items()}
+
+
+def _find_push_artifacts(reader: Reader, models: Collection[int]) -> list[tuple[int, int]]:
+    """Models with what Pushers recorded of them, oldest first."""
+    return reader.rows(
+        "SELECT DISTINCT i.artifact_id, a.id FROM event i "
         "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
         "JOIN event o ON o.execution_id = e.id AND o.type = :output "
         "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
-        f"JOIN artifactproperty p ON p.artifact_id = a.id AND p.name = '{names.PUSHED}' "
-        f"LEFT JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{names.PUSHED_VERSION}' "
-        "AND v.is_custom_property WHERE i.artifact_id IN :models AND i.type = :input",
+        "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY a.id",
         finished=[reading.COMPLETE, reading.CACHED],
         resolvers=reader.types(reading.RESOLVER),
         input=reading.INPUT,
@@ -58,11 +71,6 @@ def find_pushes(reader: Reader, models: Collection[int]) -> dict[int, tuple[int,
         types=reader.types("PushedModel"),
         models=models,
     )
-    versions: dict[int, set[int]] = {}
-    for model, pushed, version in rows:
-        if pushed:
-            versions.setdefault(model, set()).update([int(version)] if (version or "").isdecimal() else [])
-    return {model: tuple(sorted(versions[model])) if model in versions else None for model, _, _ in rows}
 
 
 def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
@@ -87,23 +95,12 @@ def find_reasons(reader: Reader, models: Collection[int]) -> dict[int, str]:
     """Of models why they were pushed or not, in words: what the newest push says, else what the verdict does."""
     blessings = find_blessings(reader, models)
     judged = reading.read_properties(reader, list(blessings.values()), [names.REASON])
-    pushed = reader.rows(
-        "SELECT i.artifact_id, r.string_value FROM event i "
-        "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
-        "JOIN event o ON o.execution_id = e.id AND o.type = :output "
-        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
-        f"JOIN artifactproperty r ON r.artifact_id = a.id AND r.name = '{names.REASON}' "
-        "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY a.id",
-        finished=[reading.COMPLETE, reading.CACHED],
-        resolvers=reader.types(reading.RESOLVER),
-        input=reading.INPUT,
-        output=reading.OUTPUT,
-        live=reading.LIVE,
-        types=reader.types("PushedModel"),
-        models=models,
-    )
+    artifacts = _find_push_artifacts(reader, models)
+    pushed = reading.read_properties(reader, [push for _, push in artifacts], [names.REASON])
     reasons = {model: judged.get(blessing, {}).get(names.REASON, "") for model, blessing in blessings.items()}
-    return reasons | {model: reason for model, reason in pushed if reason}
+    return reasons | {
+        model: pushed[push][names.REASON] for model, push in artifacts if any(pushed.get(push, {}).values())
+    }
 
 
 def _ask_runs(reader: Reader, models: Collection[int]) -> dict[int, ModelState]:

@@ -12,6 +12,7 @@ from lineage.reading import (
     COMPLETE,
     ENDED_BADLY,
     OUTPUT,
+    RESOLVER,
     find_executions,
     read_artifacts,
     read_drop,
@@ -136,6 +137,28 @@ def runs(source: Source, limit: int | None = 20) -> tuple[RunSummary, ...]:
         began = min(attempt.started_at for attempt in own)
         summaries.append(RunSummary(report, began, max(ends) if is_known else None))
     return tuple(reversed(summaries))
+
+
+def find_made(reader: Reader, runs: Collection[int], *kinds: str) -> list[tuple[int, int]]:
+    """What the attempts that count of some runs made, as context and artifact, in the order in which it was made.
+
+    Args:
+      runs: their contexts.
+      *kinds: types of artifacts.
+    """
+    return reader.rows(
+        "SELECT s.context_id, a.id FROM association s "
+        "JOIN event ev ON ev.execution_id = s.execution_id AND ev.type = :output "
+        "JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
+        "JOIN execution e ON e.id = s.execution_id AND e.last_known_state IN :finished "
+        "AND NOT e.type_id IN :resolvers "
+        f"WHERE s.context_id IN :runs AND {NOT_SUPERSEDED} ORDER BY ev.id",
+        finished=[COMPLETE, CACHED],
+        resolvers=reader.types(RESOLVER),
+        output=OUTPUT,
+        types=reader.types(*kinds),
+        runs=runs,
+    )
 
 
 def find_ends(source: Source) -> tuple[str, str] | None:
