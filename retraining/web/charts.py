@@ -8,6 +8,9 @@ from lineage import Happening
 Line = tuple[str, Sequence[float | None], str, list[int]]
 """Label, a value for each night, colour, dashes."""
 
+MOST_ROWS = 365
+"""How many of the newest nights a table under a chart has: all would take longer to draw than to read."""
+
 # Each has a shape of its own: a colour alone says nothing to who cannot tell it.
 _MARKS = (
     ("pushed", "triangle", "#0b6b34"),

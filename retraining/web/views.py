@@ -20,6 +20,7 @@ from headlines.notes import NoteError
 from lineage import LineageError, Names, Reader, UnknownError
 from retraining.settings import Settings, SettingsError
 from retraining.web import access, documents, headers, moments, pages
+from retraining.web.charts import MOST_ROWS
 from retraining.web.menu import MENU
 from retraining.web.page import Page
 
@@ -80,7 +81,7 @@ class HeadlinesView(BaseView):
     default_view = "serving"
     class_permission_name = access.RESOURCE
     base_permissions = ["can_read", "can_edit"]  # noqa: RUF012
-    extra_args = {"menu": MENU}  # noqa: RUF012
+    extra_args = {"menu": MENU, "most_rows": MOST_ROWS}  # noqa: RUF012
 
     @route("/", "/api/serving")
     def serving(self) -> ResponseReturnValue:

@@ -123,9 +123,8 @@ def test_every_page_is_titled_and_headed(path: Path) -> None:
 
 
 def test_a_long_table_under_a_chart_says_that_it_is_cut_and_where_the_rest_is() -> None:
-    source = (
-        '{% import "headlines/_charts.html" as charts %}{{ charts.cut(count, "/headlines/api/drift?nights=1100") }}'
-    )
+    source = '{% import "headlines/_charts.html" as charts %}'
+    source += '{{ charts.cut(count, 365, "/headlines/api/drift?nights=1100") }}'
     assert draw(source, count=365).strip() == ""
     shown = " ".join(draw(source, count=366).split())
     assert "The newest 365 of 366 nights; all are in the" in shown

@@ -4,14 +4,13 @@ from typing import Any
 
 import lineage
 from lineage import Reader, Series
+from retraining.web.charts import MOST_ROWS
 from retraining.web.page import Page
 
 _NIGHTS = 180
 # Of a line in a chart: colour and dashes.
 _COLOURS = {"label:negative": "#a61b1b", "label:neutral": "#54606e", "label:positive": "#0b6b34"}
 _VALUE, _LIMIT = "#014fb0", "#a86a00"
-# As `most_rows` in _charts.html.
-_MOST_ROWS = 365
 
 
 def drift(reader: Reader, nights: int = _NIGHTS) -> Page:
@@ -39,7 +38,7 @@ def _draw(answer: lineage.Drift, series: tuple[Series, ...]) -> Page:
         "columns": [one.kind.label for one in series],
         "rows": [
             {"night": night, "cells": [_cell(one, number, night) for one in series]}
-            for number, night in list(enumerate(names))[: -_MOST_ROWS - 1 : -1]
+            for number, night in list(enumerate(names))[: -MOST_ROWS - 1 : -1]
         ],
         "count": len(names),
     }
