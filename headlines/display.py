@@ -1,4 +1,4 @@
-"""Text of a drop as people may be shown it: in a table, on a page, in a spreadsheet, on a terminal."""
+"""Text of data as people may be shown it: in a table, on a page, in a spreadsheet, on a terminal."""
 
 import re
 import unicodedata

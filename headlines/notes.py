@@ -1,11 +1,11 @@
 """Notes that people write on nights and versions: what one may hold, and how lineage keeps it."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
+from headlines.display import STEERING
 from headlines.errors import HeadlinesError
 from headlines.names import ABOUT_NIGHT, ABOUT_VERSION, AT, BY, TEXT, WITHDRAWS
 
@@ -13,8 +13,6 @@ MOST_CHARACTERS = 1000
 # MLMD on Postgres takes no string over about 2,700 bytes (google/ml-metadata#194).
 _MOST_BYTES = 2000
 _MOST_NAME_CHARACTERS = 100
-# They turn the text around them, so that it reads as what it is not: https://www.unicode.org/reports/tr9/.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 
 
 class NoteError(HeadlinesError):
@@ -97,7 +95,7 @@ def check_text(text: str) -> str:
             f"the note has {len(kept)} characters ({len(kept.encode('utf-8', 'replace'))} bytes); it may have "
             f"{MOST_CHARACTERS} ({_MOST_BYTES} bytes): shorten it, or write two"
         )
-    _refuse_controls(kept, "\n\t")
+    _refuse_controls(kept)
     return kept
 
 
@@ -110,14 +108,13 @@ def check_name(name: str) -> str:
     kept = name.strip()
     if not kept or len(kept) > _MOST_NAME_CHARACTERS:
         raise NoteError(f"a note says who wrote it, in at most {_MOST_NAME_CHARACTERS} characters; this is {kept!r}")
-    _refuse_controls(kept)
+    _refuse_controls(kept, also="\n\t")
     return kept
 
 
-def _refuse_controls(text: str, allowed: str = "") -> None:
+def _refuse_controls(text: str, also: str = "") -> None:
     for place, character in enumerate(text, 1):
-        is_control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING
-        if is_control and character not in allowed:
+        if STEERING.match(character) or character in also:
             raise NoteError(
                 f"character {place} is U+{ord(character):04X}, which is not shown but changes how a text is shown; "
                 "leave it out"

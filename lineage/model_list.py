@@ -3,7 +3,7 @@
 from collections import Counter
 
 from headlines import names
-from headlines.drops.display import fold
+from headlines.display import fold
 from lineage import reading
 from lineage.champions import serving_version
 from lineage.model_states import find_blessings, find_pushes, find_reasons, find_states

@@ -9,7 +9,7 @@ from datetime import date
 from enum import StrEnum
 from typing import TextIO
 
-from headlines.drops.display import neutralise, show_bytes
+from headlines.display import neutralise, show_bytes
 from headlines.drops.rows import Row
 from headlines.drops.rules import Rules
 from modules.features import LABELS

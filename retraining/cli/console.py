@@ -13,8 +13,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 import lineage
-from headlines import command
-from headlines.drops import display
+from headlines import command, display
 from headlines.drops.drops_folder import DropError, parse_night
 from retraining.cli.fitting import show
 

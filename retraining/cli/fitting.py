@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headlines import command
-from headlines.drops.display import harmless
+from headlines.display import harmless
 
 # Behind each column a space of padding and, but for the last, one of the box.
 _PADDING = (0, 1, 0, 0)

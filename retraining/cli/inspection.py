@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from headlines.display import show_bytes
 from headlines.drops.delivery import Inspection
-from headlines.drops.display import show_bytes
 from retraining.cli.fitting import Fitting
 
 _ROWS_SHOWN = 20

@@ -10,7 +10,7 @@ import typer
 from rich.console import RenderableType
 
 import lineage
-from headlines.drops.display import harmless
+from headlines.display import harmless
 from headlines.postgres_address import Postgres
 from lineage import OURS, Names, Reader
 from lineage.reader import Source

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from headlines.drops.display import harmless
+from headlines.display import harmless
 from retraining.cli.console import console, example, fail, print_document
 from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json

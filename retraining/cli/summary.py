@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from headlines.drops.display import harmless
+from headlines.display import harmless
 from lineage import Check, NightReport
 from retraining.cli.fitting import Fitting
 

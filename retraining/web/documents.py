@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from headlines.drops.display import fold, neutralise, show_bytes
+from headlines.display import fold, neutralise, show_bytes
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
 from headlines.drops.rows import read_file
 from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, TRIALS_FILE, VERDICT_FILE

@@ -1,6 +1,6 @@
 import pytest
 
-from headlines.drops.display import neutralise, show_bytes
+from headlines.display import neutralise, show_bytes
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+55", "-1", "@now", "\t=1", "\r=1", '=HYPERLINK("x")', "  =1+1"])

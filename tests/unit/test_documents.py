@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from headlines.drops.display import fold
+from headlines.display import fold
 from lineage import ArtifactRecord, UnknownError
 from retraining.web import documents
 

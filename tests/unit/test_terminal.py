@@ -18,7 +18,7 @@ from rich.tree import Tree
 from typer.testing import CliRunner
 
 import lineage
-from headlines.drops.display import STEERING
+from headlines.display import STEERING
 from retraining.cli import console, lineage_tables
 from retraining.cli.console import Terminal
 from retraining.cli.fitting import Fitting
