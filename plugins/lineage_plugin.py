@@ -12,9 +12,6 @@ from airflow.models.baseoperatorlink import BaseOperatorLink
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.plugins_manager import AirflowPlugin
 
-from headlines.names import NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
-from retraining.web.menu import MENU
-
 HERE = Path(__file__).resolve().parent
 # What every node of a TFX pipeline is to Airflow.
 _NODE = "AirflowComponent"
@@ -55,6 +52,8 @@ class NightLink(BaseOperatorLink):
         """The address of the night; empty for a task of a DAG whose runs are for none, and whoever may not read it."""
         from flask import url_for
 
+        from headlines.names import NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
+
         if ti_key.dag_id not in (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG) or not _may_follow():
             return ""
         return url_for("HeadlinesView.run", dag_id=ti_key.dag_id, run_id=ti_key.run_id)
@@ -70,6 +69,7 @@ class LineagePlugin(AirflowPlugin):
     def appbuilder_menu_items(self) -> list[dict[str, Any]]:
         """The menu: all of it by one name, and so by one permission, with the pages themselves."""
         from retraining.web.access import RESOURCE
+        from retraining.web.menu import MENU
 
         return [
             {"name": RESOURCE, "label": label, "href": f"HeadlinesView.{view}", "category": RESOURCE}

@@ -74,9 +74,8 @@ def render_runs(answer: Iterable[lineage.RunSummary]) -> RenderableType:
     for run in answer:
         report = run.report
         model = report.pushed_version or ("-" if report.model_id is None else f"#{report.model_id}")
-        why = f"{report.failed_node}: {report.error}" if report.failed_node else report.reason
         state = Text(report.state, style=_COLOURS.get(report.state, ""))
-        table.add_row(report.run_id, report.night or "-", _moment(run.began_at), state, model, Text(why))
+        table.add_row(report.run_id, report.night or "-", _moment(run.began_at), state, model, Text(report.why))
     return table if table else Text("No runs.")
 
 
