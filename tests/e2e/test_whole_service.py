@@ -17,6 +17,9 @@ from driving import Service, predict, query
 import lineage
 from retraining.local import model_server, supervisor
 
+# Some of these tests run two whole nights, on whatever machine this is.
+pytestmark = pytest.mark.timeout(3600)
+
 DAG = "headline_retraining"
 NODES = {
     "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
@@ -248,7 +251,7 @@ def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Se
     assert "DropGate" in done.stdout
     report = lineage.nights(service.settings)[-1]
     assert report.night == "2022-02-04"
-    assert report.state == "failed"
+    assert report.state == "blocked"
     assert report.rows_quarantined is not None
     assert report.rows_quarantined >= 400
     made = lineage.artifacts_of_run(service.settings, report.run_id).outputs["HeadlineExampleGen", "quarantine"]

@@ -386,7 +386,7 @@ def test_a_success_without_a_task_is_told_as_nothing(dag: Dag) -> None:
     assert dag.stands(night(0)) == (
         "missing",
         f"{run} has ended in Airflow, which knows of no task of it, nor does lineage; to run the night: "
-        f"retraining run --night {night(0)}",
+        f"`retraining run --night {night(0)}`",
     )
 
 
