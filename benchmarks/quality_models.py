@@ -28,7 +28,8 @@ from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropsFolder
 from modules.features import LABEL, LABELS, NIGHT, PROBABILITIES, TEXT_SIGNATURE, TITLE, WEIGHT
 from modules.model import run_fn
-from modules.preprocessing import TextSettings, normalise_text, preprocessing_fn
+from modules.preprocessing import normalise_text, preprocessing_fn
+from modules.text import TextSettings
 from retraining.settings import CHECKOUT, Settings
 
 _RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

@@ -3,15 +3,12 @@
 No training code may live here: this graph is what training and serving share, so it must not know which of them runs.
 """
 
-import dataclasses
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules.errors import ModellingError
 from modules.features import (
     LABEL,
     LABELS,
@@ -26,12 +23,11 @@ from modules.features import (
     WORDS,
     transformed_name,
 )
+from modules.text import CODE_POINTS, MAX_CHARACTERS, NUMBER, SEPARATORS, STOP_WORDS, TextSettings, list_readings
 from modules.word_vectors import read_words
 
 # A headline has 11 words at the median and 18 at the 99th percentile.
 MAX_TOKENS = 32
-# Bounds the cost of one request: what follows in a longer title is not read.
-MAX_CHARACTERS = 1_000
 VOCABULARY_NAME = "tokens"
 MAX_VOCABULARY = 20_000
 # A word seen once teaches its embedding nothing but its own headline; it is better read as an unknown word.
@@ -40,67 +36,9 @@ NGRAM_BUCKETS = 65_536
 WORD_NGRAMS = (1, 2)
 CHARACTER_NGRAMS = (2, 3, 4, 5)
 
-# Negations (não, nem, nunca, sem) are missing on purpose: they carry sentiment.
-STOP_WORDS = """
-a à ao aos aquela aquelas aquele aqueles aquilo as às até com como da das de dela delas dele deles depois do dos e é ela
-elas ele eles em entre era eram essa essas esse esses esta está estão estar estas estava este estes eu foi foram há isso
-isto já lhe lhes mais mas me mesmo meu meus minha minhas na nas no nos nós nossa nossas nosso nossos num numa o os ou
-para pela pelas pelo pelos por qual quando que quem são se seja ser será seu seus só sua suas também te tem têm ter teu
-teus tinha tu tua tuas um uma você vocês
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class TextSettings:
-    """How a title is normalised before words and n-grams are read from it.
-
-    Attributes:
-      lowercase: lower-case the text.
-      strip_accents: `eleição` becomes `eleicao`; a letter and its separate accent become the letter.
-      strip_special_characters: all but letters, digits and spaces becomes a space.
-      replace_digits: a number, its separators included, becomes `0`.
-      remove_stop_words: drop Portuguese function words, negations excepted.
-    """
-
-    lowercase: bool = True
-    strip_accents: bool = True
-    strip_special_characters: bool = True
-    replace_digits: bool = True
-    remove_stop_words: bool = False
-
-    @classmethod
-    def from_config(cls, custom_config: Mapping[str, Any] | None) -> "TextSettings":
-        """The settings in the `text` entry of Transform's custom_config; what it leaves out keeps its default.
-
-        Raises:
-          ModellingError: a setting is unknown or not a bool; the message names it.
-        """
-        text = dict((custom_config or {}).get("text") or {})
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name, value in text.items():
-            if name not in names:
-                raise ModellingError(f"unknown text setting {name!r}; known are {', '.join(names)}")
-            if not isinstance(value, bool):
-                raise ModellingError(f"text setting {name} is {value!r}; it must be true or false")
-        return cls(**text)
-
-
-def _accent_table() -> list[int]:
-    """Maps a code point below U+2000 to its base letter, and a combining accent to 0."""
-    table = list(range(0x2000))
-    for code_point in table:
-        character = chr(code_point)
-        if unicodedata.combining(character):
-            table[code_point] = 0
-            continue
-        base = [part for part in unicodedata.normalize("NFD", character) if not unicodedata.combining(part)]
-        if len(base) == 1:
-            table[code_point] = ord(base[0])
-    return table
-
 
 def normalise_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
-    """Normalised titles; any bytes are accepted.
+    """Normalised titles, as `modules.text.normalise` reads them; any bytes are accepted.
 
     Args:
       titles: string [n]; invalid UTF-8 and control characters are read as spaces.
@@ -109,30 +47,26 @@ def normalise_text(titles: tf.Tensor, settings: TextSettings) -> tf.Tensor:
     Returns:
       string [n], valid UTF-8, words separated by single spaces, at most MAX_CHARACTERS long.
     """
-    code_points = tf.strings.unicode_decode(
-        titles, "UTF-8", errors="replace", replacement_char=ord(" "), replace_control_characters=True
-    )[:, :MAX_CHARACTERS]
-    if settings.strip_accents:
-        # TensorFlow has no Unicode normalisation of its own (no issue known), so the decomposition is looked up.
-        table = tf.constant(_accent_table(), tf.int32)
-        values = code_points.flat_values
-        in_table = tf.gather(table, tf.minimum(values, table.shape[0] - 1))
-        values = tf.where(values < table.shape[0], in_table, values)
-        code_points = code_points.with_flat_values(values)
-        code_points = tf.ragged.boolean_mask(code_points, code_points > 0)
+    code_points = tf.strings.unicode_decode(titles, "UTF-8", errors="replace", replacement_char=ord(" "))
+    code_points = code_points[:, :MAX_CHARACTERS]
+    # A table, since TensorFlow has no Unicode normalisation of its own (no issue known), and since its lower case and
+    # its classes of characters are those of other versions of Unicode than Python's.
+    readings = tf.gather(
+        tf.constant(list_readings(settings), tf.int32), tf.minimum(code_points.flat_values, CODE_POINTS)
+    )
+    code_points = tf.ragged.boolean_mask(
+        code_points.with_flat_values(readings), code_points.with_flat_values(readings > 0)
+    )
     text = tf.strings.unicode_encode(code_points, "UTF-8")
-    if settings.lowercase:
-        text = tf.strings.lower(text, encoding="utf-8")
     if settings.replace_digits:
-        text = tf.strings.regex_replace(text, r"\p{Nd}+(?:[.,:]\p{Nd}+)*", "0")
+        text = tf.strings.regex_replace(text, NUMBER, "0")
     if settings.strip_special_characters:
-        text = tf.strings.regex_replace(text, r"[^\p{L}\p{M}\p{N}]", " ")
+        text = tf.strings.regex_replace(text, f"[{SEPARATORS}]", " ")
     words = tf.strings.split(text)
     if settings.remove_stop_words:
-        plain = dataclasses.replace(settings, remove_stop_words=False, lowercase=True)
-        stop_words = normalise_text(tf.strings.split(STOP_WORDS), plain)
-        lowered = tf.strings.lower(words.flat_values, encoding="utf-8")
-        is_stop_word = tf.reduce_any(lowered[:, tf.newaxis] == stop_words[tf.newaxis, :], axis=1)
+        stop_words = normalise_text(tf.strings.split(STOP_WORDS), settings.plain)
+        plain = normalise_text(words.flat_values, settings.plain)
+        is_stop_word = tf.reduce_any(plain[:, tf.newaxis] == stop_words[tf.newaxis, :], axis=1)
         words = tf.ragged.boolean_mask(words, words.with_flat_values(~is_stop_word))
     return tf.strings.reduce_join(words, axis=-1, separator=" ")
 

@@ -382,7 +382,7 @@ class Settings(BaseSettings):
 
     @property
     def text_rules(self) -> dict[str, bool]:
-        """The settings that decide how the model sees a title, as `modules.preprocessing` takes them."""
+        """The settings that decide how the model sees a title, as `modules.text` takes them."""
         return self.model_dump(include=set(_TEXT_RULES))
 
     @property

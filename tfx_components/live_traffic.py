@@ -21,7 +21,6 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
-from headlines.drops.quarantine import normalise
 from headlines.names import (
     ALARM,
     DRIFT_PREFIX,
@@ -34,6 +33,7 @@ from headlines.names import (
     TRAFFIC_REPORT_TYPE,
     is_before,
 )
+from modules.text import TextSettings, normalise
 from tfx_components.related_index import Headline, read_headlines
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def LiveTraffic(
     max_drift: Parameter[float],
     min_served_accuracy: Parameter[float],
     min_requests: Parameter[int],
+    text_rules: Parameter[str],
 ) -> None:
     """Reports on the requests of the examples' night; without a request log it says so and is done.
 
@@ -132,6 +133,7 @@ def LiveTraffic(
       max_drift: see `Limits`.
       min_served_accuracy: see `Limits`.
       min_requests: see `Limits`.
+      text_rules: as JSON, the settings by which titles are told apart, as the models see them.
     """
     night = examples.get_string_custom_property(NIGHT)
     limits = Limits(
@@ -144,7 +146,7 @@ def LiveTraffic(
             window = [
                 row for split in SPLITS for row in read_headlines(artifact_utils.get_split_uri([examples], split))
             ]
-            examine(findings, requests, window, limits)
+            examine(findings, requests, window, limits, TextSettings(**json.loads(text_rules)))
         findings.note = (
             f"{findings.requests} titles asked on the night, {findings.earlier_requests} before, in {request_log}"
         )
@@ -186,7 +188,9 @@ def read_requests(log: Path, timezone: ZoneInfo, night: str) -> tuple[list[Reque
     return sorted(requests, key=lambda request: request.moment), unreadable
 
 
-def examine(findings: Findings, requests: Sequence[Request], window: Sequence[Headline], limits: Limits) -> None:
+def examine(
+    findings: Findings, requests: Sequence[Request], window: Sequence[Headline], limits: Limits, settings: TextSettings
+) -> None:
     """Fills the findings.
 
     Args:
@@ -194,40 +198,44 @@ def examine(findings: Findings, requests: Sequence[Request], window: Sequence[He
       requests: up to the end of the night.
       window: labelled headlines, the night's among them.
       limits: what is an alarm.
+      settings: by which titles are told apart.
     """
     tonight = [request for request in requests if str(request.moment.date()) == findings.night]
     earlier = [request for request in requests if str(request.moment.date()) < findings.night]
     findings.requests, findings.earlier_requests = len(tonight), len(earlier)
     if tonight:
-        vocabulary = Vocabulary(row.title for row in window)
+        vocabulary = Vocabulary((row.title for row in window), settings)
         now = vocabulary.describe((request.title, request.label) for request in tonight)
         taught = vocabulary.describe((row.title, row.label) for row in window)
         findings.skew = measure_skew(taught, now, limits.max_skew)
         if earlier:
             before = vocabulary.describe((request.title, request.label) for request in earlier)
             findings.drift = measure_drift(before, now, limits.max_drift)
-    judged = judge_answers(requests, window, findings.night)
+    judged = judge_answers(requests, window, findings.night, settings)
     findings.served_rows = len(judged)
     findings.served_accuracy = sum(judged) / len(judged) if judged else None
     findings.alarms = list(_find_alarms(findings, limits))
 
 
-def judge_answers(requests: Iterable[Request], window: Iterable[Headline], night: str) -> list[bool]:
+def judge_answers(
+    requests: Iterable[Request], window: Iterable[Headline], night: str, settings: TextSettings
+) -> list[bool]:
     """Whether the last answer to each title that the night's drop labels was that label.
 
     Only answers of models of earlier nights count: one of the same night was taught the label.
     """
     day = date.fromisoformat(night)
-    answers = {normalise(one.title): one.label for one in requests if is_before(one.version, day)}
-    labels = {normalise(row.title): row.label for row in window if row.night == night}
+    answers = {normalise(one.title, settings): one.label for one in requests if is_before(one.version, day)}
+    labels = {normalise(row.title, settings): row.label for row in window if row.night == night}
     return [answers[key] == label for key, label in labels.items() if key in answers]
 
 
 class Vocabulary:
-    """The words of the window."""
+    """The words of the window, as the models see them."""
 
-    def __init__(self, titles: Iterable[str]) -> None:
-        self._keys = {normalise(title) for title in titles}
+    def __init__(self, titles: Iterable[str], settings: TextSettings) -> None:
+        self._settings = settings
+        self._keys = {normalise(title, settings) for title in titles}
         self._titles_with = Counter(word for key in self._keys for word in set(_WORD.findall(key)))
 
     def describe(self, rows: Iterable[tuple[str, str]]) -> "pd.DataFrame":
@@ -239,7 +247,7 @@ class Vocabulary:
 
         columns: dict[str, list[object]] = {name: [] for name in FEATURES}
         for title, label in rows:
-            key = normalise(title)
+            key = normalise(title, self._settings)
             words, own = _WORD.findall(key), int(key in self._keys)
             unseen = sum(self._titles_with[word] <= own for word in words)
             columns[WORDS].append(len(words))

@@ -46,7 +46,7 @@ class Figures:
       unseen_word_share: of the words, those that the window has never seen.
       unseen_word_excess: how far that is above the share that the window itself leads to expect (Good and Turing: the
         share of its words that it saw once).
-      mean_title_characters: of the titles, normalised.
+      mean_title_characters: of the titles, on one line.
     """
 
     titles: int = 0
@@ -101,7 +101,7 @@ class WordModel:
         self._words_of = {label: Counter[str]() for label in LABELS}
         for headline in headlines:
             self.titles[headline.label] += 1
-            self._words_of[headline.label].update(_WORD.findall(headline.key))
+            self._words_of[headline.label].update(_WORD.findall(headline.text))
         self.words: Counter[str] = sum(self._words_of.values(), Counter())
         total = self.titles.total()
         self.mix = (
@@ -120,9 +120,9 @@ class WordModel:
         """Whether there is anything to judge labels by."""
         return any(self.mix.values())
 
-    def score(self, key: str) -> Scores:
-        """The log-probability of each label of a normalised title."""
-        words = [word for word in set(_WORD.findall(key)) if word in self.words]
+    def score(self, text: str) -> Scores:
+        """The log-probability of each label of a title's `text`."""
+        words = [word for word in set(_WORD.findall(text)) if word in self.words]
         scores = {
             label: self._log_mix[label]
             + _WORD_TRUST * sum(math.log(self._words_of[label][word] + 0.5) - self._log_total[label] for word in words)
@@ -148,14 +148,15 @@ def compare(
       expected_class_mix: the labels' shares to expect of a night that has no window.
     """
     labels = {headline.key: headline.label for headline in night}
+    texts = {headline.key: headline.text for headline in night}
     if not labels:
         return Figures()
     model = WordModel(window, expected_class_mix)
-    scores = {key: model.score(key) for key in labels}
+    scores = {key: model.score(text) for key, text in texts.items()}
     classes = Counter(labels.values())
     swap, evidence, misread = _find_swap(labels, scores) if model.judges_labels() else ("", None, {})
     seen_titles, confusion = _find_seen(labels, scores, window, earlier_version)
-    words = [word for key in labels for word in _WORD.findall(key)]
+    words = [word for text in texts.values() for word in _WORD.findall(text)]
     unseen = sum(word not in model.words for word in words) / len(words) if words and model.words else None
     once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
     return Figures(
@@ -170,10 +171,10 @@ def compare(
         seen_titles=seen_titles,
         relabelled={name_change(*pair): count for pair, count in confusion.most_common() if pair[0] != pair[1]},
         relabelled_swap=_explain(confusion),
-        not_portuguese_share=share_not_portuguese(list(labels)),
+        not_portuguese_share=share_not_portuguese(list(texts.values())),
         unseen_word_share=unseen,
         unseen_word_excess=None if unseen is None else unseen - once,
-        mean_title_characters=sum(map(len, labels)) / len(labels),
+        mean_title_characters=sum(map(len, texts.values())) / len(texts),
     )
 
 

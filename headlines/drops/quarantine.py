@@ -3,16 +3,18 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import TextIO
 
 from headlines.display import neutralise, show_bytes
+from headlines.drops.broken_text import find_damage, find_lost_letters, find_nothing, has_lost_letters
 from headlines.drops.rows import Row
 from headlines.drops.rules import Rules
 from modules.features import LABELS
+from modules.text import normalise
 
 COLUMNS = ("night", "version", "file", "line", "reason", "detail", "raw")
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -24,15 +26,20 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable row"
     WRONG_FIELDS = "wrong number of fields"
     BLANK_TITLE = "missing or blank title"
+    BROKEN_TEXT = "broken text"
     LONG_TITLE = "over-long title"
     UNKNOWN_LABEL = "unknown label"
     CONFLICT = "conflicting labels"
-    DUPLICATE = "exact duplicate"
+    DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A row that can be used: `title` on one line, `label` by name, `key` the title's identity."""
+    """A row that can be used: `title` on one line, `label` by name, `key` the title as the model sees it.
+
+    Titles of one key are one headline, whatever their form: for label conflicts, duplicates, the split, and what is
+    fresh or was seen before.
+    """
 
     night: date
     version: int
@@ -40,6 +47,11 @@ class Headline:
     title: str
     label: str
     key: str
+
+    @property
+    def text(self) -> str:
+        """The title whatever its case and spacing, but with its accents and numbers: what its language shows in."""
+        return " ".join(unicodedata.normalize("NFKC", self.title).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +78,20 @@ class Sifted:
     readable: list[Headline]
 
 
-def normalise(title: str) -> str:
-    """The identity of a title, whatever its form, case and spacing: what the split and label conflicts go by."""
-    return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
-
-
 def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sifted:
     """Judges the rows of a window together.
 
-    Of exact duplicates (same title and label) the newest is kept, of the same night the first. Where one normalised
-    title has two labels, in one drop or in several, all its rows are out: nobody can tell which label is right.
+    Of rows of one headline with one label the newest is kept, of the same night the first. Where one headline has two
+    labels, in one drop or in several, all its rows are out: nobody can tell which label is right.
 
     Args:
       drops: night, version and rows of each drop, in any order.
-      rules: label codes and the longest title.
+      rules: label codes, the longest title, and how the model sees a title.
     """
     headlines: list[Headline] = []
     sifted = Sifted([], [], [], headlines)
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
-        for row in rows:
-            judged = _judge(night, version, row, rules)
+        for judged in _judge_drop(night, version, rows, rules):
             if isinstance(judged, Headline):
                 headlines.append(judged)
             else:
@@ -95,7 +101,7 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
     for headline in headlines:
         if headline.key in conflicts:
             sifted.quarantined.append(_set_aside(headline, Reason.CONFLICT, conflicts[headline.key]))
-        elif (first := first_of.setdefault(headline.title, headline)) is not headline:
+        elif (first := first_of.setdefault(headline.key, headline)) is not headline:
             sifted.folded.append(_set_aside(headline, Reason.DUPLICATE, f"of {_locate(first)}"))
         else:
             sifted.used.append(headline)
@@ -126,17 +132,32 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
     def refuse(reason: Reason, detail: str) -> SetAside:
         return SetAside(night, version, row, reason, detail)
 
-    if damage := _UNDECODED.search(row.raw):
-        position = len(row.raw[: damage.start()].encode("utf-8", "surrogateescape")) + 1
-        return refuse(Reason.UNDECODABLE, f"byte {position} of the row, 0x{ord(damage[0]) - 0xDC00:02X}, is not UTF-8")
+    if byte := _UNDECODED.search(row.raw):
+        position = len(row.raw[: byte.start()].encode("utf-8", "surrogateescape")) + 1
+        return refuse(Reason.UNDECODABLE, f"byte {position} of the row, 0x{ord(byte[0]) - 0xDC00:02X}, is not UTF-8")
     if row.cells != row.columns:
         return refuse(Reason.WRONG_FIELDS, f"{row.cells} instead of {row.columns}")
     title = " ".join(row.title.split())
-    if not any(character.isprintable() for character in title):
+    if not title:
         return refuse(Reason.BLANK_TITLE, "")
+    if nothing := find_nothing(title):
+        return refuse(Reason.BLANK_TITLE, nothing)
     if len(title) > rules.max_title_characters:
         return refuse(Reason.LONG_TITLE, f"{len(title)} characters; at most {rules.max_title_characters}")
+    if damage := find_damage(row.title):
+        return refuse(Reason.BROKEN_TEXT, damage)
     return title
+
+
+def _judge_drop(night: date, version: int, rows: Sequence[Row], rules: Rules) -> Iterator[Headline | SetAside]:
+    """The rows of a drop as they are judged one by one, but for titles that only the others show to be broken."""
+    judged = [_judge(night, version, row, rules) for row in rows]
+    lost = find_lost_letters([entry.title for entry in judged if isinstance(entry, Headline)])
+    for entry in judged:
+        if lost and isinstance(entry, Headline) and has_lost_letters(entry.title):
+            yield _set_aside(entry, Reason.BROKEN_TEXT, lost)
+        else:
+            yield entry
 
 
 def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetAside:
@@ -147,7 +168,10 @@ def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetA
     label = text.casefold() if text.casefold() in LABELS else rules.label_codes.get(text)
     if not label:
         return SetAside(night, version, row, Reason.UNKNOWN_LABEL, f"label {row.label!r}")
-    return Headline(night, version, row, title, label, normalise(title))
+    key = normalise(title, rules.text_settings)
+    if not key:
+        return SetAside(night, version, row, Reason.BLANK_TITLE, "by the text settings the model reads nothing of it")
+    return Headline(night, version, row, title, label, key)
 
 
 def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:
@@ -155,7 +179,7 @@ def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:
 
 
 def _find_conflicts(headlines: list[Headline]) -> dict[str, str]:
-    """The normalised titles that have two labels or more, each with where the first of each label is."""
+    """The keys that have two labels or more, each with where the first of each label is."""
     label_of: dict[str, str] = {}
     keys = {
         headline.key for headline in headlines if label_of.setdefault(headline.key, headline.label) != headline.label

@@ -5,11 +5,17 @@ from datetime import datetime
 
 from headlines.recorded import Recorded
 from modules.features import LABELS
+from modules.text import TextSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules(Recorded):
-    """See the settings of the same names; `label_codes` maps a code as written in a drop to a label's name."""
+    """See the settings of the same names.
+
+    Attributes:
+      label_codes: maps a code as written in a drop to a label's name.
+      text_rules: the settings that decide how the model sees a title, and so which titles are one headline.
+    """
 
     window_nights: int
     half_life_nights: float
@@ -21,11 +27,17 @@ class Rules(Recorded):
     as_known_on: str
     eval_percent: int
     expected_class_mix: dict[str, float]
+    text_rules: dict[str, bool]
 
     def __post_init__(self) -> None:
         wrong = {code: label for code, label in self.label_codes.items() if label not in LABELS}
         if wrong:
             raise ValueError(f"label_codes {wrong} name no label; the labels are {', '.join(LABELS)}")
+
+    @property
+    def text_settings(self) -> TextSettings:
+        """How a title is normalised to what the model sees."""
+        return TextSettings(**self.text_rules)
 
     @property
     def known_by(self) -> datetime | None:

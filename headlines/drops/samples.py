@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
+from modules.text import TextSettings, normalise
 
 HEADLINES = range(338, 352)
 """How many good headlines a night has."""
@@ -78,8 +79,9 @@ def _make_nights(seed: int) -> Iterator[list[Row]]:
         size = random.choice(HEADLINES)
         while len(rows) < size:
             title, label = _make_headline(random, language, progress)
-            if title not in titles:
-                titles.add(title)
+            key = normalise(title, TextSettings())
+            if key not in titles:
+                titles.add(key)
                 rows.append((title, label))
         rows += _make_duplicates(random, rows) + _make_bad_rows(random, rows)
         random.shuffle(rows)
@@ -127,7 +129,7 @@ def _make_duplicates(random: Random, rows: list[Row]) -> list[Row]:
 
 
 def _make_bad_rows(random: Random, rows: list[Row]) -> list[Row]:
-    """What goes wrong in deliveries: no title, an unknown label, one cell too many, a whole text, another encoding."""
+    """What goes wrong in deliveries: no title, an unknown label, one cell too many, a whole text, other encodings."""
     title, label = random.choice([row for row in rows if not row[0].isascii()])
     kinds: list[Row] = [
         ("", label),
@@ -135,6 +137,7 @@ def _make_bad_rows(random: Random, rows: list[Row]) -> list[Row]:
         (title, "geral", label),
         (" ".join(title for title, *_ in random.sample(rows, 12)), label),
         (title.encode("latin-1").decode("utf-8", "surrogateescape"), label),
+        (title.encode().decode("latin-1"), label),
     ]
     return random.sample(kinds, random.randint(1, 3))
 

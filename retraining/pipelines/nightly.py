@@ -1,5 +1,7 @@
 """The whole write flow of a night, in data order: from the drops of its window to a pushed model."""
 
+import json
+
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
@@ -46,6 +48,7 @@ def create_pipeline(settings: Settings, night: str = NIGHT, **overrides: object)
         max_drift=settings.max_traffic_drift,
         min_served_accuracy=settings.min_accuracy,
         min_requests=settings.min_traffic_requests,
+        text_rules=json.dumps(settings.text_rules),
     )
     live_traffic.add_upstream_node(data.gate)
     # What a search found before this night, unless a person decided; searches are another pipeline's.

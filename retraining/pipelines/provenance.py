@@ -30,7 +30,6 @@ def hash_settings(settings: Settings) -> str:
     chosen = (
         asdict(settings.drop_rules)
         | asdict(settings.alarm_limits)
-        | settings.text_rules
         | asdict(settings.bar_limits)
         | settings.model_dump(include=set(_MODEL_SETTINGS))
         | {"hyperparameters": settings.given_hyperparameters}

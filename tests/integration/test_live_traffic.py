@@ -18,6 +18,7 @@ from tfx.types import standard_artifacts
 from headlines.drops.drops_folder import parse_night
 from headlines.drops.rows import read_file
 from headlines.drops.samples import write_samples
+from modules.text import TextSettings
 from serving.request_log import RequestLog
 from tfx_components.live_traffic import Limits, LiveTraffic, Request, judge_answers, read_requests
 from tfx_components.related_index import Headline
@@ -79,6 +80,7 @@ def run(place: Path, window: Sequence[Headline], log: Path | str, limits: Limits
         max_drift=limits.max_drift,
         min_served_accuracy=limits.min_served_accuracy,
         min_requests=limits.min_requests,
+        text_rules="{}",
     )
     store = metadata.sqlite_metadata_connection_config(str(place / "mlmd.sqlite"))
     tfx.orchestration.LocalDagRunner().run(
@@ -189,10 +191,10 @@ def test_an_answer_counts_once_per_title_as_last_given_by_a_model_that_had_not_s
         Headline("Já sabida", "neutral", "2022-02-01"),
     ]
     requests = [
-        answer(1, "CHUVA  forte", "neutral"),
+        answer(1, "CHUVA,  forte.", "neutral"),
         answer(2, "Chuva forte", "negative"),
         answer(3, "Chuva forte", "positive", version=2022020401),
         answer(4, "bom dia", "neutral"),
         answer(5, "Já sabida", "negative"),
     ]
-    assert judge_answers(requests, window, NIGHT) == [True, False]
+    assert judge_answers(requests, window, NIGHT, TextSettings()) == [True, False]

@@ -7,7 +7,7 @@ import pytest
 
 from headlines.drops.alarms import find_alarms
 from headlines.drops.figures import Figures, compare, share_not_portuguese
-from headlines.drops.quarantine import Headline, normalise
+from headlines.drops.quarantine import Headline
 from headlines.drops.rows import Row
 from retraining.settings import Settings
 
@@ -23,7 +23,7 @@ FINE = Figures(titles=300, classes={"negative": 75, "neutral": 205, "positive": 
 
 def headline(number: int, label: str, title: str | None = None, night: date = date(2022, 2, 1)) -> Headline:
     title = title or f"{PHRASES[label]} {number} pessoas em bairro {number % 50}"
-    return Headline(night, 1, Row("a.csv", number + 2, title, title, label, 2, 2), title, label, normalise(title))
+    return Headline(night, 1, Row("a.csv", number + 2, title, title, label, 2, 2), title, label, title.casefold())
 
 
 def make_night(number: int, size: int = 200) -> list[Headline]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformed_headlines import HEADLINES, Headline, read_transformed, transform
 
 from modules.features import LABELS, TITLE_BUCKETS, UNKNOWN_LABEL_ID, transformed_name
-from modules.preprocessing import MAX_CHARACTERS, MAX_TOKENS, NGRAM_BUCKETS, TextSettings, count_ngrams, normalise_text
+from modules.preprocessing import MAX_TOKENS, NGRAM_BUCKETS, count_ngrams, normalise_text
+from modules.text import MAX_CHARACTERS, TextSettings
 from modules.word_vectors import read_words
 
 AS_IT_IS = TextSettings(

@@ -25,6 +25,7 @@ RULES = Rules(
     as_known_on="",
     eval_percent=20,
     expected_class_mix={"negative": 0.23, "neutral": 0.71, "positive": 0.06},
+    text_rules={},
 )
 
 
