@@ -38,6 +38,11 @@ def test_default_settings_leave_plain_words() -> None:
     assert normalise("  'Decepção' & “vergonha” —  R$ 10,50!", **vars(TextSettings())) == "decepcao vergonha r 0"
 
 
+def test_characters_that_nobody_sees_are_passed_over_and_do_not_cut_a_word_in_two() -> None:
+    assert normalise("go\u200bver\u00adno\ufeff so\u2060fá\ufe0f") == "governo sofá"
+    assert normalise("1\u200b0,5\u200b0 sóis\u200d", **vars(TextSettings())) == "0 sois"
+
+
 def test_stop_words_are_found_whichever_settings_came_before_and_negations_stay() -> None:
     for accents in (False, True):
         found = normalise("Você NÃO vai Às urnas sem título", remove_stop_words=True, strip_accents=accents)
@@ -90,13 +95,14 @@ def test_ngrams_of_words_and_of_characters_are_counted_per_title() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Transformed: the headlines, then an unlabelled one, an empty one and a duplicate in capitals."""
+    """Transformed: the headlines, then an unlabelled one, an empty one and the first as another writes it."""
     folder = tmp_path_factory.mktemp("transformed")
     transform([*HEADLINES, *EXTRA], folder)
     return folder
 
 
-EXTRA = [Headline("Xyzzy " * 40), Headline("", "unheard-of", "2022-02-01", 0.25), Headline(HEADLINES[0].title.upper())]
+OTHERWISE = HEADLINES[0].title.upper().replace("O", "O\u200b").replace("A", "A\u00ad")
+EXTRA = [Headline("Xyzzy " * 40), Headline("", "unheard-of", "2022-02-01", 0.25), Headline(f"\ufeff“{OTHERWISE}”.")]
 
 
 def test_labels_become_their_place_in_the_class_order_and_what_is_missing_is_unknown(folder: Path) -> None:
@@ -142,8 +148,15 @@ def test_ngram_weights_are_sublinear_tf_idf_of_norm_1(folder: Path) -> None:
 
 
 def test_titles_that_read_the_same_lie_in_the_same_bucket_and_buckets_are_even(folder: Path) -> None:
-    buckets = read_transformed(folder)[transformed_name("title_bucket")].numpy()[:, 0]
+    batch = read_transformed(folder)
+    buckets = batch[transformed_name("title_bucket")].numpy()[:, 0]
     assert buckets[0] == buckets[-1]
+    # So they do to the network: by words, by word vectors and by n-grams.
+    for name in ("tokens", "token_count", "words"):
+        read = batch[transformed_name(name)].numpy()
+        assert read[0].tolist() == read[-1].tolist()
+    ngrams = tf.sparse.to_dense(batch[transformed_name("ngrams")]).numpy()
+    assert ngrams[0].tolist() == ngrams[-1].tolist()
     assert buckets.min() >= 0 and buckets.max() < TITLE_BUCKETS
     share_below_half = float(np.mean(buckets < TITLE_BUCKETS / 2))
     assert math.isclose(share_below_half, 0.5, abs_tol=0.1)
