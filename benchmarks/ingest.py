@@ -23,6 +23,7 @@ MAX_GIGABYTES = 1.5
 MAX_GROWTH = 2.5
 _WINDOW_NIGHTS = 12
 _LABELS = ("negative", "neutral", "neutral", "neutral", "positive")
+_LETTERS = str.maketrans("0123456789", "abcdefghij")
 console = Console(width=100)
 
 
@@ -39,7 +40,9 @@ def write_drops(drops_dir: Path, nights: int, headlines: int) -> None:
             for number in range(headlines):
                 # Few words are frequent, most are rare.
                 choice = (words[int(len(words) * chance.random() ** 3)] for _ in range(10))
-                writer.writerow((f"{' '.join(choice)} {night} {number}", chance.choice(_LABELS)))
+                # In letters, since titles that differ in their numbers alone are one headline.
+                mark = f"{night} {number}".translate(_LETTERS)
+                writer.writerow((f"{' '.join(choice)} {mark}", chance.choice(_LABELS)))
         (folder / SUCCESS_MARKER).touch()
 
 

@@ -33,10 +33,15 @@ FIRST, SWAPPED, CLEARED, FEW = "2022-03-01", "2022-03-02", "2022-03-03", "2022-0
 LABELS = ("negative",) * 5 + ("neutral",) * 13 + ("positive",) * 2
 SWAP = {"negative": "neutral", "neutral": "negative", "positive": "positive"}
 _PHRASES = {
-    "negative": "Acidente grave mata {} pessoas em bairro da zona norte",
-    "neutral": "Prefeitura anuncia obra para {} ruas em bairro da zona sul",
-    "positive": "Cura inédita salva {} pessoas em hospital da zona leste",
+    "negative": "Acidente grave mata gente na rua {} em bairro da zona norte",
+    "neutral": "Prefeitura anuncia obra na rua {} em bairro da zona sul",
+    "positive": "Cura inédita salva gente da rua {} em hospital da zona leste",
 }
+
+
+def _spell(number: int) -> str:
+    """A number in letters, since titles that differ in their numbers alone are one headline."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
 @component
@@ -115,7 +120,7 @@ class MeasuredNights:
             writer.writerow(("title", "sentiment"))
             for number in range(first, first + size):
                 label = LABELS[number % len(LABELS)]
-                writer.writerow((_PHRASES[label].format(number), (relabel or {}).get(label, label)))
+                writer.writerow((_PHRASES[label].format(_spell(number)), (relabel or {}).get(label, label)))
         (folder / names.SUCCESS_MARKER).touch()
 
     def nodes(self, night: str, **limits: Any) -> list[BaseNode]:

@@ -29,7 +29,8 @@ from tfx_components.headline_example_gen.executor import Executor as ExampleGenE
 
 Deliver = Callable[..., Path]
 LIMITS = Settings.from_env().alarm_limits
-GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))
+# Words, since titles that differ in their numbers alone are one headline.
+GOOD = "".join(f"Título {first}{second},neutral\n" for first in "bcdfghjklmnpqrstvxz" for second in "aeiou")
 BAD = "".join(f"Título ruim {number},bom\n" for number in range(5)) + ",neutral\n"
 
 

@@ -23,7 +23,8 @@ from retraining.cli.main import app, main
 from retraining.settings import CHECKOUT, Settings
 
 NIGHT = date(2022, 2, 1)
-GOOD = "".join(f"Título número {number},neutral\n" for number in range(95))
+# Words, since titles that differ in their numbers alone are one headline.
+GOOD = "".join(f"Título {first}{second},neutral\n" for first in "bcdfghjklmnpqrstvxz" for second in "aeiou")
 BAD = "Título ruim,bom\n,neutral\nVai, ou fica,neutral\n"
 
 

@@ -41,7 +41,7 @@ def day(number: int) -> date:
 
 def deliver_nights(deliver: Deliver, *numbers: int) -> None:
     for number in numbers:
-        deliver(day(number).isoformat(), f"Título da noite {number},neutral\n")
+        deliver(day(number).isoformat(), f"Título da noite {'abcdefghijkl'[number]},neutral\n")
 
 
 def nights_read(drops_dir: Path, night: date, rules: Rules) -> list[int]:
