@@ -80,9 +80,8 @@ class Schedules(RuleBasedStateMachine):
         number = self.versions_of_drops[night] = self.versions_of_drops.get(night, 0) + 1
         folder = self.drops / str(night) if number == 1 else self.drops / str(night) / f"v{number}"
         folder.mkdir(parents=True)
-        rows = [f"{title} {chr(ord('a') + day)},{'negative' if number % 2 else 'positive'}" for title in titles] + [
-            ",neutral"
-        ] * bad
+        label, letter = "negative" if number % 2 else "positive", "abcdef"[day]
+        rows = [f"{title} {letter},{label}" for title in titles] + [",neutral"] * bad
         self.rows[night, number] = len(rows)
         (folder / "headlines.csv").write_text("\n".join(["title,sentiment", *rows]) + "\n")
 
