@@ -117,6 +117,10 @@ def _check_labels(value: dict[str, Any]) -> dict[str, Any]:
 
 def _check_codes(value: dict[str, str]) -> dict[str, str]:
     _refuse_unknown(value.values())
+    label_of: dict[str, str] = {}
+    for code, label in value.items():
+        if (other := label_of.setdefault(code.casefold(), label)) != label:
+            raise ValueError(f"code {code} is both {other} and {label}; large and small letters are the same in codes")
     return value
 
 

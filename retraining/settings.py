@@ -124,7 +124,8 @@ class Settings(BaseSettings):
     max_title_characters: int = Field(500, ge=1, description="A longer title is quarantined.")
     label_codes: types.Codes = Field(
         {"0": "negative", "1": "neutral", "2": "positive"},
-        description="Numeric codes a drop may use for its labels: `0=negative,1=neutral,2=positive`.",
+        description="Codes a drop may use for its labels, in large or small letters: "
+        "`0=negative,1=neutral,2=positive`.",
     )
     require_success_marker: bool = Field(False, description="Read a drop only when it holds a `_SUCCESS` file.")
     drop_settle_seconds: float = Field(
@@ -164,9 +165,21 @@ class Settings(BaseSettings):
         description="The run stops when the share of words that the window has never seen is this far above what the "
         "window itself leads to expect.",
     )
+    max_lost_share: types.Share = Field(
+        0.1,
+        description="The run stops when a correction loses more than this share of the titles that it corrects, with "
+        "no others in their place.",
+    )
+    max_surprisal: float = Field(
+        4.0,
+        ge=0,
+        description="The run stops when a night's rows, repeated titles, count of a label or unknown labels come by "
+        "chance more rarely than once in 10 to the power of this: 4 is one night in 10,000.",
+    )
     expected_class_mix: types.LabelShares = Field(
         {"negative": 0.23, "neutral": 0.71, "positive": 0.06},
-        description="What a first night, which has no window, is compared with; `none` to compare it with nothing.",
+        description="The long-run class mix: every night is compared with it, and a first night, which has no window, "
+        "with nothing else; `none` to compare with the window alone.",
     )
 
     # Text, as the model sees it

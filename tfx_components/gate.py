@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,11 +64,13 @@ class Executor(BaseExecutor):
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         night = examples.get_string_custom_property(NIGHT)
         rows_used, nights = (examples.get_int_custom_property(name) for name in (ROWS_USED, NIGHTS))
+        figures = read_figures(examples)
+        max_share = float(exec_properties["max_quarantined_share"])
         problems = [
             *_find_anomalies(anomalies),
-            *_judge_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
+            *_judge_quarantine(examples, quarantine, max_share, figures.unknown_labels),
             *tell_too_few(rows_used, nights, int(exec_properties["min_headlines"])),
-            *find_alarms(read_figures(examples), Limits.from_json(exec_properties[ALARM_LIMITS])),
+            *find_alarms(figures, Limits.from_json(exec_properties[ALARM_LIMITS])),
         ]
         if problems:
             raise BadDropError(
@@ -127,7 +129,7 @@ class DropGate(BaseComponent):
           anomalies: from ExampleValidator, on all splits of `examples`.
           max_quarantined_share: of the rows of the night's own drop, in [0, 1].
           min_headlines: usable ones, in the whole window.
-          alarm_limits: of the night's labels, words and language.
+          alarm_limits: of the night's rows, labels, words and language.
         """
         spec = DropGateSpec(
             examples=examples,
@@ -141,7 +143,7 @@ class DropGate(BaseComponent):
 
 
 def read_figures(examples: Artifact) -> Figures:
-    """What HeadlineExampleGen recorded of the night's labels, words and language."""
+    """What HeadlineExampleGen recorded of the night's rows, labels, words and language."""
     return Figures.from_properties(read_properties(examples))
 
 
@@ -162,7 +164,9 @@ def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> st
     return f"anomaly in split {split}, {place}: {'; '.join(reasons)}"
 
 
-def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Iterator[str]:
+def _judge_quarantine(
+    examples: Artifact, quarantine: Artifact, max_share: float, unknown_labels: Mapping[str, int]
+) -> Iterator[str]:
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
     night = examples.get_string_custom_property(NIGHT)
     with fileio.open(path, "rb") as file:
@@ -173,6 +177,7 @@ def _judge_quarantine(examples: Artifact, quarantine: Artifact, max_share: float
         examples.get_int_custom_property(NIGHT_ROWS_IN),
         max_share,
         Counter(row["reason"] for row in rows),
+        unknown_labels,
     ):
         lines = [f"{problem}. All of them are in {path}; correct them and deliver a corrected drop. The first:"]
         lines += [

@@ -1,7 +1,7 @@
 """Which figures of a night's drop stop a run, and what is said then: to DropGate and to `retraining drop` alike."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from headlines.drops import measures
@@ -21,11 +21,77 @@ class Limits(Recorded):
     max_class_mix_shift: float
     max_not_portuguese_share: float
     max_unseen_word_excess: float
+    max_lost_share: float
+    max_surprisal: float
 
 
 def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
-    """Everything that is wrong with a night's labels, words and language, each with what to do."""
+    """Everything that is wrong with a night's rows, labels, words and language, each with what to do."""
     missed = measures.find_missed(figures.to_properties(), asdict(limits))
+    yield from _tell_window(figures, missed)
+    yield from _tell_rows(figures, limits, missed)
+    yield from _tell_labels(figures, limits, missed)
+    yield from _tell_text(figures, limits, missed)
+
+
+def _tell_window(figures: Figures, missed: set[str]) -> Iterator[str]:
+    """That a good night is beyond its limits for the nights that it is compared with, if it is."""
+    by_window = {measures.SWAP_EVIDENCE, measures.CLASS_MIX_SHIFT, measures.CLASS_SURPRISAL}
+    if by_window & missed and measures.EXPECTED_CLASS_SURPRISAL not in missed and figures.misfit_nights:
+        mixes = "; ".join(f"{night} {_tell_mix(counts)}" for night, counts in figures.misfit_nights.items())
+        yield (
+            "it is the window that disagrees with EXPECTED_CLASS_MIX, and the night agrees with it far better. In the "
+            f"window are {mixes}. Correct the drops of those nights, not this one"
+        )
+
+
+def _tell_rows(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[str]:
+    def tell_odds(surprisal: float | None) -> str:
+        odds, limit = map(measures.write_odds, (surprisal or 0.0, limits.max_surprisal))
+        return f"a chance of {odds}, and below {limit} the run stops"
+
+    if measures.ROW_COUNT_SURPRISAL in missed:
+        yield (
+            f"the night has {figures.readable_rows} rows with a title and a label, those of the window have "
+            f"{figures.expected_rows:.0f} in the mean: {tell_odds(figures.row_count_surprisal)}. "
+            f"{_advise(measures.ROW_COUNT_SURPRISAL)}"
+        )
+    if measures.REPEATED_SURPRISAL in missed:
+        yield (
+            f"{figures.repeated_rows} of the night's {figures.readable_rows} rows repeat a title, of another night of "
+            f"the window or of the drop itself: {tell_odds(figures.repeated_surprisal)}. "
+            f"{_advise(measures.REPEATED_SURPRISAL)}"
+        )
+    if measures.LOST_SHARE in missed:
+        yield (
+            f"{figures.lost_titles} of the {figures.earlier_titles} titles of the version that this one corrects are "
+            f"gone with no others in their place, {figures.lost_share:.1%}, at most {limits.max_lost_share:.1%} may "
+            f"be. {_advise(measures.LOST_SHARE)}"
+        )
+    if measures.UNKNOWN_LABEL_SURPRISAL in missed:
+        label, count = next(iter(figures.unknown_labels.items()))
+        yield (
+            f"{count} rows have the label {label!r}, which is none: so many slips of the pen have "
+            f"{tell_odds(figures.unknown_label_surprisal)}. {tell_unknown(figures.unknown_labels)}. "
+            f"{_advise(measures.UNKNOWN_LABEL_SURPRISAL)}"
+        )
+    for name, label, expected, what in (
+        (measures.CLASS_SURPRISAL, figures.misfit_class, figures.misfit_class_expected, "the window"),
+        (
+            measures.EXPECTED_CLASS_SURPRISAL,
+            figures.misfit_class_of_mix,
+            figures.misfit_class_of_mix_expected,
+            "EXPECTED_CLASS_MIX",
+        ),
+    ):
+        if name in missed:
+            yield (
+                f"{figures.classes[label]} of the night's {figures.titles} titles are {label}, where {what} leads to "
+                f"expect about {expected:.0f}: {tell_odds(getattr(figures, name))}. {_advise(name)}"
+            )
+
+
+def _tell_labels(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[str]:
     if measures.RELABELLED_SHARE in missed:
         named = f" {_tell_exchange(figures.relabelled_swap)}." if figures.relabelled_swap else ""
         yield (
@@ -41,11 +107,13 @@ def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
             f"how they are labelled: {_tell(figures.misread)}. {_advise(measures.SWAP_EVIDENCE)}"
         )
     if measures.CLASS_MIX_SHIFT in missed:
-        mix = ", ".join(f"{label} {count / figures.titles:.1%}" for label, count in figures.classes.items())
         yield (
-            f"the class mix of the night ({mix}) is {figures.class_mix_shift:.1%} away from that of the window, at "
-            f"most {limits.max_class_mix_shift:.1%} may be. {_advise(measures.CLASS_MIX_SHIFT)}"
+            f"the class mix of the night ({_tell_mix(figures.classes)}) is {figures.class_mix_shift:.1%} away from "
+            f"that of the window, at most {limits.max_class_mix_shift:.1%} may be. {_advise(measures.CLASS_MIX_SHIFT)}"
         )
+
+
+def _tell_text(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[str]:
     if measures.NOT_PORTUGUESE_SHARE in missed:
         yield (
             f"{figures.not_portuguese_share:.1%} of the night's titles are not Portuguese, at most "
@@ -59,15 +127,24 @@ def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
         )
 
 
-def tell_quarantined(bad: int, delivered: int, max_share: float, reasons: Counter[str]) -> Iterator[str]:
-    """That too many of a night's rows are quarantined, if they are, and for what reasons."""
+def tell_quarantined(
+    bad: int, delivered: int, max_share: float, reasons: Counter[str], unknown_labels: Mapping[str, int]
+) -> Iterator[str]:
+    """That too many of a night's rows are quarantined, if they are, for what reasons, and which labels are none."""
     counts = {NIGHT_ROWS_QUARANTINED: bad, NIGHT_ROWS_IN: delivered}
     if measures.find_missed(counts, {"max_quarantined_share": max_share}):
         causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         yield (
             f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
             f"{max_share:.1%} may be: {causes}"
+            f"{'. ' + tell_unknown(unknown_labels) if unknown_labels else ''}"
         )
+
+
+def tell_unknown(unknown_labels: Mapping[str, int]) -> str:
+    """What stands for a label and is none, each with how many rows have it."""
+    values = ", ".join(f"{label!r} {count}" for label, count in unknown_labels.items())
+    return f"Neither labels nor codes of LABEL_CODES are {values}"
 
 
 def tell_too_few(headlines: int, nights: int, min_headlines: int) -> Iterator[str]:
@@ -82,6 +159,11 @@ def tell_too_few(headlines: int, nights: int, min_headlines: int) -> Iterator[st
 def _advise(name: str) -> str:
     [advice] = (kind.advice for kind in measures.KINDS if kind.name == name)
     return advice
+
+
+def _tell_mix(counts: Mapping[str, int]) -> str:
+    total = sum(counts.values())
+    return ", ".join(f"{label} {count / total:.1%}" for label, count in counts.items())
 
 
 def _tell_exchange(exchange: str) -> str:

@@ -97,7 +97,9 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
     )
     reasons = Counter(entry.reason.value for entry in quarantined)
     problems = [
-        *tell_quarantined(drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons),
+        *tell_quarantined(
+            drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons, window.figures.unknown_labels
+        ),
         *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
         *find_alarms(window.figures, settings.alarm_limits),
     ]

@@ -8,12 +8,22 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from functools import cache
 from typing import Any, Self
 
-from headlines.drops.quarantine import Headline
+from headlines.drops.counts import (
+    count_classes,
+    expect_classes,
+    find_misfit_nights,
+    find_unknown_labels,
+    judge_classes,
+    judge_repeats,
+    judge_row_count,
+)
+from headlines.drops.quarantine import Headline, SetAside
 from modules.features import LABELS
 
 _WORD = re.compile(r"\w+")
@@ -22,6 +32,8 @@ _WORD_TRUST = 0.3
 # A permutation of the labels is named when it explains this share of the titles seen before.
 _EXPLAINED_SHARE = 0.8
 _LANGUAGE_ROUNDS = 50
+# Of titles that a correction takes out, so many in another language are why.
+_FOREIGN_SHARE = 0.5
 
 Scores = dict[str, float]
 Property = int | float | str
@@ -47,6 +59,24 @@ class Figures:
       unseen_word_excess: how far that is above the share that the window itself leads to expect (Good and Turing: the
         share of its words that it saw once).
       mean_title_characters: of the titles, on one line.
+      readable_rows: rows of the night that have a title and a label.
+      expected_rows: how many the nights of the window have in the mean; None without any.
+      row_count_surprisal: how surprising the night's are beside those; surprisals are told in `chance`.
+      repeated_rows: rows whose title another night of the window has, or an earlier row of the drop.
+      repeated_surprisal: how surprising so many are beside those of the window's nights.
+      earlier_titles: titles of the version that this one corrects, without those that other nights of the window have.
+      lost_titles: how many of those are gone without another title in their place.
+      misfit_class: the label whose count is the most surprising beside those of the window's nights.
+      misfit_class_expected: how many titles of it those lead to expect.
+      class_surprisal: how surprising its count is.
+      misfit_class_of_mix: the label whose count is the most surprising beside the expected class mix, which no window
+        can spoil.
+      misfit_class_of_mix_expected: how many titles of it that leads to expect.
+      expected_class_surprisal: how surprising its count is.
+      misfit_nights: nights of the window that are farther from the expected class mix than by chance, with how many
+        rows of each label they have; the newest few.
+      unknown_labels: what rows have for a label that is none, and how many rows have it; the most frequent few.
+      unknown_label_surprisal: how surprising it is that slips of the pen give the most frequent one so often.
     """
 
     titles: int = 0
@@ -62,6 +92,27 @@ class Figures:
     unseen_word_share: float | None = None
     unseen_word_excess: float | None = None
     mean_title_characters: float | None = None
+    readable_rows: int = 0
+    expected_rows: float | None = None
+    row_count_surprisal: float | None = None
+    repeated_rows: int = 0
+    repeated_surprisal: float | None = None
+    earlier_titles: int = 0
+    lost_titles: int = 0
+    misfit_class: str = ""
+    misfit_class_expected: float | None = None
+    class_surprisal: float | None = None
+    misfit_class_of_mix: str = ""
+    misfit_class_of_mix_expected: float | None = None
+    expected_class_surprisal: float | None = None
+    misfit_nights: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown_labels: dict[str, int] = field(default_factory=dict)
+    unknown_label_surprisal: float | None = None
+
+    @property
+    def lost_share(self) -> float:
+        """Of the titles of the version that is corrected, those that are gone."""
+        return self.lost_titles / self.earlier_titles if self.earlier_titles else 0.0
 
     @property
     def relabelled_share(self) -> float:
@@ -71,14 +122,13 @@ class Figures:
     def to_properties(self) -> dict[str, Property]:
         """The figures as lineage keeps them; one that cannot be told is left out."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()} | {
-            "relabelled_share": self.relabelled_share
-        }
+        texts = {name: json.dumps(value) for name, value in values.items() if isinstance(value, dict)}
+        return values | texts | {"relabelled_share": self.relabelled_share, "lost_share": self.lost_share}
 
     @classmethod
     def from_properties(cls, properties: dict[str, Property]) -> Self:
         """The figures that were kept, among other properties."""
-        dicts = {"classes", "misread", "relabelled"}
+        dicts = {"classes", "misread", "relabelled", "misfit_nights", "unknown_labels"}
         values: dict[str, Any] = {
             name: json.loads(str(properties[name])) if name in dicts else properties[name]
             for name in (field.name for field in fields(cls))
@@ -138,6 +188,7 @@ def compare(
     window: Sequence[Headline],
     earlier_version: Sequence[Headline],
     expected_class_mix: dict[str, float],
+    quarantined: Sequence[SetAside] = (),
 ) -> Figures:
     """Compares a night with what came before it.
 
@@ -145,12 +196,14 @@ def compare(
       night: its readable rows, those with conflicting labels among them.
       window: those of the earlier nights of the window, oldest first.
       earlier_version: those of the version of the night's drop that this one corrects.
-      expected_class_mix: the labels' shares to expect of a night that has no window.
+      expected_class_mix: the labels' shares to expect of any night; may be empty.
+      quarantined: the night's rows that are not used.
     """
     labels = {headline.key: headline.label for headline in night}
     texts = {headline.key: headline.text for headline in night}
+    unknown, unknown_surprisal = find_unknown_labels(len(night), quarantined)
     if not labels:
-        return Figures()
+        return Figures(unknown_labels=unknown, unknown_label_surprisal=unknown_surprisal)
     model = WordModel(window, expected_class_mix)
     scores = {key: model.score(text) for key, text in texts.items()}
     classes = Counter(labels.values())
@@ -159,6 +212,13 @@ def compare(
     words = [word for text in texts.values() for word in _WORD.findall(text)]
     unseen = sum(word not in model.words for word in words) / len(words) if words and model.words else None
     once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
+    nights = count_classes(window)
+    expected_rows, row_count_surprisal = judge_row_count(len(night), nights)
+    repeated_rows, repeated_surprisal = judge_repeats(night, window)
+    earlier_titles, lost_titles = _find_lost(labels, window, earlier_version, nights)
+    of_window = expect_classes(list(nights.values()), expected_class_mix) if nights else {}
+    of_mix = expect_classes([], expected_class_mix) if expected_class_mix else {}
+    misfit, misfit_of_mix = judge_classes(classes, of_window), judge_classes(classes, of_mix)
     return Figures(
         titles=len(labels),
         classes={label: classes[label] for label in LABELS},
@@ -175,6 +235,22 @@ def compare(
         unseen_word_share=unseen,
         unseen_word_excess=None if unseen is None else unseen - once,
         mean_title_characters=sum(map(len, texts.values())) / len(texts),
+        readable_rows=len(night),
+        expected_rows=expected_rows,
+        row_count_surprisal=row_count_surprisal,
+        repeated_rows=repeated_rows,
+        repeated_surprisal=repeated_surprisal,
+        earlier_titles=earlier_titles,
+        lost_titles=lost_titles,
+        misfit_class=misfit.label if misfit else "",
+        misfit_class_expected=misfit.expected if misfit else None,
+        class_surprisal=misfit.surprisal if misfit else None,
+        misfit_class_of_mix=misfit_of_mix.label if misfit_of_mix else "",
+        misfit_class_of_mix_expected=misfit_of_mix.expected if misfit_of_mix else None,
+        expected_class_surprisal=misfit_of_mix.surprisal if misfit_of_mix else None,
+        misfit_nights=find_misfit_nights(nights, of_mix),
+        unknown_labels=unknown,
+        unknown_label_surprisal=unknown_surprisal,
     )
 
 
@@ -214,6 +290,30 @@ def _load_identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_pickled_model(MODEL_FILE)
+
+
+def _find_lost(
+    labels: Mapping[str, str],
+    window: Iterable[Headline],
+    earlier_version: Sequence[Headline],
+    nights: Mapping[date, Counter[str]],
+) -> tuple[int, int]:
+    """How many titles a correction could lose, and has lost; none where it corrects that there were too many.
+
+    A title in other words is a title mended, one that other nights have was out of place, and titles in another
+    language were no loss.
+    """
+    earlier = {headline.key for headline in earlier_version}
+    if earlier:
+        earlier -= {headline.key for headline in window}
+    gone = earlier - labels.keys()
+    lost = max(0, len(gone) - len(labels.keys() - earlier))
+    match [judge_row_count(rows, nights)[1] for rows in (len(labels), len(earlier_version))]:
+        case [float(now), float(before)] if now < before:
+            lost = 0
+    if lost and (share_not_portuguese(list(gone)) or 0.0) > _FOREIGN_SHARE:
+        lost = 0
+    return len(earlier), lost
 
 
 def _find_swap(labels: dict[str, str], scores: dict[str, Scores]) -> tuple[str, float, dict[str, int]]:

@@ -4,15 +4,21 @@ DropGate, `retraining drop`, the pages and `retraining lineage drift` take the r
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headlines.drops.chance import surprisal_of_hits
 from headlines.names import CLASSES, NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, ROWS_USED
 
-# Shares of fewer titles are chance.
-FEWEST_TITLES = 100
-_FEWEST_SEEN_TITLES = 20
+# A share of so many titles is taken as it is; one of fewer may be chance.
+_MANY_TITLES = 100
+_MANY_SEEN_TITLES = 20
+# What is less likely than this is no chance.
+_LEAST_CHANCE = 0.0001
+# From here on nobody counts the zeros.
+_LONG_ODDS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +29,22 @@ class Kind:
       name: under which its value is recorded, or of what it is computed.
       label: for a person.
       meaning: what the figure is, in one sentence.
-      unit: `share` of 1, `count`, `nats` a title, `characters`, or `distance` of two distributions, from 0 to 1.
+      unit: `share` of 1, `count`, `nats` a title, `characters`, `distance` of two distributions, from 0 to 1, or
+        `odds`: minus the decimal logarithm of a chance.
       limit: the setting that it is held to, in small letters; empty for one that stops no run.
       is_floor: whether the limit is the least it may be, not the most.
-      enough: property that counts the titles it is judged on, and how many of them it takes; None for any number.
+      many: property that counts the titles it is judged on, and from how many on a value beyond the limit is no chance
+        whatever it is; None where it is none of any number.
       advice: what to do about a value beyond the limit, as a sentence without its full stop.
     """
 
     name: str
     label: str
     meaning: str
-    unit: Literal["share", "count", "nats", "characters", "distance"] = "share"
+    unit: Literal["share", "count", "nats", "characters", "distance", "odds"] = "share"
     limit: str = ""
     is_floor: bool = False
-    enough: tuple[str, int] | None = None
+    many: tuple[str, int] | None = None
     advice: str = ""
 
     def write(self, value: float) -> str:
@@ -47,6 +55,8 @@ class Kind:
             return f"{value:.0f}"
         if self.unit == "distance":
             return f"{value:.3f}"
+        if self.unit == "odds":
+            return write_odds(value)
         return f"{value:.2f} nats" if self.unit == "nats" else f"{value:.1f} characters"
 
     def tell_rule(self, limit: float | None) -> str:
@@ -55,12 +65,26 @@ class Kind:
             return "no limit"
         if limit is None:
             return "limit not recorded"
+        if self.unit == "odds":
+            return f"no rarer than {self.write(limit)}"
         return f"at {'least' if self.is_floor else 'most'} {self.write(limit)}"
+
+    def may_be_chance(self, value: float, limit: float, titles: int) -> bool:
+        """Whether so few titles as there are may have a value beyond the limit though nothing is wrong."""
+        if self.many is None or titles >= self.many[1]:
+            return False
+        if self.unit == "nats":
+            # By this factor, all titles together, the night is likelier with its labels exchanged.
+            return value * titles < -math.log(_LEAST_CHANCE)
+        return surprisal_of_hits(round(value * titles), titles, max(limit, 0.0)) < -math.log10(_LEAST_CHANCE)
 
 
 QUARANTINED_SHARE, RELABELLED_SHARE, SWAP_EVIDENCE = "quarantined_share", "relabelled_share", "swap_evidence"
 CLASS_MIX_SHIFT, NOT_PORTUGUESE_SHARE = "class_mix_shift", "not_portuguese_share"
 UNSEEN_WORD_EXCESS = "unseen_word_excess"
+ROW_COUNT_SURPRISAL, REPEATED_SURPRISAL, LOST_SHARE = "row_count_surprisal", "repeated_surprisal", "lost_share"
+CLASS_SURPRISAL, EXPECTED_CLASS_SURPRISAL = "class_surprisal", "expected_class_surprisal"
+UNKNOWN_LABEL_SURPRISAL = "unknown_label_surprisal"
 
 KINDS = (
     Kind(
@@ -69,6 +93,15 @@ KINDS = (
         meaning="Of the rows of the night's own drop, those that cannot be used.",
         limit="max_quarantined_share",
         advice="Correct the quarantined rows and deliver a corrected drop, or raise MAX_QUARANTINED_SHARE",
+    ),
+    Kind(
+        name=UNKNOWN_LABEL_SURPRISAL,
+        label="rows with one and the same unknown label",
+        meaning="How often slips of the pen would spoil so many rows of a night in the same way: one row in 200 each.",
+        unit="odds",
+        limit="max_surprisal",
+        advice="Add what is a code to LABEL_CODES, or correct the labels, and deliver a corrected drop; or raise "
+        "MAX_SURPRISAL",
     ),
     Kind(
         name=ROWS_USED,
@@ -80,12 +113,58 @@ KINDS = (
         advice="Deliver more, widen WINDOW_NIGHTS or lower MIN_HEADLINES",
     ),
     Kind(
+        name=ROW_COUNT_SURPRISAL,
+        label="so many rows, or so few",
+        meaning="How often a night has a row count as far from what the window's nights lead to expect.",
+        unit="odds",
+        limit="max_surprisal",
+        advice="Look whether the file is whole, and all in it this night's, and deliver a corrected drop; or raise "
+        "MAX_SURPRISAL",
+    ),
+    Kind(
+        name=REPEATED_SURPRISAL,
+        label="so many repeated titles",
+        meaning="How often a night has so many rows whose title is in the drop twice or on another night of the "
+        "window, beside what the window's nights have.",
+        unit="odds",
+        limit="max_surprisal",
+        advice="Look whether this is the file of another night, and deliver a corrected drop; or raise MAX_SURPRISAL",
+    ),
+    Kind(
+        name=LOST_SHARE,
+        label="titles lost by a correction",
+        meaning="Of the titles of the version that is corrected, those that are gone without another in their place.",
+        limit="max_lost_share",
+        many=("earlier_titles", _MANY_TITLES),
+        advice="A correction replaces the version before it as a whole: deliver all rows, or raise MAX_LOST_SHARE",
+    ),
+    Kind(
+        name=CLASS_SURPRISAL,
+        label="a label so rare, or so frequent",
+        meaning="How often a night has a count of a label as far from what the window's nights lead to expect; of the "
+        "three labels the oddest.",
+        unit="odds",
+        limit="max_surprisal",
+        advice="Look whether a label is written in a new way, or read as another, and deliver a corrected drop; or "
+        "raise MAX_SURPRISAL",
+    ),
+    Kind(
+        name=EXPECTED_CLASS_SURPRISAL,
+        label="the same beside EXPECTED_CLASS_MIX",
+        meaning="How often a night has a count of a label as far from what EXPECTED_CLASS_MIX leads to expect, "
+        "whatever the window has.",
+        unit="odds",
+        limit="max_surprisal",
+        advice="Correct the labels or LABEL_CODES and deliver a corrected drop; where the mix is another for good, set "
+        "EXPECTED_CLASS_MIX; or raise MAX_SURPRISAL",
+    ),
+    Kind(
         name=RELABELLED_SHARE,
         label="titles with another label than before",
         meaning="Of the titles seen before, in the window or in an earlier version of the drop, those whose label "
         "changed.",
         limit="max_relabelled_share",
-        enough=("seen_titles", _FEWEST_SEEN_TITLES),
+        many=("seen_titles", _MANY_SEEN_TITLES),
         advice="Correct the labels or LABEL_CODES and deliver a corrected drop, or raise MAX_RELABELLED_SHARE",
     ),
     Kind(
@@ -94,7 +173,7 @@ KINDS = (
         meaning="How much better the titles would read with the labels exchanged.",
         unit="nats",
         limit="max_swap_evidence",
-        enough=("titles", FEWEST_TITLES),
+        many=("titles", _MANY_TITLES),
         advice="Correct the labels or LABEL_CODES and deliver a corrected drop; if they are right, raise "
         "MAX_SWAP_EVIDENCE or set EXPECTED_CLASS_MIX",
     ),
@@ -103,7 +182,7 @@ KINDS = (
         label="shift of the class mix",
         meaning="Half the sum of the differences between the shares of the labels in the night and in the window.",
         limit="max_class_mix_shift",
-        enough=("titles", FEWEST_TITLES),
+        many=("titles", _MANY_TITLES),
         advice="Correct the labels, or raise MAX_CLASS_MIX_SHIFT",
     ),
     Kind(
@@ -111,7 +190,7 @@ KINDS = (
         label="titles that are not Portuguese",
         meaning="Of the night's titles, judged together.",
         limit="max_not_portuguese_share",
-        enough=("titles", FEWEST_TITLES),
+        many=("titles", _MANY_TITLES),
         advice="Correct the drop, or raise MAX_NOT_PORTUGUESE_SHARE",
     ),
     Kind(
@@ -119,7 +198,7 @@ KINDS = (
         label="unseen words beyond expectation",
         meaning="The share of words that the window has never seen, above what the window itself leads to expect.",
         limit="max_unseen_word_excess",
-        enough=("titles", FEWEST_TITLES),
+        many=("titles", _MANY_TITLES),
         advice="Look for new topics, or for a broken encoding (`Ã§` or `?` in the titles); correct the drop, or raise "
         "MAX_UNSEEN_WORD_EXCESS",
     ),
@@ -140,7 +219,7 @@ KINDS = (
 
 RECORDED = frozenset(
     {kind.name for kind in KINDS} - {QUARANTINED_SHARE}
-    | {kind.enough[0] for kind in KINDS if kind.enough}
+    | {kind.many[0] for kind in KINDS if kind.many}
     | {NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, CLASSES}
 )
 """The properties of examples that `measure` and `share_classes` read."""
@@ -154,7 +233,7 @@ class Measure:
       kind: what is measured.
       value: None where it was not recorded or cannot be told, of a night without a window for example.
       limit: in force for the night; None where the measure has none, or it was not recorded.
-      judged_on: how many titles the value is of, where too few are not judged.
+      judged_on: how many titles the value is of, where few may have it by chance.
     """
 
     kind: Kind
@@ -165,14 +244,20 @@ class Measure:
     @property
     def passed(self) -> bool | None:
         """Whether it is within its limit; None where nothing is held against it."""
-        if self.value is None or self.limit is None or self.too_few:
+        if self.value is None or self.limit is None:
             return None
-        return self.value >= self.limit if self.kind.is_floor else self.value <= self.limit
+        if self.value >= self.limit if self.kind.is_floor else self.value <= self.limit:
+            return True
+        return None if self.may_be_chance else False
 
     @property
-    def too_few(self) -> bool:
-        """Whether it is of too few titles to be judged."""
-        return self.kind.enough is not None and (self.judged_on or 0) < self.kind.enough[1]
+    def may_be_chance(self) -> bool:
+        """Whether it is beyond its limit, and so may be that of as few titles though nothing is wrong."""
+        return (
+            self.value is not None
+            and self.limit is not None
+            and self.kind.may_be_chance(self.value, self.limit, self.judged_on or 0)
+        )
 
     @property
     def shown(self) -> str:
@@ -189,9 +274,12 @@ class Measure:
         """What came of it: `passed`, `missed`, or why it was not judged."""
         if self.passed is not None:
             return "passed" if self.passed else "missed"
-        if self.value is not None and self.limit is not None and self.kind.enough:
-            return f"not judged: of {self.judged_on or 0} titles, {self.kind.enough[1]} are needed"
-        return "not judged"
+        return f"not judged: of {self.judged_on or 0} titles, it may be chance" if self.may_be_chance else "not judged"
+
+
+def write_odds(surprisal: float) -> str:
+    """A chance, of which `surprisal` is minus the decimal logarithm, as a person says it."""
+    return f"1 in {10**surprisal:,.0f}" if surprisal < _LONG_ODDS else f"1 in 10^{surprisal:.0f}"
 
 
 def measure(properties: Mapping[str, Any], limits: Mapping[str, float]) -> tuple[Measure, ...]:
@@ -206,7 +294,7 @@ def measure(properties: Mapping[str, Any], limits: Mapping[str, float]) -> tuple
             kind=kind,
             value=_value(kind, properties),
             limit=limits.get(kind.limit),
-            judged_on=_count(properties, kind.enough[0]) if kind.enough else None,
+            judged_on=_count(properties, kind.many[0]) if kind.many else None,
         )
         for kind in KINDS
     )

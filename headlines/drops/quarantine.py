@@ -3,7 +3,7 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -90,8 +90,11 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
     """
     headlines: list[Headline] = []
     sifted = Sifted([], [], [], headlines)
+    label_of = {code.casefold(): label for code, label in rules.label_codes.items()} | {
+        label: label for label in LABELS
+    }
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
-        for judged in _judge_drop(night, version, rows, rules):
+        for judged in _judge_drop(night, version, rows, rules, label_of):
             if isinstance(judged, Headline):
                 headlines.append(judged)
             else:
@@ -149,9 +152,11 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
     return title
 
 
-def _judge_drop(night: date, version: int, rows: Sequence[Row], rules: Rules) -> Iterator[Headline | SetAside]:
+def _judge_drop(
+    night: date, version: int, rows: Sequence[Row], rules: Rules, label_of: Mapping[str, str]
+) -> Iterator[Headline | SetAside]:
     """The rows of a drop as they are judged one by one, but for titles that only the others show to be broken."""
-    judged = [_judge(night, version, row, rules) for row in rows]
+    judged = [_judge(night, version, row, rules, label_of) for row in rows]
     lost = find_lost_letters([entry.title for entry in judged if isinstance(entry, Headline)])
     for entry in judged:
         if lost and isinstance(entry, Headline) and has_lost_letters(entry.title):
@@ -160,12 +165,11 @@ def _judge_drop(night: date, version: int, rows: Sequence[Row], rules: Rules) ->
             yield entry
 
 
-def _judge(night: date, version: int, row: Row, rules: Rules) -> Headline | SetAside:
+def _judge(night: date, version: int, row: Row, rules: Rules, label_of: Mapping[str, str]) -> Headline | SetAside:
     title = judge_title(night, version, row, rules)
     if isinstance(title, SetAside):
         return title
-    text = row.label.strip()
-    label = text.casefold() if text.casefold() in LABELS else rules.label_codes.get(text)
+    label = label_of.get(row.label.strip().casefold())
     if not label:
         return SetAside(night, version, row, Reason.UNKNOWN_LABEL, f"label {row.label!r}")
     key = normalise(title, rules.text_settings)

@@ -13,7 +13,7 @@ class Rules(Recorded):
     """See the settings of the same names.
 
     Attributes:
-      label_codes: maps a code as written in a drop to a label's name.
+      label_codes: maps a code, in large or small letters, to a label's name.
       text_rules: the settings that decide how the model sees a title, and so which titles are one headline.
     """
 

@@ -108,6 +108,7 @@ def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersi
         before,
         next(_read_replaced(drops, versions[-1], rules), []),
         rules.expected_class_mix,
+        [entry for entry in sifted.quarantined if entry.night == night],
     )
     return Window(night, missing, read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
 

@@ -72,7 +72,11 @@ def _count_reasons(inspection: Inspection) -> Counter[str]:
 def _render_figures(inspection: Inspection) -> Text:
     figures = inspection.figures
     parts = [f"{label} {count / figures.titles:.1%}" for label, count in figures.classes.items()]
+    if figures.expected_rows is not None:
+        parts.append(f"{figures.readable_rows} readable rows where {figures.expected_rows:.0f} are usual")
     for name, share in (
+        ("of the rows with a title that came before", figures.repeated_rows / max(1, figures.readable_rows)),
+        ("of the corrected titles lost", figures.lost_share if figures.earlier_titles else None),
         ("away from the window's class mix", figures.class_mix_shift),
         ("of the titles seen before with another label", figures.relabelled_share if figures.seen_titles else None),
         ("not Portuguese", figures.not_portuguese_share),

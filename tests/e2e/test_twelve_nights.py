@@ -67,7 +67,7 @@ def test_a_corrected_night_and_those_after_it_get_new_revisions_and_the_newest_n
     quick_service: Service, tmp_path: Path
 ) -> None:
     before = quick_service.versions()
-    corrected = rewrite(find_file(quick_service, NIGHTS[2]), tmp_path / "corrected.csv", {}, keep=250)
+    corrected = rewrite(find_file(quick_service, NIGHTS[2]), tmp_path / "corrected.csv", {}, keep=330)
     quick_service("drop", str(corrected), "--night", NIGHTS[2], "--correct")
     # Nobody says which nights: those before the correction are left alone.
     done = quick_service("backfill", NIGHTS[0], NIGHTS[5])

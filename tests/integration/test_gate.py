@@ -29,8 +29,10 @@ from tfx_components.headline_example_gen.executor import Executor as ExampleGenE
 
 Deliver = Callable[..., Path]
 LIMITS = Settings.from_env().alarm_limits
+KINDS = ["negative"] * 4 + ["neutral"] * 15 + ["positive"]
 # Words, since titles that differ in their numbers alone are one headline.
-GOOD = "".join(f"Título {first}{second},neutral\n" for first in "bcdfghjklmnpqrstvxz" for second in "aeiou")
+NAMES = [first + second for first in "bcdfghjklmnpqrstvxz" for second in "aeiou"]
+GOOD = "".join(f"Prefeitura anuncia obra no bairro {name},{KINDS[number % 20]}\n" for number, name in enumerate(NAMES))
 BAD = "".join(f"Título ruim {number},bom\n" for number in range(5)) + ",neutral\n"
 
 

@@ -55,7 +55,7 @@ def test_the_drift_of_a_label_and_of_a_measure_is_told_night_by_night_with_the_l
     assert first.classes == pytest.approx({"negative": 0.25, "neutral": 0.65, "positive": 0.1})
     assert swapped.classes["negative"] == pytest.approx(0.65)
     assert swapped.values["class_mix_shift"] == pytest.approx(0.4)
-    assert swapped.missed == ("swap_evidence", "class_mix_shift")
+    assert swapped.missed == ("class_surprisal", "expected_class_surprisal", "swap_evidence", "class_mix_shift")
     assert (swapped.limits["class_mix_shift"], cleared.limits["class_mix_shift"]) == (0.25, 1.0)
     assert cleared.missed == ()
     assert few.values["night_rows_in"] == 60
@@ -86,9 +86,11 @@ def test_a_blocked_night_tells_the_measures_that_blocked_it_and_what_to_do(reade
     assert gate.state == "failed"
     assert "the labels negative and neutral look swapped" in (gate.error or "")
     missed = {one.kind.name: one for one in gate.measures if one.passed is False}
-    assert missed.keys() == {"swap_evidence", "class_mix_shift"}
+    assert missed.keys() == {"class_surprisal", "expected_class_surprisal", "swap_evidence", "class_mix_shift"}
     shift = missed["class_mix_shift"]
     assert (shift.shown, shift.rule, shift.verdict) == ("40.0%", "at most 25.0%", "missed")
+    odds = missed["expected_class_surprisal"]
+    assert (odds.shown, odds.rule, odds.verdict) == ("1 in 10^17", "no rarer than 1 in 10,000", "missed")
     assert shift.kind.advice == "Correct the labels, or raise MAX_CLASS_MIX_SHIFT"
 
 
@@ -98,11 +100,11 @@ def test_the_limits_that_count_are_those_of_the_gate_s_newest_attempt(reader: Re
     assert (gate.state, [one.kind.name for one in gate.measures if one.passed is False]) == ("complete", [])
 
 
-def test_a_measure_of_too_few_titles_is_not_judged_and_says_so(reader: Reader) -> None:
+def test_a_measure_that_so_few_titles_may_have_by_chance_is_not_judged_and_says_so(reader: Reader) -> None:
     gate = lineage.night_detail(reader, FEW).gate
     assert gate is not None
     by_name = {one.kind.name: one for one in gate.measures}
-    assert by_name["class_mix_shift"].verdict == "not judged: of 60 titles, 100 are needed"
+    assert by_name["class_mix_shift"].verdict == "not judged: of 60 titles, it may be chance"
     assert by_name["rows_used"].rule == "at least 20"
     assert by_name["rows_used"].passed is True
 

@@ -71,6 +71,8 @@ def test_a_blocked_night_shows_the_measures_that_blocked_it_their_direction_and_
     assert "anomalies against the reviewed schema 0 none may be passed" in text
     gate = reader.get(f"/headlines/api/night/{SWAPPED}").json()["night"]["gate"]
     assert [one["kind"]["name"] for one in gate["measures"] if one["passed"] is False] == [
+        "class_surprisal",
+        "expected_class_surprisal",
         "swap_evidence",
         "class_mix_shift",
     ]
@@ -101,7 +103,12 @@ def test_drift_shows_every_night_in_charts_and_in_a_table(reader: httpx.Client) 
     assert page.count("<canvas data-chart=") == page.count('type="application/json" id="drift-') > 10
     answer = reader.get("/headlines/api/drift").json()["drift"]
     by_night = {night["night"]: night for night in answer["nights"]}
-    assert by_night[SWAPPED]["missed"] == ["swap_evidence", "class_mix_shift"]
+    assert by_night[SWAPPED]["missed"] == [
+        "class_surprisal",
+        "expected_class_surprisal",
+        "swap_evidence",
+        "class_mix_shift",
+    ]
     assert by_night[CLEARED]["limits"]["class_mix_shift"] == 1.0
     assert len(reader.get("/headlines/api/drift?nights=2").json()["drift"]["nights"]) == 2
 

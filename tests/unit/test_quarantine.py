@@ -68,6 +68,19 @@ def test_labels_are_read_by_name_and_by_declared_code(rules: Rules, written: str
     assert headline.label == name
 
 
+@pytest.mark.parametrize("written", ["Positivo", "POSITIVO", " positivo "])
+def test_codes_are_the_same_in_large_and_small_letters(drop_rules: dict[str, Any], written: str) -> None:
+    rules = Rules(**{**drop_rules, "label_codes": {"Positivo": "positive"}})
+    [headline] = sift_night(rules, row("Ouro", written)).used
+    assert headline.label == "positive"
+
+
+def test_a_label_s_own_name_is_no_code_of_another(drop_rules: dict[str, Any]) -> None:
+    rules = Rules(**{**drop_rules, "label_codes": {"Neutral": "positive"}})
+    [headline] = sift_night(rules, row("Ouro", "neutral")).used
+    assert headline.label == "neutral"
+
+
 def test_a_title_is_used_on_one_line_and_the_longest_still_fits(rules: Rules) -> None:
     [squeezed, longest] = sift_night(rules, row("  Vai,\n ou   fica ", "neutral"), row("a" * 500, "neutral", 4)).used
     assert squeezed.title == "Vai, ou fica"

@@ -1,6 +1,11 @@
 /* Draws each measure over nights with its limit; the figures are in the page, and in a table for those who see no chart. */
 (() => {
-  const write = (unit, value) => (unit === "share" ? `${(100 * value).toFixed(1)} %` : `${Number(value.toFixed(3))}`);
+  const write = (unit, value) => {
+    if (unit === "odds") {
+      return value < 6 ? `1 in ${Math.round(10 ** value).toLocaleString("en")}` : `1 in 10^${value.toFixed(0)}`;
+    }
+    return unit === "share" ? `${(100 * value).toFixed(1)} %` : `${Number(value.toFixed(3))}`;
+  };
   for (const canvas of document.querySelectorAll("canvas[data-chart]")) {
     const { nights, lines } = JSON.parse(document.getElementById(canvas.dataset.chart).textContent);
     const unit = canvas.dataset.unit;
