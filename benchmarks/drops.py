@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.quarantine import Headline, sift
-from headlines.drops.rows import read_file
+from headlines.drops.rows import read_files
 from headlines.drops.samples import write_samples
 from retraining.settings import Settings
 
@@ -31,6 +31,6 @@ def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
     for night in DropsFolder(drops_dir).nights:
         # Nobody delivers while something is measured.
         version = DropsFolder(drops_dir).find_version(night, rules.require_success_marker, known_by=rules.known_by)
-        rows = [row for file in version.files for row in read_file(file).rows]
+        rows = [row for file in read_files(version.files, rules.unbalanced_quotes) for row in file.rows]
         headlines += sift([(night, version.number, rows)], rules).readable
     return headlines

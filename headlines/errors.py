@@ -4,6 +4,7 @@
     +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
     +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
     |   +-- GrowingDropError          (headlines.drops.drops_folder) * its files changed a moment ago
+    |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
     |   +-- UnreachableDropError      (headlines.drops.drops_folder) * the disk or the network below it does not answer
     |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
     +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it

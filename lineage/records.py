@@ -104,7 +104,10 @@ class DropFile:
 
 @dataclass(frozen=True)
 class DropUse:
-    """A version of a drop as it went into examples; `files` is empty when the examples' folder is gone."""
+    """A version of a drop as it went into examples.
+
+    `files`, and `passed_over`, what lay beside them and was not read, are empty when the examples' folder is gone.
+    """
 
     night: str
     version: int
@@ -114,6 +117,7 @@ class DropUse:
     rows_quarantined: int | None = None
     duplicates_folded: int | None = None
     files: tuple[DropFile, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

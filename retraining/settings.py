@@ -127,11 +127,17 @@ class Settings(BaseSettings):
         description="Codes a drop may use for its labels, in large or small letters: "
         "`0=negative,1=neutral,2=positive`.",
     )
+    unbalanced_quotes: Literal["refuse", "quarantine"] = Field(
+        "refuse",
+        description="What becomes of a row whose quotes are not balanced: its file is `refuse`d, or it alone "
+        "is put into `quarantine`.",
+    )
     require_success_marker: bool = Field(False, description="Read a drop only when it holds a `_SUCCESS` file.")
     drop_settle_seconds: float = Field(
         10.0,
         ge=0,
-        description="A drop whose files changed more recently may still be growing and waits; 0 to read it at once.",
+        description="A drop whose files changed or arrived more recently may still be growing and waits; 0 to read it "
+        "at once.",
     )
     as_known_on: str = Field(
         "",

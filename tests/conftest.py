@@ -1,5 +1,6 @@
 """Drops for the tests: deliver one's own, or take twelve nights, of samples or, by `--real-drops=`, of a newspaper."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def deliver(drops_dir: Path) -> Deliver:
 
 
 @pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the time of day on, in seconds: a file's own time of arrival cannot be set."""
+    read_clock = time.time
+    passed = 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        monkeypatch.setattr(time, "time", lambda: read_clock() + passed)
+
+    return pass_time
+
+
+@pytest.fixture
 def drop_rules() -> dict[str, Any]:
     return {
         "window_nights": 12,
@@ -64,6 +79,7 @@ def drop_rules() -> dict[str, Any]:
         "max_missing_nights": 3,
         "label_codes": {"0": "negative", "1": "neutral", "2": "positive"},
         "max_title_characters": 500,
+        "unbalanced_quotes": "refuse",
         "require_success_marker": False,
         "drop_settle_seconds": 0,
         "as_known_on": "",

@@ -3,7 +3,6 @@
 It judges what HeadlineExampleGen and ExampleValidator recorded and changes nothing; downstream nodes wait for it.
 """
 
-import csv
 import io
 import logging
 from collections import Counter
@@ -22,6 +21,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.figures import Figures
+from headlines.drops.quarantine import read_csv
 from headlines.errors import HeadlinesError
 from headlines.names import (
     ALARM_LIMITS,
@@ -171,7 +171,7 @@ def _judge_quarantine(
     night = examples.get_string_custom_property(NIGHT)
     with fileio.open(path, "rb") as file:
         text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
-    rows = [row for row in csv.DictReader(text) if row["night"] == night]
+    rows = [row for row in read_csv(text) if row["night"] == night]
     for problem in tell_quarantined(
         examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
         examples.get_int_custom_property(NIGHT_ROWS_IN),

@@ -97,7 +97,7 @@ def _write_night(
     """Writes the titles of a night to `target`, counts them in `counts`, and yields the rows that have none."""
     with tf.io.TFRecordWriter(str(target), "GZIP") as writer:
         for path in files:
-            for row in stream_titles(path):
+            for row in stream_titles(path, rules.unbalanced_quotes):
                 title = judge_title(night, _VERSION, row, rules)
                 if isinstance(title, SetAside):
                     counts[QUARANTINED_PREFIX] += 1

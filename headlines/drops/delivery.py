@@ -82,7 +82,7 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
     """
     settings.drops_dir.mkdir(parents=True, exist_ok=True)
     version = _choose_version(settings.drops_dir, night, correct, file)
-    read_file(file)
+    read_file(file, settings.drop_rules.unbalanced_quotes)
     # Nights still to be delivered are no fault of this file.
     rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
     drops, remark = DropsFolder(settings.drops_dir), ""
@@ -120,7 +120,7 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     [source] = version.files
     night = settings.drops_dir / version.night.isoformat()
     folder = night if version.number == 1 else night / f"v{version.number}"
-    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else HEADLINES_FILE)
+    target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else _rename(source))
     marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
@@ -153,6 +153,11 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     return target
 
 
+def _rename(source: Path) -> str:
+    """What a file is called whose own name no reader takes for a drop's; packed it stays."""
+    return f"{HEADLINES_FILE}{source.suffix.casefold()}" if source.suffix.casefold() == ".gz" else HEADLINES_FILE
+
+
 def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> DropVersion:
     folder = drops_dir / night.isoformat()
     drops = DropsFolder(drops_dir)
@@ -165,4 +170,8 @@ def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> 
             f"night {night} has version {delivered[0]} of its drop already, and a drop never changes in place; "
             "deliver a correction with --correct"
         )
-    return DropVersion(night, versions[0] + 1 if correct else 1, (file,))
+    strays = drops.list_passed_over(night, 1) if versions else ()
+    if correct:
+        # Files beside the version that is corrected were passed over with it; folders may have been corrections too.
+        strays = tuple(name for name in strays if name.endswith("/"))
+    return DropVersion(night, versions[0] + 1 if correct else 1, (file,), passed_over=strays)

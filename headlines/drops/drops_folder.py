@@ -5,12 +5,12 @@ import logging
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 
-from headlines.drops.version_folder import UNLABELLED_PREFIX, VersionFolder, is_csv, is_unlabelled
+from headlines.drops.version_folder import UNLABELLED_PREFIX, VersionFolder, is_csv, is_unlabelled, measure_age
 from headlines.errors import HeadlinesError
 from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
 
@@ -40,11 +40,15 @@ class UnreachableDropError(DropError):
 
 @dataclass(frozen=True, slots=True)
 class DropVersion:
-    """One delivery of a night: the plain files are version 1, `v2/` and on are corrections."""
+    """One delivery of a night: the plain files are version 1, `v2/` and on are corrections.
+
+    `passed_over` names, from the night's folder on, what lay there beside its files and is not read.
+    """
 
     night: date
     number: int
     files: tuple[Path, ...]
+    passed_over: tuple[str, ...] = field(default=(), compare=False)
 
 
 def parse_night(text: str) -> date:
@@ -120,14 +124,27 @@ class DropsFolder:
         if (night, number) not in self._versions:
             folder = self.path / night.isoformat()
             try:
-                self._versions[night, number] = (
-                    VersionFolder(folder, tuple(path for path in self._list(night) if path.is_file()))
-                    if number == 1
-                    else VersionFolder.look_into(folder / f"v{number}")
-                )
+                if number == 1:
+                    entries = (path for path in self._list(night) if not _CORRECTION.fullmatch(path.name))
+                    self._versions[night, number] = VersionFolder.sort(folder, entries)
+                else:
+                    self._versions[night, number] = VersionFolder.look_into(folder / f"v{number}")
             except OSError as error:
                 raise _unreadable(night, error) from None
         return self._versions[night, number]
+
+    def list_passed_over(self, night: date, number: int) -> tuple[str, ...]:
+        """What lies beside the files of a version and is not read, as it is named from the night's folder on.
+
+        Raises:
+          DropError: a folder cannot be read.
+        """
+        names = self.look_into(night, number).passed_over
+        if number == 1:
+            return names
+        # Of what lies beside the version that was corrected, folders may have been meant as corrections of it.
+        folders = [name for name in self.look_into(night, 1).passed_over if name.endswith("/")]
+        return (*folders, *(f"v{number}/{name}" for name in names))
 
     def find_version(
         self,
@@ -165,7 +182,14 @@ class DropsFolder:
                 if not problem:
                     if problems:
                         log.warning("Night %s: version %d counts, since %s.", night, number, "; ".join(problems))
-                    return DropVersion(night, number, folder.csv_files)
+                    if passed_over := self.list_passed_over(night, number):
+                        log.warning(
+                            "Night %s: %s passed over: of a drop *.csv and *.tsv are read, also with .gz, and "
+                            "corrections of it from v2, v3, ...",
+                            night,
+                            ", ".join(passed_over),
+                        )
+                    return DropVersion(night, number, folder.csv_files, passed_over=passed_over)
                 problems.append(problem)
         except OSError as error:
             raise _unreadable(night, error) from None
@@ -219,11 +243,7 @@ def list_unlabelled(drops_dir: Path, settle_seconds: float = 0) -> dict[date, tu
         for path in sorted(drops_dir.glob(f"*/{UNLABELLED_PREFIX}*")):
             if _NIGHT.fullmatch(path.parent.name) and is_csv(path):
                 files_of.setdefault(parse_night(path.parent.name), []).append(path)
-        return {
-            night: tuple(files)
-            for night, files in files_of.items()
-            if all(abs(time.time() - path.stat().st_mtime) >= settle_seconds for path in files)
-        }
+        return {night: tuple(files) for night, files in files_of.items() if abs(measure_age(files)) >= settle_seconds}
     except OSError as error:
         raise unreadable(error, f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Reason(StrEnum):
     """Why a row is not used."""
 
     UNDECODABLE = "undecodable row"
+    UNBALANCED_QUOTES = "unbalanced quotes"
     WRONG_FIELDS = "wrong number of fields"
     BLANK_TITLE = "missing or blank title"
     BROKEN_TEXT = "broken text"
@@ -129,6 +131,17 @@ def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
         writer.writerow(neutralise(str(cell)) for cell in cells)
 
 
+def read_csv(file: TextIO) -> list[dict[str, str]]:
+    """The rows of a file that `write_csv` wrote, however long they are.
+
+    Args:
+      file: open for text with `newline=""`, as `utf-8-sig`.
+    """
+    # csv has one limit for the whole process. A drop that is read has a limit of its own, on the row.
+    csv.field_size_limit(sys.maxsize)
+    return list(csv.DictReader(file))
+
+
 def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetAside:
     """The title of a row on one line, or the row set aside because it has none that can be used."""
 
@@ -138,6 +151,8 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
     if byte := _UNDECODED.search(row.raw):
         position = len(row.raw[: byte.start()].encode("utf-8", "surrogateescape")) + 1
         return refuse(Reason.UNDECODABLE, f"byte {position} of the row, 0x{ord(byte[0]) - 0xDC00:02X}, is not UTF-8")
+    if row.fault:
+        return refuse(Reason.UNBALANCED_QUOTES, row.fault)
     if row.cells != row.columns:
         return refuse(Reason.WRONG_FIELDS, f"{row.cells} instead of {row.columns}")
     title = " ".join(row.title.split())
@@ -149,7 +164,8 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
         return refuse(Reason.LONG_TITLE, f"{len(title)} characters; at most {rules.max_title_characters}")
     if damage := find_damage(row.title):
         return refuse(Reason.BROKEN_TEXT, damage)
-    return title
+    # Most titles are on one line as they were delivered: one string then, and not two.
+    return row.title if title == row.title else title
 
 
 def _judge_drop(
@@ -175,7 +191,7 @@ def _judge(night: date, version: int, row: Row, rules: Rules, label_of: Mapping[
     key = normalise(title, rules.text_settings)
     if not key:
         return SetAside(night, version, row, Reason.BLANK_TITLE, "by the text settings the model reads nothing of it")
-    return Headline(night, version, row, title, label, key)
+    return Headline(night, version, row, title, label, title if key == title else key)
 
 
 def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:

@@ -7,6 +7,9 @@ from headlines.recorded import Recorded
 from modules.features import LABELS
 from modules.text import TextSettings
 
+REFUSE_UNBALANCED, QUARANTINE_UNBALANCED = "refuse", "quarantine"
+"""What becomes of a file in which the quotes of a row are not balanced, and of such a row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules(Recorded):
@@ -22,6 +25,7 @@ class Rules(Recorded):
     max_missing_nights: int
     label_codes: dict[str, str]
     max_title_characters: int
+    unbalanced_quotes: str
     require_success_marker: bool
     drop_settle_seconds: float
     as_known_on: str

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files
 from headlines.drops.figures import Figures, compare
 from headlines.drops.quarantine import Headline, SetAside, sift
-from headlines.drops.rows import DropFile, read_file
+from headlines.drops.rows import DropFile, read_files
 from headlines.drops.rules import Rules
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,12 @@ class Drop:
     rows_used: int
     rows_quarantined: int
     duplicates_folded: int
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """What lay beside its files and was not read, and those of its files that have no rows."""
+        empty = (f"{file.name} (no rows)" for file in self.files if not file.rows)
+        return (*self.version.passed_over, *empty)
 
     @property
     def rows_in(self) -> int:
@@ -77,7 +83,7 @@ def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersi
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
     versions, missing = find_versions(drops, night, rules, newest)
-    contents = [(version, tuple(read_file(path) for path in version.files)) for version in versions]
+    contents = [(version, read_files(version.files, rules.unbalanced_quotes)) for version in versions]
     sifted = sift(
         ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in contents),
         rules,
@@ -118,7 +124,7 @@ def _read_replaced(drops: DropsFolder, version: DropVersion, rules: Rules) -> It
     earlier = drops.find_earlier_version(version, rules.known_by)
     while earlier:
         try:
-            rows = [row for path in earlier.files for row in read_file(path).rows]
+            rows = [row for file in read_files(earlier.files, rules.unbalanced_quotes) for row in file.rows]
         except DropError as error:
             # It may well be what was corrected.
             log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)

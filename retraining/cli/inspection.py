@@ -36,6 +36,8 @@ def render_inspection(inspection: Inspection) -> RenderableType:
         causes = ", ".join(f"{reason} {count}" for reason, count in _count_reasons(inspection).most_common())
         parts.append(Text(f"{f'And {more} more. ' if more > 0 else ''}In all: {causes}."))
     parts.append(_render_figures(inspection))
+    if version.passed_over:
+        parts.append(Text(f"Passed over in the folder of the night: {', '.join(version.passed_over)}.", style="yellow"))
     if inspection.remark:
         parts.append(Text(f"Not compared with the window: {inspection.remark}", style="yellow"))
     return Group(*parts)
@@ -52,6 +54,7 @@ def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[
         "night": str(version.night),
         "drop_version": version.number,
         "file": str(version.files[0]),
+        "passed_over": version.passed_over,
         "rows": inspection.rows,
         "used": inspection.used,
         "quarantined": rows,

@@ -317,13 +317,14 @@ def _drops(drops: Collection[lineage.DropUse]) -> RenderableType:
         return Text("Lineage knows no drops behind it.", style="dim")
     table = Fitting("drop", "version", "rows used", "quarantined", "folded", "files", "sha256")
     for drop in drops:
+        passed_over = [f"passed over: {name}" for name in drop.passed_over]
         table.add_row(
             drop.night,
             f"v{drop.version}",
             f"{drop.rows_used} of {drop.rows_in}",
             str(drop.rows_quarantined),
             str(drop.duplicates_folded),
-            ", ".join(file.name for file in drop.files) or "-",
+            ", ".join([*(file.name for file in drop.files), *passed_over]) or "-",
             drop.sha256[:12],
         )
     return table

@@ -16,7 +16,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from headlines.display import fold, neutralise, show_bytes
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
-from headlines.drops.rows import read_file
+from headlines.drops.quarantine import read_csv
+from headlines.drops.rows import read_files
+from headlines.drops.rules import QUARANTINE_UNBALANCED
 from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, TRIALS_FILE, VERDICT_FILE
 from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
@@ -165,7 +167,7 @@ def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | 
     if path is None or not path.is_file():
         return None
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream))
+        return read_csv(stream)
 
 
 def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]:
@@ -179,9 +181,10 @@ def drop_rows(drops_dir: Path, night: str, version: int) -> list[dict[str, Any]]
         if version not in drops.list_versions(day):
             raise UnknownError(f"version {version} of the drop of night {night} is not in {drops_dir} any more")
         return [
-            {"file": path.name, "line": row.line, "title": show_bytes(row.title), "label": show_bytes(row.label)}
-            for path in drops.look_into(day, version).csv_files
-            for row in read_file(path).rows
+            {"file": file.name, "line": row.line, "title": show_bytes(row.title), "label": show_bytes(row.label)}
+            # Whatever a run would make of its quotes, it is shown.
+            for file in read_files(drops.look_into(day, version).csv_files, QUARANTINE_UNBALANCED)
+            for row in file.rows
         ]
     except DropError as error:
         raise UnknownError(str(error)) from None

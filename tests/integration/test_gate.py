@@ -187,6 +187,21 @@ def test_none_of_the_twelve_nights_raises_an_alarm(twelve_nights: Path, drop_rul
         assert list(find_alarms(window.figures, limits)) == [], number
 
 
+def test_a_row_over_the_limit_of_a_csv_field_in_the_quarantine_breaks_no_gate(
+    deliver: Deliver, ingest: Callable[[str], Night]
+) -> None:
+    """A row of a drop is one cell of the quarantine, and bytes that are not UTF-8 are longer there."""
+    long = b"a" * 60_000 + b"\xe7" * 60_000
+    deliver("2022-02-01", f"title,sentiment\n{GOOD}".encode() + b"x,y," + long + b"\n")
+    night = ingest("2022-02-01")
+    night.judge()
+    assert "undecodable row 1" in night.complaint(max_quarantined_share=0.0)
+    rows = Path(night.quarantine.uri, "quarantine.csv").read_text(encoding="utf-8-sig")
+    assert len(rows) > 131_072
+    deliver("2022-02-02", GOOD.replace("Título", "Outro"))
+    ingest("2022-02-02").judge()
+
+
 @pytest.mark.parametrize("content", [GOOD, "Vento,bom\n,neutral\n"], ids=["good", "nothing usable"])
 def test_behind_statistics_and_validator_the_gate_decides(
     tmp_path: Path, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any], content: str

@@ -200,7 +200,7 @@ def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(
     assert list(drops) == ["2022-02-01", "2022-02-03"]
     for night, drop in drops.items():
         recorded = json.loads(outputs.examples.get_string_custom_property(f"drop:{night}"))
-        assert recorded == {name: value for name, value in drop.items() if name != "files"}
+        assert recorded == {name: value for name, value in drop.items() if name not in ("files", "passed_over")}
     first, second = drops.values()
     assert (first["version"], first["rows_in"], first["rows_used"]) == (1, 3, 3)
     assert (
@@ -216,6 +216,22 @@ def test_lineage_knows_every_drop_in_properties_that_mlmd_on_postgres_takes(
     for artifact in outputs:
         for name, value in artifact.mlmd_artifact.custom_properties.items():
             assert "\\" not in value.string_value and len(value.string_value) < 500, name
+
+
+def test_what_was_passed_over_is_recorded_and_an_empty_part_is_no_fault(deliver: Deliver, run: Run) -> None:
+    for name in ("b.txt", "V2/a.csv", "notas/a.csv", *(f"z{number}.txt" for number in range(9))):
+        deliver("2022-02-01", FIRST_NIGHT, name)
+    deliver("2022-02-01", FIRST_NIGHT, "a.csv")
+    deliver("2022-02-01", b"", "empty.csv")
+    deliver("2022-02-02", "Lua,1\n")
+    outputs = run("2022-02-01")
+    drop = json.loads((Path(outputs.examples.uri) / "drops.json").read_text(encoding="utf-8"))["2022-02-01"]
+    strays = ["V2/", "b.txt", "notas/", *(f"z{number}.txt" for number in range(9))]
+    assert drop["passed_over"] == [*strays, "empty.csv (no rows)"]
+    assert [(file["name"], file["rows"]) for file in drop["files"]] == [("a.csv", 3), ("empty.csv", 0)]
+    recorded = outputs.examples.get_string_custom_property("passed_over")
+    assert recorded == "V2/, b.txt, notas/, z0.txt, z1.txt, z2.txt, z3.txt, z4.txt and 5 more"
+    assert run("2022-02-02").examples.get_string_custom_property("passed_over") == ""
 
 
 def test_a_drop_of_bad_rows_alone_still_succeeds_so_that_its_quarantine_is_kept(deliver: Deliver, run: Run) -> None:
@@ -264,7 +280,7 @@ def test_over_all_twelve_nights_no_title_trains_one_model_and_judges_another(run
         ),
         ("headlines.csv", b'title,sentiment\nSol,1\n"Ouro,2\n', "{file} line 3: the quotes of the row"),
         ("headlines.csv.tmp", b"title,sentiment\nOuro,2\n", "{folder} holds only temporary files (headlines.csv.tmp)"),
-        ("notes.txt", b"later", "{folder} holds no CSV file; deliver {folder}/headlines.csv"),
+        ("notes.txt", b"later", "{folder} holds no CSV file, only notes.txt; deliver {folder}/headlines.csv"),
     ],
 )
 @pytest.mark.parametrize("run_night", ["2022-02-01", "2022-02-02"])
@@ -389,18 +405,24 @@ def test_under_airflow_s_launcher_another_folder_of_a_name_alike_has_versions_of
 
 
 def test_under_airflow_s_launcher_a_drop_that_settles_behind_the_check_for_changes_fails_the_run(
-    settings: Settings, drops_dir: Path, deliver: Deliver, drop_rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    drops_dir: Path,
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: Callable[[float], None],
 ) -> None:
     rules = drop_rules | {"drop_settle_seconds": 3600}
     node = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**rules))
     file = deliver("2022-02-01", FIRST_NIGHT)
-    os.utime(file, (0, 0))
+    pass_time(7200)
     launch(settings, node, "first")
     deliver("2022-02-01", "Lua,1\n")
+    os.utime(file, times=(time.time(),) * 2)
 
     def hash_and_let_settle(properties: dict[str, Any]) -> Any:
         contents = hash_window(properties)
-        os.utime(file, (0, 0))
+        pass_time(7200)
         return contents
 
     monkeypatch.setattr(driver, "hash_window", hash_and_let_settle)

@@ -36,6 +36,7 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
         update={
             **QUICK,
             "drops_dir": drops_dir,
+            "drop_settle_seconds": 0.0,
             "hyperparameters": {"epochs": 1, "min_steps": 20},
             "max_quarantined_share": 0.5,
         }

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -158,11 +159,13 @@ def test_a_push_scores_its_own_night_and_later_ones_and_earlier_ones_that_nobody
     assert find_pending(settings, "2022020301") == ["2022-02-01", "2022-02-05"]
 
 
-def test_files_that_changed_a_moment_ago_are_left_for_the_next_time(settings: Settings, drops_dir: Path) -> None:
+def test_files_that_changed_a_moment_ago_are_left_for_the_next_time(
+    settings: Settings, drops_dir: Path, pass_time: Callable[[float], None]
+) -> None:
     settings = settings.model_copy(update={"drops_dir": drops_dir, "drop_settle_seconds": 30.0})
-    path = write(settings, NIGHT, "title\nFoi bom\n")
+    write(settings, NIGHT, "title\nFoi bom\n")
     assert find_pending(settings, VERSION) == []
-    os.utime(path, (time.time() - 60, time.time() - 60))
+    pass_time(60)
     assert find_pending(settings, VERSION) == [NIGHT]
 
 

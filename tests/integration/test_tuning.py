@@ -31,6 +31,7 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
     return settings.model_copy(
         update={
             "drops_dir": drops_dir,
+            "drop_settle_seconds": 0.0,
             "hyperparameters": {"epochs": 1, "min_steps": 20},
             "min_accuracy": 0.1,
             "min_macro_f1": 0.05,

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import gzip
 import json
 import os
 import re
@@ -272,6 +273,50 @@ def test_a_file_whose_name_no_reader_takes_for_a_drop_is_delivered_under_another
 ) -> None:
     assert drop(write(GOOD, name), "--night", NIGHT)[0] == 0
     assert DropsFolder(drops_dir).find_version(NIGHT).files == (drops_dir / "2022-02-01" / "headlines.csv",)
+
+
+def test_a_packed_file_is_delivered_packed_whatever_its_name(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    file = write(GOOD)
+    packed = file.with_name("export.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    code, told = drop(packed, "--night", NIGHT)
+    assert code == 0 and "95 rows, 95 used" in told
+    [delivered] = DropsFolder(drops_dir).find_version(NIGHT).files
+    assert (delivered.name, delivered.read_bytes()) == ("headlines.csv.gz", packed.read_bytes())
+
+
+def test_a_file_whose_name_is_not_utf_8_is_refused_and_its_bytes_are_shown(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    file = write(GOOD, os.fsdecode("eleição.csv".encode("latin-1")))
+    code, told = drop(file, "--night", NIGHT, "--anyway")
+    assert code == 1 and r"elei\xe7\xe3o.csv is not UTF-8; rename it and deliver it again" in told
+    assert list(drops_dir.iterdir()) == []
+
+
+def test_what_lies_in_the_folder_of_the_night_and_is_not_read_is_told(
+    settings: Settings, write: Callable[..., Path], deliver: Callable[..., Path]
+) -> None:
+    for name in ("headlines.txt", "V2/headlines.csv"):
+        deliver("2022-02-01", GOOD, name)
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0 and "Passed over in the folder of the night: V2/, headlines.txt." in told
+    result = CliRunner().invoke(app, ["drop", str(write(GOOD, "b.csv")), "--night", str(NIGHT), "--correct", "--json"])
+    assert json.loads(result.stdout)["answer"]["passed_over"] == ["V2/"]
+
+
+def test_unbalanced_quotes_are_told_at_delivery_or_shown_in_the_quarantine(
+    settings: Settings, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(f'{GOOD}"Chove muito,negative\nSol,neutral\n')
+    code, told = drop(file, "--night", NIGHT)
+    assert code == 1 and "line 97: the quotes of the row that begins here are not balanced" in told
+    monkeypatch.setenv("UNBALANCED_QUOTES", "quarantine")
+    code, told = drop(file, "--night", NIGHT)
+    assert code == 0 and "97 rows, 96 used, 1 quarantined" in told
+    assert re.search(r"97 +unbalanced quotes", told)
 
 
 def test_a_marker_that_marked_no_labelled_file_is_replaced(

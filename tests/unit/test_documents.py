@@ -80,6 +80,14 @@ def test_no_anomalies_is_not_the_same_as_none_looked_for(tmp_path: Path) -> None
     assert documents.anomalies(artifact(tmp_path / "gone")) is None
 
 
+def test_quarantined_rows_are_read_however_long_a_past_night_left_them(tmp_path: Path) -> None:
+    quarantine = artifact(tmp_path)
+    header = "night,version,file,line,reason,detail,raw\n"
+    (tmp_path / "quarantine.csv").write_text(f"{header}2022-02-01,1,a.csv,2,x,,{'a' * 200_000}\n")
+    [row] = documents.quarantined_rows(quarantine) or []
+    assert len(row["raw"]) == 200_000
+
+
 def test_quarantined_rows_are_counted_also_when_their_file_is_gone(tmp_path: Path) -> None:
     quarantine = artifact(tmp_path / "gone", rows="8", **{"reason:empty title": "3", "reason:unknown label": "5"})
     assert documents.count_reasons(quarantine, "2022-02-01") == [

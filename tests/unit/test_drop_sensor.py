@@ -1,7 +1,6 @@
 """What a run by schedule does after an outage, and what a run that was cleared or begun by hand does."""
 
 import asyncio
-import os
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -89,9 +88,8 @@ def at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
 def delivered(deliver: Any, drops_dir: Path) -> Path:
     for day in range(1, 8):
         deliver(f"2022-02-0{day}", "bom,positive\n")
-    # What was delivered long ago is not growing any more.
-    for path in drops_dir.rglob("*.csv"):
-        os.utime(path, (0, 0))
+        # Of a drop that is marked as whole nobody asks whether it is still growing.
+        deliver(f"2022-02-0{day}", b"", "_SUCCESS")
     return drops_dir
 
 
@@ -282,7 +280,6 @@ def test_a_drop_is_complete_by_the_rules_for_the_sensor_and_for_its_trigger(
     trigger = wait(drops_dir, "2022-02-06", **rules)
     at(monkeypatch, "2022-02-07T08:00:00")
     assert ask(trigger)["complete"] is False
-    os.utime(file, (0, 0))
     (file.parent / "_SUCCESS").touch()
     assert ask(trigger) == {"complete": True, "problem": None, "cut_off": str(trigger.cut_off)}
 
@@ -305,12 +302,12 @@ def test_the_trigger_looks_again_every_half_minute(
 
 
 def test_a_file_that_changed_a_moment_ago_is_waited_for_by_hand_and_left_to_the_trigger_by_schedule(
-    deliver: Any, drops_dir: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+    deliver: Any, drops_dir: Path, known: list[NightReport], monkeypatch: pytest.MonkeyPatch, pass_time: Any
 ) -> None:
     at(monkeypatch, "2022-02-07T02:00:01")
-    slept = create_autospec(time.sleep, side_effect=lambda seconds: os.utime(file, (0, 0)))
+    slept = create_autospec(time.sleep, side_effect=pass_time)
     monkeypatch.setattr(time, "sleep", slept)
-    file = deliver("2022-02-06", "bom,positive\n")
+    deliver("2022-02-06", "bom,positive\n")
     wait(drops_dir, "2022-02-06", drop_settle_seconds=3600)
     slept.assert_not_called()
     run(drops_dir, "2022-02-06", run_type="manual", drop_settle_seconds=3600)
@@ -320,7 +317,8 @@ def test_a_file_that_changed_a_moment_ago_is_waited_for_by_hand_and_left_to_the_
 def test_half_a_drop_is_waited_for_and_the_notice_at_the_cut_off_names_what_is_under_way(
     delivered: Path, deliver: Any, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.utime(deliver("2022-02-06", "bom,positive\n", "more.csv.part"), (0, 0))
+    (delivered / "2022-02-06" / "_SUCCESS").unlink()
+    deliver("2022-02-06", "bom,positive\n", "more.csv.part")
     at(monkeypatch, "2022-02-07T02:00:01")
     with pytest.raises(TaskDeferred):
         run(delivered, "2022-02-06")

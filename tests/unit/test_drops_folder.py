@@ -1,6 +1,7 @@
 """The contract of a drop: which files of which version are read, and what makes one unreadable as a whole."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from headlines.drops.drops_folder import DropError, DropsFolder, find_problem, list_unlabelled, parse_night
-from headlines.drops.rows import read_file
+from headlines.drops.rows import read_file, stream_titles
 
 NIGHT = date(2022, 2, 1)
 ROW = "Governo anuncia plano,neutral\n"
 Deliver = Callable[..., Path]
+PassTime = Callable[[float], None]
 
 
 def test_several_files_of_a_night_are_one_drop_in_the_order_of_their_names(drops_dir: Path, deliver: Deliver) -> None:
@@ -47,12 +49,13 @@ def test_temporary_files_are_not_read(drops_dir: Path, deliver: Deliver, name: s
 @pytest.mark.parametrize(
     "name", ["b.csv.part", ".b.csv.Xa12zQ", "B.CSV.tmp", ".b.csv", "b.csv.filepart", "b.csv.1a2b3c4d.partial"]
 )
-def test_half_a_delivery_of_several_files_waits_however_old_it_is(drops_dir: Path, deliver: Deliver, name: str) -> None:
+def test_half_a_delivery_of_several_files_waits_however_old_it_is(
+    drops_dir: Path, deliver: Deliver, pass_time: PassTime, name: str
+) -> None:
     """An upload may stall for longer than any time to settle, and a version that was used never changes."""
     first = deliver("2022-02-01", ROW, "a.csv")
     under_way = deliver("2022-02-01", ROW, name)
-    for path in (first, under_way):
-        age(path, 86_400)
+    pass_time(86_400)
     problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
     assert problem is not None and f"{first.parent} holds what may be files still under way ({name})" in problem
     for way_out in ("rename them to *.csv", "delete them", f"create {first.parent}/_SUCCESS"):
@@ -91,6 +94,79 @@ def test_what_is_no_csv_file_under_way_holds_nobody_up(drops_dir: Path, deliver:
     assert DropsFolder(drops_dir).find_version(NIGHT).files == (whole,)
 
 
+def test_parts_that_are_packed_or_separated_by_tabs_are_read_too(drops_dir: Path, deliver: Deliver) -> None:
+    names = ["a.csv", "b.csv.gz", "c.tsv", "d.tsv.gz", "e.CSV.GZ", "f.TSV"]
+    for name in names:
+        deliver("2022-02-01", ROW, name)
+    version = DropsFolder(drops_dir).find_version(NIGHT)
+    assert ([path.name for path in version.files], version.passed_over) == (names, ())
+
+
+def test_what_is_passed_over_is_named(drops_dir: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:
+    strays = ["V2/a.csv", "a.txt", "b.xlsx", "c.zip", "csv/a.csv", "v02/a.csv", "v1/a.csv"]
+    expected = ["_SUCCESS", "_started", ".DS_Store", "._a.csv", "a.csv~", ".a.csv.swp", "unlabelled.csv", "n.txt.part"]
+    for name in (*strays, *expected, "a.csv"):
+        deliver("2022-02-01", ROW, name)
+    (drops_dir / "2022-02-01" / "notes").symlink_to("gone")
+    version = DropsFolder(drops_dir).find_version(NIGHT)
+    assert version.files == (drops_dir / "2022-02-01" / "a.csv",)
+    assert version.passed_over == ("V2/", "a.txt", "b.xlsx", "c.zip", "csv/", "notes", "v02/", "v1/")
+    assert "Night 2022-02-01: V2/, a.txt, b.xlsx, c.zip, csv/, notes, v02/, v1/ passed over" in caplog.text
+
+
+def test_beside_a_correction_stray_folders_are_named_and_the_files_of_the_version_before_it_are_not(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    for name in ("a.csv", "a.txt", "V3/a.csv", "v2/a.csv", "v2/b.txt", "v2/more/a.csv"):
+        deliver("2022-02-01", ROW, name)
+    assert DropsFolder(drops_dir).find_version(NIGHT).passed_over == ("V3/", "v2/b.txt", "v2/more/")
+
+
+def test_what_a_marker_leaves_out_is_named(drops_dir: Path, deliver: Deliver) -> None:
+    for name in ("a.csv", "b.csv.part", "_SUCCESS"):
+        deliver("2022-02-01", ROW, name)
+    assert DropsFolder(drops_dir).find_version(NIGHT).passed_over == ("b.csv.part",)
+
+
+def test_where_nothing_can_be_read_what_lies_there_is_named(drops_dir: Path, deliver: Deliver) -> None:
+    deliver("2022-02-01", ROW, "headlines.txt")
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem is not None and f"{drops_dir}/2022-02-01 holds no CSV file, only headlines.txt; deliver" in problem
+
+
+@pytest.mark.parametrize("marker", [[], ["_SUCCESS"]])
+def test_a_link_that_leads_nowhere_is_told_and_not_left_out(
+    drops_dir: Path, deliver: Deliver, marker: list[str]
+) -> None:
+    for name in ["a.csv", *marker]:
+        deliver("2022-02-01", ROW, name)
+    link = drops_dir / "2022-02-01" / "b.csv"
+    link.symlink_to("gone.csv")
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem is not None
+    assert f"{link.parent} holds links that lead to no file (b.csv); put the files there" in problem
+    (link.parent / "gone.csv").write_text(f"title,sentiment\n{ROW}")
+    link.unlink()
+    assert find_problem(str(drops_dir), "2022-02-01") is None
+
+
+def test_a_name_that_is_not_utf_8_is_told_and_not_read(
+    drops_dir: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliver("2022-02-01", ROW)
+    bad = deliver("2022-02-01", ROW, os.fsdecode("elei\xe7\xf5es.csv".encode("latin-1")))
+    deliver("2022-02-01", b"", "_SUCCESS")
+    problem = find_problem(str(drops_dir), "2022-02-01")
+    assert problem is not None and problem.isascii()
+    assert rf"the name {drops_dir}/2022-02-01/elei\xe7\xf5es.csv is not UTF-8; rename it" in problem
+    for read in (read_file, lambda path: list(stream_titles(path))):
+        with pytest.raises(DropError, match=r"elei\\xe7\\xf5es\.csv is not UTF-8; rename it and deliver it again"):
+            read(bad)
+    bad.rename(bad.with_name(os.fsdecode(b"notas-\xe7")))
+    assert DropsFolder(drops_dir).find_version(NIGHT).passed_over == (r"notas-\xe7",)
+    assert r"notas-\xe7" in caplog.text
+
+
 def test_a_correction_under_way_does_not_hide_the_version_before_it(
     drops_dir: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,20 +185,71 @@ def test_the_success_marker_is_honoured_when_asked_for(drops_dir: Path, deliver:
     assert find_problem(str(drops_dir), "2022-02-01", require_success_marker=True) is None
 
 
-def age(path: Path, seconds: float) -> None:
-    os.utime(path, times=(time.time() - seconds,) * 2)
-
-
-def test_a_file_that_changed_a_moment_ago_waits_until_it_is_left_alone(drops_dir: Path, deliver: Deliver) -> None:
-    age(deliver("2022-02-01", ROW, "a.csv"), 3600)
+def test_a_file_that_changed_a_moment_ago_waits_until_it_is_left_alone(
+    drops_dir: Path, deliver: Deliver, pass_time: PassTime
+) -> None:
+    deliver("2022-02-01", ROW, "a.csv")
     newest = deliver("2022-02-01", ROW, "b.csv")
-    age(newest, 3)
+    pass_time(3600)
+    os.utime(newest, times=(time.time() - 3,) * 2)
     problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
     assert problem is not None and "2022-02-01 changed 3 s ago and may still be growing" in problem
     assert "left alone for 10 s" in problem and "_SUCCESS" in problem
     assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=0) is None
-    age(newest, 11)
+    pass_time(8)
     assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+
+
+def move(old: Path, new: Path) -> None:
+    old.rename(new)
+
+
+def copy_with_times(old: Path, new: Path) -> None:
+    shutil.copy2(old, new)
+
+
+def link(old: Path, new: Path) -> None:
+    new.symlink_to(old)
+
+
+def hard_link(old: Path, new: Path) -> None:
+    new.hardlink_to(old)
+
+
+def unzip(old: Path, new: Path) -> None:
+    new.write_bytes(old.read_bytes())
+    os.utime(new, times=(0, 0))
+
+
+@pytest.mark.parametrize("arrive", [move, copy_with_times, link, hard_link, unzip])
+def test_a_file_that_arrives_with_the_times_of_another_place_waits_like_any_other(
+    drops_dir: Path, deliver: Deliver, pass_time: PassTime, tmp_path: Path, arrive: Callable[[Path, Path], None]
+) -> None:
+    """The first of two may be there and the second not: half a drop would be read as a whole one."""
+    written = tmp_path / "export.csv"
+    written.write_text(f"title,sentiment\n{ROW}")
+    os.utime(written, times=(0, 0))
+    (drops_dir / "2022-02-01").mkdir()
+    arrive(written, drops_dir / "2022-02-01" / "a.csv")
+    problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
+    assert problem is not None and "may still be growing" in problem
+    pass_time(11)
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+
+
+def test_a_link_arrives_when_it_is_made_however_old_the_file_is(
+    drops_dir: Path, pass_time: PassTime, tmp_path: Path
+) -> None:
+    written = tmp_path / "export.csv"
+    written.write_text(f"title,sentiment\n{ROW}")
+    made = drops_dir / "2022-02-01" / "a.csv"
+    made.parent.mkdir()
+    made.symlink_to(written)
+    pass_time(3600)
+    assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
+    os.utime(made, times=(time.time(),) * 2, follow_symlinks=False)
+    problem = find_problem(str(drops_dir), "2022-02-01", settle_seconds=10)
+    assert problem is not None and "may still be growing" in problem
 
 
 def test_a_success_marker_ends_the_wait_at_once(drops_dir: Path, deliver: Deliver) -> None:
@@ -132,14 +259,16 @@ def test_a_success_marker_ends_the_wait_at_once(drops_dir: Path, deliver: Delive
 
 
 def test_a_growing_correction_does_not_hide_the_version_before_it(drops_dir: Path, deliver: Deliver) -> None:
-    age(deliver("2022-02-01", ROW), 3600)
+    deliver("2022-02-01", ROW)
+    deliver("2022-02-01", b"", "_SUCCESS")
     deliver("2022-02-01", ROW, "v2/headlines.csv")
     assert DropsFolder(drops_dir).find_version(NIGHT, settle_seconds=10).number == 1
     assert DropsFolder(drops_dir).find_version(NIGHT).number == 2
 
 
-def test_a_clock_that_is_far_ahead_makes_nobody_wait(drops_dir: Path, deliver: Deliver) -> None:
-    age(deliver("2022-02-01", ROW), -3600)
+def test_a_clock_that_is_far_ahead_makes_nobody_wait(drops_dir: Path, deliver: Deliver, pass_time: PassTime) -> None:
+    deliver("2022-02-01", ROW)
+    pass_time(-3600)
     assert find_problem(str(drops_dir), "2022-02-01", settle_seconds=10) is None
 
 
@@ -320,7 +449,7 @@ def test_unlabelled_files_are_no_part_of_a_drop_and_a_folder_of_nothing_else_is_
 
 
 def test_the_unlabelled_files_of_each_night_are_listed_when_they_have_settled(
-    drops_dir: Path, deliver: Deliver
+    drops_dir: Path, deliver: Deliver, pass_time: PassTime
 ) -> None:
     deliver("2022-02-02", ROW)
     first, second = (deliver("2022-02-02", b"title\n", name) for name in ("unlabelled-a.csv", "unlabelled-b.csv"))
@@ -331,7 +460,8 @@ def test_the_unlabelled_files_of_each_night_are_listed_when_they_have_settled(
     everything = {date(2022, 2, 1): (third,), date(2022, 2, 2): (first, second)}
     assert list_unlabelled(drops_dir) == everything
     assert list(list_unlabelled(drops_dir)) == list(everything)
-    os.utime(third, times=(0, 0))
+    pass_time(3600)
+    os.utime(second, times=(time.time(),) * 2)
     assert list_unlabelled(drops_dir, settle_seconds=60) == {date(2022, 2, 1): (third,)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headlines.drops.quarantine import Reason, SetAside, Sifted, sift, write_csv
+from headlines.drops.quarantine import Reason, SetAside, Sifted, read_csv, sift, write_csv
 from headlines.drops.rows import Row, read_file
 from headlines.drops.rules import Rules
 
@@ -246,3 +246,11 @@ def test_rules_name_what_is_missing_unknown_or_no_label(drop_rules: dict[str, An
         Rules(**{**drop_rules, "colour": 1})
     with pytest.raises(ValueError, match="good"):
         Rules(**{**drop_rules, "label_codes": {"2": "good"}})
+
+
+def test_the_quarantine_file_is_read_however_long_a_row_of_it_is(rules: Rules) -> None:
+    sifted = sift_night(rules, row("", "", raw="a,b," + "\udce7" * 200_000, cells=3), row("", "neutral", 3))
+    written = io.StringIO(newline="")
+    write_csv(sifted.quarantined, written)
+    first, second = read_csv(io.StringIO(written.getvalue(), newline=""))
+    assert (len(first["raw"]), second["line"]) == (4 + 4 * 200_000, "3")

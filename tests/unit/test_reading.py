@@ -1,9 +1,12 @@
 """What a property says, whoever wrote it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from lineage import ArtifactRecord
+from lineage.models import read_drops
 from lineage.reading import read_drop, read_error, read_object
 
 CHAIN = """Traceback (most recent call last):
@@ -56,3 +59,12 @@ def test_a_property_that_is_no_json_object_is_an_empty_one() -> None:
 def test_a_drop_without_a_version_is_none() -> None:
     assert read_drop('{"version": 2}') == {"version": 2}
     assert [read_drop(text) for text in ("null", "{}", '{"version": "new"}', "2022-02-01")] == [None] * 4
+
+
+@pytest.mark.parametrize(("kept", "passed_over"), [({"passed_over": ["V2/", "a.txt"]}, ("V2/", "a.txt")), ({}, ())])
+def test_what_was_passed_over_beside_a_drop_is_read_also_where_it_was_never_kept(
+    tmp_path: Path, kept: dict[str, object], passed_over: tuple[str, ...]
+) -> None:
+    (tmp_path / "drops.json").write_text(json.dumps({"2022-02-01": {"version": 1, "files": [], **kept}}))
+    [drop] = read_drops(ArtifactRecord(1, str(tmp_path), {"drop:2022-02-01": '{"version": 1}'}), "drop:")
+    assert drop.passed_over == passed_over

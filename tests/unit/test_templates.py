@@ -105,6 +105,12 @@ def test_counts_of_a_drop_that_are_not_on_record_are_told_as_such() -> None:
     assert '<td class="n">0</td>' in shown
 
 
+def test_what_was_passed_over_beside_a_drop_is_named() -> None:
+    shown = draw("{{ parts.drops([drop]) }}", drop=DropUse("2022-02-01", 1, passed_over=("V2/", "<b>.txt")))
+    assert "passed over: V2/, &lt;b&gt;.txt" in shown
+    assert "passed over" not in draw("{{ parts.drops([drop]) }}", drop=DropUse("2022-02-01", 1))
+
+
 def test_lines_and_boxes_of_a_picture_name_what_they_join() -> None:
     nodes = (Node("drop:2022-02-01:1", "drop", "Drop", "the drop"), Node("artifact:3", "artifact", "Examples", "e"))
     picture = lay_out(Graph(nodes, (Edge("drop:2022-02-01:1", "artifact:3"),)))

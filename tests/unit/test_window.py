@@ -25,6 +25,7 @@ RULES = Rules(
     max_missing_nights=1,
     label_codes={"0": "negative", "1": "neutral", "2": "positive"},
     max_title_characters=60,
+    unbalanced_quotes="refuse",
     require_success_marker=False,
     drop_settle_seconds=0,
     as_known_on="",

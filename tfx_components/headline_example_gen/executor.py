@@ -39,6 +39,8 @@ from tfx_components.headline_example_gen.driver import DROPS_DIR_PROPERTY
 
 log = logging.getLogger(__name__)
 
+# A name has up to 255 bytes.
+_NAMES_SHOWN = 8
 _UNIX_EPOCH = date(1970, 1, 1)
 
 
@@ -157,6 +159,7 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
             examples.set_string_custom_property(name, value)
     examples.set_string_custom_property(names.NIGHT, window.night.isoformat())
     examples.set_string_custom_property("missing_nights", ",".join(map(str, window.missing)))
+    examples.set_string_custom_property(names.PASSED_OVER, _name_passed_over(newest))
     # MLMD on Postgres takes no string over about 2,700 bytes (google/ml-metadata#194): a property per drop, and the
     # files in a file.
     drops = {}
@@ -165,9 +168,16 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
         text = json.dumps(description, ensure_ascii=False)
         examples.set_string_custom_property(f"{names.DROP_PREFIX}{night}", text)
         files = [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in drop.files]
-        drops[night] = description | {"files": files}
+        drops[night] = description | {"files": files, names.PASSED_OVER: drop.passed_over}
     with fileio.open(str(Path(examples.uri) / names.DROPS_FILE), "w") as file:
         file.write(json.dumps(drops, ensure_ascii=False, indent=1) + "\n")
+
+
+def _name_passed_over(drop: Drop) -> str:
+    """As much as a property takes; all of it is in the file."""
+    shown = ", ".join(drop.passed_over[:_NAMES_SHOWN])
+    more = len(drop.passed_over) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _describe_drop(drop: Drop) -> dict[str, Any]:
