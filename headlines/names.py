@@ -46,6 +46,7 @@ FRESH_SCORE_TYPE = "FreshScore"
 TRAFFIC_REPORT_TYPE = "TrafficReport"
 ROLLBACK_TYPE = "Rollback"
 NOTE_TYPE = "Note"
+RULING_TYPE = "Ruling"
 SCORES_TYPE = "Scores"
 
 # Properties of examples: what is in them
@@ -62,6 +63,10 @@ NIGHT_ROWS_IN = "night_rows_in"
 NIGHT_ROWS_QUARANTINED = "night_rows_quarantined"
 DROP_PREFIX = "drop:"
 """With a night behind it, the description of that night's drop as JSON."""
+LABEL_CODES = "label_codes"
+"""In the description of a drop, and in its `_SUCCESS` file: the codes that its labels are written in."""
+LEFT_OUT_PREFIX = "left_out:"
+"""With a night behind it, which version of its drop is left out of the window, and after a space why."""
 REASON_PREFIX = "reason:"
 """With a reason behind it, how many rows are in the quarantine for it."""
 
@@ -102,6 +107,11 @@ MAX_DRIFT = "max_drift"
 MIN_SERVED_ACCURACY = "min_served_accuracy"
 MIN_REQUESTS = "min_requests"
 
+# What the driver of HeadlineExampleGen gives it, as its execution keeps it: refusals that stand, and label codes
+PRECEDENTS = "precedents"
+ACCEPTED = "accepted"
+"""What DropGate's driver gives it: who accepted the drop and why; empty for nobody."""
+
 # Properties of what is scored and of scores; behind each prefix a night
 VERSION = "version"
 ROWS_PREFIX = "rows:"
@@ -134,6 +144,10 @@ ABOUT_NIGHT = "about_night"
 ABOUT_VERSION = "about_version"
 TEXT = "text"
 WITHDRAWS = "withdraws"
+
+# Properties of rulings on drops, beside those of notes that say on what, by whom, when and why
+RULED = "ruled"
+DROP_SHA256 = "drop_sha256"
 
 # Properties of executions: which attempt it was, by which process, and how it ended
 ATTEMPT = "attempt"

@@ -6,6 +6,7 @@ Every question takes its source first, and raises LineageError when that cannot 
 """
 
 from headlines.bar.checks import Check
+from headlines.drops.rulings import Ruled, Ruling
 from headlines.notes import Note
 from headlines.pushes.champion import Rollback
 from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
@@ -50,6 +51,7 @@ from lineage.records import (
     Graph,
     Happening,
     History,
+    LeftOut,
     ListedModel,
     ModelDetail,
     ModelList,
@@ -75,6 +77,7 @@ from lineage.records import (
     Taint,
     Way,
 )
+from lineage.rulings import find_precedents, rulings
 from lineage.runs import (
     find_ends,
     find_finished,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from headlines.names import (
+    ACCEPTED,
     ATTEMPT,
     ENDED,
     ERROR,
@@ -11,6 +12,7 @@ from headlines.names import (
     LIBRARY_PREFIX,
     NIGHT,
     PID,
+    PRECEDENTS,
     PROCESS_STARTED,
     SUPERSEDED_BY,
 )
@@ -22,7 +24,7 @@ from lineage.same_rows import count_rows, pair_models
 
 # Of each run its own; the rest of what a node was given is a setting.
 _OWN = {"run_id", "state", "pipeline_name", "pipeline_root", "component_id", "fingerprint", NIGHT, ATTEMPT, HOST, PID,
-        PROCESS_STARTED, ENDED, ERROR, EXECUTION_RESULT, SUPERSEDED_BY}  # fmt: skip
+        PROCESS_STARTED, ENDED, ERROR, EXECUTION_RESULT, SUPERSEDED_BY, PRECEDENTS, ACCEPTED}  # fmt: skip
 
 
 def compare(source: Source, a: str, b: str) -> Comparison:

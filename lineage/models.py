@@ -154,6 +154,7 @@ def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -
                 DropFile(file["name"], file["rows"], file["sha256"]) for file in files.get(night, {}).get("files", ())
             ),
             tuple(files.get(night, {}).get(names.PASSED_OVER, ())),
+            drop.get(names.LABEL_CODES, {}),
         )
         for night, drop in sorted(drops.items())
     ]

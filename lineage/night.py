@@ -8,6 +8,7 @@ from lineage.notes import notes
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
 from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
+from lineage.rulings import rulings
 from lineage.runs import find_runs, report_runs, tell_nights
 
 
@@ -40,6 +41,7 @@ def night_detail(source: Source, night: str) -> NightDetail:
             read_gate(reader, attempts[-1]) if attempts else None,
             read_traffic(reader, attempts[-1]) if attempts else None,
             notes(reader, night, night),
+            rulings(reader, night, night),
         )
 
 

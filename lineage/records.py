@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from headlines.bar.checks import Check
+from headlines.drops.rulings import Ruling, find_refused
 from headlines.notes import Note
 from headlines.pushes.champion import Rollback
 from lineage.side_records import GateReport, TrafficReport
@@ -106,7 +107,8 @@ class DropFile:
 class DropUse:
     """A version of a drop as it went into examples.
 
-    `files`, and `passed_over`, what lay beside them and was not read, are empty when the examples' folder is gone.
+    `files`, and `passed_over`, what lay beside them and was not read, are empty when the examples' folder is gone;
+    `label_codes` where its labels are names alone.
     """
 
     night: str
@@ -118,6 +120,16 @@ class DropUse:
     duplicates_folded: int | None = None
     files: tuple[DropFile, ...] = ()
     passed_over: tuple[str, ...] = ()
+    label_codes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A drop that a window left out, since it had been refused and was neither corrected nor accepted."""
+
+    night: str
+    version: int
+    why: str
 
 
 @dataclass(frozen=True)
@@ -200,7 +212,8 @@ class NightReport:
     nothing. `night` is empty where the run names none.
 
     The row counts are of the night's own drop; `window_nights` counts the drops trained on, `drops` names the version
-    of each by its night. `champion_version` is what the candidate was compared with, empty for none.
+    of each by its night, and `left_out` those that were left out. `champion_version` is what the candidate was compared
+    with, empty for none.
     """
 
     night: str
@@ -213,6 +226,7 @@ class NightReport:
     duplicates_folded: int | None = None
     window_nights: int | None = None
     drops: dict[str, int] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
     champion_version: str = ""
     checks: tuple[Check, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
@@ -503,6 +517,7 @@ class NightDetail:
       gate: what the newest run's data were held to; None where it did not get that far.
       traffic: what the newest run found in the live traffic; None where it did not look.
       notes: on the night and its versions, newest first.
+      rulings: on the versions of its drop, newest first.
     """
 
     night: str
@@ -518,6 +533,13 @@ class NightDetail:
     gate: GateReport | None = None
     traffic: TrafficReport | None = None
     notes: tuple[Note, ...] = ()
+    rulings: tuple[Ruling, ...] = ()
+
+    @property
+    def refusal(self) -> Ruling | None:
+        """The refusal of the drop as its newest run used it, where it stands."""
+        used = (self.drop.version, self.drop.sha256) if self.drop else None
+        return next((one for one in find_refused(self.rulings) if (one.version, one.sha256) == used), None)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Nights and their runs: what each run made of its night, as its attempts that count left it."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from lineage.reading import (
     read_executions,
     read_object,
 )
-from lineage.records import ArtifactRecord, ExecutionRecord, NightReport, RunState, RunSummary
+from lineage.records import ArtifactRecord, ExecutionRecord, LeftOut, NightReport, RunState, RunSummary
 from lineage.standing import VERDICTS
 
 NOT_SUPERSEDED = (
@@ -375,6 +375,7 @@ def _report(
         duplicates_folded=drop.get(names.DUPLICATES_FOLDED),
         window_nights=len(drops) or None,
         drops={night: described["version"] for night, described in drops.items()},
+        left_out=tuple(_read_left_out(examples)),
         champion_version=blessing.get(names.CHAMPION_VERSION, ""),
         checks=read_checks(blessing),
         metrics=read_floats(blessing, names.METRIC_PREFIX),
@@ -444,6 +445,13 @@ def read_checks(blessing: Mapping[str, str]) -> tuple[Check, ...]:
         for name, value in checks
         if value.keys() >= _NEEDED and isinstance(value["limit"], int | float)
     )
+
+
+def _read_left_out(examples: Mapping[str, str]) -> Iterator[LeftOut]:
+    for name, value in sorted(examples.items()):
+        if name.startswith(names.LEFT_OUT_PREFIX):
+            version, _, why = value.partition(" ")
+            yield LeftOut(name.removeprefix(names.LEFT_OUT_PREFIX), int(version), why)
 
 
 _CHECK = ("value", "limit", "passed", "low", "high")

@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     max_title_characters: int = Field(500, ge=1, description="A longer title is quarantined.")
     label_codes: types.Codes = Field(
         {"0": "negative", "1": "neutral", "2": "positive"},
-        description="Codes a drop may use for its labels, in large or small letters: "
-        "`0=negative,1=neutral,2=positive`.",
+        description="Codes that new deliveries may use for labels, in large or small letters: "
+        "`0=negative,1=neutral,2=positive`. A version keeps those it was delivered or first read with.",
     )
     unbalanced_quotes: Literal["refuse", "quarantine"] = Field(
         "refuse",

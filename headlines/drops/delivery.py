@@ -9,19 +9,20 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import SetAside
-from headlines.drops.rows import read_file
+from headlines.drops.rows import read_files
 from headlines.drops.rules import Rules
+from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
 from headlines.drops.version_folder import is_csv, is_unlabelled
-from headlines.drops.window import read_window
+from headlines.drops.window import read_window, tell_left_out, tell_other_codes
 from headlines.durable import copy_file, stage, sync
 from headlines.holding import hold
-from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
+from headlines.names import HEADLINES_FILE, LABEL_CODES, SUCCESS_MARKER
 
 
 class Demands(Protocol):
@@ -53,6 +54,7 @@ class Inspection:
       problems: why the run would stop.
       compared_with: how many earlier nights of the window it was compared with.
       remark: what kept it from being compared with them; else empty.
+      notices: which drops of the window are left out, and which are read with other label codes.
     """
 
     version: DropVersion
@@ -64,9 +66,17 @@ class Inspection:
     problems: list[str]
     compared_with: int
     remark: str
+    notices: list[str]
 
 
-def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspection:
+def inspect(
+    settings: Demands,
+    file: Path,
+    night: date,
+    correct: bool,
+    label_codes: Codes | None = None,
+    precedents: Precedents = NO_PRECEDENTS,
+) -> Inspection:
     """Reads a file as the drop of a night, beside the window that a run of that night reads.
 
     Nothing is delivered; only the drops folder is made when it is not there.
@@ -76,21 +86,39 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
       file: a CSV file, wherever it is.
       night: whose drop it is to be.
       correct: whether it corrects a drop that was delivered.
+      label_codes: that its labels are written in; None for those of the settings.
+      precedents: what was decided of the drops of the window.
 
     Raises:
       DropError: the file cannot be read as a whole; or the night has a drop and `correct` is not set, or the reverse.
     """
     settings.drops_dir.mkdir(parents=True, exist_ok=True)
-    version = _choose_version(settings.drops_dir, night, correct, file)
-    read_file(file, settings.drop_rules.unbalanced_quotes)
+    codes = settings.drop_rules.label_codes if label_codes is None else label_codes
+    version = dataclasses.replace(_choose_version(settings.drops_dir, night, correct, file), label_codes=codes)
+    return inspect_version(settings, version, precedents)
+
+
+def inspect_version(settings: Demands, version: DropVersion, precedents: Precedents = NO_PRECEDENTS) -> Inspection:
+    """Reads a version as the drop of its night, wherever its files are, beside the window that a run reads.
+
+    Args:
+      settings: where the other drops are and what they are held to.
+      version: the night, and the files of its drop.
+      precedents: what was decided of the drops of the window.
+
+    Raises:
+      DropError: a file cannot be read as a whole.
+    """
+    night = version.night
+    read_files(version.files, settings.drop_rules.unbalanced_quotes)
     # Nights still to be delivered are no fault of this file.
     rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
     drops, remark = DropsFolder(settings.drops_dir), ""
     try:
-        window = read_window(drops, night, rules, version)
+        window = read_window(drops, night, rules, version, precedents)
     except DropError as error:
         remark = str(error)
-        window = read_window(drops, night, dataclasses.replace(rules, window_nights=1), version)
+        window = read_window(drops, night, dataclasses.replace(rules, window_nights=1), version, precedents)
     *earlier, drop = window.drops
     quarantined, folded = (
         [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
@@ -104,7 +132,16 @@ def inspect(settings: Demands, file: Path, night: date, correct: bool) -> Inspec
         *find_alarms(window.figures, settings.alarm_limits),
     ]
     return Inspection(
-        version, drop.rows_in, drop.rows_used, quarantined, folded, window.figures, problems, len(earlier), remark
+        version,
+        drop.rows_in,
+        drop.rows_used,
+        quarantined,
+        folded,
+        window.figures,
+        problems,
+        len(earlier),
+        remark,
+        [*tell_left_out(window.left_out), *tell_other_codes(earlier, rules)],
     )
 
 
@@ -131,9 +168,11 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
                 )
             if version.number > 1:
                 folder.mkdir()
-            delivered = json.dumps({"delivered": datetime.now(UTC).isoformat(timespec="seconds")})
+            marked: dict[str, Any] = {"delivered": datetime.now(UTC).isoformat(timespec="seconds")}
+            if version.label_codes is not None:
+                marked[LABEL_CODES] = version.label_codes
             with stage(target) as whole, stage(marker) as whole_marker:
-                whole_marker.write_text(delivered)
+                whole_marker.write_text(json.dumps(marked, ensure_ascii=False), encoding="utf-8")
                 copy_file(source, whole)
                 sync(whole_marker)
                 # A marker alone marks nothing, also one that was left here: the drop is there when its file is.

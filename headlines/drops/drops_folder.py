@@ -43,12 +43,14 @@ class DropVersion:
     """One delivery of a night: the plain files are version 1, `v2/` and on are corrections.
 
     `passed_over` names, from the night's folder on, what lay there beside its files and is not read.
+    `label_codes` are those that were delivered with it; None where its `_SUCCESS` file says none.
     """
 
     night: date
     number: int
     files: tuple[Path, ...]
     passed_over: tuple[str, ...] = field(default=(), compare=False)
+    label_codes: dict[str, str] | None = field(default=None, compare=False)
 
 
 def parse_night(text: str) -> date:
@@ -189,7 +191,7 @@ class DropsFolder:
                             night,
                             ", ".join(passed_over),
                         )
-                    return DropVersion(night, number, folder.csv_files, passed_over=passed_over)
+                    return DropVersion(night, number, folder.csv_files, passed_over, _read_label_codes(folder))
                 problems.append(problem)
         except OSError as error:
             raise _unreadable(night, error) from None
@@ -204,7 +206,7 @@ class DropsFolder:
         for number in self.list_versions(version.night):
             folder = self.look_into(version.night, number)
             if number < version.number and folder.csv_files and folder.was_known(known_by):
-                return DropVersion(version.night, number, folder.csv_files)
+                return DropVersion(version.night, number, folder.csv_files, _read_label_codes(folder))
         return None
 
     def was_known(self, night: date, known_by: datetime | None) -> bool:
@@ -303,6 +305,13 @@ def check_drop(
 def hash_files(files: Iterable[tuple[str, str]]) -> str:
     """The content hash of a version, from the name and the SHA-256 of each of its files, in their order."""
     return hashlib.sha256("".join(f"{name}\0{sha256}\n" for name, sha256 in files).encode()).hexdigest()
+
+
+def _read_label_codes(folder: VersionFolder) -> dict[str, str] | None:
+    try:
+        return folder.read_label_codes()
+    except ValueError as error:
+        raise DropError(str(error)) from None
 
 
 def unreadable(error: OSError, message: str) -> DropError:

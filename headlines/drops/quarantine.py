@@ -80,7 +80,11 @@ class Sifted:
     readable: list[Headline]
 
 
-def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sifted:
+def sift(
+    drops: Iterable[tuple[date, int, Sequence[Row]]],
+    rules: Rules,
+    codes_of: Mapping[tuple[date, int], Mapping[str, str]] | None = None,
+) -> Sifted:
     """Judges the rows of a window together.
 
     Of rows of one headline with one label the newest is kept, of the same night the first. Where one headline has two
@@ -89,13 +93,12 @@ def sift(drops: Iterable[tuple[date, int, Sequence[Row]]], rules: Rules) -> Sift
     Args:
       drops: night, version and rows of each drop, in any order.
       rules: label codes, the longest title, and how the model sees a title.
+      codes_of: by night and version, the label codes of drops that have codes of their own.
     """
     headlines: list[Headline] = []
     sifted = Sifted([], [], [], headlines)
-    label_of = {code.casefold(): label for code, label in rules.label_codes.items()} | {
-        label: label for label in LABELS
-    }
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
+        label_of = _spell((codes_of or {}).get((night, version), rules.label_codes))
         for judged in _judge_drop(night, version, rows, rules, label_of):
             if isinstance(judged, Headline):
                 headlines.append(judged)
@@ -166,6 +169,11 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
         return refuse(Reason.BROKEN_TEXT, damage)
     # Most titles are on one line as they were delivered: one string then, and not two.
     return row.title if title == row.title else title
+
+
+def _spell(label_codes: Mapping[str, str]) -> dict[str, str]:
+    """What may stand for a label, in small letters, and the label that it stands for."""
+    return {code.casefold(): label for code, label in label_codes.items()} | {label: label for label in LABELS}
 
 
 def _judge_drop(

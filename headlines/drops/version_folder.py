@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from headlines.display import show_bytes
-from headlines.names import SUCCESS_MARKER
+from headlines.names import LABEL_CODES, SUCCESS_MARKER
+from modules.features import LABELS
 
 # Files of this name hold headlines to be scored, not to be learnt from: `unlabelled*.csv` is no part of a drop.
 UNLABELLED_PREFIX = "unlabelled"
@@ -97,6 +98,24 @@ class VersionFolder:
             pass  # no marker, or one that was written by hand and says nothing
         moments = [path.stat().st_mtime for path in self.csv_files]
         return datetime.fromtimestamp(max(moments), UTC) if moments else None
+
+    def read_label_codes(self) -> dict[str, str] | None:
+        """The label codes that its `_SUCCESS` file says it is written in; None where it says none.
+
+        Raises:
+          ValueError: what it says are none.
+        """
+        try:
+            marked = json.loads((self.path / SUCCESS_MARKER).read_bytes())
+        except (OSError, ValueError):
+            return None  # no marker, or one that was written by hand and says nothing
+        codes = marked.get(LABEL_CODES) if isinstance(marked, dict) else None
+        if codes is not None and not (isinstance(codes, dict) and all(label in LABELS for label in codes.values())):
+            raise ValueError(
+                f"{self.path / SUCCESS_MARKER} says {LABEL_CODES} {json.dumps(codes, ensure_ascii=False)}; it must be "
+                f'an object such as {{"0": "{LABELS[0]}"}}, of codes and the labels {", ".join(LABELS)}'
+            )
+        return codes
 
     def was_known(self, known_by: datetime | None) -> bool:
         """Whether it had been delivered by a moment; always when that is None, or when nobody can tell."""

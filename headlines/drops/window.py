@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files
@@ -15,6 +15,9 @@ from headlines.drops.figures import Figures, compare
 from headlines.drops.quarantine import Headline, SetAside, sift
 from headlines.drops.rows import DropFile, read_files
 from headlines.drops.rules import Rules
+from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents, Ruling, tell_codes
+from headlines.names import LABEL_CODES
+from modules.features import LABELS
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +26,19 @@ SPLITS = ("train", "eval")
 FRESH_SPLIT = "fresh"
 # Weights stay positive whatever the age: the schema refuses a weight of nothing, and this is as good as nothing.
 _MIN_WEIGHT = 1e-6
+_NIGHTS_LISTED = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A drop that was read, and where its rows went."""
+    """A drop that was read, and where its rows went; `label_codes` is empty where its labels are names alone."""
 
     version: DropVersion
     files: tuple[DropFile, ...]
     rows_used: int
     rows_quarantined: int
     duplicates_folded: int
+    label_codes: Codes = field(default_factory=dict)
 
     @property
     def passed_over(self) -> tuple[str, ...]:
@@ -49,19 +54,36 @@ class Drop:
     @property
     def sha256(self) -> str:
         """Hash of the names and contents of its files."""
-        return hash_files((file.name, file.sha256) for file in self.files)
+        return _hash_contents(self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A drop of the window that was refused, and so is neither trained on nor compared with."""
+
+    version: DropVersion
+    files: tuple[DropFile, ...]
+    refusal: Ruling
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the names and contents of its files."""
+        return _hash_contents(self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """All that a run for `night` reads: `drops`, `headlines` and `missing` oldest first, bad rows newest first.
 
-    `figures` compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has
-    and no earlier night of the window, in no version of its drop; nights before the window are not looked into.
+    `left_out` are drops of earlier nights that stand refused, oldest first; the night's own is never one. `figures`
+    compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has and no
+    earlier night of the window, in no version of its drop; nights before the window are not looked into, nor is a
+    version that was refused.
     """
 
     night: date
     missing: tuple[date, ...]
+    left_out: tuple[LeftOut, ...]
     drops: tuple[Drop, ...]
     headlines: list[Headline]
     fresh: list[Headline]
@@ -70,7 +92,13 @@ class Window:
     figures: Figures
 
 
-def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersion | None = None) -> Window:
+def read_window(
+    drops: DropsFolder,
+    night: date,
+    rules: Rules,
+    newest: DropVersion | None = None,
+    precedents: Precedents = NO_PRECEDENTS,
+) -> Window:
     """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
 
     Args:
@@ -78,29 +106,48 @@ def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersi
       night: whose window.
       rules: how long it is, and what a row is held to.
       newest: taken for the night's own drop, when it is not to be looked for.
+      precedents: which drops of earlier nights are left out, and with which label codes versions were read.
 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
     versions, missing = find_versions(drops, night, rules, newest)
-    contents = [(version, read_files(version.files, rules.unbalanced_quotes)) for version in versions]
+    contents, left_out = [], []
+    for version in versions:
+        files = read_files(version.files, rules.unbalanced_quotes)
+        refusal = precedents.find_refusal(version, _hash_contents(files)) if version.night < night else None
+        if refusal:
+            left_out.append(LeftOut(version, files, refusal))
+        else:
+            contents.append((version, files, precedents.choose_codes(version, rules.label_codes)))
     sifted = sift(
-        ((version.night, version.number, [row for file in files for row in file.rows]) for version, files in contents),
+        (
+            (version.night, version.number, [row for file in files for row in file.rows])
+            for version, files, _ in contents
+        ),
         rules,
+        {(version.night, version.number): codes for version, _, codes in contents},
     )
     rows_used, rows_quarantined, rows_folded = (
         Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
     )
     read_drops = tuple(
-        Drop(version, files, rows_used[version.night], rows_quarantined[version.night], rows_folded[version.night])
-        for version, files in contents
+        Drop(
+            version,
+            files,
+            rows_used[version.night],
+            rows_quarantined[version.night],
+            rows_folded[version.night],
+            codes if _has_codes(files) else {},
+        )
+        for version, files, codes in contents
     )
     headlines = sorted(sifted.used, key=lambda headline: headline.night)
     # Readable rows come newest night first.
     before = [headline for headline in reversed(sifted.readable) if headline.night < night]
     earlier_keys = {headline.key for headline in before}
     for version in versions[:-1]:
-        for replaced in _read_replaced(drops, version, rules):
+        for replaced in _read_replaced(drops, version, rules, precedents):
             earlier_keys.update(headline.key for headline in replaced)
     fresh = [
         headline
@@ -112,24 +159,66 @@ def read_window(drops: DropsFolder, night: date, rules: Rules, newest: DropVersi
     figures = compare(
         [headline for headline in sifted.readable if headline.night == night],
         before,
-        next(_read_replaced(drops, versions[-1], rules), []),
+        next(_read_replaced(drops, versions[-1], rules, precedents), []),
         rules.expected_class_mix,
         [entry for entry in sifted.quarantined if entry.night == night],
     )
-    return Window(night, missing, read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures)
+    return Window(
+        night, missing, tuple(left_out), read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures
+    )
 
 
-def _read_replaced(drops: DropsFolder, version: DropVersion, rules: Rules) -> Iterator[list[Headline]]:
-    """The readable rows of each version that a version replaces, newest first."""
+def tell_left_out(left_out: Iterable[LeftOut]) -> Iterator[str]:
+    """Which drops a window leaves out, each with why and what to do."""
+    for one in left_out:
+        night, number = one.version.night, one.version.number
+        yield (
+            f"version {number} of the drop of night {night} is left out of the window: {one.refusal.by} refused it on "
+            f"{one.refusal.at:%Y-%m-%d %H:%M} UTC ({one.refusal.why}). Deliver a corrected drop with `retraining drop "
+            f"FILE --night {night} --correct`, or accept it as it is with `retraining drop --accept {night} --reason "
+            "TEXT`"
+        )
+
+
+def tell_other_codes(drops: Iterable[Drop], rules: Rules) -> Iterator[str]:
+    """Which drops are read with other label codes than LABEL_CODES says, those of the same codes together."""
+    nights_of: dict[str, list[str]] = {}
+    for drop in drops:
+        if drop.label_codes and drop.label_codes != rules.label_codes:
+            nights_of.setdefault(tell_codes(drop.label_codes), []).append(str(drop.version.night))
+    for codes, nights in nights_of.items():
+        listed = ", ".join(nights) if len(nights) <= _NIGHTS_LISTED else f"{nights[0]} to {nights[-1]} ({len(nights)})"
+        yield (
+            f"the drops of the nights {listed} are read with the label codes {codes}, as when they were delivered or "
+            f"first used; {LABEL_CODES.upper()}={tell_codes(rules.label_codes)} is for new deliveries"
+        )
+
+
+def _has_codes(files: Iterable[DropFile]) -> bool:
+    """Whether a label is written otherwise than by its name."""
+    return any(row.label.strip().casefold() not in ("", *LABELS) for file in files for row in file.rows)
+
+
+def _hash_contents(files: Iterable[DropFile]) -> str:
+    return hash_files((file.name, file.sha256) for file in files)
+
+
+def _read_replaced(
+    drops: DropsFolder, version: DropVersion, rules: Rules, precedents: Precedents
+) -> Iterator[list[Headline]]:
+    """The readable rows of each version that a version replaces, newest first, but for those that stand refused."""
     earlier = drops.find_earlier_version(version, rules.known_by)
     while earlier:
         try:
-            rows = [row for file in read_files(earlier.files, rules.unbalanced_quotes) for row in file.rows]
+            files = read_files(earlier.files, rules.unbalanced_quotes)
         except DropError as error:
             # It may well be what was corrected.
             log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
         else:
-            yield sift([(earlier.night, earlier.number, rows)], rules).readable
+            if not precedents.find_refusal(earlier, _hash_contents(files)):
+                rows = [row for file in files for row in file.rows]
+                codes = {(earlier.night, earlier.number): precedents.choose_codes(earlier, rules.label_codes)}
+                yield sift([(earlier.night, earlier.number, rows)], rules, codes).readable
         earlier = drops.find_earlier_version(earlier, rules.known_by)
 
 
@@ -150,10 +239,27 @@ def find_versions(
     return [*map(find, earlier), newest], missing
 
 
-def fingerprint(drops: Iterable[tuple[DropVersion, str]]) -> str:
-    """Hash of which versions a window reads, oldest first, and of their contents."""
-    named = "".join(f"{version.night} {version.number} {sha256}\n" for version, sha256 in drops)
-    return hashlib.sha256(named.encode()).hexdigest()
+def hash_versions(versions: Iterable[DropVersion]) -> list[tuple[DropVersion, str]]:
+    """Versions, each with the hash of the names and contents of its files.
+
+    Raises:
+      OSError: a file cannot be read.
+    """
+    return [
+        (version, hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files))
+        for version in versions
+    ]
+
+
+def fingerprint(drops: Iterable[tuple[DropVersion, str]], precedents: Precedents = NO_PRECEDENTS) -> str:
+    """Hash of which versions a window has, oldest first, of their contents, and of how they are read.
+
+    Args:
+      drops: with those that are left out.
+      precedents: by which they are read.
+    """
+    named = "".join(f"{version.night} {version.number} {sha256} {version.label_codes}\n" for version, sha256 in drops)
+    return hashlib.sha256((named + precedents.to_json()).encode()).hexdigest()
 
 
 def choose_earlier_nights(drops: DropsFolder, night: date, rules: Rules) -> tuple[list[date], tuple[date, ...]]:

@@ -40,6 +40,7 @@ def render_inspection(inspection: Inspection) -> RenderableType:
         parts.append(Text(f"Passed over in the folder of the night: {', '.join(version.passed_over)}.", style="yellow"))
     if inspection.remark:
         parts.append(Text(f"Not compared with the window: {inspection.remark}", style="yellow"))
+    parts += [Text(f"{notice[0].upper()}{notice[1:]}.", style="yellow") for notice in inspection.notices]
     return Group(*parts)
 
 
@@ -63,6 +64,7 @@ def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[
         "compared_with": inspection.compared_with,
         "figures": inspection.figures,
         "remark": inspection.remark or None,
+        "notices": inspection.notices,
         "problems": inspection.problems,
         "delivered": None if delivered is None else str(delivered),
     }

@@ -132,7 +132,19 @@ def render_night(answer: lineage.NightDetail) -> RenderableType:
                      f"{drop.rows_quarantined} quarantined")  # fmt: skip
     lines.append(f"champion before: {answer.champion_before or 'none'}, after: {answer.champion_after or 'none'}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
+    for ruling in answer.rulings:
+        why = f": {ruling.why}" if ruling.why else ""
+        parts.append(Text(f"v{ruling.version} {ruling.ruled} by {ruling.by}, {_moment(ruling.at)}{why}"))
+    if answer.refusal:
+        parts.append(
+            Text(
+                "its drop is left out of later windows until it is corrected, or accepted: `retraining drop --accept "
+                f"{answer.night} --reason TEXT`",
+                style="red",
+            )
+        )
     if report := answer.report:
+        parts += [Text(f"left out of the window: {one.night} v{one.version}, {one.why}") for one in report.left_out]
         parts.append(Text.assemble((report.state, _COLOURS.get(report.state, "")), f": {report.why}".rstrip(": ")))
     if answer.scheduled:
         table = Fitting("run in Airflow", "state", "task", "state", "attempt", "")

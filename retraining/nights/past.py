@@ -10,6 +10,7 @@ from typing import Any
 
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
+from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
 from headlines.schedule import check_night
 from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
 from retraining.local import LocalError
@@ -65,27 +66,52 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
     return past
 
 
-def stage_drops(drops_dir: Path, examples: ArtifactRecord, target: Path) -> None:
-    """Copies the versions of the drops that made `examples`, and those they replaced, to a drops folder of their own.
+def stage_drops(
+    drops_dir: Path, examples: ArtifactRecord, target: Path, precedents: Precedents = NO_PRECEDENTS
+) -> None:
+    """Copies the versions of the drops of a window, and those they replaced, to a drops folder of their own.
 
     Args:
       drops_dir: where drops are delivered.
-      examples: names them in its properties `drop:<night>`.
+      examples: names those that made it, and those that were left out of it.
       target: is made.
+      precedents: with which label codes versions were first read; they go with the copy.
 
     Raises:
       ReplayError: a version is not there any more.
     """
     drops = DropsFolder(drops_dir)
-    for night, drop in drops_of(examples).items():
-        for number in _find_versions(drops, night, drop["version"]):
+    for night, version in _versions_of(examples).items():
+        for number in _find_versions(drops, night, version):
             folder = drops.look_into(date.fromisoformat(night), number)
             copy = target / night if number == 1 else target / night / folder.path.name
             copy.mkdir(parents=True, exist_ok=True)
             for file in folder.paths:
                 shutil.copy2(file, copy)
+            if codes := precedents.codes.get((night, number)):
+                _mark(copy / names.SUCCESS_MARKER, codes)
         # What was used was complete.
         (copy / names.SUCCESS_MARKER).touch()
+
+
+def _mark(marker: Path, codes: Codes) -> None:
+    """Notes label codes in the `_SUCCESS` file of a version that has none, or one that says none."""
+    try:
+        said = json.loads(marker.read_bytes())
+    except (OSError, ValueError):
+        said = {}
+    marker.write_text(json.dumps({names.LABEL_CODES: codes} | said, ensure_ascii=False), encoding="utf-8")
+
+
+def _versions_of(examples: ArtifactRecord) -> dict[str, int]:
+    """The version of each drop of a window, by night, with those that were left out."""
+    prefix = names.LEFT_OUT_PREFIX
+    left_out = {
+        name.removeprefix(prefix): int(value.partition(" ")[0])
+        for name, value in examples.properties.items()
+        if name.startswith(prefix)
+    }
+    return left_out | {night: drop["version"] for night, drop in drops_of(examples).items()}
 
 
 def drops_of(examples: ArtifactRecord) -> dict[str, Any]:

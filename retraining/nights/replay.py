@@ -14,12 +14,16 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
+import lineage
 from headlines import names
+from headlines.drops.drops_folder import DropsFolder
+from headlines.drops.rulings import Ruled
 from headlines.pushes.model_hash import hash_model
 from lineage import ArtifactRecord, RunArtifacts
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
 from retraining.nights.past import EXAMPLES, Artifacts, drops_of, find_past_run, stage_drops
 from retraining.settings import Settings
+from tfx_components.rulings import put_ruling
 
 MODEL = (names.TRAINER, "model")
 # In the order of `_CONTENTS`.
@@ -84,7 +88,11 @@ def replay(settings: Settings, night: str) -> Replay:
                 shutil.rmtree(entry)
             elif entry.name != LOCK:
                 entry.unlink()
-        stage_drops(settings.drops_dir, before.outputs[EXAMPLES], replaying.drops_dir)
+        examples = before.outputs[EXAMPLES]
+        delivered = [one.isoformat() for one in DropsFolder(settings.drops_dir).nights]
+        precedents = lineage.find_precedents(settings, str(settings.drops_dir), delivered)
+        stage_drops(settings.drops_dir, examples, replaying.drops_dir, precedents)
+        _place_rulings(settings, place, night, examples)
         _place_champion(replaying, place, before)
         _place_hyperparameters(replaying, place, before)
 
@@ -118,6 +126,15 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
     for night in sorted(drops.keys() | drops_now.keys()):
         if drops.get(night) != drops_now.get(night):
             yield f"drop of night {night}: {drops.get(night)} then, {drops_now.get(night)} now"
+
+
+def _place_rulings(settings: Settings, place: Path, night: str, examples: ArtifactRecord) -> None:
+    """Makes known in `place` what had been decided of the window's drops then, and who accepted the night's own."""
+    store = MetadataStore(sqlite_in(place))
+    for ruling in reversed(lineage.rulings(settings, last=night)):
+        was_known = examples.created_at is None or ruling.at <= examples.created_at
+        if ruling.ruled is Ruled.ACCEPTED if ruling.night == night else was_known:
+            put_ruling(store, ruling, names.NIGHTLY_DAG)
 
 
 def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> None:

@@ -2,7 +2,7 @@
 
 import lineage
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
-from headlines.drops.window import find_versions
+from headlines.drops.window import find_versions, hash_versions
 from retraining.settings import Settings
 
 
@@ -24,11 +24,22 @@ def find_changes(settings: Settings, night: str) -> list[str]:
         versions, _ = find_versions(DropsFolder(settings.drops_dir), parse_night(night), settings.drop_rules)
     except DropError as error:
         return [str(error)]
-    drops = {version.night.isoformat(): version.number for version in versions}
+    precedents = lineage.find_precedents(
+        settings, str(settings.drops_dir), [version.night.isoformat() for version in versions]
+    )
+    now = {
+        version.night.isoformat(): _name(
+            version.number,
+            is_left_out=version.night.isoformat() != night and precedents.find_refusal(version, sha256) is not None,
+        )
+        for version, sha256 in hash_versions(versions)
+    }
+    then = {other: _name(number) for other, number in before.drops.items()}
+    then |= {one.night: _name(one.version, is_left_out=True) for one in before.left_out}
     changes = [
-        f"the drop of night {other} was {_name(before.drops.get(other))} then and is {_name(drops.get(other))} now"
-        for other in sorted(before.drops.keys() | drops.keys())
-        if before.drops.get(other) != drops.get(other)
+        f"the drop of night {other} was {then.get(other, 'missing')} then and is {now.get(other, 'missing')} now"
+        for other in sorted(then.keys() | now.keys())
+        if then.get(other) != now.get(other)
     ]
     reign = lineage.champion_as_of(settings, night)
     champion = str(reign.version) if reign else ""
@@ -39,5 +50,5 @@ def find_changes(settings: Settings, night: str) -> list[str]:
     return changes
 
 
-def _name(version: int | None) -> str:
-    return "missing" if version is None else f"version {version}"
+def _name(version: int, is_left_out: bool = False) -> str:
+    return f"version {version}{', which was refused and is left out,' if is_left_out else ''}"

@@ -7,6 +7,7 @@ from tfx.dsl.components.common.resolver import Resolver
 
 from retraining.recording.attempts import AttemptMetadata
 from retraining.recording.store import TYPES_LOCK, lock
+from tfx_components.rulings import register_ruling_types
 
 _CONTEXT_TYPES = {
     "pipeline": {"pipeline_name": ""},
@@ -16,7 +17,7 @@ _CONTEXT_TYPES = {
 
 
 def register_types(metadata: AttemptMetadata, nodes: Iterable[BaseNode]) -> None:
-    """Creates the types that components, resolvers and importers need in the open store, one process at a time."""
+    """Creates the types that nodes of every kind and rulings need in the open store, one process at a time."""
     with lock(metadata.connection_config, TYPES_LOCK):
         for name, properties in _CONTEXT_TYPES.items():
             metadata._prepare_context(name, name, properties)
@@ -25,3 +26,5 @@ def register_types(metadata: AttemptMetadata, nodes: Iterable[BaseNode]) -> None
             for channel in [*inputs.values(), *node.outputs.values()]:
                 metadata._prepare_artifact_type(channel.type().artifact_type)
             metadata._prepare_execution_type(node.type, node.exec_properties)
+        # DropGate's driver makes them, which holds no lock.
+        register_ruling_types(metadata.store)

@@ -103,6 +103,26 @@ class HeadlinesView(BaseView):
         """One night."""
         return self._answer("night", lambda reader: pages.night(reader, night))
 
+    @route("/night/<night>/accept", needs="PUT", method="POST")
+    def accept_drop(self, night: str) -> ResponseReturnValue:
+        """Accepts the drop of a night as it is, and shows the night; the CSRF token is checked as a rollback's."""
+        # Only here: it brings MLMD's own library, which no page needs.
+        from retraining.recording.acceptances import AcceptanceError, accept_drop
+        from retraining.recording.store import StoreError
+
+        reason, by = request.form.get("reason", ""), get_auth_manager().get_user_name()
+        try:
+            ruling = accept_drop(read_settings(), night, reason, by, NAMES.pipeline)
+        except (AcceptanceError, DropError, StoreError, SettingsError) as error:
+            log.warning("%s could not accept the drop of night %s: %s", by, night, error)
+            is_theirs = isinstance(error, AcceptanceError | DropError)
+            said = {"problem": str(error) if is_theirs else f"Nothing was written. {_UNREADABLE}", "reason": reason}
+            answer = make_response(self._answer("night", lambda reader: {**pages.night(reader, night), **said}))
+            answer.status_code = max(answer.status_code, 409 if is_theirs else 503)
+            return answer
+        log.warning("%s accepted version %d of the drop of night %s: %s", by, ruling.version, night, ruling.why)
+        return redirect(url_for("HeadlinesView.night", night=night, _anchor="drop"))
+
     @route("/night/<night>/quarantine", "/api/night/<night>/quarantine")
     def quarantine(self, night: str) -> ResponseReturnValue:
         """The quarantined rows of a night."""

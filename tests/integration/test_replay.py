@@ -6,17 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+from airflow.exceptions import AirflowFailException
 from launching import launch_all
+from refused_nights import SWAPPED, Nights
+from refused_nights import name as night_of
 from tiny_model import save_tiny_model, write_examples
 
 import lineage
-from lineage import ArtifactRecord
+from lineage import ArtifactRecord, open_lineage
 from retraining.nights.in_process import TakenError, hold_place, run_locally
 from retraining.nights.past import EXAMPLES, ReplayError, stage_drops
 from retraining.nights.rehearsal import QUICK
 from retraining.nights.replay import MODEL, STEPS, compare, explain, replay
 from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
+from retraining.recording.acceptances import accept_drop
 from retraining.recording.store import connection_config, hold_night
 from retraining.settings import Settings
 
@@ -70,6 +74,41 @@ def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_
         *("python", "tensorflow", "keras", "tfx", "tensorflow-transform", "numpy", "scikit-learn", "scipy"),
         "statsmodels",
     }
+
+
+def test_a_replay_leaves_out_what_the_night_left_out_and_reads_each_version_with_the_codes_of_its_first_use(
+    service: Settings, tmp_path: Path
+) -> None:
+    old = {"negative": "0", "neutral": "1", "positive": "2"}
+    nights = Nights(service.drops_dir, tmp_path / "coded", {})
+    nights.deliver(1, old)
+    nights.deliver(2, SWAPPED)
+    # The drop of the third night is that of the second, which was left out.
+    nights.deliver(2, version=3)
+    third = nights.drops_dir / night_of(2) / "v3"
+    third.rename(nights.drops_dir / night_of(3))
+    coded = service.model_copy(update={"drops_dir": nights.drops_dir, "drop_settle_seconds": 0})
+    run_night(coded, night_of(1), "first")
+    with pytest.raises(AirflowFailException, match="look swapped"):
+        run_night(coded, night_of(2), "second")
+    # Since then the codes mean something else.
+    now = coded.model_copy(update={"label_codes": {"1": "negative", "0": "neutral", "2": "positive"}})
+    run_night(now, night_of(3), "third")
+    [report] = lineage.runs_of_night(now, night_of(3))
+    assert [(one.night, one.version) for one in report.left_out] == [(night_of(2), 1)]
+
+    # Accepted only now: then it was not.
+    accept_drop(now, night_of(2), "after all", "ana")
+    done = replay(now, night_of(3))
+    assert [(c.name, c.identical, c.detail) for c in done.comparisons if not c.identical] == []
+    assert done.causes == ()
+    with open_lineage(done.place / "mlmd.sqlite") as reader:
+        [again] = lineage.runs_of_night(reader, night_of(3))
+    assert again.left_out == report.left_out
+
+    # Its own night is replayed as it passed: accepted.
+    run_night(now, night_of(2), "again")
+    assert replay(now, night_of(2)).is_identical
 
 
 def test_a_night_that_never_finished_cannot_be_replayed(settings: Settings) -> None:

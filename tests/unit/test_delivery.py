@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from headlines.drops import delivery
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, find_problem
 from headlines.drops.version_folder import VersionFolder
+from headlines.drops.window import read_window
 from retraining.cli.main import app, main
 from retraining.settings import CHECKOUT, Settings
 
@@ -391,3 +393,48 @@ def test_the_command_tells_of_a_wrong_file_in_one_line(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert "has a header and no rows" in capsys.readouterr().err
+
+
+def test_the_codes_that_a_file_was_read_with_are_delivered_with_it(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(GOOD.replace("neutral", "7"))
+    assert drop(file, "--night", NIGHT)[0] == 1
+    code, told = drop(file, "--night", NIGHT, "--label-codes", "7=neutral,8=negative")
+    assert code == 0, told
+    version = DropsFolder(drops_dir).find_version(NIGHT)
+    assert version.label_codes == {"7": "neutral", "8": "negative"}
+    # What the setting says later is for new deliveries.
+    monkeypatch.setenv("LABEL_CODES", "7=positive")
+    window = read_window(DropsFolder(drops_dir), NIGHT, Settings.from_env().drop_rules)
+    assert {headline.label for headline in window.headlines} == {"neutral"}
+    code, told = drop(write(GOOD.replace("neutral", "7"), "next.csv"), "--night", "2022-02-02", "--anyway")
+    assert (
+        "The drops of the nights 2022-02-01 are read with the label codes 7=neutral,8=negative, as when they were "
+        "delivered or first used; LABEL_CODES=7=positive is for new deliveries."
+    ) in " ".join(told.split())
+    assert DropsFolder(drops_dir).find_version(date(2022, 2, 2)).label_codes == {"7": "positive"}
+    code, told = drop(file, "--night", "2022-02-03", "--label-codes", "7=bom")
+    assert code == 2 and "'7=bom' are no label codes" in told
+
+
+@pytest.mark.parametrize("codes", ['{"0": "bom"}', '"0=negative"', "[1]"])
+def test_codes_in_a_marker_that_are_none_are_told(deliver: Callable[..., Path], drops_dir: Path, codes: str) -> None:
+    deliver("2022-02-01", GOOD)
+    deliver("2022-02-01", f'{{"label_codes": {codes}}}'.encode(), "_SUCCESS")
+    with pytest.raises(DropError, match=r"_SUCCESS says label_codes .*; it must be an object such as"):
+        DropsFolder(drops_dir).find_version(NIGHT)
+
+
+def test_without_lineage_a_file_is_compared_with_every_drop_and_that_is_said(
+    settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("2022-01-31", GOOD.replace("Título", "Manchete"))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLMD_PORT", str(unused.getsockname()[1]))
+        monkeypatch.setenv("MLMD_PASSWORD", "secret")
+        code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0, told
+    assert "Compared with every drop of the window, since which were refused is not known: " in told
+    assert "Beside 1 earlier nights" in told

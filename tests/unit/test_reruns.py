@@ -2,12 +2,16 @@
 
 import importlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
-from lineage import NightReport, Reign
+from headlines.drops.drops_folder import DropsFolder
+from headlines.drops.rulings import NO_PRECEDENTS, Precedents, Ruled, Ruling
+from headlines.drops.window import hash_versions
+from lineage import LeftOut, NightReport, Reign
 from retraining.nights import reruns
 from retraining.nights.reruns import find_changes
 from retraining.settings import Settings
@@ -32,6 +36,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[NightReport]:
     module = importlib.import_module("lineage.runs")
     monkeypatch.setattr(module, "runs_of_night", lambda settings, night: reports)
     monkeypatch.setattr(reruns.lineage, "champion_as_of", lambda settings, night: CHAMPION)
+    monkeypatch.setattr(reruns.lineage, "find_precedents", lambda *asked: NO_PRECEDENTS)
     return reports
 
 
@@ -62,6 +67,24 @@ def test_a_drop_that_came_late_is_named(settings: Settings, known: list[NightRep
     known.append(report)
     [change] = find_changes(settings, NIGHTS[2])
     assert change == "the drop of night 2022-02-02 was missing then and is version 1 now"
+
+
+def test_a_drop_that_was_refused_or_accepted_since_is_named(
+    settings: Settings, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The own drop of a night is never left out."""
+    [(_, sha256)] = hash_versions([DropsFolder(settings.drops_dir).find_version(date(2022, 2, 1))])
+    at = datetime(2022, 2, 3, tzinfo=UTC)
+    refused = tuple(Ruling(1, night, 1, sha256, Ruled.REFUSED, "swapped", "DropGate", at) for night in NIGHTS)
+    known.append(replace(run(), left_out=(LeftOut(NIGHTS[0], 1, "swapped"),)))
+    del known[0].drops[NIGHTS[0]]
+    monkeypatch.setattr(reruns.lineage, "find_precedents", lambda *asked: Precedents(refused[1:]))
+    assert find_changes(settings, NIGHTS[2]) == [
+        "the drop of night 2022-02-01 was version 1, which was refused and is left out, then and is version 1 now",
+        "the drop of night 2022-02-02 was version 1 then and is version 1, which was refused and is left out, now",
+    ]
+    monkeypatch.setattr(reruns.lineage, "find_precedents", lambda *asked: Precedents((refused[0], refused[2])))
+    assert find_changes(settings, NIGHTS[2]) == []
 
 
 def test_another_champion_is_named(settings: Settings, known: list[NightReport]) -> None:

@@ -9,6 +9,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from headlines.drops.rules import Rules
+from headlines.names import PRECEDENTS
 from tfx_components.headline_example_gen.driver import Driver
 from tfx_components.headline_example_gen.executor import Executor
 
@@ -29,8 +30,9 @@ class HeadlineExampleGenSpec(ComponentSpec):
         "drops_dir": ExecutionParameter(type=str),
         "night": ExecutionParameter(type=str),
         "rules": ExecutionParameter(type=str),
-        # Empty here; the driver sets it at run time.
+        # Empty here; the driver sets them at run time.
         "fingerprint": ExecutionParameter(type=str),
+        PRECEDENTS: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
@@ -43,7 +45,8 @@ class HeadlineExampleGen(BaseComponent):
     """Reads, judges, splits and weighs the headlines of a window.
 
     It succeeds however many rows are bad, so that the quarantine is never lost: DropGate is what stops a run. It fails
-    when a drop of the window cannot be read as a whole, and when a row is unaccounted for.
+    when a drop of the window cannot be read as a whole, and when a row is unaccounted for. Drops of earlier nights that
+    DropGate refused are left out until they are corrected or accepted.
 
     Outputs: `examples` with the splits `train` and `eval` of gzipped tf.Examples (title, sentiment, night, weight), and
     `fresh`, the part of `eval` that no earlier night of the window had in any version; and `quarantine`.
@@ -66,6 +69,7 @@ class HeadlineExampleGen(BaseComponent):
             night=night,
             rules=rules.to_json(),
             fingerprint="",
+            precedents="",
             examples=Channel(type=standard_artifacts.Examples),
             quarantine=Channel(type=Quarantine),
         )

@@ -1,9 +1,8 @@
-"""Tells TFX's cache what the window of a night holds, and stops a run whose drops were changed after they were used."""
+"""Tells what a window holds and what was decided of it, and stops a run whose drops were changed after their use."""
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 
-from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files, parse_night
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, parse_night
 from headlines.drops.rules import Rules
-from headlines.drops.window import find_versions, fingerprint
-from headlines.names import DROP_PREFIX, NIGHT
+from headlines.drops.rulings import DROPS_DIR_PROPERTY, Codes, Precedents, find_refused, tell_codes
+from headlines.drops.window import find_versions, fingerprint, hash_versions
+from headlines.names import DROP_PREFIX, LABEL_CODES, NIGHT, PRECEDENTS, SUCCESS_MARKER
+from tfx_components.rulings import read_rulings
 
-DROPS_DIR_PROPERTY = "drops_dir"
 # Quotes do not survive MLMD's translation to SQL (no issue known).
 _UNSAFE_IN_QUERY = re.compile(r"[^A-Za-z0-9_/.,:{} -]")
 
@@ -32,7 +32,7 @@ class ChangedDropError(DropError):
 
 
 class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
-    """Sets the execution property `fingerprint`, under Airflow's launcher and under LocalDagRunner alike."""
+    """Sets `fingerprint` and `precedents` of an execution, under Airflow's launcher and under LocalDagRunner alike."""
 
     def __init__(self, metadata_handle: Any) -> None:
         base_driver.BaseDriver.__init__(self, metadata_handle)
@@ -42,20 +42,32 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
         """Called by the launcher that runs under Airflow."""
-        return {**exec_properties, "fingerprint": self._look(exec_properties)}
+        return exec_properties | self._look(exec_properties)
 
     def run(self, execution_info: ExecutionInfo) -> driver_output_pb2.DriverOutput:
         """Called by the launcher that runs under LocalDagRunner."""
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties["fingerprint"].string_value = self._look(execution_info.exec_properties)
+        for name, value in self._look(execution_info.exec_properties).items():
+            output.exec_properties[name].string_value = value
         return output
 
-    def _look(self, exec_properties: dict[str, Any]) -> str:
-        contents = hash_window(exec_properties)
+    def _look(self, exec_properties: dict[str, Any]) -> dict[str, str]:
+        contents, drops_dir = hash_window(exec_properties), exec_properties["drops_dir"]
+        rules = Rules.from_json(exec_properties["rules"])
         with self._metadata_handle as metadata:
-            refuse_changed_drops(metadata, exec_properties["drops_dir"], contents)
+            codes = check_unchanged(metadata, drops_dir, contents)
+            for version in _find_replaced(drops_dir, contents, rules):
+                if used := read_first_codes(metadata, drops_dir, version):
+                    codes[version.night.isoformat(), version.number] = used
+            nights = {version.night.isoformat() for version, _ in contents}
+            refused = find_refused(read_rulings(metadata.store), rules.known_by)
+        precedents = Precedents(
+            tuple(ruling for ruling in refused if ruling.night in nights),
+            # Those that are as the setting says need no saying.
+            {key: one for key, one in codes.items() if one != rules.label_codes},
+        )
         # Of nothing too: a window that can be read by the time the executor reads it was never checked.
-        return fingerprint(contents)
+        return {"fingerprint": fingerprint(contents, precedents), PRECEDENTS: precedents.to_json()}
 
 
 def hash_window(exec_properties: dict[str, Any]) -> Contents:
@@ -64,34 +76,74 @@ def hash_window(exec_properties: dict[str, Any]) -> Contents:
     try:
         drops = DropsFolder(Path(exec_properties["drops_dir"]))
         versions, _ = find_versions(drops, parse_night(exec_properties["night"]), rules)
-        return [
-            (version, hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files))
-            for version in versions
-        ]
+        return hash_versions(versions)
     except (DropError, OSError):
         return []
 
 
-def refuse_changed_drops(metadata: Metadata, drops_dir: str, contents: Iterable[tuple[DropVersion, str]]) -> None:
+def check_unchanged(
+    metadata: Metadata, drops_dir: str, contents: Iterable[tuple[DropVersion, str]]
+) -> dict[tuple[str, int], Codes]:
     """Checks that every version is, byte for byte, what it was when it was first used from this drops folder.
 
+    Returns:
+      By night and version, the label codes that it was first read with; those that had none are left out.
+
     Raises:
-      ChangedDropError: one or more are not.
+      ChangedDropError: one or more are not, or say other label codes than they were read with.
     """
-    problems = []
+    problems, codes = [], {}
     for version, sha256 in contents:
         name = f"{DROP_PREFIX}{version.night}"
         examples = _find_first_use(metadata, drops_dir, name, version.number)
-        if examples and (before := json.loads(examples.custom_properties[name].string_value)["sha256"]) != sha256:
-            night = examples.custom_properties[NIGHT].string_value
+        if not examples:
+            continue
+        drop, night = (examples.custom_properties[key].string_value for key in (name, NIGHT))
+        before = json.loads(drop)
+        was_changed = (
+            f"version {version.number} of the drop of night {version.night} was changed after the run of night {night} "
+            "had used it"
+        )
+        correct = (
+            "and deliver the correction as a version of its own with "
+            f"`retraining drop FILE --night {version.night} --correct`"
+        )
+        if before["sha256"] != sha256:
             problems.append(
-                f"version {version.number} of the drop of night {version.night} was changed after the run of night "
-                f"{night} had used it: its SHA-256 was {before} and is {sha256} now. A version never changes: put its "
-                "files back as they were, and deliver the correction as a version of its own with "
-                f"`retraining drop FILE --night {version.night} --correct`"
+                f"{was_changed}: its SHA-256 was {before['sha256']} and is {sha256} now. A version never changes: put "
+                f"its files back as they were, {correct}"
             )
+        if used := before.get(LABEL_CODES):
+            codes[version.night.isoformat(), version.number] = used
+            if version.label_codes not in (None, used):
+                problems.append(
+                    f"{was_changed}: it was read with the label codes {tell_codes(used)}, and its {SUCCESS_MARKER} "
+                    f"file says {tell_codes(version.label_codes or {})} now. A version never changes: put the file "
+                    f"back as it was, {correct} and --label-codes"
+                )
     if problems:
         raise ChangedDropError("; ".join(problems))
+    return codes
+
+
+def read_first_codes(metadata: Metadata, drops_dir: str, version: DropVersion) -> Codes | None:
+    """The label codes that a version was first read with; None where it was never read, or has names alone."""
+    name = f"{DROP_PREFIX}{version.night}"
+    examples = _find_first_use(metadata, drops_dir, name, version.number)
+    codes: Codes | None = (
+        json.loads(examples.custom_properties[name].string_value).get(LABEL_CODES) if examples else None
+    )
+    return codes
+
+
+def _find_replaced(drops_dir: str, contents: Contents, rules: Rules) -> Iterator[DropVersion]:
+    """The versions that those of a window replace."""
+    drops = DropsFolder(Path(drops_dir))
+    for version, _ in contents:
+        earlier = drops.find_earlier_version(version, rules.known_by)
+        while earlier:
+            yield earlier
+            earlier = drops.find_earlier_version(earlier, rules.known_by)
 
 
 def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int) -> Artifact | None:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -20,7 +21,9 @@ from tfx.types.artifact import Artifact
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder, GrowingDropError, parse_night
 from headlines.drops.quarantine import Headline, SetAside, write_csv
+from headlines.drops.rows import DropFile
 from headlines.drops.rules import Rules
+from headlines.drops.rulings import DROPS_DIR_PROPERTY, Precedents
 from headlines.drops.version_folder import VersionFolder
 from headlines.drops.window import (
     FRESH_SPLIT,
@@ -31,11 +34,12 @@ from headlines.drops.window import (
     fingerprint,
     read_window,
     split_of,
+    tell_left_out,
+    tell_other_codes,
     weigh,
 )
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 from tfx_components.artifacts import Artifacts
-from tfx_components.headline_example_gen.driver import DROPS_DIR_PROPERTY
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,8 @@ class Executor(BaseExecutor):
 
         Args:
           output_dict: `examples` and `quarantine`.
-          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them; the driver's `fingerprint`.
+          exec_properties: `drops_dir`, `night` and `rules`, as the component takes them; the driver's `fingerprint` and
+            `precedents`.
 
         Raises:
           DropError: a drop of the window cannot be read as a whole or changes meanwhile, or too many are missing.
@@ -60,25 +65,33 @@ class Executor(BaseExecutor):
         """
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
-        window = read_window(DropsFolder(Path(exec_properties["drops_dir"])), night, rules)
+        precedents = Precedents.from_json(exec_properties.get(names.PRECEDENTS, ""))
+        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        window = read_window(drops, night, rules, precedents=precedents)
         check_nothing_lost(window.drops)
         digest = exec_properties.get("fingerprint")
-        if digest and digest != fingerprint((drop.version, drop.sha256) for drop in window.drops):
+        contents = [(drop.version, drop.sha256) for drop in window.drops]
+        contents += [(drop.version, drop.sha256) for drop in window.left_out]
+        contents.sort(key=lambda content: content[0].night)
+        if digest and digest != fingerprint(contents, precedents):
             raise GrowingDropError(
                 f"a drop of the window of night {night} changed or arrived while it was read; run the night again"
             )
+        for sentence in (*tell_left_out(window.left_out), *tell_other_codes(window.drops, rules)):
+            log.warning("Night %s: %s.", night, sentence)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         split_rows = _write_examples(window, rules, examples)
         _describe_examples(examples, window, split_rows)
-        # What one folder holds says nothing of another's: the driver looks for it.
+        # By which the driver finds the first use of each drop.
         examples.set_string_custom_property(DROPS_DIR_PROPERTY, exec_properties["drops_dir"])
         _write_quarantine(window, artifact_utils.get_single_instance(output_dict["quarantine"]))
         newest = window.drops[-1]
         log.info(
-            "Night %s: %d drops, %d rows in, %d used (%d train, %d eval), %d quarantined, %d duplicates folded; "
-            "of the night's own %d rows %d used, %d quarantined.",
+            "Night %s: %d drops, %d left out, %d rows in, %d used (%d train, %d eval), %d quarantined, %d duplicates "
+            "folded; of the night's own %d rows %d used, %d quarantined.",
             night,
             len(window.drops),
+            len(window.left_out),
             sum(drop.rows_in for drop in window.drops),
             len(window.headlines),
             split_rows["train"],
@@ -162,15 +175,22 @@ def _describe_examples(examples: Artifact, window: Window, split_rows: Counter[s
     examples.set_string_custom_property(names.PASSED_OVER, _name_passed_over(newest))
     # MLMD on Postgres takes no string over about 2,700 bytes (google/ml-metadata#194): a property per drop, and the
     # files in a file.
-    drops = {}
+    drops: dict[str, dict[str, Any]] = {}
     for drop in window.drops:
         night, description = drop.version.night.isoformat(), _describe_drop(drop)
         text = json.dumps(description, ensure_ascii=False)
         examples.set_string_custom_property(f"{names.DROP_PREFIX}{night}", text)
-        files = [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in drop.files]
-        drops[night] = description | {"files": files, names.PASSED_OVER: drop.passed_over}
+        drops[night] = description | _list_files(drop.files) | {names.PASSED_OVER: drop.passed_over}
+    for one in window.left_out:
+        night, number, why = one.version.night.isoformat(), one.version.number, one.refusal.why
+        examples.set_string_custom_property(f"{names.LEFT_OUT_PREFIX}{night}", f"{number} {why}")
+        drops[night] = {"version": number, "sha256": one.sha256, "left_out": why} | _list_files(one.files)
     with fileio.open(str(Path(examples.uri) / names.DROPS_FILE), "w") as file:
-        file.write(json.dumps(drops, ensure_ascii=False, indent=1) + "\n")
+        file.write(json.dumps(dict(sorted(drops.items())), ensure_ascii=False, indent=1) + "\n")
+
+
+def _list_files(files: Iterable[DropFile]) -> dict[str, list[dict[str, Any]]]:
+    return {"files": [{"name": file.name, "rows": len(file.rows), "sha256": file.sha256} for file in files]}
 
 
 def _name_passed_over(drop: Drop) -> str:
@@ -190,6 +210,7 @@ def _describe_drop(drop: Drop) -> dict[str, Any]:
         names.ROWS_USED: drop.rows_used,
         names.ROWS_QUARANTINED: drop.rows_quarantined,
         names.DUPLICATES_FOLDED: drop.duplicates_folded,
+        **({names.LABEL_CODES: drop.label_codes} if drop.label_codes else {}),
     }
 
 
