@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit lint lock quality bench bench-bar bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -62,6 +62,10 @@ bench: ## Measure one night against one process and against stock settings
 bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.ingest
+
+bench-drops: ## Try every fault of a drop on each night of DROPS=<folder> (default: samples), and what honest nights raise
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.drop_replay $(if $(DROPS),--drops "$(DROPS)")
 
 quality: ## Measure the model on DROPS=<folder>: each night from the nights before it, beside LR and the article's model
 	@scripts/setup.sh dev
