@@ -32,5 +32,6 @@ def read_headlines(drops_dir: Path, settings: Settings) -> list[Headline]:
         # Nobody delivers while something is measured.
         version = DropsFolder(drops_dir).find_version(night, rules.require_success_marker, known_by=rules.known_by)
         rows = [row for file in read_files(version.files, rules.unbalanced_quotes) for row in file.rows]
-        headlines += sift([(night, version.number, rows)], rules).readable
+        codes = {(night, version.number): version.label_codes or rules.label_codes}
+        headlines += sift([(night, version.number, rows)], rules, codes).readable
     return headlines

@@ -8,13 +8,15 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, 
 from headlines.drops.rulings import Ruling
 from headlines.names import RULING_TYPE
 
+_EXECUTION_TYPE = "RuleOnDrop"
+
 
 def register_ruling_types(store: MetadataStore) -> tuple[int, int]:
     """The types of a ruling's execution and artifact, made where they are not there.
 
     MLMD checks that against no other process: on a shared store, under the lock for types.
     """
-    execution = store.put_execution_type(ExecutionType(name=RULING_TYPE), True, True)
+    execution = store.put_execution_type(ExecutionType(name=_EXECUTION_TYPE), True, True)
     return execution, store.put_artifact_type(ArtifactType(name=RULING_TYPE), True, True)
 
 

@@ -88,11 +88,7 @@ def replay(settings: Settings, night: str) -> Replay:
                 shutil.rmtree(entry)
             elif entry.name != LOCK:
                 entry.unlink()
-        examples = before.outputs[EXAMPLES]
-        delivered = [one.isoformat() for one in DropsFolder(settings.drops_dir).nights]
-        precedents = lineage.find_precedents(settings, str(settings.drops_dir), delivered)
-        stage_drops(settings.drops_dir, examples, replaying.drops_dir, precedents)
-        _place_rulings(settings, place, night, examples)
+        stage_window(settings, place, night, before.outputs[EXAMPLES], replaying.drops_dir)
         _place_champion(replaying, place, before)
         _place_hyperparameters(replaying, place, before)
 
@@ -128,8 +124,23 @@ def explain(before: Artifacts, after: Artifacts) -> Iterator[str]:
             yield f"drop of night {night}: {drops.get(night)} then, {drops_now.get(night)} now"
 
 
-def _place_rulings(settings: Settings, place: Path, night: str, examples: ArtifactRecord) -> None:
-    """Makes known in `place` what had been decided of the window's drops then, and who accepted the night's own."""
+def stage_window(settings: Settings, place: Path, night: str, examples: ArtifactRecord, target: Path) -> None:
+    """Copies the drops of a window, with what had been decided of them.
+
+    Args:
+      settings: where the drops and lineage are.
+      place: in whose lineage is made known which drops stood refused then, and who accepted the night's own.
+      night: of the window.
+      examples: that were made of it.
+      target: the drops folder to make.
+
+    Raises:
+      ReplayError: a version is not there any more.
+    """
+    delivered = [one.isoformat() for one in DropsFolder(settings.drops_dir).nights]
+    precedents = lineage.find_precedents(settings, str(settings.drops_dir), delivered)
+    stage_drops(settings.drops_dir, examples, target, precedents)
+    place.mkdir(parents=True, exist_ok=True)
     store = MetadataStore(sqlite_in(place))
     for ruling in reversed(lineage.rulings(settings, last=night)):
         was_known = examples.created_at is None or ruling.at <= examples.created_at

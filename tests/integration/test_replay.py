@@ -3,21 +3,26 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowFailException
-from launching import launch_all
-from refused_nights import SWAPPED, Nights
+from launching import launch, launch_all
+from refused_nights import SWAPPED, Nights, data_nodes
 from refused_nights import name as night_of
+from tfx.orchestration.data_types import PipelineInfo
 from tiny_model import save_tiny_model, write_examples
 
 import lineage
-from lineage import ArtifactRecord, open_lineage
+from headlines.drops.rules import Rules
+from headlines.names import NIGHTLY_DAG
+from lineage import ArtifactRecord
 from retraining.nights.in_process import TakenError, hold_place, run_locally
 from retraining.nights.past import EXAMPLES, ReplayError, stage_drops
 from retraining.nights.rehearsal import QUICK
-from retraining.nights.replay import MODEL, STEPS, compare, explain, replay
+from retraining.nights.replay import MODEL, STEPS, compare, explain, replay, stage_window
 from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.acceptances import accept_drop
@@ -77,38 +82,62 @@ def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_
 
 
 def test_a_replay_leaves_out_what_the_night_left_out_and_reads_each_version_with_the_codes_of_its_first_use(
-    service: Settings, tmp_path: Path
+    service: Settings, tmp_path: Path, drop_rules: dict[str, Any]
 ) -> None:
     old = {"negative": "0", "neutral": "1", "positive": "2"}
-    nights = Nights(service.drops_dir, tmp_path / "coded", {})
+    nights = Nights(service.drops_dir, tmp_path / "coded", drop_rules)
     nights.deliver(1, old)
     nights.deliver(2, SWAPPED)
-    # The drop of the third night is that of the second, which was left out.
+    # The drop of the third night is that of the second, which is left out.
     nights.deliver(2, version=3)
-    third = nights.drops_dir / night_of(2) / "v3"
-    third.rename(nights.drops_dir / night_of(3))
+    (nights.drops_dir / night_of(2) / "v3").rename(nights.drops_dir / night_of(3))
     coded = service.model_copy(update={"drops_dir": nights.drops_dir, "drop_settle_seconds": 0})
-    run_night(coded, night_of(1), "first")
+
+    def run_data_nodes(number: int) -> None:
+        for node in data_nodes(coded, nights.drops_dir, night_of(number), Rules(**drop_rules)):
+            info = PipelineInfo(NIGHTLY_DAG, str(coded.pipeline_root), f"run {number}")
+            launch(coded, node, pipeline_info=info)
+
+    run_data_nodes(1)
     with pytest.raises(AirflowFailException, match="look swapped"):
-        run_night(coded, night_of(2), "second")
+        run_data_nodes(2)
     # Since then the codes mean something else.
-    now = coded.model_copy(update={"label_codes": {"1": "negative", "0": "neutral", "2": "positive"}})
-    run_night(now, night_of(3), "third")
-    [report] = lineage.runs_of_night(now, night_of(3))
-    assert [(one.night, one.version) for one in report.left_out] == [(night_of(2), 1)]
-
+    drop_rules["label_codes"] = {"1": "negative", "0": "neutral", "2": "positive"}
+    run_data_nodes(3)
+    then = lineage.artifacts_of_run(coded, "run 3").outputs[EXAMPLES]
     # Accepted only now: then it was not.
-    accept_drop(now, night_of(2), "after all", "ana")
-    done = replay(now, night_of(3))
-    assert [(c.name, c.identical, c.detail) for c in done.comparisons if not c.identical] == []
-    assert done.causes == ()
-    with open_lineage(done.place / "mlmd.sqlite") as reader:
-        [again] = lineage.runs_of_night(reader, night_of(3))
-    assert again.left_out == report.left_out
+    time.sleep(1)
+    accept_drop(coded, night_of(2), "after all", "ana")
 
-    # Its own night is replayed as it passed: accepted.
-    run_night(now, night_of(2), "again")
-    assert replay(now, night_of(2)).is_identical
+    again = Nights(service.drops_dir, tmp_path / "again", drop_rules)
+    stage_window(coded, again.place, night_of(3), then, again.drops_dir)
+    assert again.run(3) == ""
+    assert again.window() == nights_of(then) == ([1, 3], [2])
+    now = read_properties(again.newest_examples())
+    assert {name: now[name] for name in now if name.startswith(("drop:", "left_out:"))} == {
+        name: value for name, value in then.properties.items() if name.startswith(("drop:", "left_out:"))
+    }
+    assert "label_codes" in now[f"drop:{night_of(1)}"]
+
+    # Its own night passes as it did: accepted.
+    run_data_nodes(2)
+    own = Nights(service.drops_dir, tmp_path / "own", drop_rules)
+    stage_window(
+        coded, own.place, night_of(2), lineage.artifacts_of_run(coded, "run 2").outputs[EXAMPLES], own.drops_dir
+    )
+    assert own.run(2) == ""
+
+
+def nights_of(examples: ArtifactRecord) -> tuple[list[int], list[int]]:
+    read, left_out = (
+        sorted(int(name[-2:]) for name in examples.properties if name.startswith(prefix))
+        for prefix in ("drop:", "left_out:")
+    )
+    return read, left_out
+
+
+def read_properties(artifact: Any) -> dict[str, str]:
+    return {name: value.string_value for name, value in artifact.custom_properties.items()}
 
 
 def test_a_night_that_never_finished_cannot_be_replayed(settings: Settings) -> None:

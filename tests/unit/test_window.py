@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.drops.rules import Rules
-from headlines.drops.window import check_nothing_lost, choose_earlier_nights, read_window, split_of, weigh
+from headlines.drops.rulings import NO_PRECEDENTS, Precedents, Ruled, Ruling
+from headlines.drops.window import (
+    Window,
+    check_nothing_lost,
+    choose_earlier_nights,
+    hash_versions,
+    read_window,
+    split_of,
+    weigh,
+)
 from modules.text import TextSettings, normalise
 
 Deliver = Callable[..., Path]
@@ -220,6 +229,29 @@ def test_a_title_older_than_the_window_is_fresh_again_and_still_trains_nobody(
     window = read_window(DropsFolder(drops_dir), day(4), RULES)
     assert [headline.key for headline in window.fresh] == ["chove"]
     assert not read_window(DropsFolder(drops_dir), day(4), replace(RULES, window_nights=4)).fresh
+
+
+def test_a_version_that_was_refused_is_seen_by_no_comparison_and_its_titles_are_fresh(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    """Neither as the version that the night's own corrects, nor as one that an earlier night's replaced."""
+    drops = DropsFolder(drops_dir)
+    deliver(day(1).isoformat(), "Chove,neutral\n")
+    [(_, sha256)] = hash_versions([drops.find_version(day(1))])
+    deliver(day(1).isoformat(), "Chove,neutral\nSol,neutral\n", "v2/headlines.csv")
+    at = datetime(2022, 2, 2, tzinfo=UTC)
+    precedents = Precedents((Ruling(1, day(1).isoformat(), 1, sha256, Ruled.REFUSED, "swapped", "DropGate", at),))
+
+    def read(number: int, precedents: Precedents) -> Window:
+        return read_window(DropsFolder(drops_dir), day(number), RULES, precedents=precedents)
+
+    assert read(1, NO_PRECEDENTS).figures.seen_titles == 1
+    assert read(1, precedents).figures.seen_titles == 0
+    deliver(day(1).isoformat(), "Sol,neutral\n", "v3/headlines.csv")
+    shutil.rmtree(drops_dir / day(1).isoformat() / "v2")
+    deliver(day(2).isoformat(), "Chove,neutral\n")
+    assert read(2, NO_PRECEDENTS).fresh == []
+    assert [headline.key for headline in read(2, precedents).fresh] == ["chove"]
 
 
 # Few words, so that duplicates, conflicts and every fault are common.
