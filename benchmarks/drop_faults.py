@@ -49,6 +49,7 @@ from benchmarks.spoiling import (
     write,
     zip_up,
 )
+from headlines.drops import measures
 from headlines.drops.measures import (
     CLASS_MIX_SHIFT,
     NOT_PORTUGUESE_SHARE,
@@ -64,10 +65,10 @@ from modules.features import LABELS
 REFUSED = "the file is refused"
 NAMED = "named as not read"
 
-# Measures that judge by chance.
-_VOLUME, _REPEATED, _GONE = "row_count_surprisal", "repeated_surprisal", "lost_share"
-_CLASSES, _LONG_RUN = "class_surprisal", "expected_class_surprisal"
-_UNKNOWN_LABELS, _BROKEN, _UNBALANCED = "unknown_label_surprisal", "broken text", "unbalanced quotes"
+_VOLUME, _REPEATED, _GONE = measures.ROW_COUNT_SURPRISAL, measures.REPEATED_SURPRISAL, measures.LOST_SHARE
+_CLASSES, _LONG_RUN = measures.CLASS_SURPRISAL, measures.EXPECTED_CLASS_SURPRISAL
+_UNKNOWN_LABELS = measures.UNKNOWN_LABEL_SURPRISAL
+_BROKEN, _UNBALANCED = Reason.BROKEN_TEXT, Reason.UNBALANCED_QUOTES
 
 _SPANISH = (
     "El gobierno|La alcaldesa|El equipo|Una empresa|La policía|El juez|La universidad|Un vecino",

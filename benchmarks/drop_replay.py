@@ -131,7 +131,9 @@ def _tell(inspection: Inspection, settings: Settings) -> Outcome:
     counts = {NIGHT_ROWS_IN: inspection.rows, NIGHT_ROWS_QUARANTINED: len(inspection.quarantined)}
     limits = asdict(settings.alarm_limits) | {"max_quarantined_share": settings.max_quarantined_share}
     missed = measures.find_missed(inspection.figures.to_properties() | counts, limits)
-    return Outcome(frozenset(missed | set(quarantined)), tuple(inspection.problems), quarantined, inspection.used)
+    named = {NAMED} if inspection.version.passed_over else set()
+    causes = frozenset(missed | set(quarantined) | named)
+    return Outcome(causes, tuple(inspection.problems), quarantined, inspection.used)
 
 
 def _write(folder: Path, files: Files) -> None:
