@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -25,13 +25,16 @@ from benchmarks.measurement import conclude
 from benchmarks.spoiling import Case, Files, Night
 from headlines.drops import measures
 from headlines.drops.delivery import Inspection, inspect_version
-from headlines.drops.drops_folder import DropError, DropsFolder
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
+from headlines.drops.rulings import Precedents, Ruled, Ruling
 from headlines.drops.samples import write_samples
-from headlines.drops.window import read_window
+from headlines.drops.window import hash_versions, read_window
 from headlines.names import NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED
 from retraining.settings import Settings
 
 _PROCESSES = 2
+# What is refused here, before anything is judged by it.
+_REFUSED_AT = datetime(2022, 2, 1, tzinfo=UTC)
 console = Console(width=300)
 
 
@@ -97,33 +100,27 @@ def list_cases(fault: Fault, nights: Sequence[Night]) -> Iterator[Case]:
 def try_fault(fault: Fault, case: Case, settings: Settings) -> Trial:
     """Has a fault befall a night, and judges it beside the nights before."""
     folders = dict(zip((night.date for night in case.nights), fault.make(case), strict=False))
-    *_, night = folders
-    refused = set[date]()
-    for earlier in list(folders)[len(folders) - fault.judged : -1]:
-        if judge(folders, earlier, refused, settings).stops:
-            refused.add(earlier)
-    outcome = judge(folders, night, refused, settings)
+    with tempfile.TemporaryDirectory() as place:
+        for night, files in folders.items():
+            _write(Path(place) / night.isoformat(), files)
+        settings = settings.model_copy(update={"drops_dir": Path(place)})
+        refusals: list[Ruling] = []
+        for night in list(folders)[-fault.judged :]:
+            try:
+                version = DropsFolder(Path(place)).find_version(night)
+                outcome = _tell(inspect_version(settings, version, Precedents(tuple(refusals))), settings)
+            except DropError as error:
+                outcome = Outcome(frozenset({REFUSED}), (str(error),))
+            else:
+                if outcome.stops:
+                    refusals.append(_refuse(version, outcome.stops[0]))
     return Trial(_is_right(fault, case, outcome), outcome)
 
 
-def judge(folders: dict[date, Files], night: date, refused: set[date], settings: Settings) -> Outcome:
-    """What a run of a night would make of its drop.
-
-    Args:
-      folders: what lies in the folder of each night.
-      night: which is judged.
-      refused: the nights before it whose drop was refused.
-      settings: what it is held to.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        for delivered, files in folders.items():
-            if delivered <= night and delivered not in refused:
-                _write(Path(place) / delivered.isoformat(), files)
-        settings = settings.model_copy(update={"drops_dir": Path(place)})
-        try:
-            return _tell(inspect_version(settings, DropsFolder(Path(place)).find_version(night)), settings)
-        except DropError as error:
-            return Outcome(frozenset({REFUSED}), (str(error),))
+def _refuse(version: DropVersion, why: str) -> Ruling:
+    """As DropGate does."""
+    [(_, sha256)] = hash_versions([version])
+    return Ruling(0, version.night.isoformat(), version.number, sha256, Ruled.REFUSED, why, "DropGate", _REFUSED_AT)
 
 
 def _tell(inspection: Inspection, settings: Settings) -> Outcome:
