@@ -85,9 +85,11 @@ def _tell_rows(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[s
         ),
     ):
         if name in missed:
+            # A class that is missing may be there, in other words.
+            unknown = f" {tell_unknown(figures.unknown_labels)}." if figures.unknown_labels else ""
             yield (
                 f"{figures.classes[label]} of the night's {figures.titles} titles are {label}, where {what} leads to "
-                f"expect about {expected:.0f}: {tell_odds(getattr(figures, name))}. {_advise(name)}"
+                f"expect about {expected:.0f}: {tell_odds(getattr(figures, name))}.{unknown} {_advise(name)}"
             )
 
 
