@@ -206,7 +206,7 @@ class DropsFolder:
         for number in self.list_versions(version.night):
             folder = self.look_into(version.night, number)
             if number < version.number and folder.csv_files and folder.was_known(known_by):
-                return DropVersion(version.night, number, folder.csv_files, _read_label_codes(folder))
+                return DropVersion(version.night, number, folder.csv_files, label_codes=_read_label_codes(folder))
         return None
 
     def was_known(self, night: date, known_by: datetime | None) -> bool:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from headlines.display import show_bytes
 from headlines.drops.delivery import Inspection
+from headlines.names import PASSED_OVER
 from retraining.cli.fitting import Fitting
 
 _ROWS_SHOWN = 20
@@ -55,7 +56,7 @@ def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[
         "night": str(version.night),
         "drop_version": version.number,
         "file": str(version.files[0]),
-        "passed_over": version.passed_over,
+        PASSED_OVER: version.passed_over,
         "rows": inspection.rows,
         "used": inspection.used,
         "quarantined": rows,

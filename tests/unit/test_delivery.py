@@ -430,7 +430,7 @@ def test_codes_in_a_marker_that_are_none_are_told(deliver: Callable[..., Path], 
 def test_without_lineage_a_file_is_compared_with_every_drop_and_that_is_said(
     settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver("2022-01-31", GOOD.replace("Título", "Manchete"))
+    deliver("2022-01-31", GOOD.replace("Prefeitura", "Governo"))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MLMD_PORT", str(unused.getsockname()[1]))

@@ -1,5 +1,6 @@
 """The contract of a drop: which files of which version are read, and what makes one unreadable as a whole."""
 
+import json
 import os
 import shutil
 import time
@@ -11,6 +12,8 @@ import pytest
 
 from headlines.drops.drops_folder import DropError, DropsFolder, find_problem, list_unlabelled, parse_night
 from headlines.drops.rows import read_file, stream_titles
+from headlines.names import SUCCESS_MARKER
+from modules.features import LABELS
 
 NIGHT = date(2022, 2, 1)
 ROW = "Governo anuncia plano,neutral\n"
@@ -497,3 +500,14 @@ def test_a_drops_folder_is_listed_once_however_often_it_is_asked(
         assert drops.find_earlier_version(newest) is not None
         assert drops.was_known(NIGHT, datetime(2030, 1, 1, tzinfo=UTC))
     assert sorted(looked_at) == [drops_dir, drops_dir / "2022-02-01", drops_dir / "2022-02-01" / "v2"]
+
+
+def test_the_version_before_keeps_the_codes_that_were_delivered_with_it(drops_dir: Path, deliver: Deliver) -> None:
+    for number, place in ((1, "2022-02-01"), (2, "2022-02-01/v2")):
+        folder = deliver(place, "A,7\n").parent
+        (folder / SUCCESS_MARKER).write_text(json.dumps({"label_codes": {"7": LABELS[number]}}))
+    newest = DropsFolder(drops_dir).find_version(date(2022, 2, 1))
+    before = DropsFolder(drops_dir).find_earlier_version(newest)
+    assert before
+    assert (newest.label_codes, before.label_codes) == ({"7": LABELS[2]}, {"7": LABELS[1]})
+    assert before.passed_over == ()
