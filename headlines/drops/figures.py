@@ -35,6 +35,8 @@ _EXPLAINED_SHARE = 0.8
 _LANGUAGE_ROUNDS = 50
 # Of titles that a correction takes out, so many in another language are why.
 _FOREIGN_SHARE = 0.5
+# What retraining/recording/store.py puts in the place of a backslash. JSON in ASCII has it only so.
+_AS_WRITTEN = {0x29F5: "\\"}
 # So many titles tell a share of 10 % to within half a point; each takes 2 kB and 80 µs.
 _LANGUAGE_TITLES = 20_000
 
@@ -135,7 +137,7 @@ class Figures:
         """The figures that were kept, among other properties."""
         dicts = {"classes", "misread", "relabelled", "misfit_nights", "unknown_labels"}
         values: dict[str, Any] = {
-            name: json.loads(str(properties[name])) if name in dicts else properties[name]
+            name: json.loads(str(properties[name]).translate(_AS_WRITTEN)) if name in dicts else properties[name]
             for name in (field.name for field in fields(cls))
             if name in properties
         }

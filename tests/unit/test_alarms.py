@@ -13,6 +13,7 @@ from headlines.drops.alarms import find_alarms
 from headlines.drops.figures import Figures, compare, share_not_portuguese
 from headlines.drops.quarantine import Headline, Reason, SetAside, sift
 from headlines.drops.rows import Row, read_file
+from retraining.recording.store import storable
 from retraining.settings import Settings
 
 LIMITS = Settings.from_env().alarm_limits
@@ -286,7 +287,7 @@ def test_scattered_slips_of_the_pen_are_no_new_code() -> None:
 
 def test_what_is_recorded_of_a_night_is_what_was_found_and_no_text_of_it_is_too_long_for_lineage() -> None:
     window = [each for number in range(9) for each in swap(make_night(number), "negative", "neutral")]
-    unknown = set_aside([f"\u2028{number}" + "\u00e7" * 200 for number in range(30)])
+    unknown = set_aside([f"\u2028{number}" + "\U0001f600" * 200 for number in range(30)])
     figures = compare(make_night(20), window, make_night(20), MIX, unknown)
     recorded = figures.to_properties()
     assert Figures.from_properties(recorded) == figures
@@ -294,6 +295,16 @@ def test_what_is_recorded_of_a_night_is_what_was_found_and_no_text_of_it_is_too_
     # google/ml-metadata#194
     assert max(len(str(value)) for value in recorded.values()) < 2000
     assert json.loads(str(recorded["misfit_nights"]))["2022-02-09"] == {"negative": 130, "neutral": 50, "positive": 20}
+
+
+@pytest.mark.parametrize("label", ['neutral"', "n\u00e3o", "a\\b", "\u29f5", "neutral\tx"])
+def test_an_unknown_label_of_any_characters_is_read_again_from_postgres(label: str) -> None:
+    figures = compare(make_night(9), [], [], MIX, set_aside([label] * 20))
+    recorded = {
+        name: storable(value) if isinstance(value, str) else value for name, value in figures.to_properties().items()
+    }
+    assert Figures.from_properties(recorded) == figures
+    assert list(figures.unknown_labels) == [label]
 
 
 def read_twelve(drops_dir: Path) -> list[list[Row]]:
