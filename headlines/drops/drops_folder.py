@@ -200,13 +200,20 @@ class DropsFolder:
         raise kind(f"the drop of night {night} is not complete{as_known}: {'; '.join(problems)}")
 
     def find_earlier_version(self, version: DropVersion, known_by: datetime | None = None) -> DropVersion | None:
-        """The version before a version of the same night, as known then; None when it is the first that has files."""
+        """The version before a version of the same night, as known then; None when it is the first that has files.
+
+        One whose `_SUCCESS` file says label codes that are none is passed over: it may well be what was corrected.
+        """
         if version.number == 1:
             return None
         for number in self.list_versions(version.night):
             folder = self.look_into(version.night, number)
-            if number < version.number and folder.csv_files and folder.was_known(known_by):
+            if not (number < version.number and folder.csv_files and folder.was_known(known_by)):
+                continue
+            try:
                 return DropVersion(version.night, number, folder.csv_files, label_codes=_read_label_codes(folder))
+            except DropError as error:
+                log.warning("Night %s: version %d is passed over, since %s", version.night, number, error)
         return None
 
     def was_known(self, night: date, known_by: datetime | None) -> bool:

@@ -511,3 +511,14 @@ def test_the_version_before_keeps_the_codes_that_were_delivered_with_it(drops_di
     assert before
     assert (newest.label_codes, before.label_codes) == ({"7": LABELS[2]}, {"7": LABELS[1]})
     assert before.passed_over == ()
+
+
+def test_a_version_that_says_label_codes_that_are_none_can_be_corrected(drops_dir: Path, deliver: Deliver) -> None:
+    first = deliver("2022-02-01", "A,7\n").parent
+    (first / SUCCESS_MARKER).write_text('{"label_codes": {"7": "negativo"}}')
+    with pytest.raises(DropError, match="says label_codes"):
+        DropsFolder(drops_dir).find_version(date(2022, 2, 1))
+    deliver("2022-02-01", "A,negative\n", "v2/headlines.csv")
+    newest = DropsFolder(drops_dir).find_version(date(2022, 2, 1))
+    assert newest.number == 2
+    assert DropsFolder(drops_dir).find_earlier_version(newest) is None
