@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files
+from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files, unreadable
 from headlines.drops.figures import Figures, compare
 from headlines.drops.quarantine import Headline, SetAside, sift
 from headlines.drops.rows import DropFile, read_files
@@ -243,12 +243,15 @@ def hash_versions(versions: Iterable[DropVersion]) -> list[tuple[DropVersion, st
     """Versions, each with the hash of the names and contents of its files.
 
     Raises:
-      OSError: a file cannot be read.
+      DropError: a file cannot be read.
     """
-    return [
-        (version, hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files))
-        for version in versions
-    ]
+    try:
+        return [
+            (version, hash_files((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in version.files))
+            for version in versions
+        ]
+    except OSError as error:
+        raise unreadable(error, f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def fingerprint(drops: Iterable[tuple[DropVersion, str]], precedents: Precedents = NO_PRECEDENTS) -> str:

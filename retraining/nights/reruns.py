@@ -20,19 +20,21 @@ def find_changes(settings: Settings, night: str) -> list[str]:
     before = lineage.find_finished(settings, night)
     if before is None:
         return []
+    rules = settings.drop_rules
     try:
-        versions, _ = find_versions(DropsFolder(settings.drops_dir), parse_night(night), settings.drop_rules)
+        versions, _ = find_versions(DropsFolder(settings.drops_dir), parse_night(night), rules)
+        contents = hash_versions(versions)
     except DropError as error:
         return [str(error)]
     precedents = lineage.find_precedents(
-        settings, str(settings.drops_dir), [version.night.isoformat() for version in versions]
+        settings, str(settings.drops_dir), [version.night.isoformat() for version in versions], rules.known_by
     )
     now = {
         version.night.isoformat(): _name(
             version.number,
             is_left_out=version.night.isoformat() != night and precedents.find_refusal(version, sha256) is not None,
         )
-        for version, sha256 in hash_versions(versions)
+        for version, sha256 in contents
     }
     then = {other: _name(number) for other, number in before.drops.items()}
     then |= {one.night: _name(one.version, is_left_out=True) for one in before.left_out}

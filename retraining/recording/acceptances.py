@@ -3,7 +3,7 @@
 From then on DropGate passes that version, and later windows take it in.
 """
 
-from headlines.drops.drops_folder import DropsFolder, parse_night, unreadable
+from headlines.drops.drops_folder import DropsFolder, parse_night
 from headlines.drops.rulings import MOST_CHARACTERS, Ruled, Ruling, find_counting
 from headlines.drops.window import hash_versions
 from headlines.errors import HeadlinesError
@@ -33,7 +33,7 @@ def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: 
 
     Raises:
       AcceptanceError: the reason or the name cannot be kept, or the drop was not refused, or was accepted before.
-      DropError: the night is no date, or has no complete drop.
+      DropError: the night is no date, or has no complete drop, or one that cannot be read.
       StoreError: MLMD does not answer.
     """
     reason, by = _check(reason, by)
@@ -41,10 +41,7 @@ def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: 
     version = DropsFolder(settings.drops_dir).find_version(
         parse_night(night), rules.require_success_marker, rules.drop_settle_seconds
     )
-    try:
-        [(_, sha256)] = hash_versions([version])
-    except OSError as error:
-        raise unreadable(error, f"{error.filename} cannot be read: {error.strerror}; let this user read it") from None
+    [(_, sha256)] = hash_versions([version])
     config = connection_config(settings)
     store = open_store(config)
     # So that of two at once one accepts and the other is told so.

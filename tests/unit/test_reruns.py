@@ -111,3 +111,32 @@ def test_a_window_that_cannot_be_read_any_more_is_run_again_so_that_the_run_says
     (settings.drops_dir / NIGHTS[0] / "headlines.csv").unlink()
     [change] = find_changes(settings, NIGHTS[2])
     assert "2022-02-01 is not complete" in change
+
+
+def test_a_drop_that_may_not_be_read_is_named(
+    settings: Settings, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.append(run())
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    [change] = find_changes(settings, NIGHTS[2])
+    assert "cannot be read: Permission denied" in change
+
+
+def test_rulings_are_looked_at_as_known_on_the_moment_of_the_run(
+    settings: Settings, known: list[NightReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def find(*words: object) -> Precedents:
+        asked.extend(words)
+        return NO_PRECEDENTS
+
+    known.append(run())
+    monkeypatch.setattr(reruns.lineage, "find_precedents", find)
+    later = settings.model_copy(update={"as_known_on": "2122-01-01T00:00:00+00:00"})
+    assert find_changes(later, NIGHTS[2]) == []
+    assert asked[-1] == later.drop_rules.known_by is not None
