@@ -18,7 +18,9 @@ class AcceptanceError(HeadlinesError):
     """The drop is not accepted; the message says why and what to do."""
 
 
-def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: str = NIGHTLY_DAG) -> Ruling:
+def accept_drop(
+    settings: Settings, night: str, reason: str, by: str, pipeline: str = NIGHTLY_DAG, seen: int | None = None
+) -> Ruling:
     """Accepts the newest version of a night's drop as it lies in its folder.
 
     Args:
@@ -27,12 +29,14 @@ def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: 
       reason: why; never empty.
       by: the person.
       pipeline: in which it is recorded.
+      seen: the version that the person was shown; None where none was.
 
     Returns:
       What is on record from now on.
 
     Raises:
-      AcceptanceError: the reason or the name cannot be kept, or the drop was not refused, or was accepted before.
+      AcceptanceError: the reason or the name cannot be kept, or the drop was not refused, or was accepted before, or
+        is not the one that was seen.
       DropError: the night is no date, or has no complete drop, or one that cannot be read.
       StoreError: MLMD does not answer.
     """
@@ -41,6 +45,11 @@ def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: 
     version = DropsFolder(settings.drops_dir).find_version(
         parse_night(night), rules.require_success_marker, rules.drop_settle_seconds
     )
+    if seen not in (None, version.number):
+        raise AcceptanceError(
+            f"version {version.number} of the drop of night {night} is there now, and you were shown version {seen}; "
+            "look at it before you accept it"
+        )
     [(_, sha256)] = hash_versions([version])
     config = connection_config(settings)
     store = open_store(config)
@@ -66,12 +75,14 @@ def accept_drop(settings: Settings, night: str, reason: str, by: str, pipeline: 
 def _check(reason: str, by: str) -> tuple[str, str]:
     if not reason.strip():
         raise AcceptanceError("to accept a drop takes a reason, for those who will ask why it was trained on")
-    if len(reason) > MOST_CHARACTERS:
+    # As it is kept: a browser sends two characters for each line end, and counts one.
+    line = " ".join(reason.split())
+    if len(line) > MOST_CHARACTERS:
         raise AcceptanceError(
-            f"the reason has {len(reason)} characters and may have {MOST_CHARACTERS}; shorten it, and write the rest "
+            f"the reason has {len(line)} characters and may have {MOST_CHARACTERS}; shorten it, and write the rest "
             "into a note"
         )
     try:
-        return " ".join(check_text(reason).split()), check_name(by)
+        return check_text(line), check_name(by)
     except NoteError as error:
         raise AcceptanceError(str(error)) from None

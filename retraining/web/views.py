@@ -111,10 +111,11 @@ class HeadlinesView(BaseView):
         from retraining.recording.store import StoreError
 
         reason, by = request.form.get("reason", ""), get_auth_manager().get_user_name()
+        seen = request.form.get("version", type=int)
         try:
-            ruling = accept_drop(read_settings(), night, reason, by, NAMES.pipeline)
+            ruling = accept_drop(read_settings(), night, reason, by, NAMES.pipeline, seen)
         except (AcceptanceError, DropError, StoreError, SettingsError) as error:
-            log.warning("%s could not accept the drop of night %s: %s", by, night, error)
+            log.warning("%s could not accept the drop of night %r: %s", by, night, error)
             is_theirs = isinstance(error, AcceptanceError | DropError)
             said = {"problem": str(error) if is_theirs else f"Nothing was written. {_UNREADABLE}", "reason": reason}
             answer = make_response(self._answer("night", lambda reader: {**pages.night(reader, night), **said}))

@@ -118,6 +118,8 @@ def test_a_correction_that_was_never_judged_is_not_accepted_for_the_version_befo
     nights.deliver(2, SWAPPED, version=2)
     with pytest.raises(AcceptanceError, match=f"version 2 of .* {BAD} was not refused.*version 1 was"):
         accept_drop(service, BAD, "why", "ana", NAME)
+    with pytest.raises(AcceptanceError, match=f"version 2 of .* {BAD} is there now, and you were shown version 1"):
+        accept_drop(service, BAD, "why", "ana", NAME, seen=1)
 
 
 def test_the_command_accepts_and_compares_a_file_with_the_window_that_its_run_would_read(
@@ -159,7 +161,8 @@ def test_the_page_accepts_in_the_name_of_who_pressed_the_button(
     assert "Accept this drop" in page and "look swapped" in page
     seen = clients["reader"].get(address).text
     assert "Accept this drop" not in seen and "left out of the windows of later nights" in seen
-    form = {"reason": "<b>rótulos</b> certos"}
+    assert '<input type="hidden" name="version" value="1">' in page
+    form = {"reason": "<b>rótulos</b> certos", "version": "1"}
     assert clients["admin"].post(action, data=form).status_code == 400
     own = re.search(r"csrfToken = '([^']+)'", seen)
     assert own
