@@ -41,7 +41,8 @@ def _tell_window(figures: Figures, missed: set[str]) -> Iterator[str]:
         mixes = "; ".join(f"{night} {_tell_mix(counts)}" for night, counts in figures.misfit_nights.items())
         yield (
             "it is the window that disagrees with EXPECTED_CLASS_MIX, and the night agrees with it far better. In the "
-            f"window are {mixes}. Correct the drops of those nights, not this one"
+            f"window are {mixes}. Correct the drops of those nights, not this one, and then deliver or run this night "
+            "again"
         )
 
 

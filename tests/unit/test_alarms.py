@@ -258,7 +258,7 @@ def test_a_good_night_beside_a_swapped_window_is_told_that_it_is_the_window_that
     assert "the labels negative and neutral look swapped" in complaint
     assert complaint.startswith("it is the window that disagrees with EXPECTED_CLASS_MIX, and the night agrees with it")
     assert "In the window are 2022-02-02 negative 65.0%, neutral 25.0%, positive 10.0%; 2022-02-03 neg" in complaint
-    assert "Correct the drops of those nights, not this one" in complaint
+    assert "Correct the drops of those nights, not this one, and then deliver or run this night again" in complaint
     # Of a swapped night nobody says so.
     window = [each for number in range(3) for each in make_night(number)]
     assert "disagrees" not in tell(compare(swap(make_night(3), "negative", "neutral"), window, [], MIX))
