@@ -99,8 +99,11 @@ def _mark(marker: Path, codes: Codes) -> None:
     try:
         said = json.loads(marker.read_bytes())
     except (OSError, ValueError):
-        said = {}
-    marker.write_text(json.dumps({names.LABEL_CODES: codes} | said, ensure_ascii=False), encoding="utf-8")
+        said = None
+    # Anything may be in a marker that was made by hand, and as it was delivered it may be for reading only.
+    marker.unlink(missing_ok=True)
+    marked = (said if isinstance(said, dict) else {}) | {names.LABEL_CODES: codes}
+    marker.write_text(json.dumps(marked, ensure_ascii=False), encoding="utf-8")
 
 
 def _versions_of(examples: ArtifactRecord) -> dict[str, int]:
