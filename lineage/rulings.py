@@ -60,8 +60,10 @@ def _read_codes(reader: Reader, drops_dir: str, nights: Collection[str]) -> dict
         types=reader.types("Examples"),
         names=[f"{prefix}{night}" for night in nights],
     )
-    codes: dict[tuple[str, int], Codes | None] = {}
+    codes: dict[tuple[str, int], Codes] = {}
     for name, text, _ in rows:
-        if drop := read_drop(text):
-            codes.setdefault((name.removeprefix(prefix), drop["version"]), drop.get(LABEL_CODES))
+        drop = read_drop(text)
+        # Examples from before codes were kept say nothing of them.
+        if drop and LABEL_CODES in drop:
+            codes.setdefault((name.removeprefix(prefix), drop["version"]), drop[LABEL_CODES])
     return {key: used for key, used in codes.items() if used}

@@ -181,6 +181,21 @@ def test_a_drop_keeps_the_codes_it_was_delivered_or_first_read_with(
         nights.run(2)
 
 
+def test_codes_count_from_the_first_use_that_kept_them(nights: Nights) -> None:
+    """Lineage from before codes were kept says nothing of them."""
+    codes = {"negative": "0", "neutral": "1", "positive": "2"}
+    nights.deliver(1, codes)
+    for _ in range(2):
+        assert nights.run(1) == ""
+    oldest = min(nights.store.get_artifacts_by_type("Examples"), key=lambda one: int(one.id))
+    described = json.loads(oldest.custom_properties[f"drop:{name(1)}"].string_value)
+    del described["label_codes"]
+    oldest.custom_properties[f"drop:{name(1)}"].string_value = json.dumps(described)
+    nights.store.put_artifacts([oldest])
+    nights.rules["label_codes"] = {"0": "neutral", "1": "negative", "2": "positive"}
+    assert nights.run(1) == ""
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_night_is_refused_when_their_order_is_shuffled_within_a_week(
     nights: Nights, drop_rules: dict[str, Any], seed: int

@@ -113,7 +113,7 @@ def check_unchanged(
                 f"{was_changed}: its SHA-256 was {before['sha256']} and is {sha256} now. A version never changes: put "
                 f"its files back as they were, {correct}"
             )
-        if used := before.get(LABEL_CODES):
+        if used := _read_codes(metadata, drops_dir, name, version.number, before):
             codes[version.night.isoformat(), version.number] = used
             if version.label_codes not in (None, used):
                 problems.append(
@@ -130,9 +130,28 @@ def read_first_codes(metadata: Metadata, drops_dir: str, version: DropVersion) -
     """The label codes that a version was first read with; None where it was never read, or has names alone."""
     name = f"{DROP_PREFIX}{version.night}"
     examples = _find_first_use(metadata, drops_dir, name, version.number)
-    codes: Codes | None = (
-        json.loads(examples.custom_properties[name].string_value).get(LABEL_CODES) if examples else None
-    )
+    if not examples:
+        return None
+    described = json.loads(examples.custom_properties[name].string_value)
+    return _read_codes(metadata, drops_dir, name, version.number, described)
+
+
+def _read_codes(metadata: Metadata, drops_dir: str, name: str, number: int, described: dict[str, Any]) -> Codes | None:
+    """The label codes that a version was first read with.
+
+    Args:
+      metadata: of the store.
+      drops_dir: of the drops.
+      name: of the property that describes the drop.
+      number: of the version.
+      described: by its first use. From before codes were kept it says nothing of them: then the first that does counts.
+    """
+    if LABEL_CODES not in described:
+        examples = _find_first_use(metadata, drops_dir, name, number, LABEL_CODES)
+        if not examples:
+            return None
+        described = json.loads(examples.custom_properties[name].string_value)
+    codes: Codes = described[LABEL_CODES]
     return codes
 
 
@@ -146,16 +165,26 @@ def _find_replaced(drops_dir: str, contents: Contents, rules: Rules) -> Iterator
             earlier = drops.find_earlier_version(earlier, rules.known_by)
 
 
-def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int) -> Artifact | None:
-    """The first examples that were made from a version of a drop as it lay in this drops folder."""
-    as_recorded = json.dumps({"version": number}).removesuffix("}") + ","
+def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int, that_says: str = "") -> Artifact | None:
+    """The first examples that were made from a version of a drop as it lay in this drops folder.
+
+    Args:
+      metadata: of the store.
+      drops_dir: of the drops.
+      name: of the property that describes the drop.
+      number: of the version.
+      that_says: what the description has to hold; empty for any.
+    """
+    as_recorded = _pattern(json.dumps({"version": number}).removesuffix("}") + ",") + "%"
+    if that_says:
+        as_recorded += _pattern(json.dumps(that_says)) + "%"
     last_id = 0
     while True:
         uses = metadata.store.get_artifacts(
             list_options=ListOptions(
                 filter_query=(
                     f"type = 'Examples' AND id > {last_id} "
-                    f"AND custom_properties.`{name}`.string_value LIKE '{_pattern(as_recorded)}%' "
+                    f"AND custom_properties.`{name}`.string_value LIKE '{as_recorded}' "
                     f"AND custom_properties.{DROPS_DIR_PROPERTY}.string_value {_equals(drops_dir)}"
                 ),
                 order_by=OrderByField.ID,

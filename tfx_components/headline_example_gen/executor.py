@@ -210,7 +210,7 @@ def _describe_drop(drop: Drop) -> dict[str, Any]:
         names.ROWS_USED: drop.rows_used,
         names.ROWS_QUARANTINED: drop.rows_quarantined,
         names.DUPLICATES_FOLDED: drop.duplicates_folded,
-        **({names.LABEL_CODES: drop.label_codes} if drop.label_codes else {}),
+        names.LABEL_CODES: drop.label_codes,
     }
 
 
