@@ -51,6 +51,8 @@ def deliver_drop(
     if accept is not None:
         if file is not None or night is not None:
             raise typer.BadParameter("--accept names a night whose drop was delivered: give neither FILE nor --night")
+        if correct or anyway or as_json or label_codes is not None:
+            raise typer.BadParameter("--accept takes --reason and --by; the other options are for a delivery")
         _accept(accept, reason or "", by or getpass.getuser())
         return
     if file is None or night is None:
