@@ -116,7 +116,11 @@ def _check_labels(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_codes(value: dict[str, str]) -> dict[str, str]:
+    from headlines.drops.version_folder import find_codes_problem
+
     _refuse_unknown(value.values())
+    if problem := find_codes_problem(value):
+        raise ValueError(problem)
     label_of: dict[str, str] = {}
     for code, label in value.items():
         if (other := label_of.setdefault(code.casefold(), label)) != label:

@@ -97,7 +97,12 @@ ALLOWED = {
     # A ruling on a drop is a person's or DropGate's, and is one record in MLMD.
     "retraining/recording": {"headlines", "retraining.recording", "retraining.settings", "tfx_components.rulings"},
     "retraining/settings.py": {"headlines", "retraining.setting_types"},
-    "retraining/setting_types.py": {"headlines.bar.verdict", "headlines.drops.drops_folder", "modules.features"},
+    "retraining/setting_types.py": {
+        "headlines.bar.verdict",
+        "headlines.drops.drops_folder",
+        "headlines.drops.version_folder",
+        "modules.features",
+    },
     "lineage": {"headlines", "lineage"},
     "tfx_components": {"headlines", "modules.features", "modules.text", "tfx_components"},
     # A script in a process of its own, which loads a model as it will be served: with the model server's own loader.

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ _TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".filepart")
 # Backups, locks and swap files of editors, and what macOS keeps beside a file: they may lie there for ever.
 _LEFT_BY_OTHERS = re.compile(r".*~|\.~lock\..*#|\.#.*|\._.*\.csv|\..*\.sw[a-p]", re.IGNORECASE | re.DOTALL)
 _FILES_NAMED = 3
+_MOST_BYTES_OF_CODES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class VersionFolder:
         except (OSError, ValueError):
             return None  # no marker, or one that was written by hand and says nothing
         codes = marked.get(LABEL_CODES) if isinstance(marked, dict) else None
+        if isinstance(codes, dict) and (problem := find_codes_problem(codes)):
+            raise ValueError(f"{self.path / SUCCESS_MARKER} says {LABEL_CODES} that cannot be kept: {problem}")
         if codes is not None and not (isinstance(codes, dict) and all(label in LABELS for label in codes.values())):
             raise ValueError(
                 f"{self.path / SUCCESS_MARKER} says {LABEL_CODES} {json.dumps(codes, ensure_ascii=False)}; it must be "
@@ -184,6 +187,17 @@ def find_name_problem(path: Path) -> str:
         str(path).encode()
     except UnicodeEncodeError:
         return f"the name {show_bytes(str(path))} is not UTF-8; rename it"
+    return ""
+
+
+def find_codes_problem(codes: Mapping[str, str]) -> str:
+    """Why label codes cannot be kept with the drops that are read with them; empty if they can."""
+    written = json.dumps(codes, ensure_ascii=False)
+    # MLMD on Postgres takes neither a backslash (no issue known) nor a long string (google/ml-metadata#194).
+    if "\\" in written:
+        return "a code has a quote, a backslash or a control character; leave it out"
+    if len(written.encode("utf-8", "replace")) > _MOST_BYTES_OF_CODES:
+        return f"they are longer than {_MOST_BYTES_OF_CODES} bytes; write fewer or shorter ones"
     return ""
 
 

@@ -427,6 +427,23 @@ def test_codes_in_a_marker_that_are_none_are_told(deliver: Callable[..., Path], 
         DropsFolder(drops_dir).find_version(NIGHT)
 
 
+@pytest.mark.parametrize(
+    ("codes", "problem"),
+    [
+        ({'"0"': "negative"}, "a quote, a backslash"),
+        ({"a\\b": "negative"}, "a quote, a backslash"),
+        ({"\u00e7" * 500: "negative"}, "longer than 1000 bytes"),
+    ],
+)
+def test_codes_that_lineage_cannot_keep_are_refused_before_a_run_reads_them(
+    deliver: Callable[..., Path], drops_dir: Path, codes: dict[str, str], problem: str
+) -> None:
+    deliver("2022-02-01", GOOD)
+    deliver("2022-02-01", json.dumps({"label_codes": codes}).encode(), "_SUCCESS")
+    with pytest.raises(DropError, match=f"_SUCCESS says label_codes that cannot be kept: .*{problem}"):
+        DropsFolder(drops_dir).find_version(NIGHT)
+
+
 def test_without_lineage_a_file_is_compared_with_every_drop_and_that_is_said(
     settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
         ("LABEL_CODES", "0=bad", "bad is no label; the labels are negative, neutral, positive"),
         ("LABEL_CODES", "0", "write name=value pairs"),
         ("LABEL_CODES", "neg=negative,NEG=neutral", "code NEG is both negative and neutral"),
+        ("LABEL_CODES", '"0"=negative', "a code has a quote, a backslash or a control character"),
         ("EXPECTED_CLASS_MIX", "good=0.5", "good is no label"),
         ("MIN_RECALL", "negative=2", "of negative='2': Input should be less than or equal to 1"),
         ("JUDGED_SLICES", "night, colour", "there is no slice colour; there are sentiment, night, length, digits"),
