@@ -60,11 +60,16 @@ def accept_drop(
         before = next((one for one in counting if (one.night, one.version, one.sha256) == key), None)
         named = f"version {version.number} of the drop of night {night}"
         if before is None or before.ruled is Ruled.PASSED:
-            refused = ", ".join(str(one.version) for one in counting if one.night == night and one.ruled == "refused")
-            raise AcceptanceError(
-                f"{named} was not refused, so there is nothing to accept"
-                + (f"; version {refused} was" if refused else f"; run it first: `retraining run --night {night}`")
-            )
+            refused = [one.version for one in counting if one.night == night and one.ruled is Ruled.REFUSED]
+            if before:
+                hint = f"{before.by} passed it on {before.at:%Y-%m-%d}"
+            elif version.number in refused:
+                hint = "it was refused with other files: put those back, or deliver these as a correction"
+            elif refused:
+                hint = f"version {', '.join(map(str, refused))} was"
+            else:
+                hint = f"run it first: `retraining run --night {night}`"
+            raise AcceptanceError(f"{named} was not refused, so there is nothing to accept; {hint}")
         if before.ruled is Ruled.ACCEPTED:
             raise AcceptanceError(f"{named} was accepted before, by {before.by} on {before.at:%Y-%m-%d}: {before.why}")
         ruling = Ruling(0, *key, Ruled.ACCEPTED, reason, by, now())

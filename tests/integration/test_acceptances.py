@@ -115,6 +115,9 @@ def test_what_was_not_refused_or_was_accepted_before_is_not_accepted(service: Se
 def test_a_correction_that_was_never_judged_is_not_accepted_for_the_version_before_it(
     service: Settings, nights: Nights, refused: None
 ) -> None:
+    nights.deliver(2)
+    with pytest.raises(AcceptanceError, match=f"version 1 of .* {BAD} was not refused.*refused with other files"):
+        accept_drop(service, BAD, "why", "ana", NAME)
     nights.deliver(2, SWAPPED, version=2)
     with pytest.raises(AcceptanceError, match=f"version 2 of .* {BAD} was not refused.*version 1 was"):
         accept_drop(service, BAD, "why", "ana", NAME)
