@@ -106,7 +106,10 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
         return output
 
     def _rule(self, inputs: Artifacts, exec_properties: dict[str, Any], pipeline: str, run_id: str) -> str:
-        """Records a ruling where it changes how the drop stands, and tells who accepted it, if anybody did."""
+        """Records a ruling where it changes how the drop stands, and tells who accepted it, if anybody did.
+
+        A run as of an earlier moment is a trial: what it makes of a drop decides nothing for the nights to come.
+        """
         examples = artifact_utils.get_single_instance(inputs["examples"])
         night = examples.get_string_custom_property(NIGHT)
         drop = json.loads(examples.get_string_custom_property(f"{DROP_PREFIX}{night}"))
@@ -119,7 +122,8 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
                 return f"{before.by} on {before.at:%Y-%m-%d %H:%M} UTC: {before.why}"
             ruled, why = (Ruled.REFUSED, "; ".join(problems)) if problems else (Ruled.PASSED, "")
             # What was never refused needs no word that it passes.
-            if ruled is not (before.ruled if before else Ruled.PASSED):
+            stands = before.ruled if before else Ruled.PASSED
+            if ruled is not stands and not exec_properties["as_known_on"]:
                 by = f"{GATE} in run {run_id}"
                 put_ruling(metadata.store, Ruling(0, *key, ruled, why, by, now()), pipeline)
         return ""
@@ -179,6 +183,7 @@ class DropGateSpec(ComponentSpec):
         "max_quarantined_share": ExecutionParameter(type=float),
         "min_headlines": ExecutionParameter(type=int),
         ALARM_LIMITS: ExecutionParameter(type=str),
+        "as_known_on": ExecutionParameter(type=str),
         # Empty here; the driver sets it at run time.
         ACCEPTED: ExecutionParameter(type=str),
     }
@@ -211,6 +216,7 @@ class DropGate(BaseComponent):
         max_quarantined_share: float,
         min_headlines: int,
         alarm_limits: Limits,
+        as_known_on: str = "",
     ) -> None:
         """Places the component in a pipeline.
 
@@ -221,6 +227,7 @@ class DropGate(BaseComponent):
           max_quarantined_share: of the rows of the night's own drop, in [0, 1].
           min_headlines: usable ones, in the whole window.
           alarm_limits: of the night's rows, labels, words and language.
+          as_known_on: of the same rule of HeadlineExampleGen; unless it is empty no ruling is recorded.
         """
         spec = DropGateSpec(
             examples=examples,
@@ -229,6 +236,7 @@ class DropGate(BaseComponent):
             max_quarantined_share=float(max_quarantined_share),
             min_headlines=min_headlines,
             alarm_limits=alarm_limits.to_json(),
+            as_known_on=as_known_on,
             accepted="",
         )
         super().__init__(spec=spec)

@@ -29,8 +29,9 @@ def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
     """Everything that is wrong with a night's rows, labels, words and language, each with what to do."""
     missed = measures.find_missed(figures.to_properties(), asdict(limits))
     yield from _tell_window(figures, missed)
-    yield from _tell_rows(figures, limits, missed)
+    # What names the cause comes first: of a long message a ruling keeps the beginning.
     yield from _tell_labels(figures, limits, missed)
+    yield from _tell_rows(figures, limits, missed)
     yield from _tell_text(figures, limits, missed)
 
 

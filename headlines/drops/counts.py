@@ -51,8 +51,13 @@ def judge_row_count(rows: int, nights: Mapping[date, Counter[str]]) -> tuple[flo
     return expected.mean, surprisal_of_count(rows, expected)
 
 
-def judge_repeats(night: Sequence[Headline], window: Sequence[Headline]) -> tuple[int, float]:
-    """How many rows of a night repeat a title, and how surprising more than usual are."""
+def judge_repeats(
+    night: Sequence[Headline], window: Sequence[Headline], left_out: Iterable[Headline] = ()
+) -> tuple[int, float]:
+    """How many rows of a night repeat a title, also of a drop that was left out, and how surprising more are.
+
+    What is usual is told by the window alone.
+    """
     night_of: dict[str, date] = {}
     of_several = {
         headline.key for headline in window if night_of.setdefault(headline.key, headline.night) != headline.night
@@ -61,7 +66,7 @@ def judge_repeats(night: Sequence[Headline], window: Sequence[Headline]) -> tupl
         (_count_repeated(rows, of_several), len(rows))
         for rows in (list(group) for _, group in itertools.groupby(window, key=lambda headline: headline.night))
     ]
-    repeated = _count_repeated(night, night_of)
+    repeated = _count_repeated(night, night_of.keys() | {headline.key for headline in left_out})
     expected = expect_share(usual, _PRIOR_REPEATS, _PRIOR_TITLES, _LEAST_SPREAD_OF_REPEATS)
     is_more = repeated > expected.mean * len(night)
     return repeated, surprisal_of_share(repeated, len(night), expected) if is_more else 0.0

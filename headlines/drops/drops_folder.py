@@ -319,6 +319,9 @@ def _read_label_codes(folder: VersionFolder) -> dict[str, str] | None:
         return folder.read_label_codes()
     except ValueError as error:
         raise DropError(str(error)) from None
+    except OSError as error:
+        place = folder.path / SUCCESS_MARKER
+        raise unreadable(error, f"{place} cannot be read: {error.strerror}; let this user read it") from None
 
 
 def unreadable(error: OSError, message: str) -> DropError:

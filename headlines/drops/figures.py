@@ -33,6 +33,9 @@ _WORD_TRUST = 0.3
 # A permutation of the labels is named when it explains this share of the titles seen before.
 _EXPLAINED_SHARE = 0.8
 _LANGUAGE_ROUNDS = 50
+# Rows and labels are held to four weeks, each weekday among them: in a longer window a lasting change would have to be
+# accepted for as many nights as it takes to outweigh all those before it.
+_NIGHTS_COMPARED = 28
 # Of titles that a correction takes out, so many in another language are why.
 _FOREIGN_SHARE = 0.5
 # What retraining/recording/store.py puts in the place of a backslash. JSON in ASCII has it only so.
@@ -196,6 +199,7 @@ def compare(
     earlier_version: Sequence[Headline],
     expected_class_mix: dict[str, float],
     quarantined: Sequence[SetAside] = (),
+    left_out: Sequence[Headline] = (),
 ) -> Figures:
     """Compares a night with what came before it.
 
@@ -205,6 +209,7 @@ def compare(
       earlier_version: those of the version of the night's drop that this one corrects.
       expected_class_mix: the labels' shares to expect of any night; may be empty.
       quarantined: the night's rows that are not used.
+      left_out: readable rows of refused drops, which are no yardstick, but may be delivered again.
     """
     labels = {headline.key: headline.label for headline in night}
     texts = {headline.key: headline.text for headline in night}
@@ -226,9 +231,9 @@ def compare(
         else None
     )
     once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
-    nights = count_classes(window)
+    nights = dict(list(count_classes(window).items())[-_NIGHTS_COMPARED:])
     expected_rows, row_count_surprisal = judge_row_count(len(night), nights)
-    repeated_rows, repeated_surprisal = judge_repeats(night, window)
+    repeated_rows, repeated_surprisal = judge_repeats(night, window, left_out)
     earlier_titles, lost_titles = _find_lost(labels, window, earlier_version, nights)
     of_window = expect_classes(list(nights.values()), expected_class_mix) if nights else {}
     of_mix = expect_classes([], expected_class_mix) if expected_class_mix else {}

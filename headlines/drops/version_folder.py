@@ -105,10 +105,11 @@ class VersionFolder:
 
         Raises:
           ValueError: what it says are none.
+          OSError: it cannot be read.
         """
         try:
             marked = json.loads((self.path / SUCCESS_MARKER).read_bytes())
-        except (OSError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             return None  # no marker, or one that was written by hand and says nothing
         codes = marked.get(LABEL_CODES) if isinstance(marked, dict) else None
         if isinstance(codes, dict) and (problem := find_codes_problem(codes)):

@@ -156,12 +156,21 @@ def read_window(
         and headline.key not in earlier_keys
         and split_of(headline.key, rules.eval_percent) == "eval"
     ]
+    if left_out and not before:
+        log.warning("Night %s is compared with no other: every drop of its window was refused.", night)
     figures = compare(
         [headline for headline in sifted.readable if headline.night == night],
         before,
         next(_read_replaced(drops, versions[-1], rules, precedents), []),
         rules.expected_class_mix,
         [entry for entry in sifted.quarantined if entry.night == night],
+        sift(
+            (
+                (one.version.night, one.version.number, [row for file in one.files for row in file.rows])
+                for one in left_out
+            ),
+            rules,
+        ).readable,
     )
     return Window(
         night, missing, tuple(left_out), read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures

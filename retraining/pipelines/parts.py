@@ -52,6 +52,7 @@ def create_data_nodes(settings: Settings, night: str) -> DataNodes:
         max_quarantined_share=settings.max_quarantined_share,
         min_headlines=settings.min_headlines,
         alarm_limits=settings.alarm_limits,
+        as_known_on=settings.drop_rules.as_known_on,
     )
     # Everything that touches text is one graph, used in training and in serving.
     transform = tfx.components.Transform(

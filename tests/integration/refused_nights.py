@@ -57,6 +57,7 @@ def data_nodes(settings: Settings, drops_dir: Path, night: str, rules: Rules, **
         max_quarantined_share=0.05,
         min_headlines=limits.pop("min_headlines", 10),
         alarm_limits=settings.model_copy(update=limits).alarm_limits,
+        as_known_on=rules.as_known_on,
     )
     return [examples, anomalies, gate]
 

@@ -102,7 +102,7 @@ def test_a_rerun_that_passes_lifts_a_refusal_and_one_that_does_not_adds_nothing(
     for _ in range(2):
         assert nights.run(2)
     assert [ruling.ruled for ruling in nights.rulings()] == ["refused"]
-    lenient = {"max_swap_evidence": 9.0, "max_class_mix_shift": 1.0}
+    lenient = {"max_swap_evidence": 9.0, "max_class_mix_shift": 1.0, "max_surprisal": 99.0}
     for _ in range(2):
         assert nights.run(2, **lenient) == ""
     assert [ruling.ruled for ruling in nights.rulings()] == ["refused", "passed"]
@@ -149,6 +149,18 @@ def test_a_run_as_known_on_a_moment_knows_no_later_ruling(nights: Nights) -> Non
     nights.rules["as_known_on"] = "2122-02-05T00:00:00+00:00"
     nights.run(3)
     assert nights.window() == ([1, 3], [2])
+
+
+def test_a_run_as_known_on_a_moment_decides_nothing_for_the_nights_to_come(nights: Nights) -> None:
+    nights.deliver(1)
+    nights.run(1)
+    nights.deliver(2, SWAPPED)
+    nights.rules["as_known_on"] = "2122-02-05T00:00:00+00:00"
+    assert "look swapped" in nights.run(2)
+    assert nights.rulings() == []
+    nights.rules["as_known_on"] = ""
+    assert "look swapped" in nights.run(2)
+    assert [ruling.ruled for ruling in nights.rulings()] == ["refused"]
 
 
 def test_a_drop_keeps_the_codes_it_was_delivered_or_first_read_with(
