@@ -198,7 +198,7 @@ def test_a_row_over_the_limit_of_a_csv_field_in_the_quarantine_breaks_no_gate(
     assert "undecodable row 1" in night.complaint(max_quarantined_share=0.0)
     rows = Path(night.quarantine.uri, "quarantine.csv").read_text(encoding="utf-8-sig")
     assert len(rows) > 131_072
-    deliver("2022-02-02", GOOD.replace("Título", "Outro"))
+    deliver("2022-02-02", GOOD.replace("Prefeitura", "Governo"))
     ingest("2022-02-02").judge()
 
 
