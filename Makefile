@@ -22,18 +22,18 @@ demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> 
 up down status: setup ## The service: `make up`, `make down`, `make status`; all else: .venv/bin/retraining --help
 	@exec $(PYTHON) -m retraining $@
 
-# The twelve nights take as long again as everything else. The longest files come first, so that both processes end together.
-test: ## The test suite, but for the twelve nights, in two processes
+# What is long takes as long again as everything else. The longest files come first, so that both processes end together.
+test: ## The test suite, but for what is long, in two processes
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/e2e/test_twelve_nights.py $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST_ARGS)
 
 test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<folder>
 	@[ -n "$(DROPS)" ] || { echo 'make test-real needs real drops: DROPS=<folder of the nights 2022-02-01 to 2022-02-12>' >&2; exit 2; }
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
 
-test-nights: ## Twelve nights on a real scheduler, with a correction, a backfill, a broken drop and a replay; of samples or DROPS
+test-nights: ## Whole services for many nights: by the clock through outages, through kills, twelve nights; of samples or DROPS
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest tests/e2e/test_schedule.py tests/e2e/test_whole_service.py tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev

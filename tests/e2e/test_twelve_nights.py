@@ -11,7 +11,7 @@ from driving import Service
 
 import lineage
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
 
 NIGHTS = [f"2022-02-{day:02}" for day in range(1, 13)]
 

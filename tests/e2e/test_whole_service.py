@@ -136,6 +136,7 @@ def test_running_a_finished_night_again_says_so_and_does_nothing(service: Servic
     assert query(service, "SELECT max(id) FROM execution") == before
 
 
+@pytest.mark.long
 def test_clearing_a_whole_run_succeeds_keeps_the_old_record_and_pushes_nothing_new(service: Service) -> None:
     versions, run = service.versions(), run_id(service, "2022-02-02")
     models = query(
@@ -153,6 +154,7 @@ def test_clearing_a_whole_run_succeeds_keeps_the_old_record_and_pushes_nothing_n
     assert count_running(service) == 0
 
 
+@pytest.mark.long
 def test_clearing_single_tasks_of_every_kind_succeeds(service: Service) -> None:
     run = run_id(service, "2022-02-02")
     for tasks in (["ChampionResolver", "ImportSchemaGen", "StatisticsGen"], ["Evaluator"], ["Pusher"]):
@@ -185,6 +187,7 @@ def running_pids(service: Service) -> list[int]:
     return [pid for (pid,) in rows]
 
 
+@pytest.mark.long
 def test_postgres_gone_mid_run_comes_back_and_the_run_ends_well(service: Service) -> None:
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Transform"], downstream=True)
