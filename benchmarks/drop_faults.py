@@ -191,7 +191,7 @@ _LABEL_FAULTS = (
            of_labels({"negative": "0.0", "neutral": "1.0", "positive": "2.0"}), _UNKNOWN_LABELS, QUARANTINED_SHARE,
            says="'1.0'"),
     _fault("positives-as-3", "positives as `3`", of_labels({"positive": "3"}),
-           _UNKNOWN_LABELS, _LONG_RUN, QUARANTINED_SHARE, says="LABEL_CODES are '3'"),
+           _UNKNOWN_LABELS, _LONG_RUN, QUARANTINED_SHARE, says="'3' ("),
     _fault("positives-translated", "positives as `POSITIVO`", of_labels({"positive": "POSITIVO"}),
            _UNKNOWN_LABELS, _LONG_RUN, QUARANTINED_SHARE, says="'POSITIVO'"),
     _fault("negatives-translated", "negatives as `negativo`", of_labels({"negative": "negativo"}),

@@ -18,6 +18,11 @@ def show_bytes(text: str) -> str:
     return _HIDDEN.sub(lambda match: f"\\x{ord(match[0]):02x}" if match[0] < "\u0100" else escape(match[0]), written)
 
 
+def count(number: int, noun: str) -> str:
+    """So many of something: `1 row`, `2 rows`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def escape(character: str) -> str:
     """A character by its number, as JSON and Python write it."""
     return f"\\u{ord(character):04x}"

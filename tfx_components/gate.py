@@ -25,7 +25,7 @@ from tfx.types import BaseChannel, artifact_utils, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
+from headlines.drops.alarms import Limits, Quarantined, find_alarms, tell_too_few
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import read_csv
 from headlines.drops.rulings import Ruled, Ruling, find_counting
@@ -36,6 +36,7 @@ from headlines.names import (
     ANOMALIES_FILE,
     DROP_PREFIX,
     GATE,
+    LABEL_CODES,
     NIGHT,
     NIGHT_ROWS_IN,
     NIGHT_ROWS_QUARANTINED,
@@ -253,11 +254,16 @@ def judge(inputs: Artifacts, exec_properties: Mapping[str, Any]) -> Judgement:
         artifact_utils.get_single_instance(inputs[name]) for name in ("examples", "quarantine", "anomalies")
     )
     rows_used, nights = (examples.get_int_custom_property(name) for name in (ROWS_USED, NIGHTS))
-    figures, max_share = read_figures(examples), float(exec_properties["max_quarantined_share"])
+    night = examples.get_string_custom_property(NIGHT)
+    drop = json.loads(examples.get_string_custom_property(f"{DROP_PREFIX}{night}"))
     return Judgement(
-        of_drop=(
-            *_judge_quarantine(examples, quarantine, max_share, figures.unknown_labels),
-            *find_alarms(figures, Limits.from_json(exec_properties[ALARM_LIMITS])),
+        of_drop=tuple(
+            find_alarms(
+                read_figures(examples),
+                Limits.from_json(exec_properties[ALARM_LIMITS]),
+                _read_quarantine(examples, quarantine, float(exec_properties["max_quarantined_share"])),
+                drop.get(LABEL_CODES),
+            )
         ),
         of_window=(
             *_find_anomalies(anomalies),
@@ -288,28 +294,25 @@ def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> st
     return f"anomaly in split {split}, {place}: {'; '.join(reasons)}"
 
 
-def _judge_quarantine(
-    examples: Artifact, quarantine: Artifact, max_share: float, unknown_labels: Mapping[str, int]
-) -> Iterator[str]:
+def _read_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Quarantined:
     path = str(Path(quarantine.uri) / QUARANTINE_FILE)
     night = examples.get_string_custom_property(NIGHT)
     with fileio.open(path, "rb") as file:
         text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
     rows = [row for row in read_csv(text) if row["night"] == night]
-    for problem in tell_quarantined(
-        examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
-        examples.get_int_custom_property(NIGHT_ROWS_IN),
-        max_share,
-        Counter(row["reason"] for row in rows),
-        unknown_labels,
-    ):
-        lines = [f"{problem}. All of them are in {path}; correct them and deliver a corrected drop. The first:"]
-        lines += [
-            f"    {row['file']} line {row['line']}, {row['reason']}"
-            f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
-            for row in rows[:_BAD_ROWS_SHOWN]
-        ]
-        yield "\n".join(lines)
+    lines = [f". All of them are in {path}. The first:"]
+    lines += [
+        f"    {row['file']} line {row['line']}, {row['reason']}"
+        f"{' (' + row['detail'] + ')' if row['detail'] else ''}: {_shorten(row['raw'])}"
+        for row in rows[:_BAD_ROWS_SHOWN]
+    ]
+    return Quarantined(
+        bad=examples.get_int_custom_property(NIGHT_ROWS_QUARANTINED),
+        delivered=examples.get_int_custom_property(NIGHT_ROWS_IN),
+        max_share=max_share,
+        reasons=Counter(row["reason"] for row in rows),
+        shown="\n".join(lines),
+    )
 
 
 def _shorten(text: str) -> str:

@@ -4,12 +4,29 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
+from headlines.display import count
 from headlines.drops import measures
 from headlines.drops.figures import Figures
+from headlines.drops.quarantine import Reason
+from headlines.drops.rulings import Codes, tell_codes
 from headlines.names import NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED, ROWS_USED
 from headlines.recorded import Recorded
 
 _CHANGES_SHOWN = 6
+# A night that has a smaller part of the repeated titles is no explanation.
+_TOLD_SHARE = 0.1
+# What to do about rows that are quarantined, for the foremost of their reasons.
+_REASONS_MENDED = 3
+_MENDS: dict[str, str] = {
+    Reason.UNDECODABLE: "export the file again as UTF-8",
+    Reason.UNBALANCED_QUOTES: 'close every quoted title and write a quote inside one twice ("")',
+    Reason.WRONG_FIELDS: "quote every title that has a delimiter in it",
+    Reason.BLANK_TITLE: "give every row its title",
+    Reason.BROKEN_TEXT: "export the file again as UTF-8",
+    Reason.LONG_TITLE: "shorten the titles, or raise MAX_TITLE_CHARACTERS",
+    Reason.UNKNOWN_LABEL: "correct the labels, or declare what is a code",
+    Reason.CONFLICT: "give every title one label",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +42,46 @@ class Limits(Recorded):
     max_surprisal: float
 
 
-def find_alarms(figures: Figures, limits: Limits) -> Iterator[str]:
-    """Everything that is wrong with a night's rows, labels, words and language, each with what to do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """The rows of a night's own drop that cannot be used.
+
+    Attributes:
+      bad: how many.
+      delivered: of how many.
+      max_share: how many of them may be, in [0, 1].
+      reasons: how many for which reason.
+      shown: text that follows where they are too many, such as where they are.
+    """
+
+    bad: int
+    delivered: int
+    max_share: float
+    reasons: Counter[str]
+    shown: str = ""
+
+
+def find_alarms(
+    figures: Figures, limits: Limits, quarantined: Quarantined | None = None, label_codes: Codes | None = None
+) -> Iterator[str]:
+    """Everything that is wrong with a night's own drop: rows, labels, words and language, each with what to do.
+
+    It is said to whoever delivers the drop and to whoever runs its night, so that no advice fits one of them only.
+
+    Args:
+      figures: of the night.
+      limits: that they are held to.
+      quarantined: its bad rows.
+      label_codes: that its labels were read with.
+    """
     missed = measures.find_missed(figures.to_properties(), asdict(limits))
+    # Labels that are none explain each of several alarms; the first of them says so.
+    unknown = iter([f" {_tell_unknown(figures.unknown_labels, label_codes or {})}."] if figures.unknown_labels else [])
+    yield from _tell_quarantined(quarantined, unknown) if quarantined else ()
     yield from _tell_window(figures, missed)
     # What names the cause comes first: of a long message a ruling keeps the beginning.
     yield from _tell_labels(figures, limits, missed)
-    yield from _tell_rows(figures, limits, missed)
+    yield from _tell_rows(figures, limits, missed, unknown)
     yield from _tell_text(figures, limits, missed)
 
 
@@ -47,21 +97,25 @@ def _tell_window(figures: Figures, missed: set[str]) -> Iterator[str]:
         )
 
 
-def _tell_rows(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[str]:
+def _tell_rows(figures: Figures, limits: Limits, missed: set[str], unknown: Iterator[str]) -> Iterator[str]:
     def tell_odds(surprisal: float | None) -> str:
         odds, limit = map(measures.write_odds, (surprisal or 0.0, limits.max_surprisal))
         return f"a chance of {odds}, and below {limit} the run stops"
 
     if measures.ROW_COUNT_SURPRISAL in missed:
         yield (
-            f"the night has {figures.readable_rows} rows with a title and a label, those of the window have "
+            f"the night has {count(figures.readable_rows, 'row')} with a title and a label, those of the window have "
             f"{figures.expected_rows:.0f} in the mean: {tell_odds(figures.row_count_surprisal)}. "
             f"{_advise(measures.ROW_COUNT_SURPRISAL)}"
         )
     if measures.REPEATED_SURPRISAL in missed:
+        rows_of = {f"night {night}": rows for night, rows in figures.repeated_nights.items()}
+        rows_of["this drop itself"] = figures.repeated_within
+        told = _TOLD_SHARE * figures.repeated_rows
+        places = [f"{rows} of {place}" for place, rows in rows_of.items() if rows >= told]
         yield (
-            f"{figures.repeated_rows} of the night's {figures.readable_rows} rows repeat a title, of another night of "
-            f"the window or of the drop itself: {tell_odds(figures.repeated_surprisal)}. "
+            f"{figures.repeated_rows} of the night's {count(figures.readable_rows, 'row')} repeat a title"
+            f"{' (' + ', '.join(places) + ')' if places else ''}: {tell_odds(figures.repeated_surprisal)}. "
             f"{_advise(measures.REPEATED_SURPRISAL)}"
         )
     if measures.LOST_SHARE in missed:
@@ -71,10 +125,10 @@ def _tell_rows(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[s
             f"be. {_advise(measures.LOST_SHARE)}"
         )
     if measures.UNKNOWN_LABEL_SURPRISAL in missed:
-        label, count = next(iter(figures.unknown_labels.items()))
+        label, rows = next(iter(figures.unknown_labels.items()))
         yield (
-            f"{count} rows have the label {label!r}, which is none: so many slips of the pen have "
-            f"{tell_odds(figures.unknown_label_surprisal)}. {tell_unknown(figures.unknown_labels)}. "
+            f"the label {label!r}, which is none, is on {count(rows, 'row')}: so many slips of the pen have "
+            f"{tell_odds(figures.unknown_label_surprisal)}.{next(unknown, '')} "
             f"{_advise(measures.UNKNOWN_LABEL_SURPRISAL)}"
         )
     for name, label, expected, what in (
@@ -88,10 +142,9 @@ def _tell_rows(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[s
     ):
         if name in missed:
             # A class that is missing may be there, in other words.
-            unknown = f" {tell_unknown(figures.unknown_labels)}." if figures.unknown_labels else ""
             yield (
                 f"{figures.classes[label]} of the night's {figures.titles} titles are {label}, where {what} leads to "
-                f"expect about {expected:.0f}: {tell_odds(getattr(figures, name))}.{unknown} {_advise(name)}"
+                f"expect about {expected:.0f}: {tell_odds(getattr(figures, name))}.{next(unknown, '')} {_advise(name)}"
             )
 
 
@@ -131,32 +184,42 @@ def _tell_text(figures: Figures, limits: Limits, missed: set[str]) -> Iterator[s
         )
 
 
-def tell_quarantined(
-    bad: int, delivered: int, max_share: float, reasons: Counter[str], unknown_labels: Mapping[str, int]
-) -> Iterator[str]:
-    """That too many of a night's rows are quarantined, if they are, for what reasons, and which labels are none."""
+def _tell_quarantined(quarantined: Quarantined, unknown: Iterator[str]) -> Iterator[str]:
+    """That too many of a night's rows are quarantined, if they are, for what reasons, and what to do about those."""
+    bad, delivered, max_share = quarantined.bad, quarantined.delivered, quarantined.max_share
     counts = {NIGHT_ROWS_QUARANTINED: bad, NIGHT_ROWS_IN: delivered}
     if measures.find_missed(counts, {"max_quarantined_share": max_share}):
-        causes = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        foremost = quarantined.reasons.most_common()
+        causes = ", ".join(f"{reason} {rows}" for reason, rows in foremost)
+        # Two reasons may be mended alike.
+        mends = dict.fromkeys(_MENDS[reason] for reason, _ in foremost[:_REASONS_MENDED])
+        advice = "; ".join(mends)
+        told = next(unknown, "") if Reason.UNKNOWN_LABEL in quarantined.reasons else ""
         yield (
-            f"{bad} of the {delivered} rows of the night's drop are quarantined, {bad / delivered:.1%}, at most "
-            f"{max_share:.1%} may be: {causes}"
-            f"{'. ' + tell_unknown(unknown_labels) if unknown_labels else ''}"
+            f"{bad} of the {count(delivered, 'row')} of the night's drop are quarantined, {bad / delivered:.1%}, at "
+            f"most {max_share:.1%} may be: {causes}.{told} {advice[0].upper()}{advice[1:]}. Then deliver the file "
+            f"again, or raise MAX_QUARANTINED_SHARE{quarantined.shown}"
         )
 
 
-def tell_unknown(unknown_labels: Mapping[str, int]) -> str:
-    """What stands for a label and is none, each with how many rows have it."""
-    values = ", ".join(f"{label!r} {count}" for label, count in unknown_labels.items())
-    return f"Neither labels nor codes of LABEL_CODES are {values}"
+def _tell_unknown(unknown_labels: Mapping[str, int], label_codes: Codes) -> str:
+    """What stands for a label and is none, each with how many rows have it, and how it is declared to be a code."""
+    values = ", ".join(f"{label!r} ({count(rows, 'row')})" for label, rows in unknown_labels.items())
+    codes = f"one of the codes {', '.join(sorted(label_codes))}" if label_codes else "a code"
+    new = next((f"{label}=LABEL" for label in unknown_labels if label), "CODE=LABEL")
+    return (
+        f"{values} {'is' if len(unknown_labels) == 1 else 'are'} neither a label nor {codes}; a code is declared "
+        f"by --label-codes {tell_codes(label_codes) + ',' if label_codes else ''}{new} with the delivery, or in "
+        "LABEL_CODES"
+    )
 
 
 def tell_too_few(headlines: int, nights: int, min_headlines: int) -> Iterator[str]:
     """That a window has too few usable headlines, if it has."""
     if measures.find_missed({ROWS_USED: headlines}, {"min_headlines": min_headlines}):
         yield (
-            f"only {headlines} usable headlines in the window of {nights} nights, at least {min_headlines} are needed. "
-            f"{_advise(ROWS_USED)}"
+            f"only {headlines} usable headlines in the window of {count(nights, 'night')}, at least "
+            f"{min_headlines} are needed. {_advise(ROWS_USED)}"
         )
 
 

@@ -33,6 +33,7 @@ _TYPO_SHARE = 0.005
 _MISFIT = 4
 # MLMD takes no long texts, and JSON in ASCII writes an emoji in 12 bytes.
 _UNKNOWN_LABELS_KEPT, _LABEL_CHARACTERS_KEPT, _NIGHTS_KEPT = 8, 18, 5
+_REPEATED_NIGHTS_KEPT = 3
 
 
 def count_classes(window: Iterable[Headline]) -> dict[date, Counter[str]]:
@@ -70,6 +71,15 @@ def judge_repeats(
     expected = expect_share(usual, _PRIOR_REPEATS, _PRIOR_TITLES, _LEAST_SPREAD_OF_REPEATS)
     is_more = repeated > expected.mean * len(night)
     return repeated, surprisal_of_share(repeated, len(night), expected) if is_more else 0.0
+
+
+def locate_repeats(night: Sequence[Headline], window: Iterable[Headline]) -> tuple[int, dict[str, int]]:
+    """How many rows repeat a title of the drop itself, and with which nights it shares how many; the foremost few."""
+    own = {headline.key for headline in night}
+    of_others = {(headline.night, headline.key) for headline in window if headline.key in own}
+    shared = Counter(other for other, _ in of_others)
+    foremost = sorted(shared, key=lambda other: (shared[other], other), reverse=True)[:_REPEATED_NIGHTS_KEPT]
+    return len(night) - len(own), {str(other): shared[other] for other in foremost}
 
 
 def _count_repeated(rows: Sequence[Headline], elsewhere: Container[str]) -> int:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from headlines.drops.alarms import Limits, find_alarms, tell_quarantined, tell_too_few
+from headlines.drops.alarms import Limits, Quarantined, find_alarms, tell_too_few
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import SetAside
@@ -123,13 +123,15 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
     quarantined, folded = (
         [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
     )
-    reasons = Counter(entry.reason.value for entry in quarantined)
+    bad_rows = Quarantined(
+        bad=drop.rows_quarantined,
+        delivered=drop.rows_in,
+        max_share=settings.max_quarantined_share,
+        reasons=Counter(entry.reason.value for entry in quarantined),
+    )
     problems = [
-        *tell_quarantined(
-            drop.rows_quarantined, drop.rows_in, settings.max_quarantined_share, reasons, window.figures.unknown_labels
-        ),
+        *find_alarms(window.figures, settings.alarm_limits, bad_rows, drop.label_codes),
         *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
-        *find_alarms(window.figures, settings.alarm_limits),
     ]
     return Inspection(
         version,

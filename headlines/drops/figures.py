@@ -23,6 +23,7 @@ from headlines.drops.counts import (
     judge_classes,
     judge_repeats,
     judge_row_count,
+    locate_repeats,
 )
 from headlines.drops.quarantine import Headline, SetAside
 from modules.features import LABELS
@@ -73,6 +74,8 @@ class Figures:
       expected_rows: how many the nights of the window have in the mean; None without any.
       row_count_surprisal: how surprising the night's are beside those; surprisals are told in `chance`.
       repeated_rows: rows whose title another night of the window has, or an earlier row of the drop.
+      repeated_within: how many of them repeat one of the drop itself.
+      repeated_nights: the nights of the window that have the most of the drop's titles, with how many.
       repeated_surprisal: how surprising so many are beside those of the window's nights.
       earlier_titles: titles of the version that this one corrects, without those that other nights of the window have.
       lost_titles: how many of those are gone without another title in their place.
@@ -106,6 +109,8 @@ class Figures:
     expected_rows: float | None = None
     row_count_surprisal: float | None = None
     repeated_rows: int = 0
+    repeated_within: int = 0
+    repeated_nights: dict[str, int] = field(default_factory=dict)
     repeated_surprisal: float | None = None
     earlier_titles: int = 0
     lost_titles: int = 0
@@ -138,7 +143,7 @@ class Figures:
     @classmethod
     def from_properties(cls, properties: dict[str, Property]) -> Self:
         """The figures that were kept, among other properties."""
-        dicts = {"classes", "misread", "relabelled", "misfit_nights", "unknown_labels"}
+        dicts = {"classes", "misread", "relabelled", "repeated_nights", "misfit_nights", "unknown_labels"}
         values: dict[str, Any] = {
             name: json.loads(str(properties[name]).translate(_AS_WRITTEN)) if name in dicts else properties[name]
             for name in (field.name for field in fields(cls))
@@ -234,6 +239,7 @@ def compare(
     nights = dict(list(count_classes(window).items())[-_NIGHTS_COMPARED:])
     expected_rows, row_count_surprisal = judge_row_count(len(night), nights)
     repeated_rows, repeated_surprisal = judge_repeats(night, window, left_out)
+    repeated_within, repeated_nights = locate_repeats(night, [*window, *left_out])
     earlier_titles, lost_titles = _find_lost(labels, window, earlier_version, nights)
     of_window = expect_classes(list(nights.values()), expected_class_mix) if nights else {}
     of_mix = expect_classes([], expected_class_mix) if expected_class_mix else {}
@@ -258,6 +264,8 @@ def compare(
         expected_rows=expected_rows,
         row_count_surprisal=row_count_surprisal,
         repeated_rows=repeated_rows,
+        repeated_within=repeated_within,
+        repeated_nights=repeated_nights,
         repeated_surprisal=repeated_surprisal,
         earlier_titles=earlier_titles,
         lost_titles=lost_titles,

@@ -17,8 +17,8 @@ _MANY_TITLES = 100
 _MANY_SEEN_TITLES = 20
 # What is less likely than this is no chance.
 _LEAST_CHANCE = 0.0001
-# From here on nobody counts the zeros.
-_LONG_ODDS = 6
+# From here on nobody counts the zeros, and from there on nothing else is worth counting either.
+_LONG_ODDS, _NO_ODDS = 6, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ KINDS = (
         label="rows quarantined",
         meaning="Of the rows of the night's own drop, those that cannot be used.",
         limit="max_quarantined_share",
-        advice="Correct the quarantined rows and deliver a corrected drop, or raise MAX_QUARANTINED_SHARE",
+        advice="Correct the quarantined rows and deliver the file again, or raise MAX_QUARANTINED_SHARE",
     ),
     Kind(
         name=UNKNOWN_LABEL_SURPRISAL,
@@ -100,8 +100,7 @@ KINDS = (
         meaning="How often slips of the pen would spoil so many rows of a night in the same way: one row in 200 each.",
         unit="odds",
         limit="max_surprisal",
-        advice="Add what is a code to LABEL_CODES, or correct the labels, and deliver a corrected drop; or raise "
-        "MAX_SURPRISAL",
+        advice="Correct the labels, or declare what is a code, and deliver the file again; or raise MAX_SURPRISAL",
     ),
     Kind(
         name=ROWS_USED,
@@ -118,7 +117,7 @@ KINDS = (
         meaning="How often a night has a row count as far from what the window's nights lead to expect.",
         unit="odds",
         limit="max_surprisal",
-        advice="Look whether the file is whole, and all in it this night's, and deliver a corrected drop; or raise "
+        advice="Look whether the file is whole, and all in it this night's, and deliver the right one; or raise "
         "MAX_SURPRISAL",
     ),
     Kind(
@@ -128,7 +127,8 @@ KINDS = (
         "window, beside what the window's nights have.",
         unit="odds",
         limit="max_surprisal",
-        advice="Look whether this is the file of another night, and deliver a corrected drop; or raise MAX_SURPRISAL",
+        advice="Look whether this is the file of another night, or has its rows twice, and deliver the right one; or "
+        "raise MAX_SURPRISAL",
     ),
     Kind(
         name=LOST_SHARE,
@@ -145,7 +145,7 @@ KINDS = (
         "three labels the oddest.",
         unit="odds",
         limit="max_surprisal",
-        advice="Look whether a label is written in a new way, or read as another, and deliver a corrected drop; or "
+        advice="Look whether a label is written in a new way, or read as another, and deliver the file again; or "
         "raise MAX_SURPRISAL",
     ),
     Kind(
@@ -155,7 +155,7 @@ KINDS = (
         "whatever the window has.",
         unit="odds",
         limit="max_surprisal",
-        advice="Correct the labels or LABEL_CODES and deliver a corrected drop; where the mix is another for good, set "
+        advice="Correct the labels or their codes and deliver the file again; where the mix is another for good, set "
         "EXPECTED_CLASS_MIX; or raise MAX_SURPRISAL",
     ),
     Kind(
@@ -165,7 +165,7 @@ KINDS = (
         "changed.",
         limit="max_relabelled_share",
         many=("seen_titles", _MANY_SEEN_TITLES),
-        advice="Correct the labels or LABEL_CODES and deliver a corrected drop, or raise MAX_RELABELLED_SHARE",
+        advice="Correct the labels or their codes and deliver the file again, or raise MAX_RELABELLED_SHARE",
     ),
     Kind(
         name=SWAP_EVIDENCE,
@@ -174,7 +174,7 @@ KINDS = (
         unit="nats",
         limit="max_swap_evidence",
         many=("titles", _MANY_TITLES),
-        advice="Correct the labels or LABEL_CODES and deliver a corrected drop; if they are right, raise "
+        advice="Correct the labels or their codes and deliver the file again; if they are right, raise "
         "MAX_SWAP_EVIDENCE or set EXPECTED_CLASS_MIX",
     ),
     Kind(
@@ -279,6 +279,8 @@ class Measure:
 
 def write_odds(surprisal: float) -> str:
     """A chance, of which `surprisal` is minus the decimal logarithm, as a person says it."""
+    if surprisal >= _NO_ODDS:
+        return "practically none"
     return f"1 in {10**surprisal:,.0f}" if surprisal < _LONG_ODDS else f"1 in 10^{surprisal:.0f}"
 
 

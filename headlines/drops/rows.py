@@ -1,5 +1,6 @@
 """Reads the CSV files of a drop into rows, each with its line and raw text, or says why they cannot be read."""
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -31,12 +32,14 @@ MAX_UNPACKED_BYTES = 2**28
 _GZIP = b"\x1f\x8b"
 # What people save under the name of a CSV file, by how it begins.
 _OTHER_FORMATS = {
-    _GZIP: "is packed with gzip; name it so (.csv.gz), or unpack it",
     b"PK\x03\x04": "is a workbook (.xlsx) or a zip archive; save or unpack it as CSV in UTF-8",
     b"\xd0\xcf\x11\xe0": "is a workbook (.xls); save it as CSV in UTF-8",
     b"PAR1": "is a Parquet file; export it as CSV in UTF-8",
 }
+_WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
+_BYTES_JUDGED = 64
 _DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
+_TOO_LONG = f"it is longer than {MAX_ROW_CHARACTERS:,} characters"
 _LINES_NAMED = 50
 
 
@@ -122,6 +125,7 @@ def read_file(path: Path, unbalanced_quotes: str = REFUSE_UNBALANCED) -> DropFil
     if not data:
         message = f"{path} is empty ({len(packed)} bytes); deliver the file again"
         raise EmptyFileError(message, DropFile(path.name, (), sha256))
+    _refuse_format(path, data)
     _check_encoding(path, data)
     lines = _Lines(_to_text(io.BytesIO(data)))
     table = _read_header(path, lines, (TITLE, LABEL))
@@ -147,8 +151,9 @@ def stream_titles(path: Path, unbalanced_quotes: str = REFUSE_UNBALANCED) -> Ite
     faulty: list[Row] = []
     try:
         with path.open("rb") as file:
-            is_packed = _is_packed(path, file.peek(max(map(len, _OTHER_FORMATS))))
-            lines = _Lines(_to_text(gzip.GzipFile(fileobj=file) if is_packed else file))
+            content = gzip.GzipFile(fileobj=file) if _is_packed(path, file.peek(_BYTES_JUDGED)) else file
+            _refuse_format(path, content.peek(_BYTES_JUDGED))
+            lines = _Lines(_to_text(content))
             for row in _parse(lines, _read_header(path, lines, (TITLE,))):
                 if row.fault and unbalanced_quotes == REFUSE_UNBALANCED:
                     faulty.append(row)
@@ -220,7 +225,7 @@ class _Lines:
         self.number += 1
         self._characters += len(line)
         if self._characters > MAX_ROW_CHARACTERS:
-            raise csv.Error(f"it is longer than {MAX_ROW_CHARACTERS:,} characters")
+            raise csv.Error(_TOO_LONG)
         return line
 
     def begin_row(self) -> int:
@@ -334,11 +339,16 @@ def _refuse_unbalanced(path: Path, faulty: Sequence[Row]) -> None:
     first, *others = faulty
     named = ", ".join(str(row.line) for row in others[:_LINES_NAMED])
     more = f" and {len(others) - _LINES_NAMED} more" if len(others) > _LINES_NAMED else ""
-    lines = f"; nor are those of {'lines' if len(others) > 1 else 'line'} {named}{more}" if others else ""
+    lines = f"{'lines' if len(others) > 1 else 'line'} {named}{more}"
+    if first.fault == _TOO_LONG:
+        what = f"the row that begins here is longer than {MAX_ROW_CHARACTERS:,} characters"
+        also, advice = "; nor can a row be read at ", "Shorten it, or close a quote that is left open in it"
+    else:
+        what = f"the quotes of the row that begins here are not balanced ({first.fault})"
+        also, advice = "; nor are those of ", 'Close every quoted title, write a quote inside one twice ("")'
     raise DropError(
-        f"{path} line {first.line}: the quotes of the row that begins here are not balanced ({first.fault}){lines}. "
-        'Close every quoted title, write a quote inside one twice (""), and deliver the file again; or set '
-        "UNBALANCED_QUOTES=quarantine to read it without such rows"
+        f"{path} line {first.line}: {what}{also + lines if others else ''}. {advice}, and deliver the file again; or "
+        "set UNBALANCED_QUOTES=quarantine to read it without such rows"
     )
 
 
@@ -379,12 +389,28 @@ def _is_packed(path: Path, data: bytes) -> bool:
     is_named_so = path.suffix.casefold() == ".gz"
     if is_named_so and data.startswith(_GZIP):
         return True
+    if data.startswith(_GZIP):
+        raise DropError(f"{path} is packed with gzip; name it so (.csv.gz), or unpack it, and deliver it again")
+    if is_named_so and data:
+        _refuse_format(path, data)
+        raise DropError(f"{path} is named as packed with gzip and is not; pack it or rename it, and deliver it again")
+    return False
+
+
+def _refuse_format(path: Path, data: bytes) -> None:
+    """Refuses what is no text in CSV, by how it begins once it is unpacked.
+
+    Raises:
+      DropError: it is packed once more, or a file of another format.
+    """
+    if data.startswith(_GZIP):
+        raise DropError(f"{path} is packed twice; pack it once, and deliver it again")
     for magic, what in _OTHER_FORMATS.items():
         if data.startswith(magic):
             raise DropError(f"{path} {what}, and deliver it again")
-    if is_named_so and data:
-        raise DropError(f"{path} is named as packed with gzip and is not; pack it or rename it, and deliver it again")
-    return False
+    start = data[:_BYTES_JUDGED].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if start.startswith(_WEB_PAGE):
+        raise DropError(f"{path} is a web page or another file in XML; export it as CSV in UTF-8, and deliver it again")
 
 
 def _damaged(path: Path, error: Exception) -> DropError:

@@ -197,9 +197,10 @@ def tell_other_codes(drops: Iterable[Drop], rules: Rules) -> Iterator[str]:
             nights_of.setdefault(tell_codes(drop.label_codes), []).append(str(drop.version.night))
     for codes, nights in nights_of.items():
         listed = ", ".join(nights) if len(nights) <= _NIGHTS_LISTED else f"{nights[0]} to {nights[-1]} ({len(nights)})"
+        which = f"drop of night {listed} is" if len(nights) == 1 else f"drops of the nights {listed} are"
         yield (
-            f"the drops of the nights {listed} are read with the label codes {codes}, as when they were delivered or "
-            f"first used; {LABEL_CODES.upper()}={tell_codes(rules.label_codes)} is for new deliveries"
+            f"the {which} read with the label codes {codes}, as when delivered or first used; "
+            f"{LABEL_CODES.upper()}={tell_codes(rules.label_codes)} is for new deliveries"
         )
 
 

@@ -88,5 +88,6 @@ def print_document(document: Any) -> None:
 
 def fail(message: str) -> NoReturn:
     """Ends the command with a message for whoever can mend it."""
-    errors.print(f"[red]{escape(message)}[/]", highlight=False, soft_wrap=True)
+    # No terminal, no lines to be broken.
+    errors.print(f"[red]{escape(message)}[/]", highlight=False, soft_wrap=not errors.is_terminal)
     sys.exit(1)

@@ -60,7 +60,7 @@ def deliver_drop(
     if reason is not None or by is not None:
         raise typer.BadParameter("--reason and --by are for --accept")
     from headlines.drops import delivery
-    from retraining.cli.inspection import describe_inspection, render_inspection
+    from retraining.cli.inspection import describe_inspection, render_inspection, render_problems
 
     settings = Settings.from_env()
     codes = None if label_codes is None else _read_codes(label_codes)
@@ -70,9 +70,9 @@ def deliver_drop(
     inspection.notices.extend(filter(None, [unknown]))
     delivered = None
     if not as_json:
-        console.print(render_inspection(inspection), highlight=False)
-        for problem in inspection.problems:
-            console.print(f"- {escape(problem)}", style="red", highlight=False, soft_wrap=True)
+        console.print(render_inspection(inspection, settings.alarm_limits), highlight=False)
+        if inspection.problems:
+            console.print(render_problems(inspection.problems), highlight=False)
     if anyway or not inspection.problems:
         delivered = delivery.deliver(settings, inspection.version)
     if as_json:

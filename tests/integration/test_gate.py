@@ -108,6 +108,8 @@ def test_too_many_bad_rows_stop_the_run_and_are_shown(deliver: Deliver, ingest: 
     assert "the data of night 2022-02-01 are not fit to train on" in complaint
     assert "6 of the 101 rows of the night's drop are quarantined, 5.9%, at most 5.0% may be" in complaint
     assert "unknown label 5, missing or blank title 1" in complaint
+    assert "'bom' (5 rows) is neither a label nor one of the codes 0, 1, 2; a code is declared by" in complaint
+    assert "Correct the labels, or declare what is a code; give every row its title. Then deliver the" in complaint
     assert f"All of them are in {night.quarantine.uri}/quarantine.csv" in complaint
     assert "headlines.csv line 97, unknown label (label 'bom'): Título ruim 0,bom" in complaint
     night.judge(max_quarantined_share=0.06)
@@ -126,13 +128,15 @@ def test_bad_rows_of_earlier_nights_are_not_counted_among_the_night_s(
     deliver("2022-02-01", "Lua,bom\n" + GOOD)
     deliver("2022-02-02", "Vento,bom\n")
     complaint = ingest("2022-02-02").complaint()
-    assert "1 of the 1 rows" in complaint and "unknown label 1." in complaint and "Lua" not in complaint
+    assert (
+        "1 of the 1 row of the night's drop" in complaint and "unknown label 1." in complaint and "Lua" not in complaint
+    )
 
 
 def test_too_few_headlines_stop_the_run(deliver: Deliver, ingest: Callable[[str], Night]) -> None:
     deliver("2022-02-01", GOOD)
     night = ingest("2022-02-01")
-    assert "only 95 usable headlines in the window of 1 nights, at least 96 are needed" in night.complaint(
+    assert "only 95 usable headlines in the window of 1 night, at least 96 are needed" in night.complaint(
         min_headlines=96
     )
     night.judge(min_headlines=95)

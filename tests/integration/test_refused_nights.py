@@ -88,7 +88,7 @@ def test_left_out_nights_are_not_missing_but_their_headlines_are(nights: Nights)
         assert nights.run(number)
     nights.deliver(4)
     told = nights.run(4, min_headlines=1000)
-    assert "usable headlines in the window of 1 nights, at least 1000 are needed" in told
+    assert "usable headlines in the window of 1 night, at least 1000 are needed" in told
     # What is wrong with the window is not the drop's fault: it is not refused for it.
     assert "stays out of the windows of later nights" not in told
     assert {ruling.night for ruling in nights.rulings()} == {name(1), name(2), name(3)}
@@ -178,8 +178,8 @@ def test_a_drop_keeps_the_codes_it_was_delivered_or_first_read_with(
     assert nights.window() == ([1, 2], [])
     told = [record.getMessage() for record in caplog.records if "label codes" in record.getMessage()]
     assert told == [
-        f"Night {name(2)}: the drops of the nights {name(1)} are read with the label codes 0=negative,1=neutral,"
-        "2=positive, as when they were delivered or first used; LABEL_CODES=0=neutral,1=negative,2=positive is for new "
+        f"Night {name(2)}: the drop of night {name(1)} is read with the label codes 0=negative,1=neutral,"
+        "2=positive, as when delivered or first used; LABEL_CODES=0=neutral,1=negative,2=positive is for new "
         "deliveries."
     ]
     # A correction in the old codes says so beside it, and is compared with what it corrects in its own.

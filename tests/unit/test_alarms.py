@@ -1,6 +1,7 @@
 """What the figures of a night tell, and which of them raise an alarm."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headlines.drops.alarms import find_alarms
+from headlines.drops.alarms import Quarantined, find_alarms, tell_too_few
 from headlines.drops.figures import Figures, compare, share_not_portuguese
 from headlines.drops.quarantine import Headline, Reason, SetAside, sift
 from headlines.drops.rows import Row, read_file
@@ -136,14 +137,17 @@ def test_a_broken_encoding_shows_in_words_never_seen() -> None:
 def test_a_night_of_few_rows_is_told_however_few_they_are(rows: int, nights: int) -> None:
     window = [each for number in range(nights) for each in make_night(number, 347)]
     complaint = tell(compare(make_night(20, rows), window, [], MIX))
-    assert f"the night has {rows} rows with a title and a label, those of the window have 347 in the mean" in complaint
+    told = f"the night has {rows} row{'' if rows == 1 else 's'} with a title and a label, those of the window have 347"
+    assert told in complaint
     assert "Look whether the file is whole" in complaint
 
 
 def test_a_file_that_was_written_twice_is_told_by_its_rows_and_by_its_titles() -> None:
     night = make_night(9, 347)
     complaint = tell(compare([*night, *night], [*make_night(0, 347), *make_night(1, 347)], [], MIX))
-    assert "the night has 694 rows" in complaint and "347 of the night's 694 rows repeat a title" in complaint
+    assert "the night has 694 rows" in complaint and (
+        "347 of the night's 694 rows repeat a title (347 of this drop itself): a chance of" in complaint
+    )
     # As many rows as ever, but every other title.
     halves = [*night[:174], *night[:174]]
     assert "174 of the night's 348 rows repeat a title" in tell(compare(halves, [], [], MIX))
@@ -162,7 +166,7 @@ def test_the_file_of_another_night_is_told_also_when_it_is_only_a_part_of_the_dr
     again = [replace(each, night=date(2022, 2, 3)) for each in yesterday]
     for drop, repeated in ((again, 200), ([*again[:100], *today[:100]], 100)):
         complaint = tell(compare(drop, [*before, *yesterday], [], MIX))
-        assert f"{repeated} of the night's 200 rows repeat a title, of another night of the window" in complaint
+        assert f"{repeated} of the night's 200 rows repeat a title ({repeated} of night 2022-02-02): " in complaint
     assert "Look whether this is the file of another night" in complaint
 
 
@@ -272,12 +276,85 @@ def set_aside(labels: list[str]) -> list[SetAside]:
 def test_one_unknown_label_on_many_rows_is_told_with_every_value_and_its_count() -> None:
     quarantined = set_aside(["3"] * 14 + ["POSITIVO"] * 2 + ["1.0"])
     complaint = tell(compare(make_night(9, 326), [], [], {}, quarantined))
-    assert "14 rows have the label '3', which is none" in complaint
-    assert "Neither labels nor codes of LABEL_CODES are '3' 14, 'POSITIVO' 2, '1.0' 1. Add what is a code" in complaint
+    assert "the label '3', which is none, is on 14 rows: so many slips" in complaint
+    assert "'3' (14 rows), 'POSITIVO' (2 rows), '1.0' (1 row) are neither a label nor a code; a code is" in complaint
 
 
 def test_a_drop_of_which_no_row_can_be_read_names_its_labels_too() -> None:
-    assert "9 rows have the label '1.0', which is none" in tell(compare([], [], [], MIX, set_aside(["1.0"] * 9)))
+    assert "the label '1.0', which is none, is on 9 rows" in tell(compare([], [], [], MIX, set_aside(["1.0"] * 9)))
+
+
+def count_quarantined(reasons: dict[str, int], delivered: int = 340) -> Quarantined:
+    return Quarantined(bad=sum(reasons.values()), delivered=delivered, max_share=0.05, reasons=Counter(reasons))
+
+
+def test_unknown_labels_are_told_once_beside_the_codes_that_the_drop_was_read_with() -> None:
+    night = [each for each in make_night(9, 340) if each.label != "positive"]
+    figures = compare(night, [], [], MIX, set_aside(["0"] * 34))
+    bad = count_quarantined({Reason.UNKNOWN_LABEL: 34})
+    codes = {"1": "negative", "2": "neutral", "3": "positive"}
+    alarms = list(find_alarms(figures, LIMITS, bad, codes))
+    assert len(alarms) == 3
+    told = (
+        "'0' (34 rows) is neither a label nor one of the codes 1, 2, 3; a code is declared by --label-codes "
+        "1=negative,2=neutral,3=positive,0=LABEL with the delivery, or in LABEL_CODES."
+    )
+    assert [told in alarm for alarm in alarms] == [True, False, False]
+    # Where fewer rows are quarantined than may be, the next alarm tells them.
+    assert [told in alarm for alarm in find_alarms(figures, LIMITS, None, codes)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "advice"),
+    [
+        (
+            {Reason.BROKEN_TEXT: 30, Reason.UNDECODABLE: 10},
+            "broken text 30, undecodable row 10. Export the file again as UTF-8. Then deliver the file again, or raise "
+            "MAX_QUARANTINED_SHARE",
+        ),
+        (
+            {Reason.BLANK_TITLE: 20, Reason.CONFLICT: 19, Reason.LONG_TITLE: 18, Reason.WRONG_FIELDS: 1},
+            "Give every row its title; give every title one label; shorten the titles, or raise MAX_TITLE_CHARACTERS. "
+            "Then deliver",
+        ),
+        ({Reason.WRONG_FIELDS: 40}, "Quote every title that has a delimiter in it. Then deliver"),
+        ({Reason.UNBALANCED_QUOTES: 40}, 'Close every quoted title and write a quote inside one twice (""). Then'),
+        ({Reason.UNKNOWN_LABEL: 40}, "unknown label 40. Correct the labels, or declare what is a code. Then deliver"),
+    ],
+)
+def test_what_to_do_about_quarantined_rows_is_said_by_their_foremost_reasons(
+    reasons: dict[str, int], advice: str
+) -> None:
+    [alarm] = find_alarms(FINE, LIMITS, count_quarantined(reasons))
+    assert f"{sum(reasons.values())} of the 340 rows of the night's drop are quarantined" in alarm and advice in alarm
+    assert list(find_alarms(FINE, LIMITS, count_quarantined(reasons, 34_000))) == []
+
+
+def test_what_follows_too_many_quarantined_rows_is_behind_their_alarm() -> None:
+    bad = replace(count_quarantined({Reason.CONFLICT: 1}, 1), shown=". All of them are in q.csv")
+    [alarm] = find_alarms(FINE, LIMITS, bad)
+    assert "1 of the 1 row of the night's drop" in alarm
+    assert alarm.endswith("or raise MAX_QUARANTINED_SHARE. All of them are in q.csv")
+
+
+def test_the_nights_that_have_most_of_a_drop_s_titles_are_named_the_newest_of_equals_first() -> None:
+    window = [each for number in range(6) for each in make_night(number)]
+    again = [each for number in range(5) for each in make_night(number)[: 40 + number // 4]]
+    figures = compare([*again, again[0]], window, [], MIX)
+    assert figures.repeated_nights == {"2022-02-05": 41, "2022-02-04": 40, "2022-02-03": 40}
+    assert figures.repeated_within == 1
+    assert "(41 of night 2022-02-05, 40 of night 2022-02-04, 40 of night 2022-02-03): " in tell(figures)
+    # One title is no explanation, nor is a night that has few of them.
+    assert "(200 of night 2022-02-02): " in tell(compare([*make_night(1), make_night(0)[0]], window, [], MIX))
+    # What was recorded before they were told has none.
+    assert "repeat a title: a chance of" in tell(replace(figures, repeated_nights={}, repeated_within=0))
+
+
+@pytest.mark.parametrize(("nights", "told"), [(1, "of 1 night, at"), (12, "of 12 nights, at")])
+def test_too_few_headlines_are_told_with_the_nights_they_are_of(nights: int, told: str) -> None:
+    [alarm] = tell_too_few(170, nights, 200)
+    assert f"only 170 usable headlines in the window {told} least 200 are needed. Deliver more" in alarm
+    assert not list(tell_too_few(200, nights, 200))
 
 
 def test_scattered_slips_of_the_pen_are_no_new_code() -> None:
@@ -335,7 +412,7 @@ def test_of_the_twelve_nights_each_without_its_positives_is_told(twelve_nights: 
     nights = read_twelve(twelve_nights)
     rules = Settings.from_env().drop_rules
     positives = {"positive", *(code for code, label in rules.label_codes.items() if label == "positive")}
-    for written, message in (("neutral", "titles are positive, where EXPECTED_CLASS_MIX"), ("3", "the label '3'")):
+    for written, message in (("neutral", "titles are positive, where EXPECTED_CLASS_MIX"), ("3", "the label '3', ")):
         for last in range(12):
             changed = [replace(row, label=written) if row.label in positives else row for row in nights[last]]
             assert message in judge([*nights[:last], changed]), last

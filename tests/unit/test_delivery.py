@@ -3,6 +3,7 @@
 import csv
 import errno
 import gzip
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,11 @@ from typer.testing import CliRunner
 
 from headlines.drops import delivery
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, find_problem
+from headlines.drops.figures import Figures
 from headlines.drops.version_folder import VersionFolder
 from headlines.drops.window import read_window
+from retraining.cli.console import Terminal
+from retraining.cli.inspection import render_inspection
 from retraining.cli.main import app, main
 from retraining.settings import CHECKOUT, Settings
 
@@ -411,12 +416,86 @@ def test_the_codes_that_a_file_was_read_with_are_delivered_with_it(
     assert Counter(headline.label for headline in window.headlines) == Counter(KINDS[n % 20] for n in range(95))
     code, told = drop(write(GOOD.replace("neutral", "7"), "next.csv"), "--night", "2022-02-02", "--anyway")
     assert (
-        "The drops of the nights 2022-02-01 are read with the label codes 7=neutral,8=negative, as when they were "
-        "delivered or first used; LABEL_CODES=7=positive is for new deliveries."
+        "The drop of night 2022-02-01 is read with the label codes 7=neutral,8=negative, as when delivered or first "
+        "used; LABEL_CODES=7=positive is for new deliveries."
     ) in " ".join(told.split())
     assert DropsFolder(drops_dir).find_version(date(2022, 2, 2)).label_codes == {"7": "positive"}
     code, told = drop(file, "--night", "2022-02-03", "--label-codes", "7=bom")
     assert code == 2 and "'7=bom' are no label codes" in told
+
+
+def test_a_label_that_is_none_is_told_beside_the_codes_that_were_given_and_not_those_of_the_setting(
+    settings: Settings, write: Callable[..., Path]
+) -> None:
+    file = write(GOOD.replace("negative", "0"))
+    code, told = drop(file, "--night", NIGHT, "--label-codes", "1=negative,2=neutral,3=positive")
+    assert code == 1
+    assert (
+        "'0' (20 rows) is neither a label nor one of the codes 1, 2, 3; a code is declared by --label-codes "
+        "1=negative,2=neutral,3=positive,0=LABEL with the delivery, or in LABEL_CODES."
+    ) in told
+    assert told.count("a code is declared by") == 1 and "corrected drop" not in told
+
+
+def test_another_night_s_file_is_told_with_the_night_that_it_is_of(
+    settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    deliver("2022-01-31", GOOD)
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 1 and "95 of the night's 95 rows repeat a title (95 of night 2022-01-31): a chance of" in told
+
+
+def test_of_many_bad_rows_the_first_are_shown_and_json_has_all(settings: Settings, write: Callable[..., Path]) -> None:
+    file = write(GOOD + BAD * 7)
+    assert "And 1 more: --json shows all. In all: " in drop(file, "--night", NIGHT)[1]
+    result = CliRunner().invoke(app, ["drop", str(file), "--night", str(NIGHT), "--json"])
+    assert len(json.loads(result.stdout)["answer"]["quarantined"]) == 21
+    assert "more: --json" not in drop(write(GOOD + BAD * 6), "--night", NIGHT)[1]
+
+
+def test_a_file_that_is_refused_as_a_whole_is_no_answer_in_json_either(
+    settings: Settings, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["retraining", "drop", str(write("")), "--night", "2022-02-01", "--json"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    shown = capsys.readouterr()
+    assert shown.out == "" and "has a header and no rows" in shown.err
+
+
+def test_a_figure_is_shown_as_its_limit_is_and_one_of_too_few_titles_says_that_it_was_not_judged(
+    settings: Settings, write: Callable[..., Path]
+) -> None:
+    inspection = delivery.inspect(settings, write("Prefeitura anuncia obra,neutral\n"), NIGHT, correct=False)
+
+    def show_figures(figures: Figures, compared_with: int = 12) -> str:
+        terminal = Terminal(file=io.StringIO(), width=10_000)
+        changed = replace(inspection, figures=figures, compared_with=compared_with)
+        terminal.print(render_inspection(changed, settings.alarm_limits))
+        return str(terminal.file.getvalue())  # type: ignore[attr-defined]
+
+    figures = Figures(
+        titles=300, classes={"neutral": 300}, readable_rows=300, unseen_word_share=0.15, unseen_word_excess=0.037
+    )
+    shown = show_figures(figures)
+    assert "as version 1 of night 2022-02-01: 1 row, 1 used, 0 quarantined, 0 duplicates folded." in shown
+    assert (
+        "Beside 12 earlier nights: neutral 100.0%, 0.0% of the rows with a title that came before, words unseen"
+        in shown
+    )
+    assert "words unseen 3.7 points above expected (at most 12.0)." in shown and "15.0%" not in shown
+    assert "1.0 points below expected (at most 12.0)." in show_figures(replace(figures, unseen_word_excess=-0.01))
+    few = replace(figures, titles=5, classes={"neutral": 5}, seen_titles=5, relabelled={"positive->neutral": 4})
+    few = replace(few, not_portuguese_share=0.4, class_mix_shift=0.2, unseen_word_excess=0.2)
+    shown = show_figures(few, 1)
+    assert "Beside 1 earlier night: " in shown
+    assert (
+        "80.0% of the titles seen before with another label (not judged: 5 titles), 40.0% not Portuguese (not " in shown
+    )
+    assert "20.0% away from the window's class mix, " in shown
+    assert "20.0 points above expected (at most 12.0) (not judged: 5 titles)." in shown
+    # Of as many titles no such share comes by chance: an alarm says so.
+    assert "40.0% not Portuguese, " in show_figures(replace(few, titles=100, classes={"neutral": 100}))
 
 
 @pytest.mark.parametrize("codes", ['{"0": "bom"}', '"0=negative"', "[1]"])
@@ -455,4 +534,4 @@ def test_without_lineage_a_file_is_compared_with_every_drop_and_that_is_said(
         code, told = drop(write(GOOD), "--night", NIGHT)
     assert code == 0, told
     assert "Compared with every drop of the window, since which were refused is not known: " in told
-    assert "Beside 1 earlier nights" in told
+    assert "Beside 1 earlier night: " in told

@@ -93,8 +93,15 @@ def test_what_many_titles_have_beyond_the_limit_is_no_chance() -> None:
 
 def test_what_chance_hardly_gives_is_written_as_odds() -> None:
     [kind] = (kind for kind in KINDS if kind.name == measures.CLASS_SURPRISAL)
-    assert [kind.write(value) for value in (0.0, 0.301, 4.0, 17.4)] == ["1 in 1", "1 in 2", "1 in 10,000", "1 in 10^17"]
+    assert [kind.write(value) for value in (0.0, 0.301, 4.0, 17.4, 19.9)] == [
+        "1 in 1", "1 in 2", "1 in 10,000", "1 in 10^17", "1 in 10^20"
+    ]  # fmt: skip
+    assert {kind.write(value) for value in (20.0, 584.2, float("inf"))} == {"practically none"}
     assert kind.tell_rule(4.0) == "no rarer than 1 in 10,000"
+
+
+def test_no_advice_says_that_something_was_delivered_since_a_drop_may_be_judged_before_it_is() -> None:
+    assert not [kind.name for kind in KINDS if "corrected drop" in kind.advice]
 
 
 def test_text_as_lineage_has_it_is_measured_as_numbers_are() -> None:

@@ -125,19 +125,30 @@ def test_a_line_break_inside_a_title_is_no_fault_by_itself(deliver: Deliver, tit
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
-def test_a_field_of_more_than_131072_characters_is_told_as_unbalanced_quotes(deliver: Deliver, quote: str) -> None:
+def test_a_row_of_more_than_131072_characters_is_told_as_too_long_whether_it_is_quoted_or_not(
+    deliver: Deliver, quote: str
+) -> None:
     path = deliver(NIGHT, f"Ouro,positive\n{quote}{'a' * 131_073}{quote},neutral\nSol,neutral\n")
-    with pytest.raises(DropError, match=r"not balanced \(it is longer than 131,072 characters\)\. Close") as caught:
+    with pytest.raises(DropError) as caught:
         read_file(path)
-    assert f"{path} line 3:" in str(caught.value)
+    assert str(caught.value) == (
+        f"{path} line 3: the row that begins here is longer than 131,072 characters. Shorten it, or close a quote that "
+        "is left open in it, and deliver the file again; or set UNBALANCED_QUOTES=quarantine to read it without such "
+        "rows"
+    )
     file = read_file(path, QUARANTINE_UNBALANCED)
     assert titles(file) == [(2, "Ouro"), (4, "Sol")] and list(faults(file)) == [3]
+
+
+def test_beside_a_row_that_is_too_long_others_that_cannot_be_read_are_named(deliver: Deliver) -> None:
+    with pytest.raises(DropError, match=r"131,072 characters; nor can a row be read at line 3\. Shorten"):
+        read_file(deliver(NIGHT, f'{"a" * 131_073},neutral\n"Diz "não" a todos",neutral\nSol,neutral\n'))
 
 
 def test_the_limit_of_a_row_does_not_hang_on_that_of_the_process(deliver: Deliver) -> None:
     before = csv.field_size_limit(2**40)
     try:
-        with pytest.raises(DropError, match="line 2: the quotes"):
+        with pytest.raises(DropError, match="line 2: the row that begins here is longer"):
             read_file(deliver(NIGHT, '"Chove,negative\n' + "Sol muito forte,neutral\n" * 10_000))
     finally:
         csv.field_size_limit(before)
@@ -177,6 +188,11 @@ TEXT = b"title,sentiment\nOuro,positive\n"
         ("a.csv.gz", b"PK\x03\x04\x14\x00\x06\x00" + bytes(99), "is a workbook (.xlsx) or a zip archive"),
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "is a workbook (.xls); save it as CSV"),
         ("a.csv", b"PAR1" + bytes(99), "is a Parquet file"),
+        ("a.csv.gz", gzip.compress(gzip.compress(TEXT)), "is packed twice; pack it once, and deliver it again"),
+        ("a.csv.gz", gzip.compress(b"PK\x03\x04\x14\x00\x06\x00" + bytes(99)), "is a workbook (.xlsx) or a zip"),
+        ("a.csv", b"\xef\xbb\xbf\r\n<!DOCTYPE html><html><p>Elei\xe7\xe3o", "is a web page"),
+        ("a.csv", b"<html>\n<body>title,sentiment", "is a web page"),
+        ("a.csv.gz", gzip.compress(b'<?xml version="1.0"?>'), "is a web page or another file in XML; export it"),
         ("a.csv.gz", TEXT, "is named as packed with gzip and is not"),
         ("a.csv.gz", gzip.compress(TEXT * 99)[:-12], "cannot be unpacked"),
         ("a.csv.gz", gzip.compress(TEXT) + b"rest", "cannot be unpacked"),

@@ -22,6 +22,7 @@ from headlines.display import STEERING
 from retraining.cli import console, lineage_tables
 from retraining.cli.console import Terminal
 from retraining.cli.fitting import Fitting
+from retraining.cli.inspection import render_problems
 from retraining.cli.main import app
 from retraining.cli.progress import show_steps
 from retraining.settings import CHECKOUT
@@ -180,6 +181,41 @@ def test_answers_about_lineage_lose_no_word_at_any_width(width: int) -> None:
         shown = render(answer, width)
         assert max(map(len, shown.splitlines())) <= width
         assert set(words_of(shown)) == set(words_of(render(answer, 10_000)))
+
+
+PROBLEM = (
+    "347 of the night's 347 rows repeat a title (347 of night 2022-02-12): a chance of practically none, and below "
+    "1 in 10,000 the run stops. Look whether this is the file of another night"
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_problem_goes_on_below_its_first_word(width: int) -> None:
+    first, *others = render(render_problems([PROBLEM, "short"]), width).splitlines()
+    assert first.startswith("- 347 of the night's") and others.pop() == "- short"
+    assert len(others) > 0 and all(line.startswith("  ") and line[2] != " " for line in others)
+    assert max(map(len, [first, *others])) <= width
+    assert " ".join(f"{first} {' '.join(others)}".split()) == f"- {PROBLEM}"
+
+
+def test_what_no_terminal_reads_has_a_problem_in_one_line_and_no_more_than_it() -> None:
+    assert render(render_problems([PROBLEM, "short"]), 10_000) == f"- {PROBLEM}\n- short\n"
+    # Nor does the command that it names make it longer than its line.
+    [line] = render(render_problems(["Run `retraining drop FILE`"]), 10_000).splitlines()
+    assert line.startswith("- Run `") and line.endswith("drop FILE`")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_an_error_is_broken_between_words_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    terminal = Terminal(file=io.StringIO(), width=60, force_terminal=is_terminal, no_color=True)
+    monkeypatch.setattr(console, "errors", terminal)
+    with pytest.raises(SystemExit):
+        console.fail(f"Not delivered: {PROBLEM}")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.file.getvalue()).splitlines()  # type: ignore[attr-defined]
+    assert " ".join(line.strip() for line in lines) == f"Not delivered: {PROBLEM}"
+    assert (len(lines) > 1) is is_terminal and (max(map(len, lines)) <= 60) is is_terminal
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
