@@ -117,15 +117,27 @@ def _check_labels(value: dict[str, Any]) -> dict[str, Any]:
 
 def _check_codes(value: dict[str, str]) -> dict[str, str]:
     from headlines.drops.version_folder import find_codes_problem
+    from modules.features import LABELS
 
     _refuse_unknown(value.values())
     if problem := find_codes_problem(value):
         raise ValueError(problem)
     label_of: dict[str, str] = {}
     for code, label in value.items():
+        if code.casefold() in LABELS:
+            raise ValueError(f"{code} is a label, not a code, and always stands for itself; leave it out")
         if (other := label_of.setdefault(code.casefold(), label)) != label:
             raise ValueError(f"code {code} is both {other} and {label}; large and small letters are the same in codes")
     return value
+
+
+def parse_codes(text: str) -> dict[str, str]:
+    """Label codes, from a text as LABEL_CODES is written.
+
+    Raises:
+      ValueError: they are none; the message says why.
+    """
+    return _check_codes(_parse_pairs(text))
 
 
 def _check_patterns(value: dict[str, str]) -> dict[str, str]:
@@ -142,15 +154,26 @@ def _check_arguments(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _parse_pairs(value: object) -> object:
+def _parse_pairs(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value == NONE:
         return {}
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-    if any(not separator for _, separator, _ in pairs):
-        raise ValueError("write name=value pairs separated by commas, such as 0=negative,1=neutral,2=positive")
-    return {name.strip(): text.strip() for name, _, text in pairs}
+    if not pairs or any(not separator for _, separator, _ in pairs):
+        raise ValueError(
+            f"write name=value pairs separated by commas, such as 0=negative,1=neutral,2=positive, or {NONE} for none"
+        )
+    return _collect((name.strip(), text.strip()) for name, _, text in pairs)
+
+
+def _collect(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by name; a name that has two would lose one."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if values.setdefault(name, value) != value:
+            raise ValueError(f"{name} is given twice, as {values[name]} and as {value}")
+    return values
 
 
 def _write_pairs(value: Mapping[str, object]) -> str:
@@ -161,7 +184,7 @@ def _parse_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=_collect)
     except json.JSONDecodeError as error:
         raise ValueError(f'it is not JSON ({error}); write it as {{"name": value}}') from None
 

@@ -18,6 +18,7 @@ from retraining import setting_types as types
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
 from retraining.setting_types import CHECKOUT as CHECKOUT
+from retraining.setting_types import parse_codes as parse_codes
 
 if TYPE_CHECKING:
     from headlines.bar import verdict

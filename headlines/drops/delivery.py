@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headlines.drops.alarms import Limits, Quarantined, find_alarms, tell_too_few
+from headlines.drops.destination import (
+    check_file,
+    choose_version,
+    make_drops_folder,
+    tell_ahead,
+    tell_early,
+    tell_repeated,
+)
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import SetAside
 from headlines.drops.rows import read_files
 from headlines.drops.rules import Rules
-from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
+from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents, tell_codes
 from headlines.drops.version_folder import is_csv, is_unlabelled
-from headlines.drops.window import read_window, tell_left_out, tell_other_codes
+from headlines.drops.window import Drop, read_window, tell_left_out, tell_missing, tell_other_codes, tell_unread
 from headlines.durable import copy_file, stage, sync
 from headlines.holding import hold
 from headlines.names import HEADLINES_FILE, LABEL_CODES, SUCCESS_MARKER
+from modules.features import LABELS
 
 
 class Demands(Protocol):
@@ -30,6 +39,10 @@ class Demands(Protocol):
 
     @property
     def drops_dir(self) -> Path: ...  # noqa: D102
+    @property
+    def start_date(self) -> str: ...  # noqa: D102
+    @property
+    def timezone(self) -> str: ...  # noqa: D102
     @property
     def drop_rules(self) -> Rules: ...  # noqa: D102
     @property
@@ -51,10 +64,11 @@ class Inspection:
       quarantined: its bad rows.
       folded: its duplicates.
       figures: the night beside the window.
-      problems: why the run would stop.
+      problems: why it is not to be delivered: above all why the run would stop.
       compared_with: how many earlier nights of the window it was compared with.
-      remark: what kept it from being compared with them; else empty.
-      notices: which drops of the window are left out, and which are read with other label codes.
+      label_codes: the codes that its labels are read by; empty where they are names.
+      notices: what else is to be known, such as which nights it is not compared with, and with which label codes it
+        and they are read.
     """
 
     version: DropVersion
@@ -65,7 +79,7 @@ class Inspection:
     figures: Figures
     problems: list[str]
     compared_with: int
-    remark: str
+    label_codes: Codes
     notices: list[str]
 
 
@@ -90,12 +104,22 @@ def inspect(
       precedents: what was decided of the drops of the window.
 
     Raises:
-      DropError: the file cannot be read as a whole; or the night has a drop and `correct` is not set, or the reverse.
+      DropError: the file is none, or cannot be read as a whole; the night has a drop and `correct` is not set, or the
+        reverse; or no run would ever read it, for its night or for what lies beside it.
     """
-    settings.drops_dir.mkdir(parents=True, exist_ok=True)
+    check_file(file)
+    early = [*tell_early(night, settings.start_date, settings.drop_rules.window_nights)]
+    made = [*make_drops_folder(settings.drops_dir)]
     codes = settings.drop_rules.label_codes if label_codes is None else label_codes
-    version = dataclasses.replace(_choose_version(settings.drops_dir, night, correct, file), label_codes=codes)
-    return inspect_version(settings, version, precedents)
+    version = dataclasses.replace(choose_version(settings.drops_dir, night, correct, file), label_codes=codes)
+    inspection = inspect_version(settings, version, precedents)
+    against = [
+        *tell_ahead(night, settings.timezone, datetime.now(UTC)),
+        *tell_repeated(settings.drops_dir, version, settings.drop_rules, precedents),
+    ]
+    return dataclasses.replace(
+        inspection, problems=[*against, *inspection.problems], notices=[*made, *early, *inspection.notices]
+    )
 
 
 def inspect_version(settings: Demands, version: DropVersion, precedents: Precedents = NO_PRECEDENTS) -> Inspection:
@@ -113,12 +137,8 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
     read_files(version.files, settings.drop_rules.unbalanced_quotes)
     # Nights still to be delivered are no fault of this file.
     rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
-    drops, remark = DropsFolder(settings.drops_dir), ""
-    try:
-        window = read_window(drops, night, rules, version, precedents)
-    except DropError as error:
-        remark = str(error)
-        window = read_window(drops, night, dataclasses.replace(rules, window_nights=1), version, precedents)
+    unread: dict[date, DropError] = {}
+    window = read_window(DropsFolder(settings.drops_dir), night, rules, version, precedents, unread)
     *earlier, drop = window.drops
     quarantined, folded = (
         [entry for entry in entries if entry.night == night] for entries in (window.quarantined, window.folded)
@@ -129,10 +149,15 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
         max_share=settings.max_quarantined_share,
         reasons=Counter(entry.reason.value for entry in quarantined),
     )
-    problems = [
-        *find_alarms(window.figures, settings.alarm_limits, bad_rows, drop.label_codes),
-        *tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines),
-    ]
+    too_many_missing = [*tell_missing(window.missing, settings.drop_rules.max_missing_nights)]
+    # Of a window that no run will read, nobody knows how many headlines it will have.
+    too_few = (
+        []
+        if unread or too_many_missing
+        else tell_too_few(len(window.headlines), len(window.drops), settings.min_headlines)
+    )
+    problems = [*find_alarms(window.figures, settings.alarm_limits, bad_rows, drop.label_codes), *too_few]
+    codes = _find_codes(drop)
     return Inspection(
         version,
         drop.rows_in,
@@ -142,9 +167,26 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
         window.figures,
         problems,
         len(earlier),
-        remark,
-        [*tell_left_out(window.left_out), *tell_other_codes(earlier, rules)],
+        codes,
+        [
+            *([f"labels are codes, read as {tell_codes(codes)}"] if codes else []),
+            *too_many_missing,
+            *tell_unread(unread),
+            *(
+                f"not compared with version {number}, which it corrects: {why}"
+                for number, why in window.not_compared.items()
+            ),
+            *tell_left_out(window.left_out),
+            *tell_other_codes(earlier, rules),
+        ],
     )
+
+
+def _find_codes(drop: Drop) -> Codes:
+    """The codes that a drop is read with, if any of its labels is one."""
+    written = {row.label.strip().casefold() for file in drop.files for row in file.rows}
+    codes = {code.casefold() for code in drop.label_codes} - set(LABELS)
+    return drop.label_codes if written & codes else {}
 
 
 def deliver(settings: Demands, version: DropVersion) -> Path:
@@ -164,7 +206,7 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     try:
         night.mkdir(parents=True, exist_ok=True)
         with hold(night, is_folder=True):
-            if _choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
+            if choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
                 raise DropError(
                     f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"
                 )
@@ -197,22 +239,3 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
 def _rename(source: Path) -> str:
     """What a file is called whose own name no reader takes for a drop's; packed it stays."""
     return f"{HEADLINES_FILE}{source.suffix.casefold()}" if source.suffix.casefold() == ".gz" else HEADLINES_FILE
-
-
-def _choose_version(drops_dir: Path, night: date, correct: bool, file: Path) -> DropVersion:
-    folder = drops_dir / night.isoformat()
-    drops = DropsFolder(drops_dir)
-    versions = drops.list_versions(night) if folder.exists() else []
-    delivered = [number for number in versions if drops.look_into(night, number).csv_files]
-    if correct and not delivered:
-        raise DropError(f"night {night} has no drop to correct in {drops_dir}; deliver it without --correct")
-    if delivered and not correct:
-        raise DropError(
-            f"night {night} has version {delivered[0]} of its drop already, and a drop never changes in place; "
-            "deliver a correction with --correct"
-        )
-    strays = drops.list_passed_over(night, 1) if versions else ()
-    if correct:
-        # Files beside the version that is corrected were passed over with it; folders may have been corrections too.
-        strays = tuple(name for name in strays if name.endswith("/"))
-    return DropVersion(night, versions[0] + 1 if correct else 1, (file,), passed_over=strays)

@@ -199,10 +199,13 @@ class DropsFolder:
         kind = GrowingDropError if growing else DropError
         raise kind(f"the drop of night {night} is not complete{as_known}: {'; '.join(problems)}")
 
-    def find_earlier_version(self, version: DropVersion, known_by: datetime | None = None) -> DropVersion | None:
+    def find_earlier_version(
+        self, version: DropVersion, known_by: datetime | None = None, passed_over: dict[int, str] | None = None
+    ) -> DropVersion | None:
         """The version before a version of the same night, as known then; None when it is the first that has files.
 
-        One whose `_SUCCESS` file says label codes that are none is passed over: it may well be what was corrected.
+        One whose `_SUCCESS` file says label codes that are none is passed over: it may well be what was corrected. It
+        is put into `passed_over` by number and with why, or else told in the log.
         """
         if version.number == 1:
             return None
@@ -213,7 +216,10 @@ class DropsFolder:
             try:
                 return DropVersion(version.night, number, folder.csv_files, label_codes=_read_label_codes(folder))
             except DropError as error:
-                log.warning("Night %s: version %d is passed over, since %s", version.night, number, error)
+                if passed_over is None:
+                    log.warning("Night %s: version %d is passed over, since %s", version.night, number, error)
+                else:
+                    passed_over[number] = str(error)
         return None
 
     def was_known(self, night: date, known_by: datetime | None) -> bool:

@@ -6,7 +6,8 @@ A run for night D never reads a drop of a later night.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -78,7 +79,8 @@ class Window:
     `left_out` are drops of earlier nights that stand refused, oldest first; the night's own is never one. `figures`
     compare the night's own drop with the rest. `fresh` are the headlines for evaluation that the night has and no
     earlier night of the window, in no version of its drop; nights before the window are not looked into, nor is a
-    version that was refused.
+    version that was refused. `not_compared` are the versions, by number, that the night's own corrects and that cannot
+    be read, with why: nothing tells what is lost of those.
     """
 
     night: date
@@ -90,6 +92,7 @@ class Window:
     quarantined: list[SetAside]
     folded: list[SetAside]
     figures: Figures
+    not_compared: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_window(
@@ -98,6 +101,7 @@ def read_window(
     rules: Rules,
     newest: DropVersion | None = None,
     precedents: Precedents = NO_PRECEDENTS,
+    unread: dict[date, DropError] | None = None,
 ) -> Window:
     """Reads the newest complete version of every drop in the window of `night` and judges all rows together.
 
@@ -107,14 +111,23 @@ def read_window(
       rules: how long it is, and what a row is held to.
       newest: taken for the night's own drop, when it is not to be looked for.
       precedents: which drops of earlier nights are left out, and with which label codes versions were read.
+      unread: for a look beside a window that is not whole yet: where it is given, earlier nights whose drop cannot be
+        read are left out and put into it. A run never gives it.
 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
     """
-    versions, missing = find_versions(drops, night, rules, newest)
+    versions, missing = find_versions(drops, night, rules, newest, unread)
     contents, left_out = [], []
+    earlier_keys: set[str] = set()
     for version in versions:
-        files = read_files(version.files, rules.unbalanced_quotes)
+        with _leave_out(version.night, unread if version.night < night else None):
+            files = read_files(version.files, rules.unbalanced_quotes)
+            if version.night < night:
+                for replaced in _read_replaced(drops, version, rules, precedents):
+                    earlier_keys.update(headline.key for headline in replaced)
+        if unread and version.night in unread:
+            continue
         refusal = precedents.find_refusal(version, _hash_contents(files)) if version.night < night else None
         if refusal:
             left_out.append(LeftOut(version, files, refusal))
@@ -145,10 +158,7 @@ def read_window(
     headlines = sorted(sifted.used, key=lambda headline: headline.night)
     # Readable rows come newest night first.
     before = [headline for headline in reversed(sifted.readable) if headline.night < night]
-    earlier_keys = {headline.key for headline in before}
-    for version in versions[:-1]:
-        for replaced in _read_replaced(drops, version, rules, precedents):
-            earlier_keys.update(headline.key for headline in replaced)
+    earlier_keys.update(headline.key for headline in before)
     fresh = [
         headline
         for headline in headlines
@@ -158,10 +168,11 @@ def read_window(
     ]
     if left_out and not before:
         log.warning("Night %s is compared with no other: every drop of its window was refused.", night)
+    not_compared: dict[int, str] = {}
     figures = compare(
         [headline for headline in sifted.readable if headline.night == night],
         before,
-        next(_read_replaced(drops, versions[-1], rules, precedents), []),
+        next(_read_replaced(drops, versions[-1], rules, precedents, not_compared), []),
         rules.expected_class_mix,
         [entry for entry in sifted.quarantined if entry.night == night],
         sift(
@@ -170,10 +181,25 @@ def read_window(
                 for one in left_out
             ),
             rules,
+            {
+                (one.version.night, one.version.number): precedents.choose_codes(one.version, rules.label_codes)
+                for one in left_out
+            },
         ).readable,
     )
+    for number, why in not_compared.items():
+        log.warning("Night %s: version %d is passed over, since %s", night, number, why)
     return Window(
-        night, missing, tuple(left_out), read_drops, headlines, fresh, sifted.quarantined, sifted.folded, figures
+        night,
+        missing,
+        tuple(left_out),
+        read_drops,
+        headlines,
+        fresh,
+        sifted.quarantined,
+        sifted.folded,
+        figures,
+        not_compared,
     )
 
 
@@ -196,12 +222,35 @@ def tell_other_codes(drops: Iterable[Drop], rules: Rules) -> Iterator[str]:
         if drop.label_codes and drop.label_codes != rules.label_codes:
             nights_of.setdefault(tell_codes(drop.label_codes), []).append(str(drop.version.night))
     for codes, nights in nights_of.items():
-        listed = ", ".join(nights) if len(nights) <= _NIGHTS_LISTED else f"{nights[0]} to {nights[-1]} ({len(nights)})"
+        listed = _list_nights(nights)
         which = f"drop of night {listed} is" if len(nights) == 1 else f"drops of the nights {listed} are"
         yield (
             f"the {which} read with the label codes {codes}, as when delivered or first used; "
             f"{LABEL_CODES.upper()}={tell_codes(rules.label_codes)} is for new deliveries"
         )
+
+
+def tell_unread(unread: Mapping[date, DropError]) -> Iterator[str]:
+    """Which nights of a window nothing is compared with, since their drops cannot be read, and what a run does then."""
+    for night, error in sorted(unread.items()):
+        then = "waits for it" if error.may_pass else "stops at it"
+        yield f"night {night} is left out of the comparison, and the run {then}: {error}"
+
+
+def tell_missing(missing: Sequence[date], most: int) -> Iterator[str]:
+    """That more nights of a window have no drop than may, if so: the run will not read that window."""
+    if len(missing) > most:
+        have = "night of the window has" if len(missing) == 1 else "nights of the window have"
+        yield (
+            f"{len(missing)} {have} no drop, at most {most} may: the run stops until they are delivered, or "
+            f"MAX_MISSING_NIGHTS is raised ({_list_nights(missing)})"
+        )
+
+
+def _list_nights(nights: Sequence[date | str]) -> str:
+    if len(nights) <= _NIGHTS_LISTED:
+        return ", ".join(map(str, nights))
+    return f"{nights[0]} to {nights[-1]} ({len(nights)})"
 
 
 def _has_codes(files: Iterable[DropFile]) -> bool:
@@ -213,29 +262,61 @@ def _hash_contents(files: Iterable[DropFile]) -> str:
     return hash_files((file.name, file.sha256) for file in files)
 
 
+@contextmanager
+def _leave_out(night: date, unread: dict[date, DropError] | None) -> Iterator[None]:
+    """Puts a night whose drop cannot be read into `unread`, where that is given."""
+    try:
+        yield
+    except DropError as error:
+        if unread is None:
+            raise
+        unread[night] = error
+
+
 def _read_replaced(
-    drops: DropsFolder, version: DropVersion, rules: Rules, precedents: Precedents
+    drops: DropsFolder,
+    version: DropVersion,
+    rules: Rules,
+    precedents: Precedents,
+    passed_over: dict[int, str] | None = None,
 ) -> Iterator[list[Headline]]:
-    """The readable rows of each version that a version replaces, newest first, but for those that stand refused."""
-    earlier = drops.find_earlier_version(version, rules.known_by)
+    """The readable rows of each version that a version replaces, newest first, but for those that stand refused.
+
+    Those that cannot be read are put into `passed_over` by number and with why, or else told in the log.
+    """
+    earlier = drops.find_earlier_version(version, rules.known_by, passed_over)
     while earlier:
         try:
             files = read_files(earlier.files, rules.unbalanced_quotes)
         except DropError as error:
             # It may well be what was corrected.
-            log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
+            if passed_over is None:
+                log.warning("Night %s: version %d is passed over, since %s", earlier.night, earlier.number, error)
+            else:
+                passed_over[earlier.number] = str(error)
         else:
             if not precedents.find_refusal(earlier, _hash_contents(files)):
                 rows = [row for file in files for row in file.rows]
                 codes = {(earlier.night, earlier.number): precedents.choose_codes(earlier, rules.label_codes)}
                 yield sift([(earlier.night, earlier.number, rows)], rules, codes).readable
-        earlier = drops.find_earlier_version(earlier, rules.known_by)
+        earlier = drops.find_earlier_version(earlier, rules.known_by, passed_over)
 
 
 def find_versions(
-    drops: DropsFolder, night: date, rules: Rules, newest: DropVersion | None = None
+    drops: DropsFolder,
+    night: date,
+    rules: Rules,
+    newest: DropVersion | None = None,
+    unread: dict[date, DropError] | None = None,
 ) -> tuple[list[DropVersion], tuple[date, ...]]:
     """Which version of which drop the window of `night` reads, and the nights that have none, oldest first.
+
+    Args:
+      drops: where they are.
+      night: whose window.
+      rules: how long it is, and which versions are complete.
+      newest: taken for the night's own drop, when it is not to be looked for.
+      unread: see `read_window`.
 
     Raises:
       DropError: a night of the window has a folder whose drop cannot be read, or too many nights have none.
@@ -246,7 +327,11 @@ def find_versions(
 
     newest = newest or find(night)
     earlier, missing = choose_earlier_nights(drops, night, rules)
-    return [*map(find, earlier), newest], missing
+    versions = []
+    for other in earlier:
+        with _leave_out(other, unread):
+            versions.append(find(other))
+    return [*versions, newest], missing
 
 
 def hash_versions(versions: Iterable[DropVersion]) -> list[tuple[DropVersion, str]]:

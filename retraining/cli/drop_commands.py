@@ -12,7 +12,7 @@ import lineage
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
 from retraining.cli.console import Night, console, example, fail, print_json, take_night
-from retraining.settings import Settings, SettingsError
+from retraining.settings import Settings, SettingsError, parse_codes
 
 app = typer.Typer()
 schema_app = typer.Typer(help="The reviewed schema that drops are checked against.", no_args_is_help=True)
@@ -49,10 +49,11 @@ def deliver_drop(
     newest version of that night's drop passes and is trained on as it is, and who accepted it and why is on record.
     """
     if accept is not None:
-        if file is not None or night is not None:
-            raise typer.BadParameter("--accept names a night whose drop was delivered: give neither FILE nor --night")
-        if correct or anyway or as_json or label_codes is not None:
-            raise typer.BadParameter("--accept takes --reason and --by; the other options are for a delivery")
+        if not (file is None and night is None and label_codes is None) or correct or anyway or as_json:
+            raise typer.BadParameter(
+                "--accept names a night whose drop was delivered: give neither FILE nor --night, nor --correct, "
+                "--anyway, --label-codes or --json, which are for a delivery"
+            )
         _accept(accept, reason or "", by or getpass.getuser())
         return
     if file is None or night is None:
@@ -81,15 +82,16 @@ def deliver_drop(
         console.print(f"Delivered: {escape(str(delivered))}", highlight=False, soft_wrap=True)
     if not delivered:
         where = "" if as_json else ", for the reasons above"
-        fail(f"Not delivered: the run of this night would stop{where}. --anyway delivers it.")
+        fail(f"Not delivered{where}. --anyway delivers it.")
 
 
 def _read_codes(text: str) -> Codes:
     try:
-        return Settings.from_env(label_codes=text).label_codes
-    except SettingsError:
+        return parse_codes(text)
+    except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} are no label codes; write them as in LABEL_CODES, such as 0=negative,1=neutral,2=positive"
+            f"{text!r} are no label codes: {error}. Write them as in LABEL_CODES, such as "
+            "0=negative,1=neutral,2=positive"
         ) from None
 
 

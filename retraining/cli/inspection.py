@@ -45,8 +45,6 @@ def render_inspection(inspection: Inspection, limits: Limits) -> RenderableType:
     parts.append(_render_figures(inspection, limits))
     if version.passed_over:
         parts.append(Text(f"Passed over in the folder of the night: {', '.join(version.passed_over)}.", style="yellow"))
-    if inspection.remark:
-        parts.append(Text(f"Not compared with the window: {inspection.remark}", style="yellow"))
     parts += [Text(f"{notice[0].upper()}{notice[1:]}.", style="yellow") for notice in inspection.notices]
     return Group(*parts)
 
@@ -83,7 +81,7 @@ def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[
         "folded": len(inspection.folded),
         "compared_with": inspection.compared_with,
         "figures": inspection.figures,
-        "remark": inspection.remark or None,
+        "label_codes": inspection.label_codes,
         "notices": inspection.notices,
         "problems": inspection.problems,
         "delivered": None if delivered is None else str(delivered),

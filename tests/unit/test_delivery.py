@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headlines.drops import delivery
+from headlines.drops.destination import tell_ahead
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, find_problem
 from headlines.drops.figures import Figures
 from headlines.drops.version_folder import VersionFolder
@@ -68,6 +69,16 @@ def drop(*arguments: object) -> tuple[int, str]:
     return result.exit_code, told
 
 
+def ask(*arguments: object) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the command with --json, without the notice that lineage is not asked here."""
+    result = CliRunner().invoke(app, ["drop", *map(str, arguments), "--json"])
+    document = json.loads(result.stdout)
+    assert (document["version"], document["question"]) == (1, "drop")
+    answer: dict[str, Any] = document["answer"]
+    answer["notices"] = [notice for notice in answer["notices"] if "MLMD_PASSWORD" not in notice]
+    return result.exit_code, answer
+
+
 def test_a_good_file_is_delivered_marked_and_dated(
     settings: Settings, drops_dir: Path, write: Callable[..., Path]
 ) -> None:
@@ -109,12 +120,6 @@ def test_bad_rows_are_shown_with_their_reason_and_stop_the_delivery(
 def test_for_a_script_it_is_one_json_document_with_the_same_content_and_exit_codes(
     settings: Settings, drops_dir: Path, write: Callable[..., Path]
 ) -> None:
-    def ask(*arguments: object) -> tuple[int, dict[str, Any]]:
-        result = CliRunner().invoke(app, ["drop", *map(str, arguments), "--json"])
-        document = json.loads(result.stdout)
-        assert (document["version"], document["question"]) == (1, "drop")
-        return result.exit_code, document["answer"]
-
     file = write(GOOD + BAD * 2)
     code, told = ask(file, "--night", NIGHT)
     assert code == 1
@@ -141,8 +146,31 @@ def test_a_file_that_cannot_be_read_as_a_whole_is_refused(
 ) -> None:
     file = write("")
     assert f"{file} has a header and no rows" in drop(file, "--night", NIGHT, "--anyway")[1]
-    assert "cannot be read" in drop(file.with_name("absent.csv"), "--night", NIGHT)[1]
     assert list(drops_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+def test_a_file_that_is_none_is_told_before_anything_else(
+    settings: Settings, drops_dir: Path, tmp_path: Path, deliver: Callable[..., Path], is_delivered: bool
+) -> None:
+    if is_delivered:
+        deliver("2022-02-01", GOOD)
+    else:
+        drops_dir.rmdir()
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe.csv"
+    link.symlink_to(tmp_path / "nowhere.csv")
+    os.mkfifo(pipe)
+    for file, problem in (
+        (tmp_path / "absent.csv", f"{tmp_path / 'absent.csv'} does not exist; check the name"),
+        ("-", "- does not exist; check the name"),
+        (tmp_path, f"{tmp_path} is a folder; give one file"),
+        ("", ". is a folder; give one file"),
+        (link, f"{link} is a link that leads to no file; give the file itself"),
+        (pipe, f"{pipe} is no plain file, and it is read more than once; save it as one, and give that"),
+    ):
+        code, told = drop("--night", NIGHT, "--", file)
+        assert (code, told) == (1, problem)
+    assert drops_dir.exists() is is_delivered
 
 
 def test_a_drop_is_never_overwritten_and_a_correction_is_a_version_of_its_own(
@@ -177,14 +205,248 @@ def test_swapped_codes_are_named_and_the_right_file_still_corrects_them(
     assert code == 0, told
 
 
-def test_a_window_that_cannot_be_read_is_no_fault_of_the_file(
-    settings: Settings, deliver: Callable[..., Path], write: Callable[..., Path]
+def deliver_window(deliver: Callable[..., Path]) -> None:
+    """Three nights before NIGHT, each marked as whole."""
+    for night, who in (("2022-01-29", "Governo"), ("2022-01-30", "Estado"), ("2022-01-31", "Ministério")):
+        deliver(night, GOOD.replace("Prefeitura", who))
+        deliver(night, b"{}", "_SUCCESS")
+
+
+def leave_under_way(folder: Path) -> None:
+    (folder / "_SUCCESS").unlink()
+    (folder / "old.csv.part").write_bytes(b"title,sentim")
+
+
+def touch(folder: Path) -> None:
+    (folder / "_SUCCESS").unlink()
+
+
+def link_to_nowhere(folder: Path) -> None:
+    (folder / "dead.csv").symlink_to(folder / "nowhere.csv")
+
+
+def name_otherwise(folder: Path) -> None:
+    (folder / "headlines.csv").rename(folder / os.fsdecode("eleição.csv".encode("latin-1")))
+
+
+def write_other_columns(folder: Path) -> None:
+    (folder / "headlines.csv").write_bytes(b"titulo\nx\n")
+
+
+def say_codes_that_are_none(folder: Path) -> None:
+    (folder / "_SUCCESS").write_text('{"label_codes": {"0": "bom"}}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "then", "why"),
+    [
+        (leave_under_way, "stops at it", "files still under way (old.csv.part)"),
+        (touch, "waits for it", "may still be growing"),
+        (link_to_nowhere, "stops at it", "links that lead to no file (dead.csv)"),
+        (name_otherwise, "stops at it", "is not UTF-8; rename it"),
+        (write_other_columns, "stops at it", "the header must name the columns"),
+        (say_codes_that_are_none, "stops at it", "says label_codes"),
+    ],
+)
+def test_a_night_that_cannot_be_read_is_left_out_of_the_comparison_alone_and_named(
+    settings: Settings,
+    drops_dir: Path,
+    write: Callable[..., Path],
+    deliver: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], None],
+    then: str,
+    why: str,
 ) -> None:
-    deliver("2022-01-31", b"")
+    monkeypatch.setenv("DROP_SETTLE_SECONDS", "3600")
+    deliver_window(deliver)
+    damage(drops_dir / "2022-01-30")
+    yesterday = GOOD.replace("Prefeitura", "Ministério")
+    code, told = ask(write(yesterday), "--night", NIGHT)
+    assert (code, told["compared_with"], told["delivered"]) == (1, 2, None)
+    assert "95 of the night's 95 rows repeat a title" in told["problems"][0]
+    [notice] = told["notices"]
+    assert notice.startswith(f"night 2022-01-30 is left out of the comparison, and the run {then}: ")
+    assert why in notice
+    # It is no fault of a good file.
+    code, shown = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0 and "Beside 2 earlier nights" in shown
+    assert "Night 2022-01-30 is left out of the comparison" in shown
+
+
+def test_an_older_version_in_a_folder_that_cannot_be_read_leaves_its_night_out_too(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path]
+) -> None:
+    deliver_window(deliver)
+    (drops_dir / "2022-01-30" / "v2").write_text("no folder")
+    deliver("2022-01-30", GOOD.replace("Prefeitura", "Estado"), "v3/headlines.csv")
     code, told = drop(write(GOOD), "--night", NIGHT)
-    assert code == 0 and "Not compared with the window" in told and "(0 bytes)" in told
-    # Nor are nights that are still to come.
-    assert drop(write(GOOD), "--night", "2022-03-01")[0] == 0
+    assert code == 0 and "Beside 2 earlier nights" in told
+    assert "Night 2022-01-30 is left out of the comparison, and the run stops at it: " in told
+
+
+def test_how_many_headlines_a_window_has_is_judged_of_the_window_that_the_run_would_read_alone(
+    settings: Settings,
+    drops_dir: Path,
+    write: Callable[..., Path],
+    deliver: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIN_HEADLINES", "381")
+    deliver_window(deliver)
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 1 and "only 380 usable headlines in the window of 4 nights" in " ".join(told.split())
+    link_to_nowhere(drops_dir / "2022-01-30")
+    code, told = drop(write(GOOD), "--night", NIGHT)
+    assert code == 0 and "usable headlines" not in told
+    (drops_dir / "2022-01-30" / "dead.csv").unlink()
+    code, told = drop(write(GOOD.replace("Prefeitura", "Câmara")), "--night", "2022-02-10")
+    assert code == 0 and "usable headlines" not in told
+
+
+def test_more_missing_nights_than_a_run_allows_are_told_and_no_fault_of_the_file(
+    settings: Settings, write: Callable[..., Path], deliver: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver_window(deliver)
+    monkeypatch.setenv("MAX_MISSING_NIGHTS", "2")
+    code, told = ask(write(GOOD), "--night", "2022-02-04")
+    assert (code, told["compared_with"]) == (0, 3)
+    assert told["notices"] == [
+        "3 nights of the window have no drop, at most 2 may: the run stops until they are delivered, or "
+        "MAX_MISSING_NIGHTS is raised (2022-02-01, 2022-02-02, 2022-02-03)"
+    ]
+    code, told = ask(write(GOOD.replace("Prefeitura", "Câmara")), "--night", "2022-02-09")
+    assert code == 0 and told["notices"][0].endswith("(2022-02-01 to 2022-02-08 (7))")
+    monkeypatch.setenv("MAX_MISSING_NIGHTS", "0")
+    code, told = ask(write(GOOD.replace("Prefeitura", "Câmara")), "--night", "2022-02-02")
+    assert told["notices"][0].startswith("1 night of the window has no drop, at most 0 may")
+    monkeypatch.setenv("MAX_MISSING_NIGHTS", "1")
+    assert ask(write(GOOD.replace("Prefeitura", "Senado")), "--night", "2022-02-03")[1]["notices"] == []
+
+
+def test_a_night_that_no_run_will_ever_read_is_refused_and_one_for_windows_alone_is_told(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("START_DATE", "2022-02-12")
+    monkeypatch.setenv("WINDOW_NIGHTS", "12")
+    code, told = drop(write(GOOD), "--night", "2022-01-31", "--anyway")
+    assert code == 1 and "night 2022-01-31 is before START_DATE=2022-02-12 and before the window of every run" in told
+    assert drop(write(GOOD), "--night", "0001-01-01")[0] == 1
+    assert list(drops_dir.iterdir()) == []
+    code, told = drop(write(GOOD), "--night", "2022-02-01")
+    assert code == 0
+    assert "No run is made for night 2022-02-01, which is before START_DATE=2022-02-12; later nights read it" in told
+    monkeypatch.setenv("WINDOW_NIGHTS", "0")
+    assert "No run is made for night 2022-01-31" in drop(write(GOOD), "--night", "2022-01-31")[1]
+    assert "No run is made" not in drop(write(GOOD), "--night", "2022-02-12")[1]
+
+
+def test_a_night_that_has_not_begun_where_the_service_is_takes_no_drop_by_mistake(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    code, told = drop(write(GOOD), "--night", "2999-01-01")
+    assert code == 1 and list(drops_dir.iterdir()) == []
+    assert "night 2999-01-01 has not begun: in America/Sao_Paulo it is 20" in told
+    assert "Not delivered, for the reasons above. --anyway delivers it." in told
+    assert drop(write(GOOD), "--night", "2999-01-01", "--anyway")[0] == 0
+    evening = datetime(2022, 2, 2, 2, 59, tzinfo=UTC)
+    assert not [*tell_ahead(date(2022, 2, 1), "America/Sao_Paulo", evening)]
+    assert [*tell_ahead(date(2022, 2, 2), "America/Sao_Paulo", evening)] == [
+        "night 2022-02-02 has not begun: in America/Sao_Paulo it is 2022-02-01; correct --night"
+    ]
+    assert not [*tell_ahead(date(2022, 2, 2), "UTC", evening)]
+
+
+def test_a_file_beside_which_no_drop_would_be_complete_is_refused(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path]
+) -> None:
+    folder = drops_dir / "2022-02-01"
+    folder.mkdir()
+    link_to_nowhere(folder)
+    code, told = drop(write(GOOD), "--night", NIGHT, "--anyway")
+    assert code == 1 and [path.name for path in folder.iterdir()] == ["dead.csv"]
+    assert told == (
+        f"the drop of night 2022-02-01 would not be complete: {folder} holds links that lead to no file (dead.csv); "
+        "put the files there, or delete the links"
+    )
+    # A correction has a folder of its own.
+    (folder / "dead.csv").unlink()
+    assert drop(write(GOOD), "--night", NIGHT)[0] == 0
+    link_to_nowhere(folder)
+    assert drop(write(f"{GOOD}Mais um,neutral\n"), "--night", NIGHT, "--correct")[0] == 0
+    assert DropsFolder(drops_dir).find_version(NIGHT).number == 2
+
+
+def test_a_drops_folder_that_was_not_there_may_be_a_slip_and_is_told(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = drops_dir.with_name("dropz")
+    monkeypatch.setenv("DROPS_DIR", str(other))
+    told = f"The drops folder {other} was not there and has been made, so there are no other nights in it."
+    assert told in " ".join(drop(write(GOOD), "--night", NIGHT)[1].split())
+    assert "has been made" not in drop(write(GOOD), "--night", "2022-02-02")[1]
+    file = write(GOOD)
+    monkeypatch.setenv("DROPS_DIR", str(file / "drops"))
+    code, shown = drop(file, "--night", NIGHT)
+    assert (
+        code == 1 and f"the drops folder {file / 'drops'} cannot be made (Not a directory); correct DROPS_DIR" in shown
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (name_otherwise, "is not UTF-8"),
+        (write_other_columns, "the header must name the columns"),
+        (say_codes_that_are_none, "says label_codes"),
+    ],
+)
+def test_a_version_that_a_correction_cannot_be_compared_with_is_told(
+    settings: Settings,
+    drops_dir: Path,
+    write: Callable[..., Path],
+    deliver: Callable[..., Path],
+    damage: Callable[[Path], None],
+    why: str,
+) -> None:
+    deliver("2022-02-01", GOOD)
+    damage(drops_dir / "2022-02-01")
+    code, told = ask(write(GOOD), "--night", NIGHT, "--correct")
+    assert (code, told["drop_version"], told["figures"]["earlier_titles"]) == (0, 2, 0)
+    [notice] = told["notices"]
+    assert notice.startswith("not compared with version 1, which it corrects: ") and why in notice
+    code, shown = drop(write(f"{GOOD}Mais um,neutral\n"), "--night", NIGHT, "--correct")
+    assert code == 0 and "ot compared with version" not in shown
+
+
+def test_a_correction_that_would_correct_nothing_is_not_delivered(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], deliver: Callable[..., Path]
+) -> None:
+    assert drop(write(GOOD), "--night", NIGHT)[0] == 0
+    corrected = f"{GOOD}Mais um,neutral\n"
+    assert drop(write(corrected), "--night", NIGHT, "--correct")[0] == 0
+    code, told = drop(write(corrected, "other name.csv"), "--night", NIGHT, "--correct")
+    assert code == 1 and "Not delivered" in told
+    assert "version 2 of the drop of night 2022-02-01 has the same bytes and label codes; this would" in told
+    assert not (drops_dir / "2022-02-01" / "v3").exists()
+    # Other codes are a correction, and so is going back to an earlier version.
+    codes = ("--label-codes", "7=neutral")
+    assert drop(write(corrected), "--night", NIGHT, "--correct", *codes)[0] == 0
+    assert drop(write(corrected), "--night", NIGHT, "--correct", *codes)[0] == 1
+    assert drop(write(GOOD), "--night", NIGHT, "--correct")[0] == 0
+    assert drop(write(GOOD), "--night", NIGHT, "--correct", "--anyway")[0] == 0
+    # So is the same again in place of one that is not complete.
+    link_to_nowhere(drops_dir / "2022-02-01" / "v5")
+    assert drop(write(GOOD), "--night", NIGHT, "--correct")[0] == 0
+
+
+def test_an_acceptance_takes_nothing_that_is_for_a_delivery(settings: Settings) -> None:
+    for words in (["--json"], ["--correct"], ["--anyway"], ["--label-codes", "x"], ["--night", NIGHT], ["a.csv"]):
+        code, told = drop("--accept", NIGHT, "--reason", "why", *words)
+        assert code == 2, words
+        assert "give neither FILE nor --night, nor --correct, --anyway, --label-codes or --json" in " ".join(
+            told.replace("│", " ").split()
+        )
 
 
 def test_what_was_delivered_meanwhile_is_not_replaced(
@@ -415,13 +677,46 @@ def test_the_codes_that_a_file_was_read_with_are_delivered_with_it(
     window = read_window(DropsFolder(drops_dir), NIGHT, Settings.from_env().drop_rules)
     assert Counter(headline.label for headline in window.headlines) == Counter(KINDS[n % 20] for n in range(95))
     code, told = drop(write(GOOD.replace("neutral", "7"), "next.csv"), "--night", "2022-02-02", "--anyway")
+    assert "Labels are codes, read as 7=positive." in told
     assert (
         "The drop of night 2022-02-01 is read with the label codes 7=neutral,8=negative, as when delivered or first "
         "used; LABEL_CODES=7=positive is for new deliveries."
     ) in " ".join(told.split())
     assert DropsFolder(drops_dir).find_version(date(2022, 2, 2)).label_codes == {"7": "positive"}
     code, told = drop(file, "--night", "2022-02-03", "--label-codes", "7=bom")
-    assert code == 2 and "'7=bom' are no label codes" in told
+    assert code == 2 and "'7=bom' are no label codes: bom is no label" in " ".join(told.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("codes", "why"),
+    [
+        ("1=negative,1=neutral,2=positive", "1 is given twice, as negative and as neutral"),
+        ("Negative=neutral,neutral=negative", "Negative is a label, not a code"),
+        ("", "or none for none"),
+        (" , ", "or none for none"),
+    ],
+)
+def test_label_codes_that_would_be_read_otherwise_than_they_are_written_are_refused(
+    settings: Settings, drops_dir: Path, write: Callable[..., Path], codes: str, why: str
+) -> None:
+    code, told = drop(write(GOOD), "--night", NIGHT, "--label-codes", codes)
+    assert code == 2 and why in " ".join(told.replace("│", " ").split())
+    assert list(drops_dir.iterdir()) == []
+
+
+def test_how_codes_were_read_is_told_where_labels_are_codes(settings: Settings, write: Callable[..., Path]) -> None:
+    codes = {"0": "negative", "1": "neutral", "2": "positive"}
+    _, told = ask(write(GOOD.replace("neutral", "1")), "--night", "2022-02-01")
+    assert told["label_codes"] == codes
+    assert told["notices"] == ["labels are codes, read as 0=negative,1=neutral,2=positive"]
+    for night, content, words in (
+        ("2022-02-02", GOOD, []),
+        ("2022-02-03", f"{GOOD}Título,bom\n", []),  # No code, but a label that is none.
+        ("2022-02-04", GOOD.replace("neutral", "1"), ["--label-codes", "none"]),
+    ):
+        _, told = ask(write(content), "--night", night, "--anyway", *words)
+        assert told["label_codes"] == {}
+        assert not [notice for notice in told["notices"] if "labels are codes" in notice]
 
 
 def test_a_label_that_is_none_is_told_beside_the_codes_that_were_given_and_not_those_of_the_setting(

@@ -124,6 +124,25 @@ def test_an_older_drop_that_cannot_be_read_fails_the_run_and_is_named(drops_dir:
         read_window(DropsFolder(drops_dir), day(2), RULES)
 
 
+def test_a_look_beside_a_window_goes_on_without_nights_that_cannot_be_read_but_not_without_its_own(
+    drops_dir: Path, deliver: Deliver
+) -> None:
+    deliver_nights(deliver, 1, 2, 3, 4)
+    broken = deliver("2022-02-02", b"titulo\nx\n")
+    (drops_dir / "2022-02-03" / "headlines.csv").unlink()
+    rules = replace(RULES, window_nights=4, max_missing_nights=0)
+    unread: dict[date, DropError] = {}
+    window = read_window(DropsFolder(drops_dir), day(4), rules, unread=unread)
+    assert [drop.version.night for drop in window.drops] == [day(1), day(4)]
+    assert sorted(unread) == [day(2), day(3)] and window.missing == ()
+    assert str(broken) in str(unread[day(2)]) and "holds no CSV file" in str(unread[day(3)])
+    with pytest.raises(DropError, match="2022-02-03 is not complete"):
+        read_window(DropsFolder(drops_dir), day(4), rules)
+    for own in (2, 3):
+        with pytest.raises(DropError):
+            read_window(DropsFolder(drops_dir), day(own), rules, unread={})
+
+
 def test_a_correction_replaces_the_whole_drop(drops_dir: Path, deliver: Deliver) -> None:
     deliver("2022-02-01", "Chove,negative\nSol,neutral\n")
     before = read_window(DropsFolder(drops_dir), day(1), RULES).drops[0]
