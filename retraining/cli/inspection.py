@@ -15,7 +15,7 @@ from headlines.drops import measures
 from headlines.drops.alarms import Limits
 from headlines.drops.delivery import Inspection
 from headlines.drops.measures import Measure
-from headlines.names import PASSED_OVER
+from headlines.names import LABEL_CODES, PASSED_OVER
 from retraining.cli.fitting import Fitting, show
 
 _ROWS_SHOWN = 20
@@ -81,7 +81,7 @@ def describe_inspection(inspection: Inspection, delivered: Path | None) -> dict[
         "folded": len(inspection.folded),
         "compared_with": inspection.compared_with,
         "figures": inspection.figures,
-        "label_codes": inspection.label_codes,
+        LABEL_CODES: inspection.label_codes,
         "notices": inspection.notices,
         "problems": inspection.problems,
         "delivered": None if delivered is None else str(delivered),
