@@ -312,7 +312,7 @@ def test_a_row_that_gets_lost_fails_the_run(deliver: Deliver, run: Run, monkeypa
 
     def lose_one(*arguments: Any) -> Any:
         sifted = sift(*arguments)
-        sifted.used.pop()
+        del sifted.used[-1:]
         return sifted
 
     monkeypatch.setattr(window, "sift", lose_one)
