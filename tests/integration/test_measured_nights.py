@@ -161,7 +161,7 @@ def test_the_page_draws_a_line_for_each_label_and_the_limit_beside_each_measure(
     value, limit = shift["data"]["lines"]
     assert shift["data"]["nights"] == ["2022-02-01", FIRST, SWAPPED, CLEARED, FEW]
     assert value["values"][0] is None
-    assert limit["values"] == [None, 0.25, 0.25, 1.0, 0.25]
+    assert limit["values"] == [None, 0.25, 0.25, 1.0, 0.15]
     assert shift["missed"] == (SWAPPED,)
     assert len(by_name["night_rows_in"]["data"]["lines"]) == 1
     assert by_name["skew:unseen_words"]["rule"] == "at most 0.250"
@@ -176,7 +176,7 @@ def test_the_command_says_of_each_measure_and_night_what_the_page_says(
     told = json.loads(ask("drift", "--json").output)
     assert (told["question"], told["answer"]) == ("drift", lineage.to_json(page["drift"]))
     listed = ask("drift").output
-    assert "at most 25.0%" in listed
+    assert "at most 15.0%" in listed
     nights = {line.split()[0]: line for line in ask("drift", "class_mix_shift").output.splitlines() if "2022" in line}
     cells = {row["night"]: row["cells"] for row in page["chart"]["rows"]}
     column = page["chart"]["columns"].index("shift of the class mix")
