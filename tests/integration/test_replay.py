@@ -82,15 +82,13 @@ def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_
 
 
 def test_a_replay_leaves_out_what_the_night_left_out_and_reads_each_version_with_the_codes_of_its_first_use(
-    service: Settings, tmp_path: Path, drop_rules: dict[str, Any]
+    service: Settings, twelve_nights: Path, tmp_path: Path, drop_rules: dict[str, Any]
 ) -> None:
     old = {"negative": "0", "neutral": "1", "positive": "2"}
-    nights = Nights(service.drops_dir, tmp_path / "coded", drop_rules)
+    nights = Nights(twelve_nights, tmp_path / "coded", drop_rules)
     nights.deliver(1, old)
     nights.deliver(2, SWAPPED)
-    # The drop of the third night is that of the second, which is left out.
-    nights.deliver(2, version=3)
-    (nights.drops_dir / night_of(2) / "v3").rename(nights.drops_dir / night_of(3))
+    nights.deliver(3)
     coded = service.model_copy(update={"drops_dir": nights.drops_dir, "drop_settle_seconds": 0})
 
     def run_data_nodes(number: int) -> None:
