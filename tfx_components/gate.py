@@ -28,7 +28,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from headlines.drops.alarms import Limits, Quarantined, find_alarms, tell_too_few
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import read_csv
-from headlines.drops.rulings import Ruled, Ruling, find_counting
+from headlines.drops.rulings import Ruled, Ruling, find_counting, find_ruling
 from headlines.errors import HeadlinesError
 from headlines.names import (
     ACCEPTED,
@@ -118,7 +118,7 @@ class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
         problems = judge(inputs, exec_properties).of_drop
         with self._metadata_handle as metadata:
             counting = find_counting(read_rulings(metadata.store))
-            before = next((one for one in counting if (one.night, one.version, one.sha256) == key), None)
+            before = find_ruling(counting, key)
             if before and before.ruled is Ruled.ACCEPTED:
                 return f"{before.by} on {before.at:%Y-%m-%d %H:%M} UTC: {before.why}"
             ruled, why = (Ruled.REFUSED, "; ".join(problems)) if problems else (Ruled.PASSED, "")

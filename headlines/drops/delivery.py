@@ -23,7 +23,6 @@ from headlines.drops.destination import (
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.figures import Figures
 from headlines.drops.quarantine import SetAside
-from headlines.drops.rows import read_files
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents, tell_codes
 from headlines.drops.version_folder import is_csv, is_unlabelled
@@ -134,7 +133,6 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
       DropError: a file cannot be read as a whole.
     """
     night = version.night
-    read_files(version.files, settings.drop_rules.unbalanced_quotes)
     # Nights still to be delivered are no fault of this file.
     rules = dataclasses.replace(settings.drop_rules, max_missing_nights=10**6)
     unread: dict[date, DropError] = {}

@@ -98,8 +98,7 @@ class Precedents:
 
     def find_refusal(self, version: DropVersion, sha256: str) -> Ruling | None:
         """The refusal of a version that stands; None for a version of other contents, and for one that was accepted."""
-        key = (version.night.isoformat(), version.number, sha256)
-        return next((one for one in self.refused if (one.night, one.version, one.sha256) == key), None)
+        return find_ruling(self.refused, (version.night.isoformat(), version.number, sha256))
 
     def choose_codes(self, version: DropVersion, for_new: Codes) -> Codes:
         """The label codes that a version is read with: those delivered with it, else those of its first use.
@@ -148,6 +147,11 @@ def find_counting(rulings: Iterable[Ruling], known_by: datetime | None = None) -
         if not is_final and (known_by is None or ruling.at <= known_by):
             counting[key] = ruling
     return sorted(counting.values(), key=lambda ruling: ruling.id)
+
+
+def find_ruling(rulings: Iterable[Ruling], key: tuple[str, int, str]) -> Ruling | None:
+    """The first ruling on a version, by night, number and content hash; None where there is none."""
+    return next((one for one in rulings if (one.night, one.version, one.sha256) == key), None)
 
 
 def find_refused(rulings: Iterable[Ruling], known_by: datetime | None = None) -> tuple[Ruling, ...]:

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, hash_files, unreadable
 from headlines.drops.figures import Figures, compare
-from headlines.drops.quarantine import Headline, SetAside, sift
+from headlines.drops.quarantine import Headline, SetAside, Sifted, sift
 from headlines.drops.rows import DropFile, read_files
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents, Ruling, tell_codes
@@ -133,14 +133,7 @@ def read_window(
             left_out.append(LeftOut(version, files, refusal))
         else:
             contents.append((version, files, precedents.choose_codes(version, rules.label_codes)))
-    sifted = sift(
-        (
-            (version.night, version.number, [row for file in files for row in file.rows])
-            for version, files, _ in contents
-        ),
-        rules,
-        {(version.night, version.number): codes for version, _, codes in contents},
-    )
+    sifted = _sift_files(contents, rules)
     rows_used, rows_quarantined, rows_folded = (
         Counter(entry.night for entry in entries) for entries in (sifted.used, sifted.quarantined, sifted.folded)
     )
@@ -175,16 +168,9 @@ def read_window(
         next(_read_replaced(drops, versions[-1], rules, precedents, not_compared), []),
         rules.expected_class_mix,
         [entry for entry in sifted.quarantined if entry.night == night],
-        sift(
-            (
-                (one.version.night, one.version.number, [row for file in one.files for row in file.rows])
-                for one in left_out
-            ),
+        _sift_files(
+            [(one.version, one.files, precedents.choose_codes(one.version, rules.label_codes)) for one in left_out],
             rules,
-            {
-                (one.version.night, one.version.number): precedents.choose_codes(one.version, rules.label_codes)
-                for one in left_out
-            },
         ).readable,
     )
     for number, why in not_compared.items():
@@ -200,6 +186,18 @@ def read_window(
         sifted.folded,
         figures,
         not_compared,
+    )
+
+
+def _sift_files(contents: Sequence[tuple[DropVersion, tuple[DropFile, ...], Codes]], rules: Rules) -> Sifted:
+    """Judges the rows of versions together, each with its files and the label codes that it is read with."""
+    return sift(
+        (
+            (version.night, version.number, [row for file in files for row in file.rows])
+            for version, files, _ in contents
+        ),
+        rules,
+        {(version.night, version.number): codes for version, _, codes in contents},
     )
 
 
@@ -296,9 +294,9 @@ def _read_replaced(
                 passed_over[earlier.number] = str(error)
         else:
             if not precedents.find_refusal(earlier, _hash_contents(files)):
-                rows = [row for file in files for row in file.rows]
-                codes = {(earlier.night, earlier.number): precedents.choose_codes(earlier, rules.label_codes)}
-                yield sift([(earlier.night, earlier.number, rows)], rules, codes).readable
+                yield _sift_files(
+                    [(earlier, files, precedents.choose_codes(earlier, rules.label_codes))], rules
+                ).readable
         earlier = drops.find_earlier_version(earlier, rules.known_by, passed_over)
 
 

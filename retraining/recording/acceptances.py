@@ -4,7 +4,7 @@ From then on DropGate passes that version, and later windows take it in.
 """
 
 from headlines.drops.drops_folder import DropsFolder, parse_night
-from headlines.drops.rulings import MOST_CHARACTERS, Ruled, Ruling, find_counting
+from headlines.drops.rulings import MOST_CHARACTERS, Ruled, Ruling, find_counting, find_ruling
 from headlines.drops.window import hash_versions
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHTLY_DAG
@@ -57,7 +57,7 @@ def accept_drop(
     with lock(config, TYPES_LOCK):
         key = (version.night.isoformat(), version.number, sha256)
         counting = find_counting(read_rulings(store))
-        before = next((one for one in counting if (one.night, one.version, one.sha256) == key), None)
+        before = find_ruling(counting, key)
         named = f"version {version.number} of the drop of night {night}"
         if before is None or before.ruled is Ruled.PASSED:
             refused = [one.version for one in counting if one.night == night and one.ruled is Ruled.REFUSED]
