@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from headlines.bar.checks import Check
-from headlines.drops.rulings import Ruling, find_refused
+from headlines.drops.rulings import Ruling, find_refused, find_ruling
 from headlines.notes import Note
 from headlines.pushes.champion import Rollback
 from lineage.side_records import GateReport, TrafficReport
@@ -538,8 +538,9 @@ class NightDetail:
     @property
     def refusal(self) -> Ruling | None:
         """The refusal of the drop as its newest run used it, where it stands."""
-        used = (self.drop.version, self.drop.sha256) if self.drop else None
-        return next((one for one in find_refused(self.rulings) if (one.version, one.sha256) == used), None)
+        if self.drop is None:
+            return None
+        return find_ruling(find_refused(self.rulings), (self.night, self.drop.version, self.drop.sha256))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.dsl.components.base import base_driver
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.dsl.io import fileio
-from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import BaseChannel, artifact_utils, standard_artifacts
@@ -45,6 +43,7 @@ from headlines.names import (
     ROWS_USED,
 )
 from tfx_components.artifacts import Artifacts, read_properties
+from tfx_components.drivers import EitherDriver
 from tfx_components.headline_example_gen.component import Quarantine
 from tfx_components.rulings import now, put_ruling, read_rulings
 
@@ -71,16 +70,12 @@ class Judgement:
     of_window: tuple[str, ...]
 
 
-class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
+class Driver(EitherDriver):
     """Records what the gate makes of the night's drop, and sets the execution property `accepted`.
 
     It is recorded before the run is stopped, since LocalDagRunner keeps nothing of what an executor that failed was
     given (no issue known).
     """
-
-    def __init__(self, metadata_handle: Any) -> None:
-        base_driver.BaseDriver.__init__(self, metadata_handle)
-        portable_driver.BaseDriver.__init__(self, metadata_handle)
 
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any

@@ -8,9 +8,7 @@ from typing import Any
 
 from ml_metadata import ListOptions, OrderByField
 from ml_metadata.proto.metadata_store_pb2 import Artifact
-from tfx.dsl.components.base import base_driver
 from tfx.orchestration.metadata import Metadata
-from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 
@@ -19,6 +17,7 @@ from headlines.drops.rules import Rules
 from headlines.drops.rulings import DROPS_DIR_PROPERTY, Codes, Precedents, find_refused, tell_codes
 from headlines.drops.window import find_versions, fingerprint, hash_versions
 from headlines.names import DROP_PREFIX, LABEL_CODES, NIGHT, PRECEDENTS, SUCCESS_MARKER
+from tfx_components.drivers import EitherDriver
 from tfx_components.rulings import read_rulings
 
 # Quotes do not survive MLMD's translation to SQL (no issue known).
@@ -31,12 +30,8 @@ class ChangedDropError(DropError):
     """A version of a drop is not what it was when an earlier run used it."""
 
 
-class Driver(base_driver.BaseDriver, portable_driver.BaseDriver):
+class Driver(EitherDriver):
     """Sets `fingerprint` and `precedents` of an execution, under Airflow's launcher and under LocalDagRunner alike."""
-
-    def __init__(self, metadata_handle: Any) -> None:
-        base_driver.BaseDriver.__init__(self, metadata_handle)
-        portable_driver.BaseDriver.__init__(self, metadata_handle)
 
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
