@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import functools
 import gc
-import hmac
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from serving.access import check_token
+from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import encode, parse_json, shorten_float, to_body
@@ -28,7 +28,7 @@ from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.request_log import TITLE, RequestLog
-from serving.rest import Answer, RestApi
+from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
 from serving.versions import Versions
 
@@ -69,14 +69,14 @@ class Server:
             settings.timeout_seconds,
             lambda signature, rows: self.metrics.batch_rows.labels(signature).observe(rows),
         )
+        self.accounting = Accounting(self.metrics)
         self.rest = RestApi(self.versions, self.batcher)
-        self.request_log: RequestLog | None = None
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
         """Starts the threads before the first request and ends them after the last."""
         if self.settings.request_log:
-            self.request_log = RequestLog(
+            self.accounting.request_log = RequestLog(
                 self.settings.request_log,
                 self.settings.request_log_share,
                 self.settings.request_log_bytes,
@@ -89,8 +89,8 @@ class Server:
         yield
         await asyncio.to_thread(self.versions.stop)
         await asyncio.to_thread(self.batcher.stop)
-        if self.request_log:
-            self.request_log.close()
+        if self.accounting.request_log:
+            self.accounting.request_log.close()
 
     async def tensorflow_api(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything under /v1."""
@@ -128,7 +128,7 @@ class Server:
     async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
         try:
-            self._authorise(request)
+            check_token(request.headers.get("authorization", ""), self.settings.token)
             response = await handle(request)
         except ServingError as error:
             response = _error(error)
@@ -141,20 +141,13 @@ class Server:
         self.metrics.requests.labels(path, response.status_code).inc()
         return response
 
-    def _authorise(self, request: Request) -> None:
-        if self.settings.token is None:
-            return
-        header = request.headers.get("authorization", "")
-        expected = f"Bearer {self.settings.token.get_secret_value()}"
-        if not hmac.compare_digest(header.encode("utf-8", "replace"), expected.encode()):
-            raise ServingError("UNAUTHENTICATED", "send the header 'Authorization: Bearer <token>'")
-
     async def _rest(self, request: Request) -> Response:
         started = time.perf_counter()
         body = await self._read(request) if request.method == "POST" else b""
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         answer = await self.rest.answer(request.method, path, body)
-        self._account(answer, started)
+        if answer.run:
+            self.accounting.add(*answer.run, started)
         return Response(answer.body, media_type="application/json")
 
     async def _predict(self, request: Request) -> Response:
@@ -164,7 +157,7 @@ class Server:
         signature = model.find_signature(TEXT_SIGNATURE)
         inputs = {TITLE: np.array([title.encode()], object)}
         outputs = await self.batcher.run(model, signature, inputs)
-        self._account(Answer(b"", model, signature, inputs, outputs), started)
+        self.accounting.add(model, signature, inputs, outputs, started)
         probabilities = map(shorten_float, outputs["probabilities"][0].tolist())
         return _json(
             {
@@ -195,18 +188,6 @@ class Server:
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self.metrics.write(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    def _account(self, answer: Answer, started: float) -> None:
-        if not (answer.model and answer.signature and answer.outputs is not None and answer.inputs is not None):
-            return
-        version = str(answer.model.version)
-        self.metrics.seconds.labels(answer.signature.name, version).observe(time.perf_counter() - started)
-        label = answer.outputs.get("label")
-        if label is not None and label.dtype == object:
-            for name, count in Counter(label.ravel().tolist()).items():
-                self.metrics.predictions.labels(name.decode("utf-8", "replace"), version).inc(count)
-        if self.request_log:
-            self.request_log.keep(answer.model.version, answer.signature.name, answer.inputs, answer.outputs)
 
     async def _read(self, request: Request) -> bytes:
         return await read_body(request, self.settings.max_body_bytes, self.settings.timeout_seconds)

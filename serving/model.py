@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from serving.contract import PredictionLog
 from serving.errors import ServingError, invalid
 from serving.related import RelatedIndex, RelatedIndexError
 from serving.tensors import Array, Tensors
@@ -247,7 +246,7 @@ def _warm_up(signatures: Mapping[str, Signature], path: Path) -> None:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             if name not in signatures:
                 raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
-            tensors = {entry.key: tf.make_ndarray(TensorProto.FromString(entry.value)) for entry in request.inputs}
+            tensors = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
             if tensors.keys() != signatures[name].inputs.keys():
                 raise invalid(f"{path} has inputs {sorted(tensors)} for {name}, not {sorted(signatures[name].inputs)}")
             signatures[name].run(tensors)

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
-
-from serving.contract import ModelServerConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def read_policy(path: Path, name: str) -> Policy:
     for model in config.model_config_list.config:
         if model.name == name:
             policy = model.model_version_policy
-            labels = {entry.key: entry.value for entry in model.version_labels}
+            labels = dict(model.version_labels)
             match policy.WhichOneof("policy_choice"):
                 case "specific":
                     return Policy(specific=tuple(policy.specific.versions), labels=labels)

@@ -38,17 +38,11 @@ class Answer:
 
     Attributes:
       body: JSON.
-      model: the one that answered; None for status and metadata.
-      signature: what was run of it.
-      inputs: what the signature was run on.
-      outputs: what it gave.
+      run: the model that answered, its signature, the inputs and the outputs; None for status and metadata.
     """
 
     body: bytes
-    model: Model | None = None
-    signature: Signature | None = None
-    inputs: Tensors | None = None
-    outputs: Tensors | None = None
+    run: tuple[Model, Signature, Tensors, Tensors] | None = None
 
 
 class RestApi:
@@ -93,7 +87,7 @@ class RestApi:
         model, signature, inputs, as_rows = await work_on(body, partial(self._read_predict, spec))
         outputs = await self._batcher.run(model, signature, inputs)
         reply = await _write(outputs, partial(write_outputs, as_rows=as_rows))
-        return Answer(reply, model, signature, inputs, outputs)
+        return Answer(reply, (model, signature, inputs, outputs))
 
     def _read_predict(self, spec: Spec, body: bytes) -> tuple[Model, Signature, Tensors, bool]:
         document = parse_json(body)
@@ -107,7 +101,7 @@ class RestApi:
         outputs = await self._batcher.run(model, signature, inputs)
         write = write_classes if verb == "classify" else write_regressions
         reply = await _write(outputs, partial(write, rows=len(inputs["inputs"])))
-        return Answer(reply, model, signature, inputs, outputs)
+        return Answer(reply, (model, signature, inputs, outputs))
 
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)
