@@ -1,0 +1,82 @@
+"""The models that TensorFlow Serving's own tests ask, made anew, and models that give back what they take."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow as tf
+
+PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{kind}" for kind in ("predict", "classify", "regress"))
+
+
+def save_half_plus(path: Path, plus: float = 2.0) -> Path:
+    """Half of `x`, plus a number.
+
+    Its signatures, names and shapes are those of saved_model_half_plus_two_2_versions_metadata.json in TensorFlow
+    Serving's servables/tensorflow/testdata.
+    """
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        half, two, three = (
+            v1.get_variable(name, initializer=value, use_resource=False)
+            for name, value in (("a", 0.5), ("b", plus), ("c", 3.0))
+        )
+        examples = v1.placeholder(tf.string, name="tf_example")
+        features = {
+            "x": tf.io.FixedLenFeature([1], tf.float32),
+            "x2": tf.io.FixedLenFeature([1], tf.float32, default_value=[0.0]),
+        }
+        parsed = v1.parse_example(examples, features)
+        x, x2 = tf.identity(parsed["x"], name="x"), tf.identity(parsed["x2"], name="x2")
+        for tensor in (x, x2):
+            tensor.set_shape([None, 1])
+        y = tf.add(tf.multiply(half, x), two, name="y")
+        y2 = tf.add(tf.multiply(half, x), three, name="y2")
+        y3 = tf.add(tf.multiply(half, x2), three, name="y3")
+        session.run(v1.global_variables_initializer())
+        return _save(
+            session,
+            path,
+            {
+                "serving_default": ({"x": x}, {"y": y}, PREDICT),
+                "classify_x_to_y": ({"inputs": examples}, {"scores": y}, CLASSIFY),
+                "classify_x2_to_y3": ({"inputs": x2}, {"scores": y3}, CLASSIFY),
+                "regress_x_to_y": ({"inputs": examples}, {"outputs": y}, REGRESS),
+                "regress_x_to_y2": ({"inputs": examples}, {"outputs": y2}, REGRESS),
+                "regress_x2_to_y3": ({"inputs": x2}, {"outputs": y3}, REGRESS),
+            },
+        )
+
+
+def save_echo(path: Path, inputs: Mapping[str, str]) -> Path:
+    """Gives back each input under its own name, of whatever shape.
+
+    Args:
+      path: where to save it.
+      inputs: the inputs' types by name, such as `float32`.
+    """
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        placeholders = {name: v1.placeholder(dtype) for name, dtype in inputs.items()}
+        outputs = {name: tf.identity(tensor) for name, tensor in placeholders.items()}
+        signature = (placeholders, outputs, PREDICT)
+        return _save(session, path, {"serving_default": signature, "predict_images": signature})
+
+
+def _save(
+    session: tf.compat.v1.Session,
+    path: Path,
+    signatures: Mapping[str, tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor], str]],
+) -> Path:
+    v1 = tf.compat.v1
+    definitions = {
+        name: v1.saved_model.build_signature_def(
+            {key: v1.saved_model.build_tensor_info(tensor) for key, tensor in inputs.items()},
+            {key: v1.saved_model.build_tensor_info(tensor) for key, tensor in outputs.items()},
+            method,
+        )
+        for name, (inputs, outputs, method) in signatures.items()
+    }
+    builder = v1.saved_model.Builder(str(path))
+    builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signature_def_map=definitions)
+    builder.save()
+    return path
