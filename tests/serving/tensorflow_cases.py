@@ -18,11 +18,11 @@ Case = dict[str, Any]
 _LONGEST = 110
 _HEAD = """# TensorFlow Serving's test cases
 
-Every assertion of TensorFlow Serving's tests about what a request gets is a case: the request, and the status, the answer
-or the words that it must get. They are of version 2.16.1, which compose pins, and of a later one where the case says so.
-They are facts, kept as data in `tests/data/tensorflow_serving/`; the tests themselves, under Apache-2.0, are not copied.
-`tests/serving/test_tensorflow_cases.py` puts each of them to this server. It fails when one that is the same here is so no
-more, and when one that differs has become the same. `python tests/serving/tensorflow_cases.py` writes this page.
+Every assertion of TensorFlow Serving's tests about what a request gets is a case: the request, and the status, the
+answer or the words that it must get. They are of version 2.16.1, which compose pins, or of a later one where that is
+said. They are facts, kept as data in `tests/data/tensorflow_serving/`; the tests, under Apache-2.0, are not copied.
+`tests/serving/test_tensorflow_cases.py` puts each of them to this server. It fails when one that is the same here is so
+no more, and when one that differs has become the same. `python tests/serving/tensorflow_cases.py` writes this page.
 """
 
 
@@ -84,6 +84,13 @@ def _asks(case: Case) -> str:
         return _code(f"{case['method']} {json.dumps(case['request'])}")
     if way == "command line":
         return str(case["given"])
+    if way == "signature":
+        ends = " to ".join(", ".join(case[key]) or "nothing" for key in ("inputs", "outputs"))
+        return f"{case['verb']} of a signature of {ends}"
+    if way == "method name":
+        return (
+            f"{case['verb']} of a signature of method {_code(case['method_name']) if case['method_name'] else 'none'}"
+        )
     if way in ("predict", "examples"):
         return _code(case["body"]) if case["body"] else "an empty body"
     if way == "error":

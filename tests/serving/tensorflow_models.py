@@ -8,11 +8,16 @@ import tensorflow as tf
 PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{kind}" for kind in ("predict", "classify", "regress"))
 
 
-def save_half_plus(path: Path, plus: float = 2.0) -> Path:
+def save_half_plus(path: Path, plus: float = 2.0, method: str | None = None) -> Path:
     """Half of `x`, plus a number.
 
     Its signatures, names and shapes are those of saved_model_half_plus_two_2_versions_metadata.json in TensorFlow
     Serving's servables/tensorflow/testdata.
+
+    Args:
+      path: where to save it.
+      plus: the number.
+      method: the method name of every signature, if not its own.
     """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -33,18 +38,17 @@ def save_half_plus(path: Path, plus: float = 2.0) -> Path:
         y2 = tf.add(tf.multiply(half, x), three, name="y2")
         y3 = tf.add(tf.multiply(half, x2), three, name="y3")
         session.run(v1.global_variables_initializer())
-        return _save(
-            session,
-            path,
-            {
-                "serving_default": ({"x": x}, {"y": y}, PREDICT),
-                "classify_x_to_y": ({"inputs": examples}, {"scores": y}, CLASSIFY),
-                "classify_x2_to_y3": ({"inputs": x2}, {"scores": y3}, CLASSIFY),
-                "regress_x_to_y": ({"inputs": examples}, {"outputs": y}, REGRESS),
-                "regress_x_to_y2": ({"inputs": examples}, {"outputs": y2}, REGRESS),
-                "regress_x2_to_y3": ({"inputs": x2}, {"outputs": y3}, REGRESS),
-            },
-        )
+        signatures = {
+            "serving_default": ({"x": x}, {"y": y}, PREDICT),
+            "classify_x_to_y": ({"inputs": examples}, {"scores": y}, CLASSIFY),
+            "classify_x2_to_y3": ({"inputs": x2}, {"scores": y3}, CLASSIFY),
+            "regress_x_to_y": ({"inputs": examples}, {"outputs": y}, REGRESS),
+            "regress_x_to_y2": ({"inputs": examples}, {"outputs": y2}, REGRESS),
+            "regress_x2_to_y3": ({"inputs": x2}, {"outputs": y3}, REGRESS),
+        }
+        if method is not None:
+            signatures = {name: (*ends, method) for name, (*ends, _) in signatures.items()}
+        return _save(session, path, signatures)
 
 
 def save_echo(path: Path, inputs: Mapping[str, str]) -> Path:

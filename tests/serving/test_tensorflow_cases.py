@@ -15,7 +15,7 @@ from tensorflow_models import save_echo, save_half_plus
 from serving.app import _error
 from serving.document import parse_json, read_signature_name
 from serving.errors import ServingError
-from serving.examples import read_examples, write_classes, write_regressions
+from serving.examples import check_signature, read_examples, write_classes, write_regressions
 from serving.rest import parse_address
 from serving.settings import Settings
 from serving.tensors import write_outputs
@@ -29,6 +29,7 @@ def cases(*ways: str) -> pytest.MarkDecorator:
 
 
 ECHOED = sorted({json.dumps(case["inputs"]) for _, case in read_cases("predict")})
+METHOD_NAMES = sorted({case["method_name"] for _, case in read_cases("method name")})
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,15 @@ def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 @pytest.fixture(scope="module")
 def echoes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server of a version for each set of inputs, which gives them back."""
+    """A server of a version for each set of inputs, which gives them back, and for each method name."""
     root = tmp_path_factory.mktemp("echoes")
     for version, inputs in enumerate(ECHOED, 1):
         save_echo(root / SERVED / str(version), json.loads(inputs))
-    running = RunningServer(Settings(dir=root / SERVED, keep_versions=len(ECHOED)))
-    wait_until(lambda: len(running.get("/readyz").json().get("versions", ())) == len(ECHOED))
+    for version, method in enumerate(METHOD_NAMES, len(ECHOED) + 1):
+        save_half_plus(root / SERVED / str(version), method=method)
+    count = len(ECHOED) + len(METHOD_NAMES)
+    running = RunningServer(Settings(dir=root / SERVED, keep_versions=count))
+    wait_until(lambda: len(running.get("/readyz").json().get("versions", ())) == count)
     yield running
     running.stop()
 
@@ -178,8 +182,32 @@ def test_an_address_says_what_it_says_there(case: Case) -> None:
     expect(case, check)
 
 
+@cases("signature")
+def test_a_signature_is_refused_that_is_refused_there(case: Case) -> None:
+    def check() -> None:
+        with pytest.raises(ServingError) as raised:
+            check_signature(case["verb"], "signature", case["inputs"], case["outputs"])
+        assert (raised.value.code, raised.value.http_status) == ("INVALID_ARGUMENT", case["status"])
+
+    expect(case, check)
+
+
+@cases("method name")
+def test_a_signature_of_any_method_is_run_as_it_is_there(case: Case, echoes: RunningServer) -> None:
+    version = len(ECHOED) + 1 + METHOD_NAMES.index(case["method_name"])
+    verb = case["verb"]
+    document = {"instances": [2.0]}
+    if verb != "predict":
+        document = {"signature_name": f"{verb}_x_to_y", "examples": [{"x": 2.0}]}
+    reply = echoes.post(f"/v1/models/{SERVED}/versions/{version}:{verb}", document)
+    expect(case, lambda: check_reply(case, reply))
+
+
 def test_every_case_says_what_is_so_here() -> None:
-    ways = {"rest", "predict", "examples", "write", "results", "error", "address", "grpc", "command line"}
+    ways = {
+        "rest", "predict", "examples", "write", "results", "error", "address", "signature", "method name", "grpc",
+        "command line",
+    }  # fmt: skip
     for file, document in read_files().items():
         numbers: dict[str, int] = {}
         for case in document["cases"]:
@@ -201,9 +229,10 @@ def test_the_table_is_written_from_the_cases() -> None:
 
 def check_written(case: Case, write: Callable[[], bytes]) -> None:
     if "message" in case:
-        with pytest.raises(ServingError, match=case["message"]) as raised:
+        with pytest.raises(ServingError) as raised:
             write()
-        assert raised.value.code == "INVALID_ARGUMENT"
+        assert (raised.value.code, raised.value.http_status) == ("INVALID_ARGUMENT", case["status"])
+        assert case["message"] in raised.value.message
     elif case.get("numbers") == "as text":
         assert write().decode() == case["answer"]
     else:
