@@ -39,7 +39,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
         raise invalid("JSON Parse error: The document is empty")
     text = body.decode("utf-8-sig", "surrogateescape")
     try:
-        document = _decode(text, any(body.count(key) > 1 for key in _KEYS))
+        document = _decode(text, has_repeated=max(map(body.count, _KEYS)) > 1)
     except _Malformed as error:
         # The parser counts bytes, and those of a byte order mark with them.
         offset = len(text[: error.position].encode("utf-8", "surrogateescape"))
@@ -67,15 +67,8 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a JSON string.
-
-    Raises:
-      ServingError: it holds half of a surrogate pair.
-    """
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
+    """The bytes of a JSON string."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def to_body(value: object) -> bytes:

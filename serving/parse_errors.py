@@ -66,7 +66,8 @@ def find_half_pair(text: str) -> int | None:
 
     RapidJSON takes a lone second half, and later versions of it do not.
     """
-    if not _HALF_PAIR.search(text):
+    # Most documents have no escape at all, which is found out fast.
+    if "\\" not in text or not _HALF_PAIR.search(text):
         return None
     whole = _WHOLE_PAIRS.match(text)
     return whole.end() if whole and whole.end() < len(text) else None

@@ -2,10 +2,11 @@
 
     python tests/serving/tensorflow_cases.py
 
-writes the table, `docs/serving-cases.md`.
+writes the table, `docs/serving-cases.md`, and the sentence in `docs/serving.md` that sums it up.
 """
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "tensorflow_serving"
 TABLE = ROOT / "docs" / "serving-cases.md"
+DOCUMENT = ROOT / "docs" / "serving.md"
 
 Case = dict[str, Any]
 _LONGEST = 110
@@ -59,6 +61,15 @@ def write_table() -> str:
         lines += ["| test | asks | expects | here |", "|---|---|---|---|"]
         lines += [f"| {_name(case)} | {_asks(case)} | {_expects(case)} | {_here(case)} |" for case in document["cases"]]
     return "\n".join(lines) + "\n"
+
+
+def write_summary() -> str:
+    """The sentence that sums the table up."""
+    counts = Counter(case["here"] for document in read_files().values() for case in document["cases"])
+    found = f"Of {counts.total()} cases of TensorFlow Serving's own tests {counts['same']} are the same here"
+    if counts["open"]:
+        found += f", {counts['open']} are of gRPC and not asked yet,"
+    return f"{found} and {counts['different']} differ: [each of them, with the reason](serving-cases.md)."
 
 
 def _count(counts: Counter[str]) -> str:
@@ -120,3 +131,7 @@ def _here(case: Case) -> str:
 
 if __name__ == "__main__":
     TABLE.write_text(write_table(), encoding="utf-8")
+    text = re.sub(
+        r"^Of \d+ cases of TensorFlow Serving.*$", write_summary(), DOCUMENT.read_text(encoding="utf-8"), flags=re.M
+    )
+    DOCUMENT.write_text(text, encoding="utf-8")

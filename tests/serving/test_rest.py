@@ -424,6 +424,11 @@ def test_a_wrong_classify_request_is_refused_as_tensorflow_serving_does(
     assert (response.status_code, response.json()) == (400, {"error": message})
 
 
+def test_the_name_of_a_feature_must_be_text(server: RunningServer) -> None:
+    response = server.post(f"{MODEL}:classify", content=b'{"examples": [{"\xff": 1}]}')
+    assert response.json() == {"error": "JSON Parse error: Invalid encoding in string."}
+
+
 def test_a_long_value_is_cut_in_the_message(server: RunningServer) -> None:
     error = server.predict(instances="x" * 100_000).json()["error"]
     assert len(error) < 1200

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from running_server import RunningServer, wait_until
-from tensorflow_cases import TABLE, Case, read_cases, read_files, write_table
+from tensorflow_cases import DOCUMENT, TABLE, Case, read_cases, read_files, write_summary, write_table
 from tensorflow_models import save_echo, save_half_plus
 
 from serving.app import _error
@@ -225,6 +225,7 @@ def test_every_case_says_what_is_so_here() -> None:
 
 def test_the_table_is_written_from_the_cases() -> None:
     assert TABLE.read_text(encoding="utf-8") == write_table(), "run: python tests/serving/tensorflow_cases.py"
+    assert write_summary() in DOCUMENT.read_text(encoding="utf-8").splitlines()
 
 
 def check_written(case: Case, write: Callable[[], bytes]) -> None:
