@@ -1,6 +1,6 @@
 """The models that TensorFlow Serving's own tests ask, made anew, and models that give back what they take."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -51,6 +51,45 @@ def save_half_plus(path: Path, plus: float = 2.0, method: str | None = None) -> 
         return _save(session, path, signatures)
 
 
+class HalfPlusTwo(tf.Module):
+    """Half of `x` plus two as TensorFlow 2 saves it, after saved_model_half_plus_two.py."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.float32, name="x")])
+    def predict(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x * 0.5 + 2.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"outputs": self._parse(inputs) * 0.5 + 2.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": self._parse(inputs) * 0.5 + 2.0}
+
+    def _parse(self, examples: tf.Tensor) -> tf.Tensor:
+        return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+
+    def save(self, path: Path) -> Path:
+        signatures = {"serving_default": self.predict, "regress_x_to_y": self.regress, "classify_x_to_y": self.classify}
+        tf.saved_model.save(self, str(path), signatures)
+        return path
+
+
+def save_functions(
+    path: Path, shape: Sequence[int | None] | None, **functions: Callable[[tf.Tensor], tf.Tensor]
+) -> Path:
+    """A signature for each function, from the floats `x` of a shape to `y`."""
+
+    def sign(compute: Callable[[tf.Tensor], tf.Tensor]) -> tf.types.experimental.GenericFunction:
+        return tf.function(lambda x: {"y": compute(x)}, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")])
+
+    module = tf.Module()
+    signatures = {name: sign(compute) for name, compute in functions.items()}
+    module.functions = signatures
+    tf.saved_model.save(module, str(path), signatures)
+    return path
+
+
 def save_echo(path: Path, inputs: Mapping[str, str]) -> Path:
     """Gives back each input under its own name, of whatever shape.
 
@@ -84,3 +123,19 @@ def _save(
     builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signature_def_map=definitions)
     builder.save()
     return path
+
+
+# Of each name by which the cases call a model, how to save it.
+MODELS: Mapping[str, Callable[[Path], Path]] = {
+    "half_plus_two": save_half_plus,
+    "half_plus_two_tf2": lambda path: HalfPlusTwo().save(path),
+    "half_plus_three": lambda path: save_half_plus(path, 3.0),
+    "times_six": lambda path: save_functions(path, None, serving_default=lambda x: 3.0 * 2.0 * x),
+    "two_constants": lambda path: save_functions(
+        path,
+        None,
+        serving_default=lambda x: tf.constant(1.0) + 0.0 * x,
+        custom_signature_key=lambda x: tf.constant(2.0) + 0.0 * x,
+    ),
+    "keras_identity": lambda path: save_functions(path, [None, 1], serving_default=tf.identity),
+}

@@ -1,5 +1,6 @@
 """TensorFlow Serving's own test cases, put to this server; the data says where each comes from."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,14 +9,17 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import json_format
 from running_server import RunningServer, wait_until
 from tensorflow_cases import DOCUMENT, TABLE, Case, read_cases, read_files, write_summary, write_table
-from tensorflow_models import save_echo, save_half_plus
+from tensorflow_models import MODELS, save_echo, save_half_plus
+from tensorflow_serving.apis import predict_pb2
 
 from serving.app import _error
 from serving.document import parse_json, read_signature_name
 from serving.errors import ServingError
 from serving.examples import check_signature, read_examples, write_classes, write_regressions
+from serving.model import Model
 from serving.rest import parse_address
 from serving.settings import Settings
 from serving.tensors import write_outputs
@@ -201,6 +205,36 @@ def test_a_signature_of_any_method_is_run_as_it_is_there(case: Case, echoes: Run
         document = {"signature_name": f"{verb}_x_to_y", "examples": [{"x": 2.0}]}
     reply = echoes.post(f"/v1/models/{SERVED}/versions/{version}:{verb}", document)
     expect(case, lambda: check_reply(case, reply))
+
+
+OPEN = [(name, case) for name, case in read_cases("grpc") if case["here"] == "open"]
+RUNS = [(name, case) for name, case in OPEN if case["method"] == "Predict" and "answer" in case]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
+    """The models that the cases of gRPC are asked of, loaded once."""
+
+    @functools.cache
+    def load(name: str) -> Model:
+        return Model(MODELS[name](tmp_path_factory.mktemp("model") / "123"), 123)
+
+    return load
+
+
+@pytest.mark.parametrize("case", [case for _, case in RUNS], ids=[name for name, _ in RUNS])
+def test_a_model_answers_a_case_of_grpc_however_it_is_asked(case: Case, models: Callable[[str], Model]) -> None:
+    request = json_format.ParseDict(case["request"], predict_pb2.PredictRequest())
+    expected = json_format.ParseDict(case["answer"], predict_pb2.PredictResponse())
+    signature = models(case["model"]).find_signature(request.model_spec.signature_name)
+    outputs = signature.run({name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()})
+    assert {name: list(tensor.float_val) for name, tensor in expected.outputs.items()} == {
+        name: tensor.ravel().tolist() for name, tensor in outputs.items()
+    }
+
+
+def test_every_open_case_has_its_model() -> None:
+    assert {case["model"] for _, case in OPEN} <= MODELS.keys()
 
 
 def test_every_case_says_what_is_so_here() -> None:
