@@ -172,9 +172,9 @@ def _decode(text: str, has_repeated: bool) -> Any:
             document = decoder.decode(text)
         except json.JSONDecodeError as error:
             if error.msg == "Expecting value" and text.startswith(("Inf", "-Inf", "-NaN"), error.pos):
-                strict, longer = spell_strictly(text)
+                strict, grown = spell_strictly(text)
                 if strict != text:
-                    text = strict
+                    text, longer = strict, grown
                     continue
             message, position = explain(text, error)
             raise _Malformed(message, position_before_spelling(position, longer)) from None

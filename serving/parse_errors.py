@@ -21,7 +21,8 @@ _MESSAGES = {
 }
 _SPACE = " \t\n\r"
 _LITERALS = ("null", "true", "false", "NaN", "Infinity", "-NaN", "-Infinity")
-_STRING = r'"(?:[^"\\]++|\\.)*+"'
+# One that does not end goes to the end of the document: looking for others in it would take for ever.
+_STRING = r'"(?:[^"\\]++|\\.)*+"?+'
 _LOOSE = re.compile(rf"{_STRING}|-NaN|Inf(?!i)", re.DOTALL)
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _WHOLE_PAIRS = re.compile(

@@ -105,7 +105,7 @@ def _asks(case: Case) -> str:
     if way in ("predict", "examples"):
         return _code(case["body"]) if case["body"] else "an empty body"
     if way == "error":
-        return _code(f"{case['code']} {case['message']}")
+        return "the body of " + _code(f"{case['code']} {case['message']}")
     tensors = case.get("tensors", case.get("outputs"))
     shapes = ", ".join(f"{name} {tensor['dtype']}{tensor['shape']}" for name, tensor in tensors.items())
     return f"the answer of {_code(shapes)}" if shapes else "the answer of no tensor"

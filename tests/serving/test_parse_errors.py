@@ -46,6 +46,8 @@ from serving.errors import ServingError
         (b'["\xff" 1]', "Missing a comma or ']' after an array element.", 5),
         # What is spelt as Python does not know it moves nothing.
         (b"[Inf, -NaN, Inf 1]", "Missing a comma or ']' after an array element.", 16),
+        (b"[Inf, Infinitx]", "Invalid value.", 13),
+        (b'[Inf, "' + b'\\"' * 200_000, "Missing a closing quotation mark in string.", 400_007),
     ],
 )
 def test_a_broken_document_is_explained_where_the_parser_stops(body: bytes, message: str, offset: int) -> None:
