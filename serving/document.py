@@ -5,36 +5,26 @@ After tensorflow_serving/util/json_tensor.cc and RapidJSON. What the values mean
 
 import base64
 import binascii
+import codecs
 import json
-import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from serving.decimals import TooBigError, parse_decimal, write_decimals
 from serving.errors import invalid
+from serving.parse_errors import explain, find_half_pair, find_number, position_before_spelling, spell_strictly
 
-# The wording of TensorFlow Serving's JSON parser for that of Python's.
-_PARSE_ERRORS = {
-    "Expecting value": "Invalid value.",
-    "Extra data": "The document root must not be followed by other values.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting ',' delimiter": "Missing a comma or a closing bracket after a value.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Invalid control character at": "Invalid encoding in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
-}
-_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
-# An error quotes the value it is about; TensorFlow Serving quotes all of it, however long.
+# An error quotes the value it is about; TensorFlow Serving quotes all of it, however long, and from 2.18 on 256 bytes.
 _MAX_QUOTED = 1000
-# Greatest magnitude of an integer, and of any number, that a float of this type keeps.
-FLOAT_LIMITS = {
-    tf.float32: (2**24 - 1, float(np.finfo(np.float32).max)),
-    tf.float64: (2**53 - 1, float(np.finfo(np.float64).max)),
-}
+# Of what is repeated in an object the first counts, for these; to look at all of them takes long.
+_KEYS = (b'"signature_name"', b'"instances"', b'"inputs"')
+_MAX_FLOAT = float(np.finfo(np.float32).max)
+_TYPE_NAMES = {tf.float32: "float", tf.float64: "double", tf.float16: "half"}
+_WHITE_SPACE = re.compile(r"[ \t\n\v\f\r]+")
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -47,16 +37,16 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    text = body.decode("utf-8-sig", "surrogateescape")
     try:
-        document = _DECODER.decode(body.decode("utf-8-sig", "surrogateescape"))
-    except json.JSONDecodeError as error:
-        empty = error.msg == "Expecting value" and not error.doc.strip(" \t\r\n")
-        message = "The document is empty." if empty else _PARSE_ERRORS.get(error.msg, error.msg)
-        raise invalid(f"JSON Parse error: {message} at offset: {error.pos}") from None
+        document = _decode(text, has_repeated=max(map(body.count, _KEYS)) > 1)
+    except _Malformed as error:
+        # The parser counts bytes, and those of a byte order mark with them.
+        offset = len(text[: error.position].encode("utf-8", "surrogateescape"))
+        offset += len(codecs.BOM_UTF8) * body.startswith(codecs.BOM_UTF8)
+        raise invalid(f"JSON Parse error: {error} at offset: {offset}") from None
     except RecursionError:
         raise invalid("JSON Parse error: Nested too deeply.") from None
-    except ValueError:
-        raise invalid(_TOO_BIG) from None
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {quote(document)} Is not object")
     return document
@@ -77,15 +67,8 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a JSON string.
-
-    Raises:
-      ServingError: it holds half of a surrogate pair.
-    """
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
+    """The bytes of a JSON string."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def to_body(value: object) -> bytes:
@@ -99,8 +82,16 @@ def shorten_float(value: float) -> float:
     return six if np.float32(six) == value or value != value else float(f"{value:.9g}")
 
 
+def dtype_name(dtype: tf.DType) -> str:
+    """The name that TensorFlow Serving's messages give a type."""
+    return str(_TYPE_NAMES.get(dtype, dtype.name))
+
+
 def quote(value: object) -> str:
     """A JSON value inside a message, cut when long."""
+    if isinstance(value, float) or (type(value) is int and not is_integer(value)):
+        number = to_double(value)
+        return write_decimals(np.array(number, np.float32 if abs(number) <= _MAX_FLOAT else np.float64))[0]
     text = ""
     # Piece by piece: the rest of a large or deeply nested value is not even looked at.
     for piece in _QUOTER.iterencode(value):
@@ -131,41 +122,80 @@ def decode_base64(value: dict[str, Any]) -> bytes:
     """
     if not is_base64(value):
         raise invalid(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
-    # As TensorFlow Serving's decoder, which does without padding and skips white space.
-    text = "".join(value["b64"].split()).rstrip("=")
+    # As absl::Base64Unescape, which skips white space and does without padding, but not with some of it.
+    text = _WHITE_SPACE.sub("", value["b64"])
+    bare = text.rstrip("=.")
+    padding = -len(bare) % 4
+    if len(text) - len(bare) not in (0, padding):
+        raise invalid("Unable to base64 decode")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return base64.b64decode(bare + "=" * padding, validate=True)
     except (binascii.Error, ValueError):
         raise invalid("Unable to base64 decode") from None
 
 
-def check_decimal(value: float, dtype: tf.DType) -> None:
-    """Refuses a number that does not fit a float type.
+def is_integer(value: int) -> bool:
+    """Whether the parser takes a whole number for an integer, and not for a double."""
+    return -(2**63) <= value < 2**64
+
+
+def to_double(value: float) -> float:
+    """The number as a double.
 
     Raises:
       ServingError: it is too large.
     """
-    max_integer, max_float = FLOAT_LIMITS[dtype]
-    limit = max_integer if isinstance(value, int) and abs(value) < 2**64 else max_float
-    if not _is_infinite(value) and abs(value) > limit:
-        raise invalid(f"Cannot convert JSON value: {quote(value)} to {_float_name(dtype)} without loss of precision.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise invalid(f"JSON Parse error: {_TOO_BIG}") from None
 
 
-def _float_name(dtype: tf.DType) -> str:
-    return "float" if dtype == tf.float32 else "double"
+class _Malformed(Exception):
+    """What is wrong with a document; `position` says at which character."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
 
 
-def _is_infinite(value: float) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+def _decode(text: str, has_repeated: bool) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+      _Malformed: it is not JSON.
+    """
+    decoder = _FIRST_DECODER if has_repeated else _DECODER
+    longer: list[int] = []
+    while True:
+        try:
+            document = decoder.decode(text)
+        except json.JSONDecodeError as error:
+            if error.msg == "Expecting value" and text.startswith(("Inf", "-Inf", "-NaN"), error.pos):
+                strict, grown = spell_strictly(text)
+                if strict != text:
+                    text, longer = strict, grown
+                    continue
+            message, position = explain(text, error)
+            raise _Malformed(message, position_before_spelling(position, longer)) from None
+        except TooBigError as error:
+            position = find_number(text, re.escape(str(error)))
+            raise _Malformed(_TOO_BIG, position_before_spelling(position, longer)) from None
+        except ValueError:
+            # Python's limit of the digits of an integer.
+            position = find_number(text, "[0-9]{4301,}")
+            raise _Malformed(_TOO_BIG, position_before_spelling(position, longer)) from None
+        if (half := find_half_pair(text)) is not None:
+            raise _Malformed("The surrogate pair in string is invalid.", position_before_spelling(half, longer))
+        return document
 
 
-def _parse_float(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(text)
-    return value
+def _keep_first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs)) if len(dict(pairs)) < len(pairs) else dict(pairs)
 
 
-_DECODER = json.JSONDecoder(parse_float=_parse_float)
+_TOO_BIG = "Number too big to be stored in double."
+_DECODER = json.JSONDecoder(parse_float=parse_decimal)
+_FIRST_DECODER = json.JSONDecoder(parse_float=parse_decimal, object_pairs_hook=_keep_first)
 _QUOTER = json.JSONEncoder(ensure_ascii=False, indent=4)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

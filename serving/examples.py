@@ -3,18 +3,52 @@
 After tensorflow_serving/util/json_tensor.cc and servables/tensorflow/classifier.cc. No model is run here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
-from serving.document import check_decimal, decode_base64, encode, is_base64, quote, shorten_float, to_body, type_name
+from serving.decimals import write_decimals
+from serving.document import decode_base64, encode, is_base64, is_integer, quote, to_double, type_name
 from serving.errors import ServingError, invalid
 from serving.tensors import Array
 
-CLASSIFY = "tensorflow/serving/classify"
-REGRESS = "tensorflow/serving/regress"
+_KINDS = {"classify": "classification", "regress": "regression"}
+
+
+def check_signature(verb: str, name: str, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Refuses a signature that cannot classify or regress.
+
+    Its method name is not looked at: TensorFlow Serving does so only when started with
+    `--enable_signature_method_name_check`.
+
+    Args:
+      verb: `classify` or `regress`.
+      name: the signature's.
+      inputs: the names of its inputs.
+      outputs: the names of its outputs.
+
+    Raises:
+      ServingError: it takes something else than examples, or gives something else than classes or numbers.
+    """
+    if len(inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if verb == "classify" and len(outputs) not in (1, 2):
+        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
+    if verb == "regress" and len(outputs) != 1:
+        raise invalid("Expected one output Tensor.")
+    if "inputs" not in inputs:
+        raise invalid(f"No {_KINDS[verb]} inputs found in SignatureDef: {name}")
+    if verb == "classify" and "classes" not in outputs and "scores" not in outputs:
+        raise invalid(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {name}"
+        )
+    if verb == "regress" and "outputs" not in outputs:
+        raise invalid(f"No regression outputs found in SignatureDef: {name}")
 
 
 def read_examples(document: Mapping[str, Any]) -> Array:
@@ -66,25 +100,20 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
                 f"Expected Tensor shape: [batch_size num_classes] but got [{','.join(map(str, tensor.shape))}]"
             )
         if tensor.dtype != kind:
-            raise invalid(f"Expected {name} Tensor of {type_text}. Got: {tf.as_dtype(tensor.dtype).name}")
+            raise invalid(f"Expected {name} Tensor of {type_text}. Got: {_type_constant(tensor)}")
         if len(tensor) != rows:
             raise invalid(f"Expected {name} output batch size of {rows}. Got: {len(tensor)}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
         raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
-    columns = next(tensor.shape[1] for tensor in (classes, scores) if tensor is not None)
-    results = [
-        [
-            [
-                "" if classes is None else classes[row, column].decode("utf-8", "surrogateescape"),
-                0.0 if scores is None else shorten_float(float(scores[row, column])),
-            ]
-            for column in range(columns)
-        ]
-        for row in range(rows)
-    ]
-    return to_body({"results": results})
+    if not rows:
+        raise invalid("Cannot convert empty ClassificationResults to JSON")
+    count = next(tensor.shape[1] for tensor in (classes, scores) if tensor is not None)
+    labels = ['""'] * (rows * count) if classes is None else [_write_label(label) for label in classes.ravel()]
+    numbers = ["0.0"] * (rows * count) if scores is None else write_decimals(scores)
+    pairs = [f"[{label},{number}]" for label, number in zip(labels, numbers, strict=True)]
+    return _to_body(f"[{','.join(pairs[row * count : (row + 1) * count])}]" for row in range(rows))
 
 
 def write_regressions(outputs: Mapping[str, Array], rows: int) -> bytes:
@@ -98,12 +127,32 @@ def write_regressions(outputs: Mapping[str, Array], rows: int) -> bytes:
       ServingError: the model's output has another shape or type.
     """
     tensor = outputs["outputs"]
-    if tensor.dtype != np.float32 or tensor.shape not in ((rows,), (rows, 1)):
+    if tensor.ndim != 1 and (tensor.ndim != 2 or tensor.shape[1] != 1):
         raise invalid(
-            f"Expected output Tensor of DT_FLOAT and shape [{rows}] or [{rows},1]. "
-            f"Got: {tf.as_dtype(tensor.dtype).name} [{','.join(map(str, tensor.shape))}]"
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"[{','.join(map(str, tensor.shape))}]"
         )
-    return to_body({"results": [shorten_float(value) for value in tensor.ravel().tolist()]})
+    if len(tensor) != rows:
+        raise invalid(f"Input batch size did not match output batch size: {rows} vs. {len(tensor)}")
+    if tensor.dtype != np.float32:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type_constant(tensor)}")
+    if not rows:
+        raise invalid("Cannot convert empty RegressionResults to JSON")
+    return _to_body(write_decimals(tensor))
+
+
+def _write_label(label: bytes) -> str:
+    return encode_basestring(label.decode("utf-8", "surrogateescape"))
+
+
+def _type_constant(tensor: Array) -> str:
+    """The name of a tensor's type, such as `DT_FLOAT`."""
+    dtype = tf.string if tensor.dtype == object else tf.as_dtype(tensor.dtype)
+    return str(types_pb2.DataType.Name(dtype.as_datatype_enum))
+
+
+def _to_body(results: Iterable[str]) -> bytes:
+    return f'{{"results":[{",".join(results)}]}}'.encode("utf-8", "surrogateescape")
 
 
 def _example(value: Any) -> tf.train.Example:
@@ -134,18 +183,16 @@ def _add_value(value: Any, name: str, feature: tf.train.Feature) -> None:
     element: bytes | float
     if isinstance(value, str | dict):
         kind, element = "bytes", encode(value) if isinstance(value, str) else decode_base64(value)
-    elif isinstance(value, float) or abs(value) >= 2**64:
-        check_decimal(value, tf.float32)
-        kind, element = "float", value
+    elif isinstance(value, float) or not is_integer(value):
+        with np.errstate(over="ignore"):
+            kind, element = "float", float(np.float32(to_double(value)))
     else:
-        if value >= 2**63:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        if value < -(2**63):
-            raise invalid(f"Feature: {name} has an element below int64's least.")
         kind, element = "int64", int(value)
     is_kind = feature.WhichOneof("kind")
     if is_kind not in (None, f"{kind}_list"):
         raise _mixed(name, is_kind.removesuffix("_list"))
+    if kind == "int64" and value >= 2**63:
+        raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     getattr(feature, f"{kind}_list").value.append(element)
 
 

@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.errors import ServingError, invalid
+from serving.graphs import takes_any_shape
 from serving.related import RelatedIndex, RelatedIndexError
 from serving.tensors import Array, Tensors
 
@@ -206,8 +207,16 @@ def _signature(session: tf.compat.v1.Session, name: str, definition: Any) -> Sig
                 fetch=[definition.outputs[key].name for key in outputs],
             )
         )
-    shapes = {key: _shape(definition.inputs[key].tensor_shape) for key in inputs}
-    by_rows = dense and all(tensor.tensor_shape.dim and tensor.tensor_shape.dim[0].size == -1 for tensor in tensors)
+    of_any_shape = dense and takes_any_shape(
+        session.graph,
+        [tensor.name for tensor in definition.inputs.values()],
+        [tensor.name for tensor in definition.outputs.values()],
+    )
+    shapes = {key: None if of_any_shape else _shape(definition.inputs[key].tensor_shape) for key in inputs}
+    # Of any shape, requests may not fit each other.
+    by_rows = (dense and not of_any_shape) and all(
+        tensor.tensor_shape.dim and tensor.tensor_shape.dim[0].size == -1 for tensor in tensors
+    )
     return Signature(name, definition.method_name, inputs, outputs, by_rows, shapes, call)
 
 

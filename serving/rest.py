@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from serving.batching import Batcher
 from serving.body import work_on
 from serving.document import parse_json, read_signature_name, to_body
-from serving.errors import ServingError, invalid
-from serving.examples import CLASSIFY, REGRESS, read_examples, write_classes, write_regressions
+from serving.errors import invalid
+from serving.examples import check_signature, read_examples, write_classes, write_regressions
 from serving.model import DEFAULT_SIGNATURE, Model, Signature
 from serving.tensors import Tensors, read_inputs, write_outputs
 from serving.versions import Versions
@@ -45,6 +45,46 @@ class Answer:
     run: tuple[Model, Signature, Tensors, Tensors] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What the path of a request says.
+
+    Attributes:
+      model: its name, or empty.
+      version: its number, if the path has one.
+      label: its label, if the path has one.
+      verb: `predict`, `classify` or `regress`; `metadata`; None for the status.
+    """
+
+    model: str
+    version: int | None
+    label: str | None
+    verb: str | None
+
+
+def parse_address(method: str, path: str) -> Address:
+    """What a request asks, and of what.
+
+    Args:
+      method: HTTP's.
+      path: as sent, percent-encoded.
+
+    Raises:
+      ServingError: it is no address of the API.
+    """
+    pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
+    match = pattern.fullmatch(path) if pattern else None
+    if not match:
+        raise invalid(f"Malformed request: {method} {path}")
+    name, number, label, verb = match.groups()
+    # The patterns match in any case, and what is done with the verb does not.
+    if method == "POST" and verb not in ("predict", "classify", "regress"):
+        raise invalid(f"Malformed request: {method} {path}")
+    if method == "GET" and verb != "metadata":
+        verb = None
+    return Address(unquote(name or ""), _parse_version(number), unquote(label) if label else None, verb)
+
+
 class RestApi:
     """Answers requests as TensorFlow Serving does."""
 
@@ -63,18 +103,13 @@ class RestApi:
         Raises:
           ServingError: it cannot be answered; code and message are TensorFlow Serving's.
         """
-        match = {"POST": _PREDICTION, "GET": _STATUS}.get(method, re.compile("(?!)")).fullmatch(path)
-        if not match:
-            raise invalid(f"Malformed request: {method} {path}")
-        name, number, label, verb = match.groups()
-        spec = (unquote(name or ""), _parse_version(number), unquote(label) if label else None)
-        if method == "POST":
-            if verb == "predict":
-                return await self._predict(spec, body)
-            if verb in ("classify", "regress"):
-                return await self._infer(spec, verb, body)
-            raise invalid(f"Malformed request: {method} {path}")
-        if not spec[0]:
+        address = parse_address(method, path)
+        spec, verb = (address.model, address.version, address.label), address.verb
+        if verb == "predict":
+            return await self._predict(spec, body)
+        if verb in ("classify", "regress"):
+            return await self._infer(spec, verb, body)
+        if not address.model:
             raise invalid("Missing model name in request.")
         if verb == "metadata":
             model = self._versions.find(*spec)
@@ -111,18 +146,7 @@ class RestApi:
         signature = model.signatures.get(name)
         if signature is None:
             raise invalid(f"No signature was found with the name: {name}")
-        kind, method = ("classification", CLASSIFY) if verb == "classify" else ("regression", REGRESS)
-        if signature.method != method:
-            raise invalid(f"Expected {kind} signature method_name to be {method}. Was: {signature.method}")
-        allowed = {"classes", "scores"} if method == CLASSIFY else {"outputs"}
-        if set(signature.inputs) != {"inputs"}:
-            raise ServingError("FAILED_PRECONDITION", f"No {kind} inputs found in SignatureDef: {name}")
-        if not signature.outputs or not set(signature.outputs) <= allowed:
-            raise ServingError(
-                "FAILED_PRECONDITION",
-                f"Expected {kind} signature outputs to contain at least one of {sorted(allowed)}. "
-                f"Signature was: {name} with {list(signature.outputs)}",
-            )
+        check_signature(verb, name, signature.inputs, signature.outputs)
         return model, signature, {"inputs": examples}
 
 

@@ -6,23 +6,15 @@ After tensorflow_serving/util/json_tensor.cc. No model is run here and no HTTP i
 import base64
 import math
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from serving.document import (
-    FLOAT_LIMITS,
-    check_decimal,
-    decode_base64,
-    encode,
-    is_base64,
-    quote,
-    shorten_float,
-    to_body,
-    type_name,
-)
+from serving.decimals import write_decimals
+from serving.document import decode_base64, dtype_name, encode, is_base64, quote, to_double, type_name
 from serving.errors import ServingError, invalid
 
 # NumPy's limit; TensorFlow's is 254.
@@ -37,6 +29,7 @@ _INT_RANGES = {
     tf.int64: (-(2**63), 2**63 - 1),
     tf.uint64: (0, 2**64 - 1),
 }
+_FLOATS = (tf.float32, tf.float64)
 Inputs = Mapping[str, tf.DType]
 Array = NDArray[Any]
 Tensors = dict[str, Array]
@@ -84,28 +77,29 @@ def write_outputs(outputs: Tensors, as_rows: bool) -> bytes:
     Raises:
       ServingError: rows are asked for and the tensors do not agree on how many there are, or a type has no JSON.
     """
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
     if not as_rows:
-        columns = {name: _to_json(name, tensor) for name, tensor in outputs.items()}
-        return to_body({"outputs": columns if len(columns) > 1 else next(iter(columns.values()))})
-    rows = -1
+        columns = {name: _join(_write(name, tensor), tensor.shape)[0] for name, tensor in outputs.items()}
+        return _to_body("outputs", _object(columns) if len(columns) > 1 else next(iter(columns.values())))
+    size = -1
     for name, tensor in outputs.items():
         if not tensor.ndim:
             raise invalid(f"Tensor name: {name} has no shape information ")
-        if rows >= 0 and rows != len(tensor):
-            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(tensor)} expecting: {rows}")
-        rows = len(tensor)
-    columns = {name: _to_json(name, tensor) for name, tensor in outputs.items()}
-    if len(columns) == 1:
-        return to_body({"predictions": next(iter(columns.values()))})
-    names = tuple(columns)
-    return to_body({"predictions": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
+        if size >= 0 and size != len(tensor):
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(tensor)} expecting: {size}")
+        size = len(tensor)
+    by_name = {name: _join(_write(name, tensor), tensor.shape, 1) for name, tensor in outputs.items()}
+    rows = next(iter(by_name.values()))
+    if len(by_name) > 1:
+        # Each value after its name, once for all rows.
+        columns_of_rows = [[f"{encode_basestring(name)}:{text}" for text in texts] for name, texts in by_name.items()]
+        rows = [f"{{{','.join(values)}}}" for values in zip(*columns_of_rows, strict=True)]
+    return _to_body("predictions", f"[{','.join(rows)}]")
 
 
 def _type_error(value: object, dtype: tf.DType) -> ServingError:
-    names = {tf.float32: "float", tf.float64: "double"}
-    return invalid(
-        f"JSON Value: {quote(value)} Type: {type_name(value)} is not of expected type: {names.get(dtype, dtype.name)}"
-    )
+    return invalid(f"JSON Value: {quote(value)} Type: {type_name(value)} is not of expected type: {dtype_name(dtype)}")
 
 
 def _read_scalar(value: Any, dtype: tf.DType) -> Any:
@@ -119,17 +113,17 @@ def _read_scalar(value: Any, dtype: tf.DType) -> Any:
         if not isinstance(value, bool):
             raise _type_error(value, dtype)
         return value
-    if dtype in FLOAT_LIMITS:
+    if dtype in _FLOATS:
+        # Any number: a float takes the nearest of its own, which may be zero or infinite.
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _type_error(value, dtype)
-        check_decimal(value, dtype)
-        return float(value)
+        return to_double(value)
     if dtype in _INT_RANGES:
         low, high = _INT_RANGES[dtype]
         if type(value) is not int or not low <= value <= high:
             raise _type_error(value, dtype)
         return value
-    raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: {quote(value)} to type: {dtype.name}")
+    raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: {quote(value)} to type: {dtype_name(dtype)}")
 
 
 def _shape(value: object) -> tuple[int, ...]:
@@ -169,7 +163,8 @@ def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType)
     if dtype in (tf.int8, tf.uint8, tf.int16):
         # Read as int32, then narrowed, as TensorFlow does.
         return np.array(flat, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
-    return np.array(flat, dtype.as_numpy_dtype).reshape(shape)
+    with np.errstate(over="ignore"):
+        return np.array(flat, dtype.as_numpy_dtype).reshape(shape)
 
 
 def _read_columns(value: Any, inputs: Inputs) -> Tensors:
@@ -194,7 +189,7 @@ def _read_columns(value: Any, inputs: Inputs) -> Tensors:
 def _read_rows(document: Mapping[str, Any], inputs: Inputs) -> Tensors:
     rows = document["instances"]
     if not isinstance(rows, list):
-        raise invalid(f"JSON Value: {quote(document)} Excepting 'instances' to be an list/array")
+        raise invalid(f"JSON Value: {quote(document)} Expecting 'instances' to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {quote(document)} No values in 'instances' array")
     if len(inputs) > 1 and not isinstance(rows[0], dict):
@@ -255,27 +250,34 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _to_json(name: str, tensor: Array) -> Any:
-    """A tensor as nested lists."""
-    if tensor.dtype == np.float32:
-        flat: list[Any] = [shorten_float(value) for value in tensor.ravel().tolist()]
-    elif tensor.dtype == object:
-        as_bytes = name.endswith("_bytes")
-        flat = [
-            {"b64": base64.b64encode(value).decode()} if as_bytes else value.decode("utf-8", "surrogateescape")
-            for value in tensor.ravel().tolist()
-        ]
-    elif tensor.dtype in (np.float64, np.bool_) or tensor.dtype.kind in "iu":
-        return tensor.tolist()
-    else:
-        raise invalid(f"Failed to write JSON value for tensor type: {tf.as_dtype(tensor.dtype).name}")
-    return _nest(flat, tensor.shape)
+def _write(name: str, tensor: Array) -> list[str]:
+    """The texts of the values of a tensor, in order."""
+    dtype = tf.as_dtype(tensor.dtype) if tensor.dtype != object else tf.string
+    if dtype in _FLOATS:
+        return write_decimals(tensor)
+    flat = tensor.ravel().tolist()
+    if dtype == tf.string:
+        if name.endswith("_bytes"):
+            return [f'{{"b64":"{base64.b64encode(value).decode()}"}}' for value in flat]
+        return [encode_basestring(value.decode("utf-8", "surrogateescape")) for value in flat]
+    if dtype == tf.bool:
+        return ["true" if value else "false" for value in flat]
+    if dtype in _INT_RANGES:
+        return [str(value) for value in flat]
+    raise invalid(f"Failed to write JSON value for tensor type: {dtype_name(dtype)}")
 
 
-def _nest(flat: list[Any], shape: tuple[int, ...]) -> Any:
-    if len(shape) == 1:
-        return flat
-    if not shape:
-        return flat[0]
-    size = math.prod(shape[1:])
-    return [_nest(flat[index * size : (index + 1) * size], shape[1:]) for index in range(shape[0])]
+def _join(texts: list[str], shape: tuple[int, ...], keep: int = 0) -> list[str]:
+    """The texts as nested arrays of this shape, of which the first `keep` dimensions stay a list."""
+    for level in range(len(shape) - 1, keep - 1, -1):
+        size = shape[level]
+        texts = [f"[{','.join(texts[index * size : (index + 1) * size])}]" for index in range(math.prod(shape[:level]))]
+    return texts
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    return f"{{{','.join(f'{encode_basestring(name)}:{text}' for name, text in texts.items())}}}"
+
+
+def _to_body(key: str, text: str) -> bytes:
+    return f'{{"{key}":{text}}}'.encode("utf-8", "surrogateescape")
