@@ -9,7 +9,8 @@ import pytest
 
 from serving.errors import ServingError
 from serving.model import LoadError, Model
-from serving.versions import Policy, Versions, read_policy
+from serving.policy import Policy, read_policy
+from serving.versions import Versions
 
 
 class UnloadedModel(Model):
@@ -41,9 +42,9 @@ def loader() -> Loader:
 
 @pytest.fixture
 def make(tmp_path: Path, loader: Loader) -> Callable[..., Versions]:
-    def make(keep: int = 1) -> Versions:
+    def make(keep: int = 1, poll_seconds: float = 60, load_seconds: float = 60) -> Versions:
         folder, config = tmp_path / "headlines", tmp_path / "models.config"
-        return Versions(folder, "headlines", keep, config, 60, load=loader)
+        return Versions(folder, "headlines", keep, config, poll_seconds, load=loader, load_seconds=load_seconds)
 
     return make
 
@@ -57,7 +58,8 @@ def put(tmp_path: Path, version: int | str, content: str = "good") -> Path:
 
 def configure(tmp_path: Path, policy: str, labels: str = "") -> None:
     (tmp_path / "models.config").write_text(
-        f'model_config_list {{ config {{ name: "headlines" model_version_policy {{ {policy} }} {labels} }} }}'
+        f'model_config_list {{ config {{ name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
+        f"model_version_policy {{ {policy} }} {labels} }} }}"
     )
 
 
@@ -194,6 +196,8 @@ def test_a_refused_version_is_tried_again_once_it_changes(
     (path / "saved_model.pb").write_text("good")
     os.utime(path / "saved_model.pb", ns=(1, 1))
     versions.update()
+    assert versions.loaded == [1], "its files may be about to change again"
+    versions.update()
     assert versions.loaded == [2]
     assert loader.asked == [2, 1, 2]
 
@@ -228,7 +232,7 @@ def test_the_config_file_pins_a_version_and_gives_it_back(tmp_path: Path, make: 
     versions.update()
     assert versions.find("headlines").version == 1
     assert versions.loaded == [1]
-    (tmp_path / "models.config").unlink()
+    configure(tmp_path, "latest { num_versions: 1 }")
     versions.update()
     assert versions.find("headlines").version == 2
 
