@@ -256,12 +256,13 @@ class Versions(AvailableVersions):
         absent = sorted(set(policy.specific) - self._seen.present.keys())
         told = [self._seen.problem, *self._seen.remarks, file.problem]
         told += [f"{file.path} asks for version {one}, which is not in {self._folder}" for one in absent]
-        if not self._current:
-            told += [
-                f"{file.path} gives the label {label!r} to version {one}, which is not loaded"
-                for label, one in policy.labels.items()
-                if one not in self._models
-            ]
+        labels = [
+            f"{file.path} gives the label {label!r} to version {one}, which is not loaded"
+            for label, one in policy.labels.items()
+            if one not in self._models
+        ]
+        # Amid a load it may be the one that is being loaded.
+        told += [problem for problem in labels if not self._current or problem in self._problems]
         told = [problem for problem in told if problem]
         for problem in told:
             if problem not in self._problems:
