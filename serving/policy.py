@@ -146,15 +146,17 @@ class PolicyFile:
         except FileNotFoundError:
             if is_first and not self.path.is_symlink():
                 self.policy = self._default
-            elif self.read_at is not None:
-                self.problem = (
-                    f"{self.path} is gone, and what it said last is followed, until the server starts anew: "
-                    f"put it back; to have the newest serve, write latest {{ num_versions: {self._default.newest} }}"
-                )
             elif self.policy is None:
                 self.problem = (
                     f"{self.path} is gone, and it was not read before: write it anew, or start the server anew "
                     "to have the newest serve"
+                )
+            elif self.read_at is None:
+                self.problem = ""
+            else:
+                self.problem = (
+                    f"{self.path} is gone, and what it said last is followed, until the server starts anew: "
+                    f"put it back; to have the newest serve, write latest {{ num_versions: {self._default.newest} }}"
                 )
         except (OSError, ValueError) as error:
             follow = "nothing is loaded, for it may take a version back" if self.policy is None else "the policy stays"

@@ -112,6 +112,12 @@ def file(path: Path) -> PolicyFile:
 def test_without_a_file_the_default_is_followed_and_one_that_comes_is_taken_up(path: Path, file: PolicyFile) -> None:
     assert (file.look(), file.policy, file.problem, file.read_at) == (True, DEFAULT, "", None)
     assert not file.look()
+    path.write_text("nothing yet")
+    assert not file.look()
+    assert "the policy stays" in file.problem
+    path.unlink()
+    assert not file.look()
+    assert (file.policy, file.problem) == (DEFAULT, "")
     path.write_text(PINNED)
     assert file.look()
     assert file.policy == Policy(specific=(1,))
