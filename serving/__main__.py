@@ -25,17 +25,25 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
-    import uvicorn
     from uvicorn.config import STARTUP_FAILURE
 
     from serving.app import create_app
     from serving.connections import configure
+    from serving.ending import EndingServer, end_at_once
 
     tf.get_logger().setLevel(logging.ERROR)
-    server = uvicorn.Server(configure(create_app(settings), settings))
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    server = EndingServer(configure(app, settings))
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
-    return 0 if server.started else STARTUP_FAILURE
+    code = 0 if server.started else STARTUP_FAILURE
+    if app.state.server.versions.unfinished:
+        end_at_once(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Server:
             settings.models_config_file,
             settings.poll_seconds,
             self.metrics,
+            load_seconds=settings.load_seconds,
         )
         self.batcher = Batcher(
             settings.max_batch,
@@ -70,18 +71,12 @@ class Server:
             lambda signature, rows: self.metrics.batch_rows.labels(signature).observe(rows),
         )
         self.accounting = Accounting(self.metrics)
+        self.accounting.request_log = RequestLog.open(settings, self.metrics.lost_rows)
         self.rest = RestApi(self.versions, self.batcher)
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
         """Starts the threads before the first request and ends them after the last."""
-        if self.settings.request_log:
-            self.accounting.request_log = RequestLog(
-                self.settings.request_log,
-                self.settings.request_log_share,
-                self.settings.request_log_bytes,
-                self.settings.request_log_files,
-            )
         # What was imported stays; collecting what dropped models leave behind need not look at it.
         gc.collect()
         gc.freeze()
@@ -114,16 +109,20 @@ class Server:
         return await self._respond(request, "/metrics", self._metrics)
 
     async def healthz(self, _: Request) -> Response:
-        """GET /healthz: whether the server's own parts run."""
-        if self.versions.is_watching:
-            return _json({"status": "ok"})
-        return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
+        """GET /healthz: whether the server's own parts run; a model need not be there, nor all be as it should."""
+        problems = _as_text(self.versions.problems)
+        if not self.versions.is_watching:
+            return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
+        if self.versions.is_lost:
+            return _error(ServingError("UNAVAILABLE", "; ".join(problems)))
+        return _json({"status": "ok", "problems": problems})
 
     async def readyz(self, _: Request) -> Response:
-        """GET /readyz: whether a model is loaded."""
+        """GET /readyz: whether a model is loaded, and what is not as somebody may think."""
+        problems = _as_text(self.versions.problems)
         if loaded := self.versions.loaded:
-            return _json({"status": "ok", "versions": [str(version) for version in loaded]})
-        return _error(ServingError("UNAVAILABLE", f"no version of {MODEL_NAME} is loaded"))
+            return _json({"status": "ok", "versions": [str(version) for version in loaded], "problems": problems})
+        return _error(ServingError("UNAVAILABLE", "; ".join([f"no version of {MODEL_NAME} is loaded", *problems])))
 
     async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
@@ -206,6 +205,11 @@ class Server:
         except UnicodeDecodeError:
             raise invalid("'title' must be UTF-8") from None
         return title
+
+
+def _as_text(problems: tuple[str, ...]) -> list[str]:
+    # The name of a file may hold bytes that are no text.
+    return [problem.encode("utf-8", "replace").decode() for problem in problems]
 
 
 def describe(model: Model, name: str, loaded: list[int]) -> dict[str, Any]:

@@ -1,8 +1,14 @@
 """The series that Prometheus reads."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from serving.folder import Folder
+from serving.policy import PolicyFile
+from serving.request_log import LOST
 
 _SECONDS = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2, 4, 8, 15, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -40,6 +46,38 @@ class Metrics:
         self.loads = Counter("serving_loads", "Attempts to load a version.", ("result",), registry=self._registry)
         for result in ("loaded", "refused"):
             self.loads.labels(result)
+        self.config_is_used = Gauge(
+            "serving_config_is_used",
+            "1 if models.config as it is now is followed, or there never was one; 0 if what it said before is.",
+            registry=self._registry,
+        )
+        self.config_read = Gauge(
+            "serving_config_read_timestamp_seconds",
+            "When what models.config says was last read; 0 if never.",
+            registry=self._registry,
+        )
+        self.folder_is_read = Gauge(
+            "serving_folder_is_read", "1 if the folder of versions can be read.", registry=self._registry
+        )
+        self.looked_at = Gauge(
+            "serving_last_look_timestamp_seconds",
+            "When folder and models.config were last looked at.",
+            registry=self._registry,
+        )
+        self.not_served = Gauge(
+            "serving_not_served_versions",
+            "Versions that should be loaded and are not: absent, refused, or slow to load.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self.lost_rows = Counter(
+            "serving_request_log_lost_rows",
+            "Rows that the request log should have kept: too many waited, or they could not be written or read.",
+            ("reason",),
+            registry=self._registry,
+        )
+        for reason in LOST:
+            self.lost_rows.labels(reason)
 
     def loaded(self, version: int) -> None:
         """Counts a version that has become available."""
@@ -58,6 +96,15 @@ class Metrics:
     def refused(self, version: int) -> None:
         """Counts a version that could not be loaded."""
         self.loads.labels("refused").inc()
+
+    def looked(self, file: PolicyFile, folder: Folder, not_served: Mapping[str, int]) -> None:
+        """Notes what a look at the config file and the folder has shown."""
+        self.config_is_used.set(not file.problem)
+        self.config_read.set(file.read_at or 0)
+        self.folder_is_read.set(folder.is_read)
+        self.looked_at.set_to_current_time()
+        for reason, count in not_served.items():
+            self.not_served.labels(reason).set(count)
 
     def write(self) -> bytes:
         """The page that Prometheus reads."""

@@ -1,5 +1,6 @@
 """One loaded SavedModel: its signatures, ready to run, and what travels beside it in `assets.extra`."""
 
+import errno
 import json
 import logging
 import re
@@ -7,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +43,25 @@ class LoadError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What an error of Python's means, with the code that TensorFlow has for it."""
+        code = "INTERNAL"
+        if isinstance(error, MemoryError):
+            code = "RESOURCE_EXHAUSTED"
+        elif isinstance(error, OSError):
+            code = _ERRNO_CODES.get(error.errno or 0, "UNAVAILABLE")
+        return cls(code, f"{type(error).__name__}: {error}")
+
+
+_ERRNO_CODES = {
+    errno.EACCES: "PERMISSION_DENIED",
+    errno.EPERM: "PERMISSION_DENIED",
+    errno.ENOMEM: "RESOURCE_EXHAUSTED",
+    errno.EMFILE: "RESOURCE_EXHAUSTED",
+    errno.ENFILE: "RESOURCE_EXHAUSTED",
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,11 @@ class Model:
           LoadError: it cannot be served.
         """
         self.version = version
-        if not is_saved_model(path):
+        try:
+            is_there = is_saved_model(path)
+        except OSError as error:
+            raise LoadError.of(error) from None
+        if not is_there:
             raise LoadError(
                 "NOT_FOUND", f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
             )
@@ -133,7 +157,7 @@ class Model:
             raise LoadError(error.code, f"a warm-up request failed: {error.message}") from None
         except Exception as error:
             session.close()
-            raise LoadError("INTERNAL", f"{type(error).__name__}: {error}") from error
+            raise LoadError.of(error) from error
         self.about = _read_about(path / EXTRAS / ABOUT_FILE)
         self.related, self.related_problem = _read_related(path / EXTRAS / RELATED_FOLDER)
         self.loaded_at = datetime.now(UTC)

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     )
     poll_seconds: float = Field(1.0, gt=0, description="How often the folder and the config file are looked at.")
 
+    load_seconds: float = Field(
+        120.0, gt=0, description="A version whose load takes longer is waited for no more; it serves once that ends."
+    )
+
     # Who may ask
     host: str = Field("127.0.0.1", description="Address to bind to.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8501, description="Port; TensorFlow Serving's for REST.")

@@ -1,70 +1,32 @@
 """Which versions are loaded: watches the folder of pushed models and TensorFlow Serving's model config file.
 
-A new version is loaded and warm before an old one goes. No request is answered here.
+A new version is loaded and warm before an old one goes. No request is answered here. What is not as somebody may think
+is told in `problems`, and in the log when it comes and when it goes.
 """
 
-import gc
 import logging
 import threading
-import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
-from serving.errors import ServingError, invalid
-from serving.model import LoadError, Model, is_saved_model
-from serving.policy import Policy, read_policy
+from serving.available import AvailableVersions, Observer, VersionState
+from serving.folder import Folder, look_into
+from serving.loads import Load
+from serving.model import LoadError, Model
+from serving.policy import Policy, PolicyFile
+from serving.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-# TensorFlow Serving keeps the state of every version it ever saw (tensorflow/serving#1488); a server that runs for
-# years should not.
-_MAX_ENDED = 100
+# A load that hangs keeps what it has; a fourth would come of files that were mended and hang again.
+_MAX_HANGING = 3
+# How long a load is waited for when the server ends, and a look at the folder before it is told that it hangs.
+_STOP_SECONDS = 2.0
+_LOOK_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class VersionState:
-    """One entry of the model's status.
-
-    Attributes:
-      version: its number.
-      state: START, LOADING, AVAILABLE, UNLOADING or END.
-      error_code: TensorFlow's; OK if nothing is wrong.
-      error_message: what is wrong.
-    """
-
-    version: int
-    state: str
-    error_code: str = "OK"
-    error_message: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry as the status shows it."""
-        return {
-            "version": str(self.version),
-            "state": self.state,
-            "status": {"error_code": self.error_code, "error_message": self.error_message},
-        }
-
-
-class Observer(Protocol):
-    """What follows the fate of versions: a method is called after each change."""
-
-    def loaded(self, version: int) -> None:
-        """A version is available."""
-
-    def unloaded(self, version: int) -> None:
-        """A version is available no longer; requests may still hold it."""
-
-    def ended(self, version: int) -> None:
-        """A version is held by no request any more."""
-
-    def refused(self, version: int) -> None:
-        """A version could not be loaded."""
-
-
-class Versions:
+class Versions(AvailableVersions):
     """The loaded versions of one model, kept up to date by a thread of its own."""
 
     def __init__(
@@ -76,6 +38,7 @@ class Versions:
         poll_seconds: float,
         observer: Observer | None = None,
         load: Callable[[Path, int], Model] = Model,
+        load_seconds: float = 120.0,
     ) -> None:
         """Loads nothing yet: `start` or `update` does.
 
@@ -87,31 +50,42 @@ class Versions:
           poll_seconds: how long to wait before looking again.
           observer: what follows the fate of versions.
           load: makes a model of a folder and a version; it raises LoadError if it cannot.
+          load_seconds: a load that takes longer is not waited for.
         """
+        super().__init__(name, observer)
         self._folder = folder
-        self._name = name
-        self._default_policy = Policy(newest=keep)
-        self._config_file = config_file
+        self._policy_file = PolicyFile(config_file, name, Policy(newest=keep))
         self._poll_seconds = poll_seconds
-        self._observer = observer
         self._load = load
-        self._policy = self._default_policy
-        self._config_stamp: object = None
-        self._models: dict[int, Model] = {}
-        self._dropped: list[tuple[int, weakref.ref[Model]]] = []
-        self._states: dict[int, VersionState] = {}
-        self._refused: dict[int, object] = {}
+        self._load_seconds = load_seconds
+        self._seen = Folder()
+        self._refusals = Refusals()
+        # Loads that are waited for no more, and those whose version is being loaded anew.
+        self._loads: dict[int, Load] = {}
+        self._hanging: list[Load] = []
+        self._current: Load | None = None
+        self._problems: tuple[str, ...] = ()
+        self._fault = ""
+        self._looked_at = time.monotonic()
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
     def start(self) -> None:
         """Begins to watch."""
+        self._looked_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops watching; a load under way is waited for."""
+        """Stops watching; a load under way is waited for a moment, then given up."""
         self._stop.set()
-        self._thread.join()
+        self._wake.set()
+        self._thread.join(_STOP_SECONDS + 0.5)
+        if self._thread.is_alive():
+            log.error("the server ends, and no longer waits for %s, which cannot be read", self._folder)
+        for load in self.unfinished:
+            seconds = time.monotonic() - load.started
+            log.error("the server ends, and gives up version %d, under load for %.0f s", load.version, seconds)
 
     @property
     def is_watching(self) -> bool:
@@ -119,186 +93,186 @@ class Versions:
         return self._thread.is_alive()
 
     @property
-    def loaded(self) -> list[int]:
-        """The available versions, the newest first."""
-        return sorted((state.version for state in self._states.values() if state.state == "AVAILABLE"), reverse=True)
+    def unfinished(self) -> list[Load]:
+        """The loads under way, whether waited for or not."""
+        loads = [*self._hanging, *self._loads.values(), *([self._current] if self._current else [])]
+        return [load for load in loads if not load.is_over]
 
     @property
-    def labels(self) -> Mapping[str, int]:
-        """Names of versions, from the config file."""
-        return self._policy.labels
+    def is_lost(self) -> bool:
+        """Whether nothing serves and the folder of versions cannot be read: a setting is wrong, or who may read it."""
+        return not self._models and not self._seen.is_read
 
-    def find(self, name: str, version: int | None = None, label: str | None = None) -> Model:
-        """The model that a request means: this version or label, or the newest that is available.
-
-        Raises:
-          ServingError: there is none.
-        """
-        models = self._models  # replaced as a whole, never changed
-        if label is not None:
-            version = self._version_of(name, label)
-        if version is None:
-            if name != self._name or not models:
-                raise ServingError("NOT_FOUND", f"Servable not found for request: Latest({name})")
-            return models[max(models)]
-        if name != self._name or version not in models:
-            raise ServingError("NOT_FOUND", f"Servable not found for request: Specific({name}, {version})")
-        return models[version]
-
-    def states(self, name: str, version: int | None = None, label: str | None = None) -> list[VersionState]:
-        """The state of this version or label, or of every version seen, the newest first.
-
-        Raises:
-          ServingError: nothing is known of it.
-        """
-        if label is not None:
-            version = self._version_of(name, label)
-        states = dict(self._states) if name == self._name else {}
-        if version is not None:
-            if version not in states:
-                raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
-            return [states[version]]
-        if not states:
-            raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
-        return [states[number] for number in sorted(states, reverse=True)]
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not as somebody may think, and what to do about it."""
+        faults = [self._fault] if self._fault else []
+        silent = time.monotonic() - self._looked_at
+        if silent > max(_LOOK_SECONDS, 3 * self._poll_seconds):
+            faults.append(f"{self._folder} has not answered for {silent:.0f} s: nothing new is noticed")
+        return (*faults, *self._problems)
 
     def update(self) -> None:
         """Looks once at the folder and the config file, loads what should be loaded, then drops what should not."""
-        present = self._find_present()
-        if self._read_config():
-            for version in set(self._policy.specific) - set(present):
-                log.warning("%s asks for version %d, which is not in %s", self._config_file, version, self._folder)
-        while True:
-            wanted = self._choose(present)
-            missing = [version for version in wanted if version not in self._models]
-            if not missing:
-                break
+        self._look()
+        if self._seen.is_read:
+            self._refusals.look(self._seen.present)
+        self._take_up_late()
+        while missing := self._find_missing():
             for version in missing:
                 self._set(VersionState(version, "START"))
             # One at a time: should it be refused, the choice is another one.
-            self._try(missing[0], present[missing[0]])
-        # Nothing is dropped for nothing: an empty or unreadable folder takes no model away.
-        if wanted:
+            self._try(missing[0])
+            if self._stop.is_set():
+                return
+        # Nothing is dropped for nothing: an empty or unreadable folder takes no model away, nor does one under load.
+        wanted = self._choose()
+        if wanted and self._models.keys() >= set(wanted):
             for version in self._models.keys() - set(wanted):
                 self._drop(version)
         if self._dropped:
             self._end_dropped()
-
-    def _version_of(self, name: str, label: str) -> int:
-        if name != self._name or label not in self._policy.labels:
-            raise invalid(f"Unrecognized servable version label: {label}")
-        return self._policy.labels[label]
+        self._report()
 
     def _watch(self) -> None:
         while not self._stop.is_set():
             try:
                 self.update()
-            except Exception:
+                self._fault = ""
+            except Exception as error:
                 # Whatever it was, what is loaded serves on, and the next look may go better.
-                log.exception("could not look for new versions in %s", self._folder)
+                fault = f"{self._folder} could not be looked at: {type(error).__name__}: {error}"
+                if fault != self._fault:
+                    log.exception("%s", fault)
+                self._fault = fault
             self._stop.wait(self._poll_seconds)
 
-    def _find_present(self) -> dict[int, Path]:
-        try:
-            folders = [path for path in self._folder.iterdir() if path.name.isascii() and path.name.isdecimal()]
-        except OSError as error:
-            log.debug("%s cannot be read: %s", self._folder, error)
-            return {}
-        present = {int(path.name): path for path in folders if is_saved_model(path)}
-        self._refused = {version: stamp for version, stamp in self._refused.items() if version in present}
-        return present
+    def _look(self) -> None:
+        # In this order: where both appear at one moment, as what is mounted does, no version is seen without the file
+        # that may take it back.
+        self._seen = look_into(self._folder)
+        if self._policy_file.look():
+            policy = self._policy_file.policy
+            self.labels = policy.labels if policy else {}
+            log.info("%s: %s", self._policy_file.path, policy)
+            if policy and policy.base_path and Path(policy.base_path).name != self._folder.name:
+                log.warning(
+                    "%s has the base_path %s, where TensorFlow Serving looks; here it is %s all the same",
+                    self._policy_file.path,
+                    policy.base_path,
+                    self._folder,
+                )
+        self._looked_at = time.monotonic()
 
-    def _choose(self, present: Mapping[int, Path]) -> list[int]:
-        """The versions to have loaded, of those not refused as they are now, the newest first."""
+    def _choose(self) -> list[int]:
+        """The versions to have loaded, of those that can be as they are now, the newest first."""
+        policy = self._policy_file.policy
+        if policy is None:
+            return []
         usable = [
             version
-            for version in sorted(present, reverse=True)
-            if version in self._models
-            or version not in self._refused
-            or self._refused[version] != _stamp(present[version])
+            for version in sorted(self._seen.present, reverse=True)
+            if version in self._models or not self._refusals.is_refused(version)
         ]
-        if self._policy.specific:
-            return [version for version in usable if version in self._policy.specific]
-        return usable[: self._policy.newest or None]
+        if policy.specific:
+            return [version for version in usable if version in policy.specific]
+        return usable[: policy.newest or None]
 
-    def _try(self, version: int, path: Path) -> None:
-        stamp = _stamp(path)
+    def _find_missing(self) -> list[int]:
+        """Those to be loaded, the first first; what is under load is waited for no more."""
+        can_hang = len(self._hanging) < _MAX_HANGING
+        return [
+            version
+            for version in self._choose()
+            if version not in self._models
+            and (version not in self._loads or (can_hang and version in self._refusals.reasons))
+        ]
+
+    def _try(self, version: int) -> None:
+        """Loads a version, unless that takes too long or another should be loaded before it."""
         log.info("loading version %d", version)
         self._set(VersionState(version, "LOADING"))
-        try:
-            model = self._load(path, version)
-        except LoadError as error:
-            self._refuse(version, stamp, error)
+        if version in self._loads:
+            self._hanging.append(self._loads.pop(version))
+        self._current = Load(self._load, self._seen.present[version], version, self._wake.set)
+        if self._await(self._current):
+            self._finish(self._current)
+        else:
+            self._loads[version] = self._current
+        self._current = None
+
+    def _await(self, load: Load) -> bool:
+        """Waits for a load; returns whether it is over."""
+        deadline = load.started + self._load_seconds
+        while not load.is_over:
+            self._wake.wait(max(0.0, min(self._poll_seconds, deadline - time.monotonic())))
+            self._wake.clear()
+            if load.is_over:
+                break
+            if self._stop.is_set():
+                return load.wait(_STOP_SECONDS)
+            if time.monotonic() >= deadline:
+                message = f"its load takes longer than {self._load_seconds:g} s; it serves once that ends"
+                self._refuse(load.version, load.stamp, LoadError("DEADLINE_EXCEEDED", message))
+                return False
+            self._look()
+            if load.version not in self._find_missing()[:1]:
+                log.info("version %d is waited for no more", load.version)
+                return False
+            self._report()
+        return True
+
+    def _take_up_late(self) -> None:
+        """Takes up the loads that have ended since they were waited for, if their version is still to be loaded."""
+        self._hanging = [load for load in self._hanging if not load.is_over]
+        for load in [load for load in self._loads.values() if load.is_over]:
+            del self._loads[load.version]
+            self._refusals.remove(load.version)
+            if load.version in self._choose():
+                self._finish(load)
+            else:
+                self._set(VersionState(load.version, "END"))
+                log.info("version %d is loaded too late, and not wanted any more", load.version)
+
+    def _finish(self, load: Load) -> None:
+        version = load.version
+        if load.model is None:
+            self._refuse(version, load.stamp, load.error)
             return
-        except Exception as error:
-            # Left to go on, it would end this look, and every later one, before a sound version is tried.
-            log.exception("loading version %d failed", version)
-            self._refuse(version, stamp, LoadError("INTERNAL", f"{type(error).__name__}: {error}"))
-            return
-        self._refused.pop(version, None)
-        if self._observer:
-            self._observer.loaded(version)
-        self._models = {**self._models, version: model}
-        # Last: whoever sees it may ask the model and find it counted.
-        self._set(VersionState(version, "AVAILABLE"))
-        log.info("version %d is available", version)
+        self._refusals.remove(version)
+        self._add(load.model)
 
     def _refuse(self, version: int, stamp: object, error: LoadError) -> None:
-        self._refused[version] = stamp
         self._set(VersionState(version, "END", error.code, error.message))
-        log.error("version %d cannot be served, others serve on: %s", version, error.message)
+        if self._refusals.add(version, stamp, error):
+            log.error("version %d cannot be served, others serve on: %s", version, error.message)
         if self._observer:
             self._observer.refused(version)
 
-    def _drop(self, version: int) -> None:
-        self._set(VersionState(version, "UNLOADING"))
-        self._dropped.append((version, weakref.ref(self._models[version])))
-        self._models = {number: model for number, model in self._models.items() if number != version}
-        log.info("version %d takes no more requests", version)
+    def _report(self) -> None:
+        """Tells what is not as somebody may think: in the log when it begins or ends, else where it is asked for."""
+        file, policy = self._policy_file, self._policy_file.policy or Policy()
+        refused = self._refusals.reasons
+        absent = sorted(set(policy.specific) - self._seen.present.keys())
+        told = [self._seen.problem, *self._seen.remarks, file.problem]
+        told += [f"{file.path} asks for version {one}, which is not in {self._folder}" for one in absent]
+        labels = [
+            f"{file.path} gives the label {label!r} to version {one}, which is not loaded"
+            for label, one in policy.labels.items()
+            if one not in self._models
+        ]
+        # Amid a load it may be the one that is being loaded.
+        told += [problem for problem in labels if not self._current or problem in self._problems]
+        told = [problem for problem in told if problem]
+        for problem in told:
+            if problem not in self._problems:
+                log.warning("%s", problem)
+        told += [f"version {one} cannot be served, others serve on: {refused[one]}" for one in sorted(refused)]
+        for problem in self._problems:
+            if problem not in told:
+                log.info("this is over: %s", problem)
+        self._problems = tuple(told)
         if self._observer:
-            self._observer.unloaded(version)
-
-    def _end_dropped(self) -> None:
-        """Ends the dropped versions whose last request is answered: until then it holds the model.
-
-        Looked at by this thread: a callback of the weak reference would run amid whatever lets go of the model.
-        """
-        self._dropped = [(version, model) for version, model in self._dropped if model()]
-        held = {version for version, _ in self._dropped}
-        for version, state in self._states.items():
-            if state.state == "UNLOADING" and version not in held:
-                self._set(VersionState(version, "END"))
-                if self._observer:
-                    self._observer.ended(version)
-        # A graph is full of cycles, and a failed request may be one; what was there at start is frozen: this is quick.
-        gc.collect()
-
-    def _set(self, state: VersionState) -> None:
-        states = {**self._states, state.version: state}
-        ended = sorted(version for version, entry in states.items() if entry.state == "END")
-        for version in ended[: max(0, len(ended) - _MAX_ENDED)]:
-            del states[version]
-        self._states = states
-
-    def _read_config(self) -> bool:
-        """Takes up a changed config file; returns whether it did."""
-        try:
-            stat = self._config_file.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if stamp == self._config_stamp:
-                return False
-            self._config_stamp = stamp
-            self._policy = read_policy(self._config_file, self._name)
-            log.info("%s: %s", self._config_file, self._policy)
-            return True
-        except FileNotFoundError:
-            self._config_stamp, self._policy = None, self._default_policy
-        except (OSError, ValueError) as error:
-            log.error("%s is not used, the policy stays as it was: %s", self._config_file, error)
-        return False
-
-
-def _stamp(path: Path) -> object:
-    """Changes when a file of a version does."""
-    stats = ((file.relative_to(path).as_posix(), file.stat()) for file in sorted(path.rglob("*")) if file.is_file())
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+            slow = len(self._refusals.slow)
+            counts = {"absent": len(absent), "refused": len(refused) - slow, "slow": slow}
+            self._observer.looked(file, self._seen, counts)

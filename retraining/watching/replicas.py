@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import httpx
 
 import lineage
+from headlines.names import POLICY_FILE
 from lineage import Reign, Source
 from modules.features import MODEL_NAME
 from retraining.settings import Settings
@@ -54,6 +55,7 @@ class Replica:
       loading: the versions that it is about to make available.
       refused: the versions that it could not load, each with why.
       has_page: whether it is our server, which has a page for people.
+      warning: what our server says is amiss with its `models.config`; empty if nothing, and of TensorFlow Serving.
       problem: why it could not be asked; empty where it could.
       state: how that stands to what lineage says.
       text: the same in words, to be read after the address.
@@ -65,6 +67,7 @@ class Replica:
     loading: tuple[int, ...] = ()
     refused: Mapping[int, str] = field(default_factory=dict)
     has_page: bool = False
+    warning: str = ""
     problem: str = ""
     state: State = "unknown"
     text: str = ""
@@ -200,6 +203,9 @@ def ask_one(settings: Settings, address: str, deadline: float | None = None) -> 
             # What it says besides can be done without.
             with suppress(httpx.HTTPError, TypeError, ValueError):
                 replica = _add_details(replica, *_get(client, f"{address}/version", deadline - _SPARE_SECONDS))
+                if replica.has_page:
+                    _, ready = _get(client, f"{address}/readyz", deadline - _SPARE_SECONDS)
+                    replica = replace(replica, warning=_find_warning(ready))
             return replica
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         problem = "no answer in time" if isinstance(error, httpx.TimeoutException) else _shorten(str(error))
@@ -266,6 +272,14 @@ def _add_details(replica: Replica, status: int, document: Any) -> Replica:
     )
 
 
+def _find_warning(ready: Any) -> str:
+    """What `/readyz` of our server says of its config file: in `problems`, or where it serves nothing in `error`."""
+    if not isinstance(ready, dict):
+        return ""
+    problems = ready.get("problems") or [str(ready.get("error", ""))]
+    return _shorten("; ".join(one for one in problems if POLICY_FILE in one))
+
+
 def _judge(
     replica: Replica, expected: Reign | None, pushed: Mapping[int, bool], is_new: Callable[[int], bool], now: datetime
 ) -> Replica:
@@ -282,7 +296,7 @@ def _judge(
     answers = "answers nothing" if version is None else f"answers {version}"
 
     def judged(state: State, text: str) -> Replica:
-        return replace(replica, state=state, text=text)
+        return replace(replica, state=state, text=f"{text}. It says: {replica.warning}" if replica.warning else text)
 
     if replica.problem:
         return judged("unreachable", tell(replica))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,14 +99,59 @@ def test_version_says_where_the_model_comes_from(server: RunningServer) -> None:
     }
 
 
-def test_a_server_without_a_model_is_healthy_but_not_ready(start: Callable[..., RunningServer]) -> None:
+def test_a_server_without_a_model_is_healthy_but_not_ready(start: Callable[..., RunningServer], tmp_path: Path) -> None:
+    folder = tmp_path / "headlines"
+    folder.mkdir()
     running = start()
-    assert running.get("/healthz").status_code == 200
+    empty = f"SERVING_DIR={folder} holds no version: push one, or correct SERVING_DIR"
+    wait_until(lambda: running.get("/healthz").json() == {"status": "ok", "problems": [empty]})
     ready = running.get("/readyz")
-    assert (ready.status_code, ready.json()) == (503, {"error": "no version of headlines is loaded"})
+    assert (ready.status_code, ready.json()) == (503, {"error": f"no version of headlines is loaded; {empty}"})
     assert running.get("/v1/models/headlines").json() == {"error": "Could not find any versions of model headlines"}
     assert running.post("/predict", {"title": "x"}).status_code == 404
     assert running.get("/version").status_code == 404
+
+
+def test_a_folder_that_does_not_exist_is_unhealthy_only_while_nothing_serves(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    running = start()
+    wait_until(lambda: running.get("/healthz").status_code == 503)
+    assert f"SERVING_DIR={tmp_path / 'headlines'} does not exist" in running.get("/healthz").json()["error"]
+    assert "serving_folder_is_read 0.0" in running.get("/metrics").text
+    push(1)
+    running.wait_until_ready()
+    assert running.get("/readyz").json() == {"status": "ok", "versions": ["1"], "problems": []}
+    shutil.rmtree(tmp_path / "headlines")
+    wait_until(lambda: "serving_folder_is_read 0.0" in running.get("/metrics").text)
+    for path in ("/healthz", "/readyz"):
+        assert running.get(path).status_code == 200
+        assert "does not exist" in running.get(path).json()["problems"][0]
+
+
+def test_a_typo_in_the_config_file_is_told_by_the_probes_and_the_metrics(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    push(2)
+    config = tmp_path / "models.config"
+    pinned = (
+        'model_config_list { config { name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
+        "model_version_policy { specific { versions: 1 } } } }"
+    )
+    config.write_text(pinned)
+    running = start()
+    running.wait_until_ready()
+    wait_until(lambda: "serving_config_is_used 1.0" in running.get("/metrics").text)
+    assert "serving_config_read_timestamp_seconds 0.0" not in running.get("/metrics").text
+    config.write_text(pinned.replace("specific", "specfic"))
+    wait_until(lambda: "serving_config_is_used 0.0" in running.get("/metrics").text)
+    ready = running.get("/readyz")
+    assert (ready.status_code, ready.json()["versions"]) == (200, ["1"])
+    assert f"{config} is not used, the policy stays" in ready.json()["problems"][0]
+    assert running.post("/predict", {"title": "x"}).json()["version"] == "1"
+    config.write_text(pinned)
+    wait_until(lambda: running.get("/readyz").json()["problems"] == [])
 
 
 def test_metrics_count_requests_labels_and_versions(
@@ -283,64 +329,6 @@ def test_the_openapi_document_knows_every_path(server: RunningServer) -> None:
     document = server.get("/openapi.json").json()
     routes = {route.path for route in server.app.routes} - {"/", "/openapi.json", "/v1/{path:path}", "/V1/{path:path}"}
     assert routes == {path for path in document["paths"] if not path.startswith("/v1/")}
-
-
-def test_requests_are_logged_only_when_asked(
-    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
-) -> None:
-    push(1)
-    log = tmp_path / "logs" / "requests.jsonl"
-    running = start(request_log=log)
-    running.wait_until_ready()
-    running.post("/predict", {"title": "dia bom"})
-    running.predict(signature_name="predict_text", instances=["dia ruim", "dia"])
-    running.predict(signature_name="halve", instances=[1])
-    running.stop()
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    assert [(line["title"], line["label"], line["version"], line["signature"]) for line in lines] == [
-        ("dia bom", "positive", 1, "predict_text"),
-        ("dia ruim", "negative", 1, "predict_text"),
-        ("dia", "neutral", 1, "predict_text"),
-    ]
-    assert lines[0]["confidence"] == pytest.approx(0.9094, abs=1e-4)
-    assert not [path for path in tmp_path.rglob("*.jsonl") if path != log]
-
-
-def read_log(folder: Path) -> list[str]:
-    files = sorted(folder.glob("requests.jsonl*"))
-    return [json.loads(line)["title"] for path in files for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_the_request_log_keeps_a_share(
-    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
-) -> None:
-    push(1)
-    running = start(request_log=tmp_path / "requests.jsonl", request_log_share=0.5)
-    running.wait_until_ready()
-    for number in range(200):
-        running.post("/predict", {"title": f"título {number}"})
-    running.stop()
-    assert 50 < len(read_log(tmp_path)) < 150
-
-
-def test_the_request_log_rotates(
-    start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
-) -> None:
-    push(1)
-    running = start(request_log=tmp_path / "requests.jsonl", request_log_bytes=2048, request_log_files=2)
-    running.wait_until_ready()
-    for number in range(100):
-        running.post("/predict", {"title": f"título {number}"})
-    running.stop()
-    assert {path.name: path.stat().st_size <= 2048 for path in tmp_path.glob("requests.jsonl*")} == {
-        "requests.jsonl": True,
-        "requests.jsonl.1": True,
-        "requests.jsonl.2": True,
-    }
-    kept = read_log(tmp_path)
-    assert "título 99" in kept
-    assert "título 0" not in kept
-    assert len(set(kept)) == len(kept)
 
 
 def test_a_missing_or_wrong_setting_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

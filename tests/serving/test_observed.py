@@ -152,6 +152,31 @@ def test_a_version_that_is_being_loaded_is_no_fault(
     assert seen.replicas[0].text == f"loads {SECOND}, and meanwhile answers {FIRST}"
 
 
+def test_a_config_file_that_is_not_followed_is_told_whether_or_not_the_right_version_answers(
+    push: Callable[[int], Path],
+    start: Callable[..., RunningServer],
+    observe: Callable[..., replicas.Observation],
+    tmp_path: Path,
+) -> None:
+    push(FIRST)
+    running = start()
+    running.wait_until_ready()
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list { confg {} }")
+    wait_until(lambda: running.get("/readyz").json()["problems"] != [])
+    [replica] = observe(FIRST, running).replicas
+    assert (replica.state, replica.version) == ("agrees", FIRST)
+    assert f"It says: {config} is not used, the policy stays: it is no model config" in replica.text
+    anew = start()
+    wait_until(lambda: "is not used" in anew.get("/readyz").text)
+    [replica] = observe(FIRST, anew).replicas
+    assert replica.state == "nothing"
+    assert f"{config} is not used, nothing is loaded" in replica.text
+    config.unlink()
+    wait_until(lambda: running.get("/readyz").json()["problems"] == [])
+    assert observe(FIRST, running).replicas[0].warning == ""
+
+
 def test_the_stand_in_of_other_tests_answers_as_tensorflow_serving_s_own_message_is_written() -> None:
     # With the names of the proto and every primitive field: model_servers/http_rest_api_util.cc, util/status.proto.
     response = GetModelStatusResponse()

@@ -92,11 +92,13 @@ def test_a_rollback_by_the_config_file_is_honoured_at_once(
     push(2)
     running = start()
     wait_until(lambda: running.get("/readyz").json().get("versions") == ["2", "1"])
-    (tmp_path / "models.config").write_text(
-        'model_config_list { config { name: "headlines" model_version_policy { specific { versions: 1 } } } }'
+    policy = (
+        'model_config_list {{ config {{ name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
+        "model_version_policy {{ {} }} }} }}"
     )
+    (tmp_path / "models.config").write_text(policy.format("specific { versions: 1 }"))
     wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "1")
     # At once: it was kept loaded.
     assert 'serving_loads_total{result="loaded"} 2.0' in running.get("/metrics").text
-    (tmp_path / "models.config").unlink()
+    (tmp_path / "models.config").write_text(policy.format("latest { num_versions: 2 }"))
     wait_until(lambda: running.post("/predict", {"title": "x"}).json()["version"] == "2")

@@ -1,15 +1,19 @@
 """Which versions are loaded: with a loader that only notes what it is asked, so that every order can be seen."""
 
+import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from running_server import wait_until
 
 from serving.errors import ServingError
 from serving.model import LoadError, Model
-from serving.versions import Policy, Versions, read_policy
+from serving.versions import Versions
 
 
 class UnloadedModel(Model):
@@ -41,9 +45,9 @@ def loader() -> Loader:
 
 @pytest.fixture
 def make(tmp_path: Path, loader: Loader) -> Callable[..., Versions]:
-    def make(keep: int = 1) -> Versions:
+    def make(keep: int = 1, poll_seconds: float = 60, load_seconds: float = 60) -> Versions:
         folder, config = tmp_path / "headlines", tmp_path / "models.config"
-        return Versions(folder, "headlines", keep, config, 60, load=loader)
+        return Versions(folder, "headlines", keep, config, poll_seconds, load=loader, load_seconds=load_seconds)
 
     return make
 
@@ -57,7 +61,8 @@ def put(tmp_path: Path, version: int | str, content: str = "good") -> Path:
 
 def configure(tmp_path: Path, policy: str, labels: str = "") -> None:
     (tmp_path / "models.config").write_text(
-        f'model_config_list {{ config {{ name: "headlines" model_version_policy {{ {policy} }} {labels} }} }}'
+        f'model_config_list {{ config {{ name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
+        f"model_version_policy {{ {policy} }} {labels} }} }}"
     )
 
 
@@ -194,6 +199,8 @@ def test_a_refused_version_is_tried_again_once_it_changes(
     (path / "saved_model.pb").write_text("good")
     os.utime(path / "saved_model.pb", ns=(1, 1))
     versions.update()
+    assert versions.loaded == [1], "its files may be about to change again"
+    versions.update()
     assert versions.loaded == [2]
     assert loader.asked == [2, 1, 2]
 
@@ -228,7 +235,7 @@ def test_the_config_file_pins_a_version_and_gives_it_back(tmp_path: Path, make: 
     versions.update()
     assert versions.find("headlines").version == 1
     assert versions.loaded == [1]
-    (tmp_path / "models.config").unlink()
+    configure(tmp_path, "latest { num_versions: 1 }")
     versions.update()
     assert versions.find("headlines").version == 2
 
@@ -268,27 +275,6 @@ def test_a_broken_config_file_leaves_the_policy_as_it_was(tmp_path: Path, make: 
     assert versions.loaded == [1]
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        ("latest { num_versions: 3 }", Policy(newest=3)),
-        ("latest {}", Policy(newest=1)),
-        ("", Policy(newest=1)),
-        ("all {}", Policy(newest=0)),
-        ("specific { versions: 4 versions: 2 }", Policy(specific=(4, 2))),
-    ],
-)
-def test_tensorflow_serving_s_policies_are_read(tmp_path: Path, policy: str, expected: Policy) -> None:
-    configure(tmp_path, policy)
-    assert read_policy(tmp_path / "models.config", "headlines") == expected
-
-
-def test_a_config_file_without_the_model_is_refused(tmp_path: Path) -> None:
-    configure(tmp_path, "all {}")
-    with pytest.raises(ValueError, match="no model 'other'"):
-        read_policy(tmp_path / "models.config", "other")
-
-
 def test_the_states_of_long_gone_versions_are_forgotten(tmp_path: Path, make: Callable[..., Versions]) -> None:
     versions = make()
     for version in range(1, 150):
@@ -298,3 +284,298 @@ def test_the_states_of_long_gone_versions_are_forgotten(tmp_path: Path, make: Ca
             shutil.rmtree(path.with_name(str(version - 1)))
     assert len(states(versions)) <= 102
     assert versions.loaded == [149]
+
+
+def tell(caplog: pytest.LogCaptureFixture, part: str) -> int:
+    """How many lines of the log hold a text."""
+    return sum(part in record.getMessage() for record in caplog.records)
+
+
+def spoil_config(tmp_path: Path) -> None:
+    (tmp_path / "models.config").write_text("model_config_list { confg {} }")
+
+
+def test_a_typo_in_a_pin_changes_nothing_and_is_told_once(
+    tmp_path: Path, make: Callable[..., Versions], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    configure(tmp_path, "specific { versions: 1 }", 'version_labels { key: "stable" value: 1 }')
+    versions = make()
+    versions.update()
+    assert versions.problems == ()
+    for policy in ("specfic { versions: 1 }", "specific {}"):
+        configure(tmp_path, policy)
+        for _ in range(3):
+            versions.update()
+        assert versions.loaded == [1]
+        assert versions.labels == {"stable": 1}
+        [problem] = versions.problems
+        assert f"{tmp_path / 'models.config'} is not used, the policy stays: " in problem
+    assert tell(caplog, "is not used, the policy stays") == 2
+    (tmp_path / "models.config").unlink()
+    versions.update()
+    assert versions.loaded == [1], "a file that is gone un-pins nothing"
+    assert "models.config is gone, and what it said last is followed" in versions.problems[0]
+    configure(tmp_path, "latest {}")
+    versions.update()
+    assert (versions.loaded, versions.problems) == ([2], ())
+
+
+def test_a_server_that_starts_on_a_broken_config_file_serves_nothing_and_says_why(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    spoil_config(tmp_path)
+    versions = make()
+    versions.update()
+    assert (versions.loaded, loader.asked) == ([], [])
+    assert "is not used, nothing is loaded, for it may take a version back" in versions.problems[0]
+    configure(tmp_path, "specific { versions: 1 }")
+    versions.update()
+    assert (versions.loaded, loader.asked, versions.problems) == ([1], [1], ())
+
+
+def test_what_the_config_file_names_and_is_not_there_is_told(
+    tmp_path: Path, make: Callable[..., Versions], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2, "broken")
+    labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 8 }'
+    configure(tmp_path, "specific { versions: 1 versions: 2 versions: 9 }", labels)
+    versions = make()
+    for _ in range(3):
+        versions.update()
+    assert versions.loaded == [1]
+    config, folder = tmp_path / "models.config", tmp_path / "headlines"
+    assert versions.problems == (
+        f"{config} asks for version 9, which is not in {folder}",
+        f"{config} gives the label 'canary' to version 8, which is not loaded",
+        "version 2 cannot be served, others serve on: 2 is broken",
+    )
+    assert [tell(caplog, problem) for problem in versions.problems] == [1, 1, 1]
+    put(tmp_path, 9)
+    with caplog.at_level("INFO"):
+        versions.update()
+    assert versions.loaded == [9, 1]
+    assert tell(caplog, "this is over: ") == 1
+
+
+def test_a_base_path_of_another_name_is_told_and_no_hindrance(
+    tmp_path: Path, make: Callable[..., Versions], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    configure(tmp_path, "specific { versions: 1 }")
+    config = tmp_path / "models.config"
+    config.write_text(config.read_text().replace("/srv/headlines", "/models/titulos"))
+    versions = make()
+    for _ in range(3):
+        versions.update()
+    assert versions.loaded == [1]
+    assert tell(caplog, "has the base_path /models/titulos, where TensorFlow Serving looks") == 1
+
+
+def test_a_wrong_folder_is_told_once_and_again_when_it_changes(
+    tmp_path: Path, make: Callable[..., Versions], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "headlines"
+    versions = make()
+    for _ in range(3):
+        versions.update()
+    assert versions.is_lost
+    assert tell(caplog, f"SERVING_DIR={folder} does not exist") == 1
+    folder.mkdir()
+    for _ in range(3):
+        versions.update()
+    assert not versions.is_lost
+    assert tell(caplog, f"SERVING_DIR={folder} holds no version") == 1
+    put(tmp_path, 1)
+    versions.update()
+    assert versions.problems == ()
+    shutil.rmtree(folder)
+    versions.update()
+    assert (versions.loaded, versions.is_lost) == ([1], False)
+    assert f"SERVING_DIR={folder} does not exist" in versions.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "UNAVAILABLE"),
+        (OSError(errno.ESTALE, "Stale file handle"), "UNAVAILABLE"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "RESOURCE_EXHAUSTED"),
+        (MemoryError(), "RESOURCE_EXHAUSTED"),
+        (PermissionError(errno.EACCES, "Permission denied"), "PERMISSION_DENIED"),
+    ],
+)
+def test_what_may_pass_by_itself_is_tried_again_after_waits_that_grow(
+    tmp_path: Path,
+    make: Callable[..., Versions],
+    loader: Loader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    code: str,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("serving.refusals.time", SimpleNamespace(monotonic=lambda: now))
+    put(tmp_path, 1)
+
+    def fail(_: int) -> None:
+        raise error
+
+    loader.while_loading = fail
+    versions = make()
+    tried = []
+    for _ in range(1000):
+        versions.update()
+        if len(loader.asked) > len(tried):
+            tried.append(now - 1000)
+        now += 1
+    assert tried == [0, 5, 15, 35, 75, 155, 315, 615, 915]
+    assert versions.states("headlines", 1)[0].error_code == code
+    assert tell(caplog, "version 1 cannot be served") == 1
+    loader.while_loading = lambda _: None
+    now += 300
+    versions.update()
+    assert versions.loaded == [1]
+
+
+def test_files_that_change_while_they_are_loaded_are_loaded_again_once_they_rest(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    path = put(tmp_path, 1)
+    loader.while_loading = lambda version: (path / "more").write_text("x" * len(loader.asked))
+    versions = make()
+    versions.update()
+    assert versions.loaded == []
+    assert "its files changed while it was loaded" in versions.problems[0]
+    loader.while_loading = lambda version: None
+    versions.update()
+    versions.update()
+    assert (versions.loaded, loader.asked) == ([1], [1, 1])
+
+
+def test_a_slow_load_is_waited_for_no_more_and_serves_once_it_ends(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    go_on = threading.Event()
+    loader.while_loading = lambda version: None if version == 1 else assert_true(go_on.wait(30))
+    versions = make(poll_seconds=0.01, load_seconds=0.1)
+    versions.update()
+    assert versions.loaded == [1], "the one before serves meanwhile"
+    [state, _] = versions.states("headlines")
+    assert (state.version, state.error_code) == (2, "DEADLINE_EXCEEDED")
+    assert "version 2 cannot be served, others serve on: its load takes longer than 0.1 s" in versions.problems[0]
+    versions.update()
+    assert loader.asked == [2, 1], "it is under load, and is not loaded a second time"
+    [load] = versions.unfinished
+    go_on.set()
+    assert load.wait(30)
+    versions.update()
+    assert (versions.loaded, versions.problems, versions.unfinished) == ([2], (), [])
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+def test_a_rollback_does_not_wait_for_the_load_of_what_it_takes_back(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    go_on = threading.Event()
+
+    def hold(version: int) -> None:
+        if version == 2:
+            configure(tmp_path, "specific { versions: 1 }")
+            assert go_on.wait(30)
+
+    loader.while_loading = hold
+    versions = make(poll_seconds=0.01)
+    versions.update()
+    assert versions.loaded == [1]
+    [load] = versions.unfinished
+    go_on.set()
+    assert load.wait(30)
+    versions.update()
+    assert (versions.loaded, states(versions)[2]) == ([1], "END")
+
+
+def test_a_version_that_is_pushed_amid_a_load_is_not_kept_waiting_nor_is_what_serves_dropped(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    put(tmp_path, 1)
+    versions = make(keep=2, poll_seconds=0.01)
+    versions.update()
+    go_on = threading.Event()
+
+    def hold(version: int) -> None:
+        if version == 2:
+            put(tmp_path, 3)
+            assert go_on.wait(30)
+
+    loader.while_loading = hold
+    put(tmp_path, 2)
+    versions.update()
+    assert versions.loaded == [3, 1]
+    [load] = versions.unfinished
+    go_on.set()
+    assert load.wait(30)
+    versions.update()
+    assert versions.loaded == [3, 2]
+
+
+def test_loads_that_hang_after_each_mend_come_to_an_end(
+    tmp_path: Path, make: Callable[..., Versions], loader: Loader
+) -> None:
+    path = put(tmp_path, 1)
+    go_on = threading.Event()
+    loader.while_loading = lambda version: assert_true(go_on.wait(60))
+    versions = make(poll_seconds=0.01, load_seconds=0.02)
+    for number in range(8):
+        (path / "mended").write_text("x" * number)
+        for _ in range(2):
+            versions.update()
+    assert len(loader.asked) == 4
+    go_on.set()
+
+
+def test_a_look_that_fails_each_time_is_logged_once_and_told(
+    tmp_path: Path, make: Callable[..., Versions], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, 1)
+    looks = []
+
+    def fail(_: Path) -> None:
+        looks.append(1)
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("serving.versions.look_into", fail)
+    versions = make(poll_seconds=0.01)
+    versions.start()
+    wait_until(lambda: len(looks) > 3)
+    assert versions.is_watching
+    assert versions.problems == (f"{tmp_path / 'headlines'} could not be looked at: ZeroDivisionError: by zero",)
+    versions.stop()
+    assert tell(caplog, "could not be looked at") == 1
+
+
+def test_a_folder_that_does_not_answer_is_told_and_holds_up_no_end(
+    tmp_path: Path, make: Callable[..., Versions], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("serving.versions._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("serving.versions._STOP_SECONDS", 0.1)
+    monkeypatch.setattr("serving.versions.look_into", lambda _: assert_true(go_on.wait(30)))
+    versions = make(poll_seconds=0.01)
+    versions.start()
+    wait_until(lambda: "has not answered for" in "".join(versions.problems))
+    versions.stop()
+    assert tell(caplog, "the server ends, and no longer waits for") == 1
+    go_on.set()

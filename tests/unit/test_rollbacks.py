@@ -92,7 +92,10 @@ def test_what_people_wrote_into_the_config_file_stays(serving_dir: Path) -> None
 def test_a_policy_of_peoples_own_is_left_alone_when_no_version_is_withdrawn(serving_dir: Path) -> None:
     add(serving_dir, rollback(SECOND, THIRD))
     config = serving_dir.parent / "models.config"
-    config.write_text('model_config_list { config { name: "headlines" model_version_policy { all {} } } }')
+    config.write_text(
+        'model_config_list { config { name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
+        "model_version_policy { all {} } } }"
+    )
     shutil.rmtree(serving_dir / str(THIRD))
     tell_servers(serving_dir)
     assert policy(serving_dir) == Policy(newest=0)

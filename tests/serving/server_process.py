@@ -1,0 +1,81 @@
+"""A model server as a process of its own, to which signals are sent."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+class ServerProcess:
+    """`python -m serving`, which obeys file permissions even where the tests run as root."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        # A pipe that nobody reads would hold the process up.
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        values = {"dir": folder, "port": self.port, "poll_seconds": 0.1, **settings}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "serving"],
+            env=os.environ | {f"SERVING_{name.upper()}": str(value) for name, value in values.items()},
+            cwd=ROOT,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_obey_permissions,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._output.close()
+
+    @property
+    def log(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=30)
+
+    def post(self, path: str, document: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=document, timeout=30)
+
+    def answers(self, path: str) -> bool:
+        assert self.process.poll() is None, self.log
+        try:
+            return self.get(path).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def problems(self) -> str:
+        """What it says at `/readyz`, ready or not."""
+        document = self.get("/readyz").json()
+        return "; ".join(document["problems"]) if "problems" in document else str(document["error"])
+
+    def end(self, seconds: float) -> int:
+        """Sends the signal to end, and returns with what it ended."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def _obey_permissions() -> None:
+    libc = ctypes.CDLL(None)
+    for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
