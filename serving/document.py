@@ -14,7 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from serving.errors import invalid
+from serving.json_pieces import WRITTEN_VALUES, LargeDocument, decode_text, read_large, weigh, write_large
 
+# Work on a larger body takes some milliseconds and more; on a smaller one, handing it to a thread would cost as much.
+LARGE_BYTES = 64 << 10
 # The wording of TensorFlow Serving's JSON parser for that of Python's.
 _PARSE_ERRORS = {
     "Expecting value": "Invalid value.",
@@ -48,7 +51,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document = _DECODER.decode(body.decode("utf-8-sig", "surrogateescape"))
+        if len(body) > LARGE_BYTES:
+            document = read_large(decode_text(body), _DECODER)
+        else:
+            document = _DECODER.decode(body.decode("utf-8-sig", "surrogateescape"))
     except json.JSONDecodeError as error:
         empty = error.msg == "Expecting value" and not error.doc.strip(" \t\r\n")
         message = "The document is empty." if empty else _PARSE_ERRORS.get(error.msg, error.msg)
@@ -88,8 +94,16 @@ def encode(text: str) -> bytes:
         raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
 
 
+def drop(document: Mapping[str, Any]) -> None:
+    """Empties a document, if it is a large one, piece by piece: freed at once, it would hold everybody up."""
+    if isinstance(document, LargeDocument):
+        document.drop()
+
+
 def to_body(value: object) -> bytes:
     """JSON as it is sent: `NaN` and the infinities as such, strings' bytes as they are."""
+    if weigh(value) > WRITTEN_VALUES:
+        return b"".join(piece.encode("utf-8", "surrogateescape") for piece in write_large(value, _ENCODER))
     return _ENCODER.encode(value).encode("utf-8", "surrogateescape")
 
 

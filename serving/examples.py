@@ -12,9 +12,12 @@ import tensorflow as tf
 from serving.document import check_decimal, decode_base64, encode, is_base64, quote, shorten_float, to_body, type_name
 from serving.errors import ServingError, invalid
 from serving.tensors import Array
+from serving.turns import check
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
+# So many are read at a time, before it is asked whether anybody still waits for them.
+_CHECKED_EXAMPLES = 1024
 
 
 def read_examples(document: Mapping[str, Any]) -> Array:
@@ -37,6 +40,8 @@ def read_examples(document: Mapping[str, Any]) -> Array:
         raise invalid(f"JSON Value: {quote(document)} 'examples' value is an empty array")
     serialised = np.empty(len(rows), object)
     for number, row in enumerate(rows):
+        if number % _CHECKED_EXAMPLES == _CHECKED_EXAMPLES - 1:
+            check()
         example = tf.train.Example()
         example.CopyFrom(context)
         example.MergeFrom(_example(row))

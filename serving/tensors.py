@@ -24,9 +24,12 @@ from serving.document import (
     type_name,
 )
 from serving.errors import ServingError, invalid
+from serving.turns import check
 
 # NumPy's limit; TensorFlow's is 254.
 _MAX_RANK = 32
+# So many values are read at a time, before it is asked whether anybody still waits for them.
+_CHECKED_VALUES = 4096
 
 _INT_RANGES = {
     tf.int8: (-(2**31), 2**31 - 1),
@@ -159,8 +162,11 @@ def _flatten(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, fl
         raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    for element in value:
-        _flatten(element, level + 1, shape, dtype, flat)
+    for start in range(0, len(value), _CHECKED_VALUES):
+        if start:
+            check()
+        for element in value[start : start + _CHECKED_VALUES]:
+            _flatten(element, level + 1, shape, dtype, flat)
 
 
 def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType) -> Array:
@@ -168,8 +174,18 @@ def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType)
         raise invalid(f"tensor parsing error: {name}")
     if dtype in (tf.int8, tf.uint8, tf.int16):
         # Read as int32, then narrowed, as TensorFlow does.
-        return np.array(flat, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
-    return np.array(flat, dtype.as_numpy_dtype).reshape(shape)
+        return _array(flat, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
+    return _array(flat, dtype.as_numpy_dtype).reshape(shape)
+
+
+def _array(flat: list[Any], dtype: Any) -> Array:
+    """As `np.array`, which holds the interpreter until all values are converted."""
+    if len(flat) <= _CHECKED_VALUES:
+        return np.array(flat, dtype)
+    array = np.empty(len(flat), dtype)
+    for start in range(0, len(flat), _CHECKED_VALUES):
+        array[start : start + _CHECKED_VALUES] = np.array(flat[start : start + _CHECKED_VALUES], dtype)
+    return array
 
 
 def _read_columns(value: Any, inputs: Inputs) -> Tensors:
@@ -207,6 +223,8 @@ def _read_rows(document: Mapping[str, Any], inputs: Inputs) -> Tensors:
     flat: dict[str, list[Any]] = {name: [] for name in inputs}
     shapes: dict[str, tuple[int, ...]] = {}
     for number, row in enumerate(rows):
+        if number % _CHECKED_VALUES == _CHECKED_VALUES - 1:
+            check()
         if (isinstance(row, dict) and not is_base64(row)) != by_name:
             raise invalid(
                 f"Expecting object but got list at item {number} of input list"

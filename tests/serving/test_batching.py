@@ -1,8 +1,9 @@
 """How requests are run together: with a signature whose model only notes what it is given."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from serving.batching import Batcher
 from serving.errors import ServingError, invalid
 from serving.model import Model, Signature
+from serving.turns import Turns
 
 
 class Doubling:
@@ -43,6 +45,18 @@ class Doubling:
 MODEL = create_autospec(Model, instance=True)
 
 
+@pytest.fixture
+def make() -> Iterator[Callable[..., Batcher]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(max_batch: int = 32, max_large: int = 2, seconds: float = 30.0, max_bytes: int = 1 << 30) -> Batcher:
+            turns = Turns(max_large, max_bytes, seconds)
+            stack.callback(turns.stop)
+            return Batcher(max_batch, turns, lambda signature, rows: None)
+
+        yield make
+
+
 def run_all(batcher: Batcher, doubling: Doubling, arrays: list[np.ndarray]) -> list[Any]:
     """What comes of several requests that are there at the same moment."""
 
@@ -50,18 +64,7 @@ def run_all(batcher: Batcher, doubling: Doubling, arrays: list[np.ndarray]) -> l
         runs = (batcher.run(MODEL, doubling.signature, {"x": array}) for array in arrays)
         return await asyncio.gather(*runs, return_exceptions=True)
 
-    try:
-        return asyncio.run(main())
-    finally:
-        batcher.stop()
-
-
-@pytest.fixture
-def make() -> Callable[..., Batcher]:
-    def make(max_batch: int = 32, max_large: int = 2, seconds: float = 30.0) -> Batcher:
-        return Batcher(max_batch, max_large, seconds, lambda signature, rows: None)
-
-    return make
+    return asyncio.run(main())
 
 
 def test_requests_of_the_same_moment_are_run_together_and_get_their_own_answers(make: Callable[..., Batcher]) -> None:
@@ -92,7 +95,6 @@ def test_a_request_alone_is_run_without_waiting(make: Callable[..., Batcher]) ->
         await request
 
     asyncio.run(main())
-    batcher.stop()
 
 
 def test_requests_of_another_shape_or_without_rows_are_run_apart(make: Callable[..., Batcher]) -> None:
@@ -148,7 +150,7 @@ def test_a_large_request_that_takes_too_long_is_given_up_and_its_rest_not_run(ma
         given_up.set()
 
     asyncio.run(main())
-    batcher.stop()
+    batcher._turns.stop()
     assert doubling.runs == [512]
 
 
