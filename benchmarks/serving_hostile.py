@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from rich.table import Table
 
@@ -25,7 +26,7 @@ from modules.features import MODEL_NAME, TEXT_SIGNATURE
 
 BODY_BYTES = 8 << 20
 MANY = 8
-_SECONDS = 4.0
+_SECONDS = 2.0
 _HEADLINE = "Governo anuncia novo pacote de 10 medidas para a economia"
 
 
@@ -160,11 +161,12 @@ def _ask_amid(port: int, request: str, clients: int) -> Delay:
 
 def _ask(port: int) -> tuple[list[float], int]:
     body = _write({"signature_name": TEXT_SIGNATURE, "instances": [_HEADLINE]}).encode()
+    request = _frame("predict", body)
     latencies, failed, end = [], 0, time.perf_counter() + _SECONDS
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as answers:
         while (began := time.perf_counter()) < end:
-            connection.sendall(_frame("predict", body))
-            failed += b" 200 " not in connection.recv(65536)[:16]
+            connection.sendall(request)
+            failed += _read_status(answers) != "200"
             latencies.append(time.perf_counter() - began)
             time.sleep(0.002)
     return latencies, failed
@@ -179,17 +181,21 @@ def _send_endlessly(port: int, request: bytes, statuses: Counter[str], stop: thr
 
 
 def _send(port: int, request: bytes) -> str:
-    """The status of the answer, all of which is read."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         # The server may answer, and close, before it has read all.
         with contextlib.suppress(ConnectionError):
             connection.sendall(request)
-        answer = connection.makefile("rb")
-        status, length = answer.readline(), 0
-        while line := answer.readline().strip().lower():
-            if line.startswith(b"content-length:"):
-                length = int(line.partition(b":")[2])
-        answer.read(length)
+        with connection.makefile("rb") as answers:
+            return _read_status(answers)
+
+
+def _read_status(answers: IO[bytes]) -> str:
+    """The status of the next answer, all of which is read."""
+    status, length = answers.readline(), 0
+    while line := answers.readline().strip().lower():
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    answers.read(length)
     return status[9:12].decode()
 
 

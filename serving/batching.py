@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.model import Model, Signature
-from serving.tensors import Array, Tensors
+from serving.tensors import Tensors
 from serving.turns import Turns, Visit, check, find_visit, timed_out
 
 # A large request is run by a thread, in pieces of at most so much, so that small ones need not wait for it and it ends
@@ -169,14 +169,15 @@ def _find_awaited(batch: list[_Job]) -> list[_Job]:
 
 def _cut(job: _Job) -> Iterator[tuple[int, int]]:
     """Yields the rows, from and to, of each piece of a job; a row that is larger than a piece is one by itself."""
-    start, size = 0, 0
-    sizes = _count_bytes_by_row(job.inputs) if job.rows > 1 else []
-    for row, more in enumerate(sizes):
-        if row > start and (row - start == _PIECE_ROWS or size + more > _PIECE_BYTES):
-            yield start, row
-            start, size = row, 0
-        size += more
-    yield start, job.rows
+    start = 0
+    while start < job.rows or not start:
+        end, size = start, 0
+        for more in _count_bytes_by_row(job, start, min(job.rows, start + _PIECE_ROWS)):
+            if end > start and size + more > _PIECE_BYTES:
+                break
+            end, size = end + 1, size + more
+        yield start, end
+        start = max(end, 1)
 
 
 def _count_bytes(inputs: Tensors) -> int:
@@ -191,13 +192,12 @@ def _count_bytes(inputs: Tensors) -> int:
     return size
 
 
-def _count_bytes_by_row(inputs: Tensors) -> list[int]:
-    return [sum(sizes) for sizes in zip(*map(_count_bytes_of_rows, inputs.values()), strict=True)]
-
-
-def _count_bytes_of_rows(tensor: Array) -> list[int]:
-    if tensor.dtype != object:
-        return [tensor.nbytes // len(tensor)] * len(tensor)
-    if tensor.ndim == 1:
-        return list(map(len, tensor))
-    return [sum(map(len, row.ravel())) for row in tensor]
+def _count_bytes_by_row(job: _Job, start: int, end: int) -> list[int]:
+    """The bytes of each of these rows."""
+    sizes = np.zeros(end - start, int)
+    for tensor in job.inputs.values() if job.rows else ():
+        if tensor.dtype == object:
+            sizes += [sum(map(len, row.ravel())) if tensor.ndim > 1 else len(row) for row in tensor[start:end]]
+        else:
+            sizes += tensor.nbytes // len(tensor)
+    return list(sizes)

@@ -75,6 +75,8 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
         body = await work_on(body, partial(_unpack, limit, too_large), _LARGE_PACKED_BYTES)
         if visit and len(body) > LARGE_BYTES:
             visit.hold(len(body))
+    if visit and len(body) <= LARGE_BYTES:
+        visit.hurry()
     return body
 
 

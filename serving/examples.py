@@ -17,7 +17,7 @@ from serving.turns import check
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 # So many are read at a time, before it is asked whether anybody still waits for them.
-_CHECKED_EXAMPLES = 1024
+_CHECKED_EXAMPLES = 128
 
 
 def read_examples(document: Mapping[str, Any]) -> Array:

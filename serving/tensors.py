@@ -28,8 +28,8 @@ from serving.turns import check
 
 # NumPy's limit; TensorFlow's is 254.
 _MAX_RANK = 32
-# So many values are read at a time, before it is asked whether anybody still waits for them.
-_CHECKED_VALUES = 4096
+# So much is read at a time, before it is asked whether anybody still waits for it.
+_CHECKED_VALUES, _CHECKED_ROWS = 4096, 512
 
 _INT_RANGES = {
     tf.int8: (-(2**31), 2**31 - 1),
@@ -223,7 +223,7 @@ def _read_rows(document: Mapping[str, Any], inputs: Inputs) -> Tensors:
     flat: dict[str, list[Any]] = {name: [] for name in inputs}
     shapes: dict[str, tuple[int, ...]] = {}
     for number, row in enumerate(rows):
-        if number % _CHECKED_VALUES == _CHECKED_VALUES - 1:
+        if number % _CHECKED_ROWS == _CHECKED_ROWS - 1:
             check()
         if (isinstance(row, dict) and not is_base64(row)) != by_name:
             raise invalid(

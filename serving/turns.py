@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from serving.errors import ServingError
 
 Result = TypeVar("Result")
+# The longest that a piece of large work waits for small requests: about as long as it takes itself.
+_PAUSES, _PAUSE_SECONDS = 10, 0.0005
 # What ASGI tells a request by: https://asgi.readthedocs.io/en/latest/specs/www.html.
 Receive = Callable[[], Awaitable[Any]]
 _current: contextvars.ContextVar["Visit | None"] = contextvars.ContextVar("visit", default=None)
@@ -25,7 +27,7 @@ _current: contextvars.ContextVar["Visit | None"] = contextvars.ContextVar("visit
 class Visit:
     """One request's stay in the server: until when it may last, what it holds, and whether anybody waits for it."""
 
-    __slots__ = ("_held_bytes", "_left", "_problem", "_receive", "_turns", "deadline", "start")
+    __slots__ = ("_held_bytes", "_is_quick", "_left", "_problem", "_receive", "_turns", "deadline", "start")
 
     def __init__(self, turns: "Turns", receive: Receive | None) -> None:
         self.deadline = time.monotonic() + turns.timeout_seconds
@@ -33,6 +35,7 @@ class Visit:
         self._receive = receive
         self._left: asyncio.Task[None] | None = None
         self._held_bytes = 0
+        self._is_quick = False
         # Made anew wherever it is raised: one that is kept would keep the frames through which it came.
         self._problem: Callable[[], ServingError] | None = None
         # Done when its turn has come; None before it needs one.
@@ -52,12 +55,19 @@ class Visit:
         self._turns.hold(size)
         self._held_bytes += size
 
+    def hurry(self) -> None:
+        """Lets large work give way until the visit ends, or is large itself: its request is read, and is small."""
+        if not self._is_quick:
+            self._is_quick = True
+            self._turns.quick += 1
+
     def check(self) -> None:
-        """Ends work that nobody waits for any more; work that takes long calls it now and then, on whatever thread.
+        """Ends work that nobody waits for any more, and gives way; work that takes long calls it now and then.
 
         Raises:
           ServingError: the time is up, or the client has gone.
         """
+        self._turns.give_way()
         if self._problem:
             raise self._problem()
         if time.monotonic() > self.deadline:
@@ -73,6 +83,7 @@ class Visit:
         if self._receive and not self._left:
             self._left = loop.create_task(_wait_until_gone(self._receive))
         if not self.start:
+            self._calm_down()
             await self._wait(self._turns.join(self))
         context = contextvars.copy_context()
         context.run(_current.set, self)
@@ -80,9 +91,14 @@ class Visit:
 
     def end(self) -> None:
         """Gives back all that it held, and the turn to the next."""
+        self._calm_down()
         if self._left:
             self._left.cancel()
         self._turns.leave(self, self._held_bytes)
+
+    def _calm_down(self) -> None:
+        self._turns.quick -= self._is_quick
+        self._is_quick = False
 
     def _do(self, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
         self.check()
@@ -126,6 +142,8 @@ class Turns:
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._held_bytes = 0
+        # How many small requests are being answered just now.
+        self.quick = 0
         # In the order of their coming; the first has the turn.
         self._queue: deque[Visit] = deque()
 
@@ -153,6 +171,16 @@ class Turns:
         if self._held_bytes + size > self._max_bytes:
             raise _full()
         self._held_bytes += size
+
+    def give_way(self) -> None:
+        """Lets the thread wait while small requests are answered, though not for ever.
+
+        To answer one, the event loop needs the interpreter several times, and each time would wait for it.
+        """
+        for _ in range(_PAUSES):
+            if not self.quick:
+                return
+            time.sleep(_PAUSE_SECONDS)
 
     def join(self, visit: Visit) -> "asyncio.Future[None]":
         """Puts a visit at the end of the queue.

@@ -162,3 +162,96 @@ def test_more_large_requests_than_allowed_are_refused(make: Callable[..., Batche
         (503, "The batch scheduling queue to which this task was submitted is full")
     ] * 2
     assert len(results) - len(refused) == 2
+
+
+def test_a_request_of_many_bytes_is_run_in_pieces_by_another_thread_however_few_its_rows(
+    make: Callable[..., Batcher],
+) -> None:
+    doubling = Doubling()
+    (result,) = run_all(make(), doubling, [np.ones((10, 2000))])  # 16 kB a row, 64 kB a piece
+    assert doubling.runs == [4 * 2000, 4 * 2000, 2 * 2000]
+    assert result["y"].shape == (10, 2000)
+    assert threading.current_thread().name not in doubling.threads
+
+
+def test_a_row_that_is_larger_than_a_piece_is_run_by_itself(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    run_all(make(), doubling, [np.ones((3, 20_000))])
+    assert doubling.runs == [20_000] * 3
+
+
+def test_a_large_request_without_rows_is_run_whole_by_another_thread(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling(by_rows=False)
+    (result,) = run_all(make(), doubling, [np.ones(100_000)])
+    assert doubling.runs == [100_000]
+    assert result["y"].size == 100_000
+    assert threading.current_thread().name not in doubling.threads
+
+
+def test_texts_count_by_their_bytes(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    sizes: list[int] = []
+    doubling.call = lambda texts: (sizes.append(len(texts)), texts)[1]
+    texts = np.array([b"x" * 40_000, b"y" * 40_000, b"z", b"z"], object)
+    (result,) = run_all(make(), doubling, [texts])
+    assert sizes == [1, 3]
+    assert result["y"].tolist() == texts.tolist()
+
+
+def test_a_batch_has_at_most_so_many_bytes(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    run_all(make(), doubling, [np.ones((1, 1000))] * 4)  # 8 kB each, 16 kB together
+    assert doubling.runs == [2000, 2000]
+
+
+def test_more_bytes_of_large_requests_than_allowed_are_refused(make: Callable[..., Batcher]) -> None:
+    results = run_all(make(max_large=9, max_bytes=100_000), Doubling(), [np.ones((10, 1000))] * 2)
+    assert [isinstance(result, ServingError) for result in results] == [False, True]
+    assert results[1].message == "The batch scheduling queue to which this task was submitted is full"
+
+
+def test_large_requests_wait_for_one_another_in_order_and_small_ones_overtake_them(
+    make: Callable[..., Batcher],
+) -> None:
+    doubling, batcher = Doubling(), make(max_large=3)
+    opened = threading.Event()
+    ended: list[str] = []
+
+    def double_when_opened(numbers: np.ndarray) -> np.ndarray:
+        assert numbers.size == 1 or opened.wait(60)
+        return doubling.double(numbers)
+
+    doubling.call = double_when_opened
+
+    async def run(name: str, rows: int) -> None:
+        await batcher.run(MODEL, doubling.signature, {"x": np.ones(rows)})
+        ended.append(name)
+
+    async def main() -> None:
+        large = [asyncio.create_task(run(name, rows)) for name, rows in (("a", 2000), ("b", 33), ("c", 600))]
+        await asyncio.sleep(0)
+        await run("small", 1)
+        opened.set()
+        await asyncio.gather(*large)
+
+    asyncio.run(main())
+    assert ended == ["small", "a", "b", "c"]
+
+
+def test_a_request_that_nobody_waits_for_is_not_run(make: Callable[..., Batcher]) -> None:
+    doubling, batcher = Doubling(), make(max_large=2)
+
+    async def main() -> None:
+        for rows in (1, 2000):
+            first = asyncio.create_task(batcher.run(MODEL, doubling.signature, {"x": np.ones(rows)}))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        await batcher.run(MODEL, doubling.signature, {"x": np.ones(3)})
+
+    asyncio.run(main())
+    batcher._turns.stop()
+    assert doubling.runs in ([3], [512, 3]), "of the large one, a piece may have been begun"
+    late = Doubling()
+    (result,) = run_all(make(seconds=-1), late, [np.array([1])])
+    assert (result.message, late.runs) == ("Timed out waiting for notification", [])
