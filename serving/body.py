@@ -60,7 +60,9 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
     chunks, size, held = [], 0, 0
     try:
         async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
+            stream = request.stream()
+            # The stream ends with an empty chunk.
+            while chunk := await (visit.read(stream) if visit and held else anext(stream)):
                 size += len(chunk)
                 if size > limit:
                     raise too_large

@@ -10,7 +10,7 @@ import contextvars
 import gc
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from serving.errors import ServingError
 Result = TypeVar("Result")
 # The longest that a piece of large work waits for small requests: about as long as it takes itself.
 _PAUSES, _PAUSE_SECONDS = 10, 0.0005
+# How long others wait for a chunk of a body whose client sends it slowly.
+_CHUNK_SECONDS = 0.01
 # What ASGI tells a request by: https://asgi.readthedocs.io/en/latest/specs/www.html.
 Receive = Callable[[], Awaitable[Any]]
 _current: contextvars.ContextVar["Visit | None"] = contextvars.ContextVar("visit", default=None)
@@ -54,6 +56,10 @@ class Visit:
         """
         self._turns.hold(size)
         self._held_bytes += size
+
+    async def read(self, stream: AsyncGenerator[bytes, None]) -> bytes:
+        """The next chunk of a large body: one client after another sends one, and small requests come before them."""
+        return await self._turns.read(stream)
 
     def hurry(self) -> None:
         """Lets large work give way until the visit ends, or is large itself: its request is read, and is small."""
@@ -142,6 +148,7 @@ class Turns:
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._held_bytes = 0
+        self._reading = asyncio.Lock()
         # How many small requests are being answered just now.
         self.quick = 0
         # In the order of their coming; the first has the turn.
@@ -181,6 +188,19 @@ class Turns:
             if not self.quick:
                 return
             time.sleep(_PAUSE_SECONDS)
+
+    async def read(self, stream: AsyncGenerator[bytes, None]) -> bytes:
+        """The next chunk of a stream, when it is its turn to be read; one that does not come loses its turn."""
+        async with self._reading:
+            if self.quick:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            chunk = asyncio.ensure_future(anext(stream))
+            try:
+                await asyncio.wait({chunk}, timeout=_CHUNK_SECONDS)
+            except BaseException:
+                chunk.cancel()
+                raise
+        return await chunk
 
     def join(self, visit: Visit) -> "asyncio.Future[None]":
         """Puts a visit at the end of the queue.
