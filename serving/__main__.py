@@ -24,6 +24,9 @@ def main() -> int:
     # trained, is slower than Eigen (no issue known).
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    # How long the thread of the large requests keeps the interpreter from the event loop, which asks for it several
+    # times a request.
+    sys.setswitchinterval(0.001)
     import tensorflow as tf
     from uvicorn.config import STARTUP_FAILURE
 

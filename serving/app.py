@@ -23,13 +23,14 @@ from serving.access import check_token
 from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
-from serving.document import encode, parse_json, shorten_float, to_body
+from serving.document import drop, encode, parse_json, shorten_float, to_body
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
+from serving.turns import Turns, find_visit
 from serving.versions import Versions
 
 log = logging.getLogger(__name__)
@@ -64,10 +65,13 @@ class Server:
             self.metrics,
             load_seconds=settings.load_seconds,
         )
+        # As many bytes as the large requests that may wait can have.
+        self.turns = Turns(
+            settings.max_large_waiting, settings.max_large_waiting * settings.max_body_bytes, settings.timeout_seconds
+        )
         self.batcher = Batcher(
             settings.max_batch,
-            settings.max_large_waiting,
-            settings.timeout_seconds,
+            self.turns,
             lambda signature, rows: self.metrics.batch_rows.labels(signature).observe(rows),
         )
         self.accounting = Accounting(self.metrics)
@@ -83,7 +87,7 @@ class Server:
         self.versions.start()
         yield
         await asyncio.to_thread(self.versions.stop)
-        await asyncio.to_thread(self.batcher.stop)
+        await asyncio.to_thread(self.turns.stop)
         if self.accounting.request_log:
             self.accounting.request_log.close()
 
@@ -126,6 +130,7 @@ class Server:
 
     async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
+        visit = self.turns.begin(request.receive)
         try:
             check_token(request.headers.get("authorization", ""), self.settings.token)
             response = await handle(request)
@@ -137,6 +142,8 @@ class Server:
             # The request may hold what people typed, so it is not logged.
             log.exception("%s %s failed", request.method, path)
             response = _error(ServingError("INTERNAL", "internal error; the server's log says more"))
+        finally:
+            visit.end()
         self.metrics.requests.labels(path, response.status_code).inc()
         return response
 
@@ -145,13 +152,16 @@ class Server:
         body = await self._read(request) if request.method == "POST" else b""
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         answer = await self.rest.answer(request.method, path, body)
-        if answer.run:
+        visit = find_visit()
+        if answer.run and visit and visit.is_large:
+            await visit.do(self.accounting.add, *answer.run, started)
+        elif answer.run:
             self.accounting.add(*answer.run, started)
         return Response(answer.body, media_type="application/json")
 
     async def _predict(self, request: Request) -> Response:
         started = time.perf_counter()
-        title = self._read_title(await self._read_object(request))
+        title = await work_on(await self._read(request), self._read_predict)
         model = self.versions.find(MODEL_NAME)
         signature = model.find_signature(TEXT_SIGNATURE)
         inputs = {TITLE: np.array([title.encode()], object)}
@@ -168,11 +178,7 @@ class Server:
         )
 
     async def _related(self, request: Request) -> Response:
-        document = await self._read_object(request)
-        title = self._read_title(document)
-        count = document.get("n", 5)
-        if type(count) is not int or not 1 <= count <= MAX_RELATED:
-            raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
+        title, count = await work_on(await self._read(request), self._read_related)
         model = self.versions.find(MODEL_NAME)
         if model.related is None:
             raise ServingError(
@@ -191,8 +197,22 @@ class Server:
     async def _read(self, request: Request) -> bytes:
         return await read_body(request, self.settings.max_body_bytes, self.settings.timeout_seconds)
 
-    async def _read_object(self, request: Request) -> dict[str, Any]:
-        return await work_on(await self._read(request), parse_json)
+    def _read_predict(self, body: bytes) -> str:
+        document = parse_json(body)
+        try:
+            return self._read_title(document)
+        finally:
+            drop(document)
+
+    def _read_related(self, body: bytes) -> tuple[str, int]:
+        document = parse_json(body)
+        try:
+            title, count = self._read_title(document), document.get("n", 5)
+            if type(count) is not int or not 1 <= count <= MAX_RELATED:
+                raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
+            return title, count
+        finally:
+            drop(document)
 
     def _read_title(self, document: dict[str, Any]) -> str:
         title = document.get("title")

@@ -8,16 +8,37 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
+from serving.document import LARGE_BYTES
 from serving.errors import ServingError, invalid
+from serving.turns import find_visit, uncollected
 
-# Work on a larger body takes some milliseconds and more; on a smaller one, handing it to a thread would cost as much.
-_LARGE_BYTES = 64 << 10
+# What is packed may be a thousand times as much when unpacked.
+_LARGE_PACKED_BYTES = 1 << 10
 Result = TypeVar("Result")
 
 
-async def work_on(body: bytes, work: Callable[[bytes], Result]) -> Result:
-    """What `work` makes of a body: on the event loop, or beside it if the body is large, so that others go on."""
-    return work(body) if len(body) <= _LARGE_BYTES else await asyncio.to_thread(work, body)
+async def work_on(body: bytes, work: Callable[[bytes], Result], limit: int = LARGE_BYTES) -> Result:
+    """What `work` makes of a body: on the event loop, or beside it, in its turn, if the body is large.
+
+    Args:
+      body: of a request.
+      work: looks at `serving.turns.check` now and then; it takes what it needs out of a document and drops the rest.
+      limit: bytes above which the body is large.
+
+    Raises:
+      ServingError: the work's own, or that its turn does not come, or is over.
+    """
+    if len(body) <= limit:
+        return work(body)
+    visit = find_visit()
+    if visit is None:
+        return await asyncio.to_thread(work, body)
+    return await visit.do(_work_uncollected, work, body)
+
+
+def _work_uncollected(work: Callable[[bytes], Result], body: bytes) -> Result:
+    with uncollected():
+        return work(body)
 
 
 async def read_body(request: Request, limit: int, timeout_seconds: float) -> bytes:
@@ -29,25 +50,35 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
       timeout_seconds: within which all of it must come.
 
     Raises:
-      ServingError: it is too large, too slow or badly packed.
+      ServingError: it is too large, too slow or badly packed, or all requests together hold too much.
     """
     too_large = ServingError("PAYLOAD_TOO_LARGE", f"the request's body is larger than {limit} bytes; send it in parts")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise too_large
-    chunks, size = [], 0
+    visit = find_visit()
+    chunks, size, held = [], 0, 0
     try:
         async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
+            stream = request.stream()
+            # The stream ends with an empty chunk.
+            while chunk := await (visit.read(stream) if visit and held else anext(stream)):
                 size += len(chunk)
                 if size > limit:
                     raise too_large
                 chunks.append(chunk)
+                if visit and size > LARGE_BYTES:
+                    visit.hold(size - held)
+                    held = size
     except TimeoutError:
         raise ServingError("REQUEST_TIMEOUT", "the request's body did not come in time") from None
     body = b"".join(chunks)
     if request.headers.get("content-encoding", "").lower() == "gzip":
-        return await work_on(body, partial(_unpack, limit, too_large))
+        body = await work_on(body, partial(_unpack, limit, too_large), _LARGE_PACKED_BYTES)
+        if visit and len(body) > LARGE_BYTES:
+            visit.hold(len(body))
+    if visit and len(body) <= LARGE_BYTES:
+        visit.hurry()
     return body
 
 

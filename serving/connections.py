@@ -8,6 +8,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.half_closed import HalfClosable
 from serving.settings import Settings
 
 # Of a request's headers, besides the read in which they begin; uvicorn would keep them without end
@@ -15,7 +16,7 @@ from serving.settings import Settings
 _MAX_HEAD_BYTES = 64 << 10
 
 
-class _Connection(HttpToolsProtocol):
+class _Connection(HalfClosable, HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's keeps none open
     """A connection that is given up when its client keeps the server waiting.
 
     That is: no request begins, one does not come to the end of its headers, what is left of one that was answered does

@@ -16,8 +16,11 @@ import tensorflow as tf
 
 from serving.decimals import TooBigError, parse_decimal, write_decimals
 from serving.errors import invalid
+from serving.json_pieces import LargeDocument, decode_text, read_large
 from serving.parse_errors import explain, find_half_pair, find_number, position_before_spelling, spell_strictly
 
+# Work on a larger body takes some milliseconds and more; on a smaller one, handing it to a thread would cost as much.
+LARGE_BYTES = 64 << 10
 # An error quotes the value it is about; TensorFlow Serving quotes all of it, however long, and from 2.18 on 256 bytes.
 _MAX_QUOTED = 1000
 # Of what is repeated in an object the first counts, for these; to look at all of them takes long.
@@ -37,9 +40,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    text = body.decode("utf-8-sig", "surrogateescape")
+    is_large = len(body) > LARGE_BYTES
+    text = decode_text(body) if is_large else body.decode("utf-8-sig", "surrogateescape")
     try:
-        document = _decode(text, has_repeated=max(map(body.count, _KEYS)) > 1)
+        document = _decode(text, is_large, has_repeated=max(map(body.count, _KEYS)) > 1)
     except _Malformed as error:
         # The parser counts bytes, and those of a byte order mark with them.
         offset = len(text[: error.position].encode("utf-8", "surrogateescape"))
@@ -69,6 +73,12 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
 def encode(text: str) -> bytes:
     """The bytes of a JSON string."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def drop(document: Mapping[str, Any]) -> None:
+    """Empties a document, if it is a large one, piece by piece: freed at once, it would hold everybody up."""
+    if isinstance(document, LargeDocument):
+        document.drop()
 
 
 def to_body(value: object) -> bytes:
@@ -159,8 +169,8 @@ class _Malformed(Exception):
         self.position = position
 
 
-def _decode(text: str, has_repeated: bool) -> Any:
-    """The value of a JSON text.
+def _decode(text: str, is_large: bool, has_repeated: bool) -> Any:
+    """The value of a JSON text; a large one is read piece by piece.
 
     Raises:
       _Malformed: it is not JSON.
@@ -169,7 +179,7 @@ def _decode(text: str, has_repeated: bool) -> Any:
     longer: list[int] = []
     while True:
         try:
-            document = decoder.decode(text)
+            document = read_large(text, decoder) if is_large else decoder.decode(text)
         except json.JSONDecodeError as error:
             if error.msg == "Expecting value" and text.startswith(("Inf", "-Inf", "-NaN"), error.pos):
                 strict, grown = spell_strictly(text)

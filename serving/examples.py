@@ -15,7 +15,10 @@ from serving.decimals import write_decimals
 from serving.document import decode_base64, encode, is_base64, is_integer, quote, to_double, type_name
 from serving.errors import ServingError, invalid
 from serving.tensors import Array
+from serving.turns import check
 
+# So many are read at a time, before it is asked whether anybody still waits for them.
+_CHECKED_EXAMPLES = 128
 _KINDS = {"classify": "classification", "regress": "regression"}
 
 
@@ -71,6 +74,8 @@ def read_examples(document: Mapping[str, Any]) -> Array:
         raise invalid(f"JSON Value: {quote(document)} 'examples' value is an empty array")
     serialised = np.empty(len(rows), object)
     for number, row in enumerate(rows):
+        if number % _CHECKED_EXAMPLES == _CHECKED_EXAMPLES - 1:
+            check()
         example = tf.train.Example()
         example.CopyFrom(context)
         example.MergeFrom(_example(row))

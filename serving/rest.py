@@ -3,7 +3,6 @@
 After tensorflow_serving/model_servers/http_rest_api_handler.cc. No HTTP server is known here: bytes come in and go out.
 """
 
-import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from urllib.parse import unquote
 
 from serving.batching import Batcher
 from serving.body import work_on
-from serving.document import parse_json, read_signature_name, to_body
+from serving.document import drop, parse_json, read_signature_name, to_body
 from serving.errors import invalid
 from serving.examples import check_signature, read_examples, write_classes, write_regressions
 from serving.model import DEFAULT_SIGNATURE, Model, Signature
 from serving.tensors import Tensors, read_inputs, write_outputs
+from serving.turns import find_visit, uncollected
 from serving.versions import Versions
 
 _PREDICTION = re.compile(
@@ -27,7 +27,7 @@ _STATUS = re.compile(
 )
 _MAX_VERSION = 2**63 - 1
 # Longer ones are written by another thread, so that the event loop stays free.
-_MANY_ROWS = 512
+_MANY_VALUES = 512
 # What an address says: the model's name, and a version or a label.
 Spec = tuple[str, int | None, str | None]
 
@@ -126,10 +126,13 @@ class RestApi:
 
     def _read_predict(self, spec: Spec, body: bytes) -> tuple[Model, Signature, Tensors, bool]:
         document = parse_json(body)
-        name = read_signature_name(document)
-        model = self._versions.find(*spec)
-        signature = model.find_signature(name)
-        return model, signature, *read_inputs(document, signature.inputs, name)
+        try:
+            name = read_signature_name(document)
+            model = self._versions.find(*spec)
+            signature = model.find_signature(name)
+            return model, signature, *read_inputs(document, signature.inputs, name)
+        finally:
+            drop(document)
 
     async def _infer(self, spec: Spec, verb: str, body: bytes) -> Answer:
         model, signature, inputs = await work_on(body, partial(self._read_examples, spec, verb))
@@ -140,8 +143,11 @@ class RestApi:
 
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)
-        name = read_signature_name(document) or DEFAULT_SIGNATURE
-        examples = read_examples(document)
+        try:
+            name = read_signature_name(document) or DEFAULT_SIGNATURE
+            examples = read_examples(document)
+        finally:
+            drop(document)
         model = self._versions.find(*spec)
         signature = model.signatures.get(name)
         if signature is None:
@@ -151,9 +157,15 @@ class RestApi:
 
 
 async def _write(outputs: Tensors, write: Callable[[Tensors], bytes]) -> bytes:
-    if any(tensor.size > _MANY_ROWS for tensor in outputs.values()):
-        return await asyncio.to_thread(write, outputs)
-    return write(outputs)
+    visit = find_visit()
+    if not visit or all(tensor.size <= _MANY_VALUES for tensor in outputs.values()):
+        return write(outputs)
+    return await visit.do(_write_uncollected, write, outputs)
+
+
+def _write_uncollected(write: Callable[[Tensors], bytes], outputs: Tensors) -> bytes:
+    with uncollected():
+        return write(outputs)
 
 
 def _parse_version(text: str | None) -> int | None:

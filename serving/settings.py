@@ -46,7 +46,9 @@ class Settings(BaseSettings):
 
     # How much
     max_batch: int = Field(32, ge=1, description="Rows that are run together; a request of more is a large one.")
-    max_large_waiting: int = Field(8, ge=1, description="Above this many large requests new ones are refused with 503.")
+    max_large_waiting: int = Field(
+        8, ge=1, description="Above this many large requests, or as many largest bodies, new ones are refused with 503."
+    )
     max_connections: int = Field(1000, ge=1, description="Above this many connections new ones are refused with 503.")
     max_body_bytes: int = Field(8 << 20, ge=1024, description="A larger request body is refused with 413.")
     max_title_characters: int = Field(

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from serving.decimals import write_decimals
 from serving.document import decode_base64, dtype_name, encode, is_base64, quote, to_double, type_name
 from serving.errors import ServingError, invalid
+from serving.turns import check
 
 # NumPy's limit; TensorFlow's is 254.
 _MAX_RANK = 32
+# So much is read at a time, before it is asked whether anybody still waits for it.
+_CHECKED_VALUES, _CHECKED_ROWS = 4096, 512
 
 _INT_RANGES = {
     tf.int8: (-(2**31), 2**31 - 1),
@@ -80,7 +83,10 @@ def write_outputs(outputs: Tensors, as_rows: bool) -> bytes:
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if not as_rows:
-        columns = {name: _join(_write(name, tensor), tensor.shape)[0] for name, tensor in outputs.items()}
+        columns = {
+            name: f"[{','.join(_write_rows(name, tensor))}]" if tensor.ndim else _write(name, tensor)[0]
+            for name, tensor in outputs.items()
+        }
         return _to_body("outputs", _object(columns) if len(columns) > 1 else next(iter(columns.values())))
     size = -1
     for name, tensor in outputs.items():
@@ -89,7 +95,7 @@ def write_outputs(outputs: Tensors, as_rows: bool) -> bytes:
         if size >= 0 and size != len(tensor):
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(tensor)} expecting: {size}")
         size = len(tensor)
-    by_name = {name: _join(_write(name, tensor), tensor.shape, 1) for name, tensor in outputs.items()}
+    by_name = {name: _write_rows(name, tensor) for name, tensor in outputs.items()}
     rows = next(iter(by_name.values()))
     if len(by_name) > 1:
         # Each value after its name, once for all rows.
@@ -153,8 +159,11 @@ def _flatten(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, fl
         raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    for element in value:
-        _flatten(element, level + 1, shape, dtype, flat)
+    for start in range(0, len(value), _CHECKED_VALUES):
+        if start:
+            check()
+        for element in value[start : start + _CHECKED_VALUES]:
+            _flatten(element, level + 1, shape, dtype, flat)
 
 
 def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType) -> Array:
@@ -162,9 +171,19 @@ def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType)
         raise invalid(f"tensor parsing error: {name}")
     if dtype in (tf.int8, tf.uint8, tf.int16):
         # Read as int32, then narrowed, as TensorFlow does.
-        return np.array(flat, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
+        return _array(flat, np.int64).astype(dtype.as_numpy_dtype).reshape(shape)
     with np.errstate(over="ignore"):
-        return np.array(flat, dtype.as_numpy_dtype).reshape(shape)
+        return _array(flat, dtype.as_numpy_dtype).reshape(shape)
+
+
+def _array(flat: list[Any], dtype: Any) -> Array:
+    """As `np.array`, which holds the interpreter until all values are converted."""
+    if len(flat) <= _CHECKED_VALUES:
+        return np.array(flat, dtype)
+    array = np.empty(len(flat), dtype)
+    for start in range(0, len(flat), _CHECKED_VALUES):
+        array[start : start + _CHECKED_VALUES] = np.array(flat[start : start + _CHECKED_VALUES], dtype)
+    return array
 
 
 def _read_columns(value: Any, inputs: Inputs) -> Tensors:
@@ -202,6 +221,8 @@ def _read_rows(document: Mapping[str, Any], inputs: Inputs) -> Tensors:
     flat: dict[str, list[Any]] = {name: [] for name in inputs}
     shapes: dict[str, tuple[int, ...]] = {}
     for number, row in enumerate(rows):
+        if number % _CHECKED_ROWS == _CHECKED_ROWS - 1:
+            check()
         if (isinstance(row, dict) and not is_base64(row)) != by_name:
             raise invalid(
                 f"Expecting object but got list at item {number} of input list"
@@ -267,9 +288,21 @@ def _write(name: str, tensor: Array) -> list[str]:
     raise invalid(f"Failed to write JSON value for tensor type: {dtype_name(dtype)}")
 
 
-def _join(texts: list[str], shape: tuple[int, ...], keep: int = 0) -> list[str]:
-    """The texts as nested arrays of this shape, of which the first `keep` dimensions stay a list."""
-    for level in range(len(shape) - 1, keep - 1, -1):
+def _write_rows(name: str, tensor: Array) -> list[str]:
+    """The text of each row of a tensor, some rows at a time."""
+    step = max(1, _CHECKED_VALUES // max(1, math.prod(tensor.shape[1:])))
+    rows: list[str] = []
+    for start in range(0, len(tensor), step):
+        if start:
+            check()
+        part = tensor[start : start + step]
+        rows += _join(_write(name, part), part.shape)
+    return rows
+
+
+def _join(texts: list[str], shape: tuple[int, ...]) -> list[str]:
+    """The rows of a tensor of this shape as nested arrays, of the texts of its values."""
+    for level in range(len(shape) - 1, 0, -1):
         size = shape[level]
         texts = [f"[{','.join(texts[index * size : (index + 1) * size])}]" for index in range(math.prod(shape[:level]))]
     return texts

@@ -1,8 +1,9 @@
 """How requests are run together: with a signature whose model only notes what it is given."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from serving.batching import Batcher
 from serving.errors import ServingError, invalid
 from serving.model import Model, Signature
+from serving.turns import Turns
 
 
 class Doubling:
@@ -43,6 +45,18 @@ class Doubling:
 MODEL = create_autospec(Model, instance=True)
 
 
+@pytest.fixture
+def make() -> Iterator[Callable[..., Batcher]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(max_batch: int = 32, max_large: int = 2, seconds: float = 30.0, max_bytes: int = 1 << 30) -> Batcher:
+            turns = Turns(max_large, max_bytes, seconds)
+            stack.callback(turns.stop)
+            return Batcher(max_batch, turns, lambda signature, rows: None)
+
+        yield make
+
+
 def run_all(batcher: Batcher, doubling: Doubling, arrays: list[np.ndarray]) -> list[Any]:
     """What comes of several requests that are there at the same moment."""
 
@@ -50,18 +64,7 @@ def run_all(batcher: Batcher, doubling: Doubling, arrays: list[np.ndarray]) -> l
         runs = (batcher.run(MODEL, doubling.signature, {"x": array}) for array in arrays)
         return await asyncio.gather(*runs, return_exceptions=True)
 
-    try:
-        return asyncio.run(main())
-    finally:
-        batcher.stop()
-
-
-@pytest.fixture
-def make() -> Callable[..., Batcher]:
-    def make(max_batch: int = 32, max_large: int = 2, seconds: float = 30.0) -> Batcher:
-        return Batcher(max_batch, max_large, seconds, lambda signature, rows: None)
-
-    return make
+    return asyncio.run(main())
 
 
 def test_requests_of_the_same_moment_are_run_together_and_get_their_own_answers(make: Callable[..., Batcher]) -> None:
@@ -92,7 +95,6 @@ def test_a_request_alone_is_run_without_waiting(make: Callable[..., Batcher]) ->
         await request
 
     asyncio.run(main())
-    batcher.stop()
 
 
 def test_requests_of_another_shape_or_without_rows_are_run_apart(make: Callable[..., Batcher]) -> None:
@@ -148,7 +150,7 @@ def test_a_large_request_that_takes_too_long_is_given_up_and_its_rest_not_run(ma
         given_up.set()
 
     asyncio.run(main())
-    batcher.stop()
+    batcher._turns.stop()
     assert doubling.runs == [512]
 
 
@@ -160,3 +162,96 @@ def test_more_large_requests_than_allowed_are_refused(make: Callable[..., Batche
         (503, "The batch scheduling queue to which this task was submitted is full")
     ] * 2
     assert len(results) - len(refused) == 2
+
+
+def test_a_request_of_many_bytes_is_run_in_pieces_by_another_thread_however_few_its_rows(
+    make: Callable[..., Batcher],
+) -> None:
+    doubling = Doubling()
+    (result,) = run_all(make(), doubling, [np.ones((10, 2000))])  # 16 kB a row, 64 kB a piece
+    assert doubling.runs == [4 * 2000, 4 * 2000, 2 * 2000]
+    assert result["y"].shape == (10, 2000)
+    assert threading.current_thread().name not in doubling.threads
+
+
+def test_a_row_that_is_larger_than_a_piece_is_run_by_itself(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    run_all(make(), doubling, [np.ones((3, 20_000))])
+    assert doubling.runs == [20_000] * 3
+
+
+def test_a_large_request_without_rows_is_run_whole_by_another_thread(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling(by_rows=False)
+    (result,) = run_all(make(), doubling, [np.ones(100_000)])
+    assert doubling.runs == [100_000]
+    assert result["y"].size == 100_000
+    assert threading.current_thread().name not in doubling.threads
+
+
+def test_texts_count_by_their_bytes(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    sizes: list[int] = []
+    doubling.call = lambda texts: (sizes.append(len(texts)), texts)[1]
+    texts = np.array([b"x" * 40_000, b"y" * 40_000, b"z", b"z"], object)
+    (result,) = run_all(make(), doubling, [texts])
+    assert sizes == [1, 3]
+    assert result["y"].tolist() == texts.tolist()
+
+
+def test_a_batch_has_at_most_so_many_bytes(make: Callable[..., Batcher]) -> None:
+    doubling = Doubling()
+    run_all(make(), doubling, [np.ones((1, 1000))] * 4)  # 8 kB each, 16 kB together
+    assert doubling.runs == [2000, 2000]
+
+
+def test_more_bytes_of_large_requests_than_allowed_are_refused(make: Callable[..., Batcher]) -> None:
+    results = run_all(make(max_large=9, max_bytes=100_000), Doubling(), [np.ones((10, 1000))] * 2)
+    assert [isinstance(result, ServingError) for result in results] == [False, True]
+    assert results[1].message == "The batch scheduling queue to which this task was submitted is full"
+
+
+def test_large_requests_wait_for_one_another_in_order_and_small_ones_overtake_them(
+    make: Callable[..., Batcher],
+) -> None:
+    doubling, batcher = Doubling(), make(max_large=3)
+    opened = threading.Event()
+    ended: list[str] = []
+
+    def double_when_opened(numbers: np.ndarray) -> np.ndarray:
+        assert numbers.size == 1 or opened.wait(60)
+        return doubling.double(numbers)
+
+    doubling.call = double_when_opened
+
+    async def run(name: str, rows: int) -> None:
+        await batcher.run(MODEL, doubling.signature, {"x": np.ones(rows)})
+        ended.append(name)
+
+    async def main() -> None:
+        large = [asyncio.create_task(run(name, rows)) for name, rows in (("a", 2000), ("b", 33), ("c", 600))]
+        await asyncio.sleep(0)
+        await run("small", 1)
+        opened.set()
+        await asyncio.gather(*large)
+
+    asyncio.run(main())
+    assert ended == ["small", "a", "b", "c"]
+
+
+def test_a_request_that_nobody_waits_for_is_not_run(make: Callable[..., Batcher]) -> None:
+    doubling, batcher = Doubling(), make(max_large=2)
+
+    async def main() -> None:
+        for rows in (1, 2000):
+            first = asyncio.create_task(batcher.run(MODEL, doubling.signature, {"x": np.ones(rows)}))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        await batcher.run(MODEL, doubling.signature, {"x": np.ones(3)})
+
+    asyncio.run(main())
+    batcher._turns.stop()
+    assert doubling.runs in ([3], [512, 3]), "of the large one, a piece may have been begun"
+    late = Doubling()
+    (result,) = run_all(make(seconds=-1), late, [np.array([1])])
+    assert (result.message, late.runs) == ("Timed out waiting for notification", [])

@@ -111,3 +111,11 @@ def test_base64_is_read_as_absl_reads_it(text: str, value: bytes | None) -> None
 )
 def test_a_tensor_is_written_by_its_type_and_shape(tensor: Any, text: str) -> None:
     assert write_outputs({"x": tensor}, as_rows=False).decode("utf-8", "surrogateescape") == f'{{"outputs":{text}}}'
+
+
+def test_many_rows_are_written_as_few_are() -> None:
+    outputs = {"label": np.array([b"bom"] * 9_000, object), "pair": np.full((9_000, 2), 0.5, np.float32)}
+    row = '{"label":"bom","pair":[0.5,0.5]}'
+    assert write_outputs(outputs, as_rows=True).decode() == f'{{"predictions":[{",".join([row] * 9_000)}]}}'
+    columns = '{"label":[' + ",".join(['"bom"'] * 9_000) + '],"pair":[' + ",".join(["[0.5,0.5]"] * 9_000) + "]}"
+    assert write_outputs(outputs, as_rows=False).decode() == f'{{"outputs":{columns}}}'
