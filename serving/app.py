@@ -27,6 +27,8 @@ from serving.document import encode, parse_json, shorten_float, to_body
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.open_inference import OpenInference
+from serving.open_inference_http import OpenInferenceHttp
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
@@ -71,6 +73,9 @@ class Server:
         )
         self.accounting = Accounting(self.metrics)
         self.rest = RestApi(self.versions, self.batcher)
+        self.open_inference = OpenInferenceHttp(
+            OpenInference(MODEL_NAME, self.versions, self.batcher), self.accounting, self._read, self._respond
+        )
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
@@ -228,6 +233,7 @@ def create_app(settings: Settings) -> Starlette:
         routes=[
             # TensorFlow Serving takes an address in any case; what follows is matched by RestApi.
             *(Route(f"/{root}/{{path:path}}", _Endpoint(server.tensorflow_api)) for root in ("v1", "V1")),
+            *server.open_inference.routes(),
             Route("/predict", server.predict, methods=["POST"]),
             Route("/related", server.related, methods=["POST"]),
             Route("/version", server.version),
