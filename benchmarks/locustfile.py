@@ -12,15 +12,15 @@ REST = {"signature_name": "predict_text", "instances": [TITLE]}
 OPEN = {"inputs": [{"name": "title", "shape": [1], "datatype": "BYTES", "data": [TITLE]}]}
 
 
-class Reader(FastHttpUser):  # type: ignore[misc]  # locust is not in the environment that is checked
+class Reader(FastHttpUser):
     """Asks as soon as it is answered, and counts an answer without a label as a failure."""
 
-    @task
+    @task  # type: ignore[untyped-decorator]
     def ask_rest(self) -> None:
         """Over TensorFlow Serving's REST API."""
         self._ask("/v1/models/headlines:predict", REST, lambda answer: answer["predictions"][0]["label"])
 
-    @task
+    @task  # type: ignore[untyped-decorator]
     def ask_open_inference(self) -> None:
         """Over the Open Inference protocol."""
         self._ask("/v2/models/headlines/infer", OPEN, lambda answer: answer["outputs"][1]["data"][0])

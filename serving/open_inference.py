@@ -178,7 +178,7 @@ def _write(name: str, request: InferRequest, outputs: Tensors) -> tuple[bytes, i
     if request.id is not None:
         head["id"] = request.id
     head["parameters"] = {"signature_name": request.signature.name}
-    body = to_body({**head, "outputs": [output for output, _ in written]})
+    body = b'%b,"outputs":[%b]}' % (to_body(head)[:-1], b",".join(output for output, _ in written))
     if not any(request.outputs.values()):
         return body, None
     return b"".join((body, *(content for _, content in written))), len(body)

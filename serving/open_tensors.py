@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.document import decode_base64, encode, quote, shorten_float
+from serving.document import decode_base64, encode, quote, shorten_float, to_body
 from serving.errors import ServingError, invalid
 from serving.tensors import Array
 
@@ -21,6 +21,8 @@ _MAX_RANK = 32
 # Of a shape, also where another size is 0: TensorFlow ends the process over a product that overflows
 # (tensorflow/tensorflow#125505 is of that kind).
 _MAX_ELEMENTS = 2**31 - 1
+# Elements that are read or written by one call: until it ends, it holds up every other thread.
+_PIECE = 4096
 BINARY_SIZE = "binary_data_size"
 DTYPES = {
     "BOOL": tf.bool,
@@ -107,11 +109,13 @@ def read_tensor(content: Mapping[str, Any], name: str, dtype: tf.DType, rest: by
     flat = _flatten(data, shape, name)
     if len(flat) != math.prod(shape):
         raise invalid(f"'data' of input '{name}' has {len(flat)} elements, but its shape is {list(shape)}")
-    return _from_json(flat, name, dtype).reshape(shape), start
+    # Of no elements it is one piece too, for the type.
+    pieces = [_from_json(flat[place : place + _PIECE], name, dtype) for place in range(0, len(flat) or 1, _PIECE)]
+    return np.concatenate(pieces).reshape(shape), start
 
 
-def write_tensor(name: str, tensor: Array, as_bytes: bool) -> tuple[dict[str, Any], bytes]:
-    """An output as the answer has it, and the bytes that follow the JSON.
+def write_tensor(name: str, tensor: Array, as_bytes: bool) -> tuple[bytes, bytes]:
+    """An output as the answer's JSON has it, and the bytes that follow the JSON.
 
     Raises:
       ServingError: it holds what cannot be sent like that.
@@ -122,8 +126,13 @@ def write_tensor(name: str, tensor: Array, as_bytes: bool) -> tuple[dict[str, An
     output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(tensor.shape)}
     if as_bytes:
         content = _to_bytes(tensor)
-        return {**output, "parameters": {BINARY_SIZE: len(content)}}, content
-    return {**output, "data": _to_json(name, tensor)}, b""
+        return to_body({**output, "parameters": {BINARY_SIZE: len(content)}}), content
+    return b'%b,"data":%b}' % (to_body(output)[:-1], _encode(name, tensor.ravel())), b""
+
+
+def _encode(name: str, flat: Array) -> bytes:
+    pieces = (to_body(_to_json(name, flat[start : start + _PIECE]))[1:-1] for start in range(0, len(flat), _PIECE))
+    return b"[%b]" % b",".join(pieces)
 
 
 def _flatten(data: list[Any], shape: tuple[int, ...], name: str) -> list[Any]:
@@ -218,7 +227,7 @@ def _to_bytes(tensor: Array) -> bytes:
 
 
 def _to_json(name: str, tensor: Array) -> list[Any]:
-    flat: list[Any] = tensor.ravel().tolist()
+    flat: list[Any] = tensor.tolist()
     if tensor.dtype == object:
         try:
             return [value.decode() for value in flat]

@@ -248,12 +248,14 @@ def test_every_datatype_comes_and_goes_as_json_and_as_bytes(datatype: str) -> No
     content = {"name": "x", "shape": [1, 2], "datatype": datatype, "data": VALUES[datatype]}
     tensor, _ = read_tensor(content, "x", dtype, b"", 0)
     assert tensor.shape == (1, 2) and tf.as_dtype(tensor.dtype) == dtype
-    output, rest = write_tensor("x", tensor, as_bytes=False)
+    written, rest = write_tensor("x", tensor, as_bytes=False)
+    output = json.loads(written)
     assert rest == b"" and output["shape"] == [1, 2] and output["datatype"] == datatype
     if datatype == "FP32":
         output["data"] = np.array(output["data"], np.float32).tolist()
     assert output["data"] == VALUES[datatype]
-    output, rest = write_tensor("x", tensor, as_bytes=True)
+    written, rest = write_tensor("x", tensor, as_bytes=True)
+    output = json.loads(written)
     assert "data" not in output and output["parameters"] == {"binary_data_size": len(rest)}
     again, place = read_tensor({**output, "name": "x"}, "x", dtype, b"..." + rest, 3)
     assert place == 3 + len(rest) and again.tolist() == tensor.tolist()
@@ -298,7 +300,8 @@ def test_no_rows_are_answered_with_none(server: RunningServer) -> None:
 
 
 def test_many_rows_are_answered_and_few_wait_for_none(server: RunningServer) -> None:
-    titles = TITLES * 300
+    # Longer than what is read and written by one call.
+    titles = TITLES * 1100
     rest = server.predict(signature_name="predict_text", inputs=titles).json()["outputs"]
     assert outputs_of(infer(server, given("title", titles))) == rest
 
