@@ -58,7 +58,10 @@ class OpenInferenceHttp:
                     Route(path + "/infer", self._guard(self._infer), methods=["POST"]),
                 )
             ),
-            Route("/v2/repository/{path:path}", self._guard(self._repository), methods=["POST"]),
+            *(
+                Route(f"/v2/repository/models/{{model}}/{verb}", self._guard(self._repository), methods=["POST"])
+                for verb in ("load", "unload")
+            ),
         ]
 
     def _guard(self, handle: Handler) -> Handler:

@@ -18,8 +18,7 @@ from serving.tensors import Array
 
 # NumPy's limit; TensorFlow's is 254.
 _MAX_RANK = 32
-# Of a shape, also where another size is 0: TensorFlow ends the process over a product that overflows
-# (tensorflow/tensorflow#125505 is of that kind).
+# Of a shape, those of size 0 left out: NumPy refuses an array of none too if the product of its other sizes is too big.
 _MAX_ELEMENTS = 2**31 - 1
 # Elements that are read or written by one call: until it ends, it holds up every other thread.
 _PIECE = 4096
