@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -39,6 +39,10 @@ test-unit: ## The quick part of it
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/unit tests/test_architecture.py $(PYTEST_ARGS)
 
+test-clients: ## The model server asked by kserve, tritonclient, tf-serving and locust, each in an environment of its own
+	@scripts/setup.sh dev
+	@exec $(PYTHON) tests/serving/clients/run.py
+
 test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, the quick tests; FORM=short (as root, needs debootstrap)
 	@exec scripts/test_fresh.sh $(FORM)
 
@@ -52,8 +56,8 @@ lock: ## Resolve requirements*.txt anew into the locks
 	@scripts/setup.sh lock
 
 # TensorFlow's banners, and warnings about versions that the pins decide.
-bench% quality: export TF_CPP_MIN_LOG_LEVEL = 3
-bench% quality: export PYTHONWARNINGS = ignore::FutureWarning
+bench% quality test-clients: export TF_CPP_MIN_LOG_LEVEL = 3
+bench% quality test-clients: export PYTHONWARNINGS = ignore::FutureWarning
 
 bench: ## Measure one night against one process and against stock settings
 	@scripts/setup.sh dev

@@ -119,6 +119,12 @@ class _Client(asyncio.Protocol):
             self._done.set_result(None)
 
 
+def write_infer(title: str) -> bytes:
+    """The body that asks about a title over the Open Inference (V2) protocol."""
+    content = {"name": "title", "shape": [1], "datatype": "BYTES", "data": [title]}
+    return json.dumps({"inputs": [content]}, ensure_ascii=False).encode()
+
+
 async def apply_load(port: int, path: str, bodies: list[bytes], clients: int, count: int) -> Load:
     """Sends `count` requests over `clients` connections, each sending one at a time."""
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
@@ -274,6 +280,7 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
         for title in titles
     ]
     path, count = f"/v1/models/{MODEL_NAME}:predict", arguments.requests
+    open_path, open_bodies = f"/v2/models/{MODEL_NAME}/infer", [write_infer(title) for title in titles]
     alone = measure_in_process(arguments.python, model, titles, count)
     port = free_port()
     base = f"http://127.0.0.1:{port}"
@@ -287,6 +294,9 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
         await apply_load(port, path, bodies, CLIENTS, count)
         one = await apply_load(port, path, bodies, 1, count)
         many = await apply_load(port, path, bodies, CLIENTS, count)
+        await apply_load(port, open_path, open_bodies, 1, count // 4)
+        open_one = await apply_load(port, open_path, open_bodies, 1, count)
+        open_many = await apply_load(port, open_path, open_bodies, CLIENTS, count)
         calm = await apply_load(port, path, bodies, CLIENTS, 2 * count)
         async with swaps(model, folder, 2, 2, pid, base):
             swapped = await apply_load(port, path, bodies, CLIENTS, 4 * count)
@@ -296,6 +306,7 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
     with server([arguments.python, "-m", "serving"], f"{base}/readyz", **variables) as pid:
         delays, peak_mb = serving_hostile.measure_delays(port, pid)
     loads = {"one client": one, f"{CLIENTS} clients": many, "  with two swaps": swapped}
+    loads |= {"one client, V2": open_one, f"{CLIENTS} clients, V2": open_many}
     if arguments.peer_python:
         peer = free_port()
         command = [arguments.peer_python, "-m", "benchmarks.serving_kserve", str(model), str(peer)]
@@ -315,7 +326,7 @@ async def measure(arguments: argparse.Namespace, place: Path, titles: list[str],
         "growth_mb": growth,
         "hostile_ms": serving_hostile.find_worst_ms(delays),
     }
-    failed = sum(load.failed for load in (one, many, calm, swapped, soak))
+    failed = sum(load.failed for load in (one, many, open_one, open_many, calm, swapped, soak))
     failed += sum(delay.failed for met in delays.values() for delay in met)
     console.print(serving_hostile.tabulate(delays))
     console.print(f"The server held {peak_mb:.0f} MB at most, amid {serving_hostile.MANY} such clients.")

@@ -6,7 +6,8 @@ from collections import Counter
 from serving.metrics import Metrics
 from serving.model import Model, Signature
 from serving.request_log import RequestLog
-from serving.tensors import Tensors
+from serving.tensors import Tensors, is_long
+from serving.turns import do_in_turn
 
 
 class Accounting:
@@ -17,8 +18,8 @@ class Accounting:
         self.request_log: RequestLog | None = None
         self._metrics = metrics
 
-    def add(self, model: Model, signature: Signature, inputs: Tensors, outputs: Tensors, started: float) -> None:
-        """Counts one answer.
+    async def add(self, model: Model, signature: Signature, inputs: Tensors, outputs: Tensors, started: float) -> None:
+        """Counts one answer, of many rows in its turn.
 
         Args:
           model: the one that answered.
@@ -26,7 +27,13 @@ class Accounting:
           inputs: what it was run on.
           outputs: what it gave.
           started: `time.perf_counter()` when the request's head had come.
+
+        Raises:
+          ServingError: the time is up, or the client has gone.
         """
+        await do_in_turn(is_long(outputs), self._add, model, signature, inputs, outputs, started)
+
+    def _add(self, model: Model, signature: Signature, inputs: Tensors, outputs: Tensors, started: float) -> None:
         version = str(model.version)
         self._metrics.seconds.labels(signature.name, version).observe(time.perf_counter() - started)
         label = outputs.get("label")

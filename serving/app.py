@@ -27,10 +27,12 @@ from serving.document import drop, encode, parse_json, shorten_float, to_body
 from serving.errors import ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.open_inference import OpenInference
+from serving.open_inference_http import OpenInferenceHttp
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
-from serving.turns import Turns, find_visit
+from serving.turns import Turns
 from serving.versions import Versions
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,9 @@ class Server:
         self.accounting = Accounting(self.metrics)
         self.accounting.request_log = RequestLog.open(settings, self.metrics.lost_rows)
         self.rest = RestApi(self.versions, self.batcher)
+        self.open_inference = OpenInferenceHttp(
+            OpenInference(MODEL_NAME, self.versions, self.batcher), self.accounting, self._read, self._respond
+        )
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
@@ -152,11 +157,8 @@ class Server:
         body = await self._read(request) if request.method == "POST" else b""
         path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").partition("?")[0]
         answer = await self.rest.answer(request.method, path, body)
-        visit = find_visit()
-        if answer.run and visit and visit.is_large:
-            await visit.do(self.accounting.add, *answer.run, started)
-        elif answer.run:
-            self.accounting.add(*answer.run, started)
+        if answer.run:
+            await self.accounting.add(*answer.run, started)
         return Response(answer.body, media_type="application/json")
 
     async def _predict(self, request: Request) -> Response:
@@ -166,7 +168,7 @@ class Server:
         signature = model.find_signature(TEXT_SIGNATURE)
         inputs = {TITLE: np.array([title.encode()], object)}
         outputs = await self.batcher.run(model, signature, inputs)
-        self.accounting.add(model, signature, inputs, outputs, started)
+        await self.accounting.add(model, signature, inputs, outputs, started)
         probabilities = map(shorten_float, outputs["probabilities"][0].tolist())
         return _json(
             {
@@ -252,6 +254,7 @@ def create_app(settings: Settings) -> Starlette:
         routes=[
             # TensorFlow Serving takes an address in any case; what follows is matched by RestApi.
             *(Route(f"/{root}/{{path:path}}", _Endpoint(server.tensorflow_api)) for root in ("v1", "V1")),
+            *server.open_inference.routes(),
             Route("/predict", server.predict, methods=["POST"]),
             Route("/related", server.related, methods=["POST"]),
             Route("/version", server.version),

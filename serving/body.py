@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from serving.document import LARGE_BYTES
 from serving.errors import ServingError, invalid
-from serving.turns import find_visit, uncollected
+from serving.turns import do_in_turn, find_visit
 
 # What is packed may be a thousand times as much when unpacked.
 _LARGE_PACKED_BYTES = 1 << 10
@@ -18,27 +18,12 @@ Result = TypeVar("Result")
 
 
 async def work_on(body: bytes, work: Callable[[bytes], Result], limit: int = LARGE_BYTES) -> Result:
-    """What `work` makes of a body: on the event loop, or beside it, in its turn, if the body is large.
-
-    Args:
-      body: of a request.
-      work: looks at `serving.turns.check` now and then; it takes what it needs out of a document and drops the rest.
-      limit: bytes above which the body is large.
+    """What `work` makes of a body: on the event loop, or beside it, in its turn, if the body has more than `limit` bytes.
 
     Raises:
-      ServingError: the work's own, or that its turn does not come, or is over.
+      ServingError: as `do_in_turn`.
     """
-    if len(body) <= limit:
-        return work(body)
-    visit = find_visit()
-    if visit is None:
-        return await asyncio.to_thread(work, body)
-    return await visit.do(_work_uncollected, work, body)
-
-
-def _work_uncollected(work: Callable[[bytes], Result], body: bytes) -> Result:
-    with uncollected():
-        return work(body)
+    return await do_in_turn(len(body) > limit, work, body)
 
 
 async def read_body(request: Request, limit: int, timeout_seconds: float) -> bytes:

@@ -15,8 +15,8 @@ from serving.document import drop, parse_json, read_signature_name, to_body
 from serving.errors import invalid
 from serving.examples import check_signature, read_examples, write_classes, write_regressions
 from serving.model import DEFAULT_SIGNATURE, Model, Signature
-from serving.tensors import Tensors, read_inputs, write_outputs
-from serving.turns import find_visit, uncollected
+from serving.tensors import Tensors, is_long, read_inputs, write_outputs
+from serving.turns import do_in_turn
 from serving.versions import Versions
 
 _PREDICTION = re.compile(
@@ -26,8 +26,6 @@ _STATUS = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
 )
 _MAX_VERSION = 2**63 - 1
-# Longer ones are written by another thread, so that the event loop stays free.
-_MANY_VALUES = 512
 # What an address says: the model's name, and a version or a label.
 Spec = tuple[str, int | None, str | None]
 
@@ -157,15 +155,7 @@ class RestApi:
 
 
 async def _write(outputs: Tensors, write: Callable[[Tensors], bytes]) -> bytes:
-    visit = find_visit()
-    if not visit or all(tensor.size <= _MANY_VALUES for tensor in outputs.values()):
-        return write(outputs)
-    return await visit.do(_write_uncollected, write, outputs)
-
-
-def _write_uncollected(write: Callable[[Tensors], bytes], outputs: Tensors) -> bytes:
-    with uncollected():
-        return write(outputs)
+    return await do_in_turn(is_long(outputs), write, outputs)
 
 
 def _parse_version(text: str | None) -> int | None:

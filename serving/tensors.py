@@ -20,7 +20,9 @@ from serving.turns import check
 
 # NumPy's limit; TensorFlow's is 254.
 _MAX_RANK = 32
-# So much is read at a time, before it is asked whether anybody still waits for it.
+# To write more takes some milliseconds.
+_MANY_VALUES = 512
+# So much is read or written at a time, before it is asked whether anybody still waits for it.
 _CHECKED_VALUES, _CHECKED_ROWS = 4096, 512
 
 _INT_RANGES = {
@@ -102,6 +104,11 @@ def write_outputs(outputs: Tensors, as_rows: bool) -> bytes:
         columns_of_rows = [[f"{encode_basestring(name)}:{text}" for text in texts] for name, texts in by_name.items()]
         rows = [f"{{{','.join(values)}}}" for values in zip(*columns_of_rows, strict=True)]
     return _to_body("predictions", f"[{','.join(rows)}]")
+
+
+def is_long(outputs: Tensors) -> bool:
+    """Whether writing tensors takes long, in whatever form."""
+    return any(tensor.size > _MANY_VALUES for tensor in outputs.values())
 
 
 def _type_error(value: object, dtype: tf.DType) -> ServingError:

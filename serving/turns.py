@@ -242,8 +242,32 @@ def check() -> None:
         visit.check()
 
 
+async def do_in_turn(is_large: bool, work: Callable[..., Result], *arguments: Any) -> Result:
+    """What `work` gives: on the event loop, or beside it, in its turn, if it is large.
+
+    Args:
+      is_large: whether it takes more than some milliseconds.
+      work: looks at `check` now and then; it takes what it needs out of a document and drops the rest.
+      *arguments: of the work.
+
+    Raises:
+      ServingError: the work's own, or that its turn does not come, or is over.
+    """
+    if not is_large:
+        return work(*arguments)
+    visit = _current.get()
+    if visit is None:
+        return await asyncio.to_thread(work, *arguments)
+    return await visit.do(_do_uncollected, work, *arguments)
+
+
+def _do_uncollected(work: Callable[..., Result], *arguments: Any) -> Result:
+    with _uncollected():
+        return work(*arguments)
+
+
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def _uncollected() -> Iterator[None]:
     """Keeps the garbage collector away from work that makes millions of objects and drops them itself.
 
     It would look at each of them again and again, and nothing else runs meanwhile.

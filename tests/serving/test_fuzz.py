@@ -54,7 +54,8 @@ def check(server: RunningServer, template: str, response: httpx.Response) -> Non
     if "$ref" in promised:
         promised = document["components"]["responses"][promised["$ref"].rsplit("/", 1)[1]]
     schema = {**promised["content"]["application/json"]["schema"], "components": document["components"]}
-    answer = json.loads(response.content.decode("utf-8", "replace"))
+    length = int(response.headers.get("Inference-Header-Content-Length", len(response.content)))
+    answer = json.loads(response.content[:length].decode("utf-8", "replace"))
     jsonschema.Draft202012Validator(schema).validate(answer)
     assert response.status_code in (200, 400, 404, 413, 501), (response.status_code, answer)
     assert "Traceback" not in response.text
@@ -151,3 +152,72 @@ def test_a_value_nested_as_deeply_as_can_be_parsed_is_refused(
         body = document.replace("NESTED", opening * depth + "1" + closing * depth)
         response = server.post(f"{MODEL}:{verb}", content=body.encode())
         assert response.status_code == 400, (depth, response.text)
+
+
+INFER = "/v2/models/{model}/infer"
+DATATYPES = ("BYTES", "FP32", "INT64", "BOOL", "FP16", "BF16", "")
+open_parameters = st.dictionaries(
+    st.sampled_from(("signature_name", "binary_data_size", "binary_data", "binary_data_output", "classification")),
+    st.sampled_from(SIGNATURES) | scalars,
+    max_size=3,
+)
+open_inputs = st.fixed_dictionaries(
+    {"name": st.sampled_from(NAMES) | scalars},
+    optional={
+        "shape": st.lists(st.sampled_from((0, 1, 2, 3, -1, 2**31, 2**63, 2**64)) | scalars, max_size=40) | values,
+        "datatype": st.sampled_from(DATATYPES) | scalars,
+        "data": st.lists(values, max_size=4) | values,
+        "parameters": open_parameters | values,
+    },
+)
+open_requests = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": scalars,
+        "inputs": st.lists(open_inputs, max_size=3) | values,
+        "outputs": st.lists(st.fixed_dictionaries({"name": st.sampled_from((*NAMES, "y"))}), max_size=3) | values,
+        "parameters": open_parameters | values,
+    },
+)
+
+
+@ROUNDS
+@given(request=open_requests)
+def test_infer_answers_any_document(server: RunningServer, request: dict[str, Any]) -> None:
+    check(server, INFER, server.post("/v2/models/headlines/infer", content=json.dumps(request).encode()))
+
+
+OPEN_VALID = (
+    b'{"inputs":[{"name":"pair","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},'
+    b'{"name":"whole","shape":[1],"datatype":"INT64","data":[3]}]}'
+)
+
+
+@ROUNDS
+@given(data=st.data())
+def test_a_damaged_request_with_bytes_is_answered(server: RunningServer, data: st.DataObject) -> None:
+    body = OPEN_VALID + data.draw(st.binary(min_size=6, max_size=10))
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(body)))
+        damage = data.draw(st.sampled_from((b"", b"\xff", b"[", b'"', b"9", b"-", b"null")))
+        body = body[:place] + damage + body[place + data.draw(st.integers(0, 3)) :]
+    length = data.draw(st.sampled_from((len(OPEN_VALID), len(body), 0, len(body) + 1)) | st.integers(-5, 300))
+    headers = {"Inference-Header-Content-Length": str(length)}
+    check(server, INFER, server.post("/v2/models/headlines/infer", content=body, headers=headers))
+
+
+@pytest.mark.parametrize("place", ['"data": NESTED', '"shape": NESTED', '"datatype": NESTED', '"parameters": NESTED'])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_deeply_nested_part_of_an_infer_is_answered(
+    server: RunningServer, place: str, opening: str, closing: str
+) -> None:
+    limit = sys.getrecursionlimit()
+    for depth in (50, *range(limit - 120, limit + 5, 4), 100_000):
+        nested = place.replace("NESTED", opening * depth + "1" + closing * depth)
+        content = {"name": '"name": "title"', "shape": '"shape": [1]', "datatype": '"datatype": "BYTES"'}
+        content["data"] = '"data": ["x"]'
+        content[place.split('"')[1]] = nested
+        body = '{"inputs": [{' + ", ".join(content.values()) + "}]}"
+        response = server.post("/v2/models/headlines/infer", content=body.encode())
+        # Parameters that nobody knows are ignored.
+        assert response.status_code in ((200, 400) if "parameters" in place else (400,)), (depth, response.text)
