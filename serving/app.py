@@ -24,7 +24,7 @@ from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import encode, parse_json, shorten_float, to_body
-from serving.errors import ServingError, invalid
+from serving.errors import HTTP_HEADERS, ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.request_log import TITLE, RequestLog
@@ -240,6 +240,8 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _http_error},
         lifespan=server.run,
     )
+    # Starlette would send a client that asks for `/version/` wherever its Host header says.
+    app.router.redirect_slashes = False
     app.state.server = server
     return app
 
@@ -272,8 +274,9 @@ def _json(value: object) -> Response:
 def _error(error: ServingError) -> Response:
     # A quoted value may hold bytes that are no text.
     message = error.message.encode("utf-8", "replace").decode()
-    headers = {"www-authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else None
-    return Response(to_body({"error": message}), error.http_status, headers, "application/json")
+    return Response(
+        to_body({"error": message}), error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json"
+    )
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
