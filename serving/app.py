@@ -27,6 +27,7 @@ from serving.document import encode, parse_json, shorten_float, to_body
 from serving.errors import HTTP_HEADERS, ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.openapi import write_openapi
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
@@ -41,7 +42,7 @@ MAX_RELATED = 50
 # What the push notes of a model, as far as /version tells it.
 ABOUT = ("model_id", "code", "data", "settings", "verdict", "reason", "pushed_at")
 
-_FILES = Path(__file__).parent
+_PAGE = Path(__file__).with_name("page.html")
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -172,14 +173,15 @@ class Server:
         document = await self._read_object(request)
         title = self._read_title(document)
         count = document.get("n", 5)
-        if type(count) is not int or not 1 <= count <= MAX_RELATED:
+        # A number without a fraction is whole however it is written, as in JSON Schema.
+        if type(count) not in (int, float) or count % 1 or not 1 <= count <= MAX_RELATED:
             raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
         model = self.versions.find(MODEL_NAME)
         if model.related is None:
             raise ServingError(
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
             )
-        headlines = await asyncio.to_thread(model.related.find, title, count)
+        headlines = await asyncio.to_thread(model.related.find, title, int(count))
         return _json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
@@ -234,8 +236,8 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", server.healthz),
             Route("/readyz", server.readyz),
             Route("/metrics", server.prometheus),
-            Route("/", _file("page.html", "text/html", {"content-security-policy": _PAGE_POLICY})),
-            Route("/openapi.json", _file("openapi.json", "application/json", {})),
+            Route("/", _constant(_PAGE.read_bytes, "text/html", {"content-security-policy": _PAGE_POLICY})),
+            Route("/openapi.json", _constant(lambda: write_openapi(settings), "application/json", {})),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=server.run,
@@ -256,10 +258,8 @@ class _Endpoint:
         await self._answer(scope, receive, send)
 
 
-def _file(name: str, media_type: str, headers: dict[str, str]) -> Handler:
-    @functools.cache
-    def content() -> bytes:
-        return (_FILES / name).read_bytes()
+def _constant(make: Callable[[], bytes], media_type: str, headers: dict[str, str]) -> Handler:
+    content = functools.cache(make)
 
     async def send(_: Request) -> Response:
         return Response(content(), media_type=media_type, headers={"x-content-type-options": "nosniff", **headers})
