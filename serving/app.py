@@ -138,7 +138,7 @@ class Server:
         except Exception:
             # The request may hold what people typed, so it is not logged.
             log.exception("%s %s failed", request.method, path)
-            response = _error(ServingError("INTERNAL", "internal error; the server's log says more"))
+            response = _error(_internal())
         self.metrics.requests.labels(path, response.status_code).inc()
         return response
 
@@ -239,7 +239,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/", _constant(_PAGE.read_bytes, "text/html", {"content-security-policy": _PAGE_POLICY})),
             Route("/openapi.json", _constant(lambda: write_openapi(settings), "application/json", {})),
         ],
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, Exception: _failure},
         lifespan=server.run,
     )
     # Starlette would send a client that asks for `/version/` wherever its Host header says.
@@ -277,6 +277,14 @@ def _error(error: ServingError) -> Response:
     return Response(
         to_body({"error": message}), error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json"
     )
+
+
+def _internal() -> ServingError:
+    return ServingError("INTERNAL", "internal error; the server's log says more")
+
+
+async def _failure(_: Request, error: Exception) -> Response:
+    return _error(_internal())
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

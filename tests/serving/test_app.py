@@ -407,6 +407,16 @@ def test_an_unexpected_failure_shows_no_stack_trace_and_logs_no_title(
     assert "segredo" not in caplog.text
 
 
+def test_an_unexpected_failure_of_a_probe_is_an_error_like_any_other(
+    start: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    monkeypatch.delattr(running.app.state.server, "versions")
+    response = running.get("/healthz")
+    monkeypatch.undo()
+    assert (response.status_code, response.json()) == (500, {"error": "internal error; the server's log says more"})
+
+
 def test_the_page_stands_alone(server: RunningServer) -> None:
     response = server.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
