@@ -238,6 +238,15 @@ def test_a_request_that_offers_an_upgrade_is_answered_as_one_that_does_not(
         assert read_answers(client, 1)[0][2] == plain[2]
 
 
+def test_a_connection_that_offers_an_upgrade_ends_where_the_request_says_so(server: RunningServer) -> None:
+    last = GET + b"connection: upgrade, close\r\nupgrade: h2c\r\n\r\n"
+    with connect(server, POST + OFFER + ASK + last) as client:
+        (_, kept, _), (status, headers, _) = read_answers(client, 2)
+        assert "connection" not in kept
+        assert (status, headers["connection"]) == (200, "close")
+        assert read_all(client) == b""
+
+
 def test_a_body_that_waits_to_be_asked_for_is_asked_for_also_after_an_offer(server: RunningServer) -> None:
     for offer in (b"", OFFER):
         head, _, body = (POST + offer + b"expect: 100-continue\r\n" + ASK).partition(b"\r\n\r\n")
