@@ -49,7 +49,7 @@ QUESTIONS = [
     *(
         Question("POST", f"{MODEL}{of}:{verb}", {"signature_name": f"{verb}_examples", "examples": EXAMPLES})
         for verb in ("classify", "regress")
-        for of in ("", "/versions/2022020201", "/labels/stable")
+        for of in ("", "/versions/2022020101", "/labels/stable")
     ),
     Question("POST", "/predict", {"title": "ção" * 1000}, 400),
     Question("POST", f"{MODEL}:predict", {"instances": ["não é um exemplo"]}, 400),
