@@ -24,11 +24,12 @@ from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import drop, encode, parse_json, shorten_float, to_body
-from serving.errors import ServingError, invalid
+from serving.errors import HTTP_HEADERS, ServingError, invalid
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.open_inference import OpenInference
 from serving.open_inference_http import OpenInferenceHttp
+from serving.openapi import write_openapi
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
@@ -44,7 +45,7 @@ MAX_RELATED = 50
 # What the push notes of a model, as far as /version tells it.
 ABOUT = ("model_id", "code", "data", "settings", "verdict", "reason", "pushed_at")
 
-_FILES = Path(__file__).parent
+_PAGE = Path(__file__).with_name("page.html")
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -146,7 +147,7 @@ class Server:
         except Exception:
             # The request may hold what people typed, so it is not logged.
             log.exception("%s %s failed", request.method, path)
-            response = _error(ServingError("INTERNAL", "internal error; the server's log says more"))
+            response = _error(_internal())
         finally:
             visit.end()
         self.metrics.requests.labels(path, response.status_code).inc()
@@ -186,7 +187,7 @@ class Server:
             raise ServingError(
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
             )
-        headlines = await asyncio.to_thread(model.related.find, title, count)
+        headlines = await asyncio.to_thread(model.related.find, title, int(count))
         return _json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
@@ -210,9 +211,10 @@ class Server:
         document = parse_json(body)
         try:
             title, count = self._read_title(document), document.get("n", 5)
-            if type(count) is not int or not 1 <= count <= MAX_RELATED:
+            # A number without a fraction is whole however it is written, as in JSON Schema.
+            if type(count) not in (int, float) or count % 1 or not 1 <= count <= MAX_RELATED:
                 raise invalid(f"'n' must be a whole number from 1 to {MAX_RELATED}")
-            return title, count
+            return title, int(count)
         finally:
             drop(document)
 
@@ -261,12 +263,14 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", server.healthz),
             Route("/readyz", server.readyz),
             Route("/metrics", server.prometheus),
-            Route("/", _file("page.html", "text/html", {"content-security-policy": _PAGE_POLICY})),
-            Route("/openapi.json", _file("openapi.json", "application/json", {})),
+            Route("/", _constant(_PAGE.read_bytes, "text/html", {"content-security-policy": _PAGE_POLICY})),
+            Route("/openapi.json", _constant(lambda: write_openapi(settings), "application/json", {})),
         ],
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, Exception: _failure},
         lifespan=server.run,
     )
+    # Starlette would send a client that asks for `/version/` wherever its Host header says.
+    app.router.redirect_slashes = False
     app.state.server = server
     return app
 
@@ -281,10 +285,8 @@ class _Endpoint:
         await self._answer(scope, receive, send)
 
 
-def _file(name: str, media_type: str, headers: dict[str, str]) -> Handler:
-    @functools.cache
-    def content() -> bytes:
-        return (_FILES / name).read_bytes()
+def _constant(make: Callable[[], bytes], media_type: str, headers: dict[str, str]) -> Handler:
+    content = functools.cache(make)
 
     async def send(_: Request) -> Response:
         return Response(content(), media_type=media_type, headers={"x-content-type-options": "nosniff", **headers})
@@ -299,8 +301,17 @@ def _json(value: object) -> Response:
 def _error(error: ServingError) -> Response:
     # A quoted value may hold bytes that are no text.
     message = error.message.encode("utf-8", "replace").decode()
-    headers = {"www-authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else None
-    return Response(to_body({"error": message}), error.http_status, headers, "application/json")
+    return Response(
+        to_body({"error": message}), error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json"
+    )
+
+
+def _internal() -> ServingError:
+    return ServingError("INTERNAL", "internal error; the server's log says more")
+
+
+async def _failure(_: Request, error: Exception) -> Response:
+    return _error(_internal())
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

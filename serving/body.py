@@ -14,11 +14,13 @@ from serving.turns import do_in_turn, find_visit
 
 # What is packed may be a thousand times as much when unpacked.
 _LARGE_PACKED_BYTES = 1 << 10
+# Of a gzip member that begins, what is looked at first: members may be many and small.
+_FIRST_BYTES = 512
 Result = TypeVar("Result")
 
 
 async def work_on(body: bytes, work: Callable[[bytes], Result], limit: int = LARGE_BYTES) -> Result:
-    """What `work` makes of a body: on the event loop, or beside it, in its turn, if the body has more than `limit` bytes.
+    """What `work` makes of a body: on the event loop, or beside it, in its turn, if it has more than `limit` bytes.
 
     Raises:
       ServingError: as `do_in_turn`.
@@ -35,8 +37,10 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
       timeout_seconds: within which all of it must come.
 
     Raises:
-      ServingError: it is too large, too slow or badly packed, or all requests together hold too much.
+      ServingError: it is too large, too slow, badly packed or packed in another way, or all requests together hold too
+        much.
     """
+    is_packed = _is_packed(request)
     too_large = ServingError("PAYLOAD_TOO_LARGE", f"the request's body is larger than {limit} bytes; send it in parts")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
@@ -58,7 +62,7 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
     except TimeoutError:
         raise ServingError("REQUEST_TIMEOUT", "the request's body did not come in time") from None
     body = b"".join(chunks)
-    if request.headers.get("content-encoding", "").lower() == "gzip":
+    if is_packed:
         body = await work_on(body, partial(_unpack, limit, too_large), _LARGE_PACKED_BYTES)
         if visit and len(body) > LARGE_BYTES:
             visit.hold(len(body))
@@ -67,15 +71,47 @@ async def read_body(request: Request, limit: int, timeout_seconds: float) -> byt
     return body
 
 
+def _is_packed(request: Request) -> bool:
+    """Whether the body comes as gzip.
+
+    TensorFlow Serving unpacks whatever encoding has `gzip` in its name and takes every other for none
+    (`NeedUncompressGzipContent` in util/net_http/server/internal/evhttp_request.cc), so that the client is told of JSON
+    that is none.
+
+    Raises:
+      ServingError: it comes in an encoding that is not read.
+    """
+    named = ",".join(request.headers.getlist("content-encoding"))
+    encodings = [name for part in named.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if not encodings:
+        return False
+    if encodings in (["gzip"], ["x-gzip"]):  # one and the same (RFC 9110, 8.4.1.3)
+        return True
+    raise ServingError(
+        "UNSUPPORTED_MEDIA_TYPE", f"Content-Encoding: {', '.join(encodings)} is not read; send gzip or plain JSON"
+    )
+
+
 def _unpack(limit: int, too_large: ServingError, packed: bytes) -> bytes:
+    """All members of a gzip file, one after the other (RFC 1952, 2.2); TensorFlow Serving reads no more than one."""
     broken = invalid("the request's body is not the gzip that its header says")
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        body = unpacker.decompress(packed, limit + 1)
-    except zlib.error:
-        raise broken from None
-    if len(body) > limit:
-        raise too_large
-    if not unpacker.eof:
-        raise broken
-    return body
+    rest, position = memoryview(packed), 0
+    pieces, size = [], 0
+    while True:
+        unpacker, window = zlib.decompressobj(wbits=31), _FIRST_BYTES
+        while not unpacker.eof:
+            # What is left over by a member is copied, so it is shown little of what may be another's.
+            packed_piece = rest[position : position + window]
+            if not packed_piece:
+                raise broken
+            try:
+                pieces.append(unpacker.decompress(packed_piece, limit + 1 - size))
+            except zlib.error:
+                raise broken from None
+            size += len(pieces[-1])
+            if size > limit:
+                raise too_large
+            position += len(packed_piece) - len(unpacker.unused_data)
+            window *= 2
+        if position == len(packed):
+            return b"".join(pieces)

@@ -23,6 +23,12 @@ HTTP_STATUS = {
     "UNAUTHENTICATED": 401,
     "PAYLOAD_TOO_LARGE": 413,
     "REQUEST_TIMEOUT": 408,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+}
+# What HTTP has a refusal say of the way out.
+HTTP_HEADERS = {
+    "UNAUTHENTICATED": {"www-authenticate": "Bearer"},
+    "UNSUPPORTED_MEDIA_TYPE": {"accept-encoding": "gzip, identity"},
 }
 
 

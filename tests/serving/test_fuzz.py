@@ -72,7 +72,7 @@ def test_predict_answers_any_document(server: RunningServer, request: dict[str, 
 @given(request=classify_requests, verb=st.sampled_from(("classify", "regress")))
 def test_classify_answers_any_document(server: RunningServer, request: dict[str, Any], verb: str) -> None:
     response = server.post(f"{MODEL}:{verb}", content=json.dumps(request).encode())
-    check(server, "/v1/models/{model}:classify", response)
+    check(server, f"/v1/models/{{model}}:{verb}", response)
 
 
 @ROUNDS

@@ -1,5 +1,5 @@
 """`make test-clients`: the peers' clients, each in an environment of its own, against real servers; exits with 1 if one
-gets a wrong answer. With --record their requests are kept, as sent, for test_clients.py, which replays them.
+gets a wrong answer. With --record their requests are kept, as sent, for test_recorded_clients.py, which replays them.
 """
 
 import argparse
