@@ -25,14 +25,13 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
-    import uvicorn
     from uvicorn.config import STARTUP_FAILURE
 
     from serving.app import create_app
-    from serving.connections import configure
+    from serving.listener import Listener
 
     tf.get_logger().setLevel(logging.ERROR)
-    server = uvicorn.Server(configure(create_app(settings), settings))
+    server = Listener(create_app(settings), settings)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else STARTUP_FAILURE

@@ -25,6 +25,7 @@ from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import encode, parse_json, shorten_float, to_body
 from serving.errors import ServingError, invalid
+from serving.grpc_server import GrpcServer
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.request_log import TITLE, RequestLog
@@ -71,6 +72,7 @@ class Server:
         )
         self.accounting = Accounting(self.metrics)
         self.rest = RestApi(self.versions, self.batcher)
+        self.grpc = GrpcServer(settings, self.versions, self.batcher, self.accounting, self.metrics)
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
@@ -87,6 +89,7 @@ class Server:
         gc.freeze()
         self.versions.start()
         yield
+        await self.grpc.stop()
         await asyncio.to_thread(self.versions.stop)
         await asyncio.to_thread(self.batcher.stop)
         if self.accounting.request_log:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
 from serving.document import check_decimal, decode_base64, encode, is_base64, quote, shorten_float, to_body, type_name
 from serving.errors import ServingError, invalid
+from serving.model import DEFAULT_SIGNATURE, Model, Signature, check_type
 from serving.tensors import Array
 
 CLASSIFY = "tensorflow/serving/classify"
@@ -44,15 +46,51 @@ def read_examples(document: Mapping[str, Any]) -> Array:
     return serialised
 
 
-def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """The body that answers a classify request: per row, pairs of label and score.
+def find_signature(model: Model, name: str, method: str) -> Signature:
+    """The signature that a classify or regress request asks for.
+
+    TensorFlow Serving 2.16 does not look at the method that the signature names, unless told to by
+    `--enable_signature_method_name_check` (tensorflow_serving/servables/tensorflow/classifier.cc, regressor.cc).
 
     Args:
-      outputs: `classes` (strings [n, k]), `scores` (floats [n, k]) or both.
-      rows: n.
+      model: whose it is.
+      name: the one that the request names; the default one if it is empty.
+      method: `CLASSIFY` or `REGRESS`.
 
     Raises:
-      ServingError: the model's outputs have another shape or type.
+      ServingError: there is none, or it has other inputs or outputs than the method needs.
+    """
+    name = name or DEFAULT_SIGNATURE
+    signature = model.signatures.get(name)
+    if signature is None:
+        raise invalid(f"No signature was found with the name: {name}")
+    definition = model.signature_defs.signature_def[name]
+    kind = "classification" if method == CLASSIFY else "regression"
+    outputs = signature.outputs
+    if len(definition.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if method == CLASSIFY and not 1 <= len(outputs) <= 2:
+        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
+    if method == REGRESS and len(outputs) != 1:
+        raise invalid("Expected one output Tensor.")
+    if "inputs" not in signature.inputs:
+        raise invalid(f"No {kind} inputs found in SignatureDef: {definition}")
+    if method == CLASSIFY and not {"classes", "scores"} & set(outputs):
+        raise invalid(
+            "Expected classification signature outputs to contain at least one of "
+            f'"classes" or "scores". Signature was: {definition}'
+        )
+    if method == REGRESS and "outputs" not in outputs:
+        raise invalid(f"No regression outputs found in SignatureDef: {definition}")
+    check_type(signature, "inputs", tf.string)
+    return signature
+
+
+def check_classes(outputs: Mapping[str, Array], rows: int) -> tuple[Array | None, Array | None]:
+    """The `classes` (strings [rows, k]) and `scores` (floats [rows, k]) among a model's outputs; one may be missing.
+
+    Raises:
+      ServingError: they have another shape or type.
     """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     for name, tensor, kind, type_text in (
@@ -62,17 +100,43 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
         if tensor is None:
             continue
         if tensor.ndim != 2:
-            raise invalid(
-                f"Expected Tensor shape: [batch_size num_classes] but got [{','.join(map(str, tensor.shape))}]"
-            )
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
         if tensor.dtype != kind:
-            raise invalid(f"Expected {name} Tensor of {type_text}. Got: {tf.as_dtype(tensor.dtype).name}")
+            raise invalid(f"Expected {name} Tensor of {type_text}. Got: {_type(tensor)}")
         if len(tensor) != rows:
             raise invalid(f"Expected {name} output batch size of {rows}. Got: {len(tensor)}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
         raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
+    return classes, scores
+
+
+def check_regressions(outputs: Mapping[str, Array], rows: int) -> Array:
+    """The numbers among a model's outputs, one per row: floats [rows].
+
+    Raises:
+      ServingError: they have another shape or type.
+    """
+    tensor = outputs["outputs"]
+    if tensor.ndim != 1 and (tensor.ndim != 2 or tensor.shape[1] != 1):
+        raise invalid(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got " + _shape(tensor)
+        )
+    if len(tensor) != rows:
+        raise invalid(f"Input batch size did not match output batch size: {rows} vs. {len(tensor)}")
+    if tensor.dtype != np.float32:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type(tensor)}")
+    return tensor.ravel()
+
+
+def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
+    """The body that answers a classify request of so many rows: per row, pairs of label and score.
+
+    Raises:
+      ServingError: the model's outputs are no classes.
+    """
+    classes, scores = check_classes(outputs, rows)
     columns = next(tensor.shape[1] for tensor in (classes, scores) if tensor is not None)
     results = [
         [
@@ -88,22 +152,20 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
 
 
 def write_regressions(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """The body that answers a regress request: one number per row.
-
-    Args:
-      outputs: `outputs` (floats [n] or [n, 1]).
-      rows: n.
+    """The body that answers a regress request of so many rows: one number per row.
 
     Raises:
-      ServingError: the model's output has another shape or type.
+      ServingError: the model's outputs are no numbers.
     """
-    tensor = outputs["outputs"]
-    if tensor.dtype != np.float32 or tensor.shape not in ((rows,), (rows, 1)):
-        raise invalid(
-            f"Expected output Tensor of DT_FLOAT and shape [{rows}] or [{rows},1]. "
-            f"Got: {tf.as_dtype(tensor.dtype).name} [{','.join(map(str, tensor.shape))}]"
-        )
-    return to_body({"results": [shorten_float(value) for value in tensor.ravel().tolist()]})
+    return to_body({"results": [shorten_float(value) for value in check_regressions(outputs, rows).tolist()]})
+
+
+def _shape(tensor: Array) -> str:
+    return f"[{','.join(map(str, tensor.shape))}]"
+
+
+def _type(tensor: Array) -> str:
+    return str(types_pb2.DataType.Name(tf.as_dtype(tensor.dtype).as_datatype_enum))
 
 
 def _example(value: Any) -> tf.train.Example:

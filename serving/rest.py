@@ -13,9 +13,9 @@ from urllib.parse import unquote
 from serving.batching import Batcher
 from serving.body import work_on
 from serving.document import parse_json, read_signature_name, to_body
-from serving.errors import ServingError, invalid
-from serving.examples import CLASSIFY, REGRESS, read_examples, write_classes, write_regressions
-from serving.model import DEFAULT_SIGNATURE, Model, Signature
+from serving.errors import invalid
+from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
+from serving.model import Model, Signature
 from serving.tensors import Tensors, read_inputs, write_outputs
 from serving.versions import Versions
 
@@ -105,24 +105,10 @@ class RestApi:
 
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)
-        name = read_signature_name(document) or DEFAULT_SIGNATURE
+        name = read_signature_name(document)
         examples = read_examples(document)
         model = self._versions.find(*spec)
-        signature = model.signatures.get(name)
-        if signature is None:
-            raise invalid(f"No signature was found with the name: {name}")
-        kind, method = ("classification", CLASSIFY) if verb == "classify" else ("regression", REGRESS)
-        if signature.method != method:
-            raise invalid(f"Expected {kind} signature method_name to be {method}. Was: {signature.method}")
-        allowed = {"classes", "scores"} if method == CLASSIFY else {"outputs"}
-        if set(signature.inputs) != {"inputs"}:
-            raise ServingError("FAILED_PRECONDITION", f"No {kind} inputs found in SignatureDef: {name}")
-        if not signature.outputs or not set(signature.outputs) <= allowed:
-            raise ServingError(
-                "FAILED_PRECONDITION",
-                f"Expected {kind} signature outputs to contain at least one of {sorted(allowed)}. "
-                f"Signature was: {name} with {list(signature.outputs)}",
-            )
+        signature = find_signature(model, name, CLASSIFY if verb == "classify" else REGRESS)
         return model, signature, {"inputs": examples}
 
 

@@ -26,7 +26,7 @@ from serving.document import (
 from serving.errors import ServingError, invalid
 
 # NumPy's limit; TensorFlow's is 254.
-_MAX_RANK = 32
+MAX_RANK = 32
 
 _INT_RANGES = {
     tf.int8: (-(2**31), 2**31 - 1),
@@ -164,7 +164,7 @@ def _flatten(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, fl
 
 
 def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType) -> Array:
-    if len(shape) > _MAX_RANK:
+    if len(shape) > MAX_RANK:
         raise invalid(f"tensor parsing error: {name}")
     if dtype in (tf.int8, tf.uint8, tf.int16):
         # Read as int32, then narrowed, as TensorFlow does.
