@@ -71,6 +71,7 @@ def service(place: Path, drops: Path, first_port: int, **more: str) -> Iterator[
         "WEBSERVER_PORT": str(first_port + 1),
         "SUPERVISOR_PORT": str(first_port + 2),
         "SERVING_PORT": str(first_port + 3),
+        "SERVING_GRPC_PORT": str(first_port + 4),
         "RETRIES": "0",
         **more,
     }

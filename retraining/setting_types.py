@@ -214,6 +214,7 @@ _JSON = (NoDecode, BeforeValidator(_parse_json), PlainSerializer(_write_json, wh
 _WORDS = PlainSerializer(" ".join, when_used="json")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[Path, BeforeValidator(_locate)]
 Zone = Annotated[str, AfterValidator(_check_zone)]

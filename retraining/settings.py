@@ -307,6 +307,7 @@ class Settings(BaseSettings):
     # The model server. Its other settings, SERVING_*, are in docs/serving.md; they too may be in .env.
     serving_host: str = Field("127.0.0.1", description="Address the model server binds to.")
     serving_port: types.Port = Field(8501, description="Port of the model server.")
+    serving_grpc_port: types.PortOrNone = Field(8500, description="Its port for gRPC; with `0` it does not speak gRPC.")
     serving_token: SecretStr | None = Field(
         None, description="If set, the model server wants it as `Authorization: Bearer <token>`."
     )

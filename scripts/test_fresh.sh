@@ -75,7 +75,7 @@ for user in user root; do
     git clone --quiet . "$root$home/headlines"
     chown -R --reference="$root$home" "$root$home/headlines"
     ports=''
-    for name in POSTGRES_PORT WEBSERVER_PORT SUPERVISOR_PORT SERVING_PORT; do
+    for name in POSTGRES_PORT WEBSERVER_PORT SUPERVISOR_PORT SERVING_PORT SERVING_GRPC_PORT; do
         ports="$ports $name=$(chroot "$root" python3 -c "$free_port")"
     done
     what='make demo NIGHTS=1'

@@ -31,8 +31,8 @@ def main() -> int:
     from uvicorn.config import STARTUP_FAILURE
 
     from serving.app import create_app
-    from serving.connections import configure
-    from serving.ending import EndingServer, end_at_once
+    from serving.ending import end_at_once
+    from serving.listener import Listener
 
     tf.get_logger().setLevel(logging.ERROR)
     try:
@@ -40,7 +40,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    server = EndingServer(configure(app, settings))
+    server = Listener(app, settings)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     code = 0 if server.started else STARTUP_FAILURE

@@ -25,6 +25,7 @@ from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import drop, encode, parse_json, shorten_float, to_body
 from serving.errors import HTTP_HEADERS, ServingError, invalid
+from serving.grpc_server import GrpcServer
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.open_inference import OpenInference
@@ -83,6 +84,7 @@ class Server:
         self.open_inference = OpenInferenceHttp(
             OpenInference(MODEL_NAME, self.versions, self.batcher), self.accounting, self._read, self._respond
         )
+        self.grpc = GrpcServer(settings, self.versions, self.batcher, self.turns, self.accounting, self.metrics)
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
@@ -92,6 +94,7 @@ class Server:
         gc.freeze()
         self.versions.start()
         yield
+        await self.grpc.stop()
         await asyncio.to_thread(self.versions.stop)
         await asyncio.to_thread(self.turns.stop)
         if self.accounting.request_log:

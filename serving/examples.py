@@ -3,7 +3,7 @@
 After tensorflow_serving/util/json_tensor.cc and servables/tensorflow/classifier.cc. No model is run here.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -14,44 +14,14 @@ from tensorflow.core.framework import types_pb2
 from serving.decimals import write_decimals
 from serving.document import decode_base64, encode, is_base64, is_integer, quote, to_double, type_name
 from serving.errors import ServingError, invalid
+from serving.model import DEFAULT_SIGNATURE, Model, Signature, check_type
 from serving.tensors import Array
 from serving.turns import check
 
 # So many are read at a time, before it is asked whether anybody still waits for them.
 _CHECKED_EXAMPLES = 128
-_KINDS = {"classify": "classification", "regress": "regression"}
-
-
-def check_signature(verb: str, name: str, inputs: Collection[str], outputs: Collection[str]) -> None:
-    """Refuses a signature that cannot classify or regress.
-
-    Its method name is not looked at: TensorFlow Serving does so only when started with
-    `--enable_signature_method_name_check`.
-
-    Args:
-      verb: `classify` or `regress`.
-      name: the signature's.
-      inputs: the names of its inputs.
-      outputs: the names of its outputs.
-
-    Raises:
-      ServingError: it takes something else than examples, or gives something else than classes or numbers.
-    """
-    if len(inputs) != 1:
-        raise invalid("Expected one input Tensor.")
-    if verb == "classify" and len(outputs) not in (1, 2):
-        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
-    if verb == "regress" and len(outputs) != 1:
-        raise invalid("Expected one output Tensor.")
-    if "inputs" not in inputs:
-        raise invalid(f"No {_KINDS[verb]} inputs found in SignatureDef: {name}")
-    if verb == "classify" and "classes" not in outputs and "scores" not in outputs:
-        raise invalid(
-            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            f"Signature was: {name}"
-        )
-    if verb == "regress" and "outputs" not in outputs:
-        raise invalid(f"No regression outputs found in SignatureDef: {name}")
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
 
 
 def read_examples(document: Mapping[str, Any]) -> Array:
@@ -83,15 +53,51 @@ def read_examples(document: Mapping[str, Any]) -> Array:
     return serialised
 
 
-def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """The body that answers a classify request: per row, pairs of label and score.
+def find_signature(model: Model, name: str, method: str) -> Signature:
+    """The signature that a classify or regress request asks for.
+
+    TensorFlow Serving 2.16 does not look at the method that the signature names, unless told to by
+    `--enable_signature_method_name_check` (tensorflow_serving/servables/tensorflow/classifier.cc, regressor.cc).
 
     Args:
-      outputs: `classes` (strings [n, k]), `scores` (floats [n, k]) or both.
-      rows: n.
+      model: whose it is.
+      name: the one that the request names; the default one if it is empty.
+      method: `CLASSIFY` or `REGRESS`.
 
     Raises:
-      ServingError: the model's outputs have another shape or type.
+      ServingError: there is none, or it has other inputs or outputs than the method needs.
+    """
+    name = name or DEFAULT_SIGNATURE
+    signature = model.signatures.get(name)
+    if signature is None:
+        raise invalid(f"No signature was found with the name: {name}")
+    definition = model.signature_defs.signature_def[name]
+    kind = "classification" if method == CLASSIFY else "regression"
+    outputs = signature.outputs
+    if len(definition.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if method == CLASSIFY and not 1 <= len(outputs) <= 2:
+        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
+    if method == REGRESS and len(outputs) != 1:
+        raise invalid("Expected one output Tensor.")
+    if "inputs" not in signature.inputs:
+        raise invalid(f"No {kind} inputs found in SignatureDef: {definition}")
+    if method == CLASSIFY and not {"classes", "scores"} & set(outputs):
+        raise invalid(
+            "Expected classification signature outputs to contain at least one of "
+            f'"classes" or "scores". Signature was: {definition}'
+        )
+    if method == REGRESS and "outputs" not in outputs:
+        raise invalid(f"No regression outputs found in SignatureDef: {definition}")
+    check_type(signature, "inputs", tf.string)
+    return signature
+
+
+def check_classes(outputs: Mapping[str, Array], rows: int) -> tuple[Array | None, Array | None]:
+    """The `classes` (strings [rows, k]) and `scores` (floats [rows, k]) among a model's outputs; one may be missing.
+
+    Raises:
+      ServingError: they have another shape or type.
     """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     for name, tensor, kind, type_text in (
@@ -101,9 +107,7 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
         if tensor is None:
             continue
         if tensor.ndim != 2:
-            raise invalid(
-                f"Expected Tensor shape: [batch_size num_classes] but got [{','.join(map(str, tensor.shape))}]"
-            )
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
         if tensor.dtype != kind:
             raise invalid(f"Expected {name} Tensor of {type_text}. Got: {_type_constant(tensor)}")
         if len(tensor) != rows:
@@ -112,6 +116,34 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
         raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
+    return classes, scores
+
+
+def check_regressions(outputs: Mapping[str, Array], rows: int) -> Array:
+    """The numbers among a model's outputs, one per row: floats [rows].
+
+    Raises:
+      ServingError: they have another shape or type.
+    """
+    tensor = outputs["outputs"]
+    if tensor.ndim != 1 and (tensor.ndim != 2 or tensor.shape[1] != 1):
+        raise invalid(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got " + _shape(tensor)
+        )
+    if len(tensor) != rows:
+        raise invalid(f"Input batch size did not match output batch size: {rows} vs. {len(tensor)}")
+    if tensor.dtype != np.float32:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type_constant(tensor)}")
+    return tensor.ravel()
+
+
+def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
+    """The body that answers a classify request of so many rows: per row, pairs of label and score.
+
+    Raises:
+      ServingError: the model's outputs are no classes.
+    """
+    classes, scores = check_classes(outputs, rows)
     if not rows:
         raise invalid("Cannot convert empty ClassificationResults to JSON")
     count = next(tensor.shape[1] for tensor in (classes, scores) if tensor is not None)
@@ -122,28 +154,15 @@ def write_classes(outputs: Mapping[str, Array], rows: int) -> bytes:
 
 
 def write_regressions(outputs: Mapping[str, Array], rows: int) -> bytes:
-    """The body that answers a regress request: one number per row.
-
-    Args:
-      outputs: `outputs` (floats [n] or [n, 1]).
-      rows: n.
+    """The body that answers a regress request of so many rows: one number per row.
 
     Raises:
-      ServingError: the model's output has another shape or type.
+      ServingError: the model's outputs are no numbers.
     """
-    tensor = outputs["outputs"]
-    if tensor.ndim != 1 and (tensor.ndim != 2 or tensor.shape[1] != 1):
-        raise invalid(
-            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            f"[{','.join(map(str, tensor.shape))}]"
-        )
-    if len(tensor) != rows:
-        raise invalid(f"Input batch size did not match output batch size: {rows} vs. {len(tensor)}")
-    if tensor.dtype != np.float32:
-        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type_constant(tensor)}")
+    numbers = check_regressions(outputs, rows)
     if not rows:
         raise invalid("Cannot convert empty RegressionResults to JSON")
-    return _to_body(write_decimals(tensor))
+    return _to_body(write_decimals(numbers))
 
 
 def _write_label(label: bytes) -> str:
@@ -158,6 +177,10 @@ def _type_constant(tensor: Array) -> str:
 
 def _to_body(results: Iterable[str]) -> bytes:
     return f'{{"results":[{",".join(results)}]}}'.encode("utf-8", "surrogateescape")
+
+
+def _shape(tensor: Array) -> str:
+    return f"[{','.join(map(str, tensor.shape))}]"
 
 
 def _example(value: Any) -> tf.train.Example:

@@ -22,7 +22,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self.requests = Counter(
-            "serving_requests", "Requests by path and HTTP status.", ("path", "status"), registry=self._registry
+            "serving_requests",
+            "Requests by path and HTTP status or gRPC code.",
+            ("path", "status"),
+            registry=self._registry,
         )
         self.seconds = Histogram(
             "serving_request_seconds",

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.errors import ServingError, invalid
@@ -71,7 +72,7 @@ class Signature:
     Attributes:
       name: what requests call it.
       method: `tensorflow/serving/predict`, `.../classify` or `.../regress`.
-      inputs: types by name; empty if JSON cannot express them.
+      inputs: types by name; empty if there are none, or they are no plain tensors.
       outputs: names, sorted.
       by_rows: whether every input and output has a first dimension of any size, so that requests may be run together.
     """
@@ -112,6 +113,7 @@ class Model:
     Attributes:
       version: its number.
       signatures: by name.
+      signature_defs: the same, as the SavedModel has them.
       about: what the push wrote down about it; empty if nothing.
       related: the headlines it was trained on, or None.
       loaded_at: UTC.
@@ -147,6 +149,7 @@ class Model:
                 meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(path))
             definitions = meta_graph.signature_def
             self.signatures = {name: _signature(session, name, definitions[name]) for name in sorted(definitions)}
+            self.signature_defs = SignatureDefMap(signature_def=definitions)
             self._definitions = {name: _describe(definitions[name]) for name in sorted(definitions)}
             _warm_up(self.signatures, path / EXTRAS / WARMUP_FILE)
         except tf.errors.OpError as error:
@@ -187,6 +190,25 @@ class Model:
         return self.signatures[name]
 
 
+# What TensorFlow calls a type in messages, where that is another name.
+_TYPE_NAMES = {tf.float16: "half", tf.float32: "float", tf.float64: "double"}
+
+
+def check_type(signature: Signature, name: str, dtype: tf.DType) -> None:
+    """Refuses a tensor of another type than the signature takes, in TensorFlow's words.
+
+    Here, so that it is run with no others: joined, `float16` and `float32` would become what the model takes.
+
+    Raises:
+      ServingError: it is of another type.
+    """
+    expected = signature.inputs[name]
+    if dtype != expected:
+        number = list(signature.inputs).index(name)
+        wanted, given = (_TYPE_NAMES.get(each, each.name) for each in (expected, dtype))
+        raise invalid(f"Expects arg[{number}] to be {wanted} but {given} is provided")
+
+
 def is_saved_model(path: Path) -> bool:
     """Whether a folder looks like a SavedModel."""
     return any((path / name).is_file() for name in _SAVED_MODEL_FILES)
@@ -214,7 +236,8 @@ def _as_array(value: Any) -> Array:
 
 def _signature(session: tf.compat.v1.Session, name: str, definition: Any) -> Signature:
     tensors = [*definition.inputs.values(), *definition.outputs.values()]
-    dense = bool(definition.inputs and definition.outputs) and all(tensor.name for tensor in tensors)
+    # Beside the model's there is one for its initialisation, whose output is an operation, of no type.
+    dense = bool(definition.outputs) and all(tensor.name and tensor.dtype for tensor in tensors)
     inputs = {key: tf.as_dtype(definition.inputs[key].dtype) for key in sorted(definition.inputs)} if dense else {}
     outputs = tuple(sorted(definition.outputs))
 

@@ -14,11 +14,9 @@ import tensorflow as tf
 
 from serving.document import decode_base64, encode, quote, shorten_float, to_body
 from serving.errors import ServingError, invalid
-from serving.tensors import Array
+from serving.tensors import MAX_RANK, Array
 from serving.turns import check
 
-# NumPy's limit; TensorFlow's is 254.
-_MAX_RANK = 32
 # Of a shape, those of size 0 left out: NumPy refuses an array of none too if the product of its other sizes is too big.
 _MAX_ELEMENTS = 2**31 - 1
 # Elements that are read or written by one call: until it ends, it holds up every other thread.
@@ -69,9 +67,9 @@ def read_shape(value: Any, name: str) -> tuple[int, ...]:
     """
     if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
         raise invalid(f"'shape' of input '{name}' must be a list of whole numbers from 0, not {quote(value)}")
-    if len(value) > _MAX_RANK or math.prod(max(size, 1) for size in value) > _MAX_ELEMENTS:
+    if len(value) > MAX_RANK or math.prod(max(size, 1) for size in value) > _MAX_ELEMENTS:
         raise invalid(
-            f"'shape' of input '{name}' has more than {_MAX_RANK} dimensions, or {_MAX_ELEMENTS} elements: "
+            f"'shape' of input '{name}' has more than {MAX_RANK} dimensions, or {_MAX_ELEMENTS} elements: "
             f"{quote(value)}"
         )
     return tuple(value)

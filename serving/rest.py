@@ -13,8 +13,8 @@ from serving.batching import Batcher
 from serving.body import work_on
 from serving.document import drop, parse_json, read_signature_name, to_body
 from serving.errors import invalid
-from serving.examples import check_signature, read_examples, write_classes, write_regressions
-from serving.model import DEFAULT_SIGNATURE, Model, Signature
+from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
+from serving.model import Model, Signature
 from serving.tensors import Tensors, is_long, read_inputs, write_outputs
 from serving.turns import do_in_turn
 from serving.versions import Versions
@@ -142,15 +142,12 @@ class RestApi:
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
         document = parse_json(body)
         try:
-            name = read_signature_name(document) or DEFAULT_SIGNATURE
+            name = read_signature_name(document)
             examples = read_examples(document)
         finally:
             drop(document)
         model = self._versions.find(*spec)
-        signature = model.signatures.get(name)
-        if signature is None:
-            raise invalid(f"No signature was found with the name: {name}")
-        check_signature(verb, name, signature.inputs, signature.outputs)
+        signature = find_signature(model, name, CLASSIFY if verb == "classify" else REGRESS)
         return model, signature, {"inputs": examples}
 
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     # Who may ask
     host: str = Field("127.0.0.1", description="Address to bind to.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8501, description="Port; TensorFlow Serving's for REST.")
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8500, description="Port for gRPC; TensorFlow Serving's. 0: gRPC is not spoken."
+    )
     token: SecretStr | None = Field(
         None, description="If set, requests need `Authorization: Bearer <token>`, all but the page and the probes."
     )

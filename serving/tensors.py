@@ -19,7 +19,7 @@ from serving.errors import ServingError, invalid
 from serving.turns import check
 
 # NumPy's limit; TensorFlow's is 254.
-_MAX_RANK = 32
+MAX_RANK = 32
 # To write more takes some milliseconds.
 _MANY_VALUES = 512
 # So much is read or written at a time, before it is asked whether anybody still waits for it.
@@ -174,7 +174,7 @@ def _flatten(value: Any, level: int, shape: tuple[int, ...], dtype: tf.DType, fl
 
 
 def _tensor(name: str, flat: list[Any], shape: tuple[int, ...], dtype: tf.DType) -> Array:
-    if len(shape) > _MAX_RANK:
+    if len(shape) > MAX_RANK:
         raise invalid(f"tensor parsing error: {name}")
     if dtype in (tf.int8, tf.uint8, tf.int16):
         # Read as int32, then narrowed, as TensorFlow does.

@@ -73,9 +73,9 @@ def run_here(settings: Settings) -> None:
     """Becomes the model server; returns only if that fails.
 
     Raises:
-      PortTakenError: its port is taken, perhaps by the service's own.
+      PortTakenError: one of its ports is taken, perhaps by the service's own.
     """
-    ports.check_free(settings, {"SERVING_PORT"})
+    ports.check_free(settings, {"SERVING_PORT", "SERVING_GRPC_PORT"})
     prepare(settings)
     environment = {**settings.server_options, **os.environ, **settings.to_environment(), "PYTHONPATH": str(CHECKOUT)}
     os.execve(sys.executable, [sys.executable, "-m", "serving"], environment)

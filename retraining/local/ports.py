@@ -20,6 +20,8 @@ def of_service(settings: Settings) -> dict[str, tuple[str, int]]:
         "WEBSERVER_PORT": (settings.webserver_host, settings.webserver_port),
         "SERVING_PORT": (settings.serving_host, settings.serving_port),
     }
+    if settings.serving_grpc_port:
+        ports["SERVING_GRPC_PORT"] = (settings.serving_host, settings.serving_grpc_port)
     if settings.postgres_embedded:
         ports["POSTGRES_PORT"] = ("127.0.0.1", settings.postgres_port)
     return ports

@@ -120,7 +120,7 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
     tick = (datetime.now(ZoneInfo(settings.timezone)) + _LEAD + timedelta(minutes=1)).replace(second=0, microsecond=0)
     night = (tick - timedelta(days=1)).date()
     write_samples(place / "drops", nights=1, first_night=night)
-    ports = ("postgres_port", "webserver_port", "supervisor_port", "serving_port")
+    ports = ("postgres_port", "webserver_port", "supervisor_port", "serving_port", "serving_grpc_port")
     chosen = dict(zip(ports, _free_ports(len(ports)), strict=True))
     return Settings.from_env(
         state_dir=place / "state",

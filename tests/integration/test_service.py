@@ -15,7 +15,7 @@ from signals import hear_signals
 from retraining.local import LocalError, airflow, lock, postgres, preparation, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 
-PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
+PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
 
 
 def free_port() -> int:

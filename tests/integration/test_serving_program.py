@@ -20,7 +20,7 @@ from retraining.local import LocalError, airflow, model_server, ports, secrets, 
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.pusher import publish
 
-PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT")
+PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
 NIGHT = date(2022, 2, 5)
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_version_is_a_failing_program_and_no_hindrance_to_a_start(sett
 
 def test_in_the_foreground_it_needs_no_service_and_a_taken_port_is_told(settings: Settings, tmp_path: Path) -> None:
     pushed = push(settings, tmp_path, sure=2.0)
-    names = ("state_dir", "serving_dir", "serving_port")
+    names = ("state_dir", "serving_dir", "serving_port", "serving_grpc_port")
     environment = os.environ | {name.upper(): str(getattr(settings, name)) for name in names}
     command = [sys.executable, "-m", "retraining", "serve"]
     process = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)

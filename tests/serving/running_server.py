@@ -7,10 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from serving.app import create_app
-from serving.connections import configure
+from serving.listener import Listener
 from serving.settings import Settings
 
 
@@ -20,9 +19,10 @@ class RunningServer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.app = create_app(settings)
-        config = configure(self.app, settings)
-        config.port = 0
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = Listener(self.app, settings)
+        self._uvicorn.config.port = 0
+        if settings.grpc_port:
+            self.app.state.server.grpc.address = "127.0.0.1:0"
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
         self._thread.start()
         wait_until(lambda: self._uvicorn.started or not self._thread.is_alive())
@@ -64,9 +64,22 @@ class RunningServer:
         status = self.get(f"/v1/models/headlines/versions/{version}").json()
         return str(status["model_version_status"][0]["state"]) if "model_version_status" in status else ""
 
+    @property
+    def grpc_address(self) -> str:
+        """Where it listens for gRPC, if it does."""
+        return f"127.0.0.1:{self.app.state.server.grpc.port}"
+
+    def begin_stop(self) -> None:
+        """Does what SIGTERM does."""
+        self._uvicorn.should_exit = True
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         self.client.close()
-        self._uvicorn.should_exit = True
+        self.begin_stop()
         self._thread.join()
 
 

@@ -75,6 +75,14 @@ def test_every_service_asks_the_model_server_of_the_deployment_what_it_answers_w
     assert COMPOSE["services"]["serving"]["ports"][0].endswith(":8501")
 
 
+def test_both_model_servers_speak_grpc_where_tensorflow_serving_has_it_on_ports_that_differ() -> None:
+    published = {name: COMPOSE["services"][name]["ports"] for name in ("serving", "page")}
+    inside = str(ServerSettings.model_fields["grpc_port"].default)
+    assert [ports[1].rpartition(":")[2] for ports in published.values()] == [inside] * 2
+    hosts = [port.removeprefix("127.0.0.1:").rpartition(":")[0] for ports in published.values() for port in ports]
+    assert len(set(hosts)) == len(hosts)
+
+
 def test_our_model_server_is_beside_the_default_one_only_when_asked_for() -> None:
     assert COMPOSE["services"]["page"]["profiles"] == ["page"]
     assert "profiles" not in COMPOSE["services"]["serving"]
