@@ -26,7 +26,7 @@ from modules.features import MODEL_NAME, TEXT_SIGNATURE
 
 BODY_BYTES = 8 << 20
 MANY = 8
-_SECONDS = 2.0
+_SECONDS = 4.0
 _HEADLINE = "Governo anuncia novo pacote de 10 medidas para a economia"
 
 
