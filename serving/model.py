@@ -52,7 +52,8 @@ class LoadError(Exception):
         if isinstance(error, MemoryError):
             code = "RESOURCE_EXHAUSTED"
         elif isinstance(error, OSError):
-            code = _ERRNO_CODES.get(error.errno or 0, "UNAVAILABLE")
+            # TensorFlow's own for a file that it cannot parse has no number.
+            code = _ERRNO_CODES.get(error.errno, "UNAVAILABLE") if error.errno else code
         return cls(code, f"{type(error).__name__}: {error}")
 
 

@@ -39,6 +39,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     with contextlib.ExitStack() as stack:
 
         def start(**settings: Any) -> RunningServer:
+            (tmp_path / "headlines").mkdir(exist_ok=True)
             server = RunningServer(Settings(**{"dir": tmp_path / "headlines", "poll_seconds": 0.05, **settings}))
             stack.callback(server.stop)
             return server

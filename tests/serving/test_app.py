@@ -102,7 +102,6 @@ def test_version_says_where_the_model_comes_from(server: RunningServer) -> None:
 
 def test_a_server_without_a_model_is_healthy_but_not_ready(start: Callable[..., RunningServer], tmp_path: Path) -> None:
     folder = tmp_path / "headlines"
-    folder.mkdir()
     running = start()
     empty = f"SERVING_DIR={folder} holds no version: push one, or correct SERVING_DIR"
     wait_until(lambda: running.get("/healthz").json() == {"status": "ok", "problems": [empty]})
@@ -117,6 +116,7 @@ def test_a_folder_that_does_not_exist_is_unhealthy_only_while_nothing_serves(
     start: Callable[..., RunningServer], push: Callable[[int], Path], tmp_path: Path
 ) -> None:
     running = start()
+    (tmp_path / "headlines").rmdir()
     wait_until(lambda: running.get("/healthz").status_code == 503)
     assert f"SERVING_DIR={tmp_path / 'headlines'} does not exist" in running.get("/healthz").json()["error"]
     assert "serving_folder_is_read 0.0" in running.get("/metrics").text
