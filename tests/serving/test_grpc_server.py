@@ -137,7 +137,7 @@ def test_more_calls_than_allowed_are_refused(start: Start, push: Push, monkeypat
     with Client(running.grpc_address) as client:
         calls = [client.prediction.Predict.future(predict_request(MANY)) for _ in range(2)]
         gate.wait_until_reached()
-        wait_until(lambda: running.app.state.server.batcher._large_waiting == 2)
+        wait_until(lambda: len(running.app.state.server.turns._queue) == 2)
         fails(client.prediction.Predict, predict_request(["bom"]), grpc.StatusCode.RESOURCE_EXHAUSTED)
         gate.open()
         assert [call.result().model_spec.version.value for call in calls] == [1, 1]
@@ -148,14 +148,14 @@ def test_a_client_that_has_gone_leaves_no_work(start: Start, push: Push, monkeyp
     running = start()
     running.wait_until_ready()
     gate = hold_large_runs(running, monkeypatch)
-    batcher = running.app.state.server.batcher
+    waiting = running.app.state.server.turns._queue
     with Client(running.grpc_address) as client:
         fails(client.prediction.Predict, predict_request(MANY), grpc.StatusCode.DEADLINE_EXCEEDED, timeout=0.5)
-        wait_until(lambda: batcher._large_waiting == 0)
+        wait_until(lambda: not waiting)
         call = client.prediction.Predict.future(predict_request(MANY))
-        wait_until(lambda: batcher._large_waiting == 1)
+        wait_until(lambda: len(waiting) == 1)
         call.cancel()
-        wait_until(lambda: batcher._large_waiting == 0)
+        wait_until(lambda: not waiting)
         gate.open()
         wait_until(lambda: counted(running, PREDICT, "CANCELLED") == 1)
         assert counted(running, PREDICT, "DEADLINE_EXCEEDED") == 1
@@ -244,7 +244,8 @@ def test_a_swap_and_a_rollback_under_load_fail_no_call_and_answer_as_rest_does(
             answers(version)
         seen.pop(2)
         (tmp_path / "models.config").write_text(
-            'model_config_list { config { name: "headlines" model_version_policy { specific { versions: 2 } } } }'
+            'model_config_list { config { name: "headlines" base_path: "/models/headlines" model_platform: "tensorflow" '
+            "model_version_policy { specific { versions: 2 } } } }"
         )
         answers(2)
         stop.set()

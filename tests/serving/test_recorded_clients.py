@@ -17,7 +17,8 @@ from serving.open_inference_http import HEADER_LENGTH
 
 CLIENTS = Path(__file__).parent / "clients"
 REQUESTS = json.loads((CLIENTS / "requests.json").read_text(encoding="utf-8"))
-CONFIG = """model_config_list { config { name: "headlines" model_version_policy { all {} }
+CONFIG = """model_config_list { config { name: "headlines" base_path: "/models/headlines"
+  model_platform: "tensorflow" model_version_policy { all {} }
   version_labels { key: "stable" value: 1 } } }"""
 # As clients/plain.py has it, which what was recorded was asked with.
 TITLES = ["dia bom", "dia ruim", "Chuva forte em São Paulo", ""]

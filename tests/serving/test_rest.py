@@ -408,12 +408,12 @@ def test_an_error_of_the_model_is_shown_without_a_stack_trace(server: RunningSer
         ({"examples": [{"\ud800": 1}]}, "JSON Parse error: The surrogate pair in string is invalid. at offset: 16"),
         ({"signature_name": "nope", "examples": [{}]}, "No signature was found with the name: nope"),
         ({"examples": [{}]}, "Expected one or two output Tensors, found 3"),
-        ({"signature_name": "mean", "examples": [{}]}, "No classification inputs found in SignatureDef: mean"),
+        ({"signature_name": "mean", "examples": [{}]}, "No classification inputs found in SignatureDef:"),
         ({"signature_name": "two_inputs", "examples": [{}]}, "Expected one input Tensor."),
         (
             {"signature_name": "regress_examples", "examples": [{}]},
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            "Signature was: regress_examples",
+            "Signature was:",
         ),
     ],
 )
@@ -421,7 +421,8 @@ def test_a_wrong_classify_request_is_refused_as_tensorflow_serving_does(
     server: RunningServer, document: dict[str, object], message: str
 ) -> None:
     response = server.post(f"{MODEL}:classify", content=json.dumps(document).encode())
-    assert (response.status_code, response.json()) == (400, {"error": message})
+    # A signature is written out in text format.
+    assert (response.status_code, response.json()["error"].partition(" inputs {")[0]) == (400, message)
 
 
 def test_the_name_of_a_feature_must_be_text(server: RunningServer) -> None:
