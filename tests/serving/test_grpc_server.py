@@ -244,7 +244,7 @@ def test_a_swap_and_a_rollback_under_load_fail_no_call_and_answer_as_rest_does(
             answers(version)
         seen.pop(2)
         (tmp_path / "models.config").write_text(
-            'model_config_list { config { name: "headlines" base_path: "/models/headlines" model_platform: "tensorflow" '
+            'model_config_list { config { name: "headlines" base_path: "/headlines" model_platform: "tensorflow" '
             "model_version_policy { specific { versions: 2 } } } }"
         )
         answers(2)

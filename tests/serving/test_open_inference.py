@@ -535,7 +535,7 @@ def test_v2_and_rest_answer_alike_before_during_and_after_a_swap_and_a_rollback(
         save_model(tmp_path / "made", 4.0).rename(tmp_path / "headlines" / "2")
         wait_until(lambda: latest["v2"] == "2")
         (tmp_path / "models.config").write_text(
-            'model_config_list { config { name: "headlines" base_path: "/models/headlines" model_platform: "tensorflow" '
+            'model_config_list { config { name: "headlines" base_path: "/headlines" model_platform: "tensorflow" '
             "model_version_policy { specific { versions: 1 } } } }"
         )
         wait_until(lambda: latest["v2"] == "1")
