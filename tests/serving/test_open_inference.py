@@ -534,12 +534,13 @@ def test_v2_and_rest_answer_alike_before_during_and_after_a_swap_and_a_rollback(
         wait_until(lambda: latest.get("v2") == "1")
         save_model(tmp_path / "made", 4.0).rename(tmp_path / "headlines" / "2")
         wait_until(lambda: latest["v2"] == "2")
-        (tmp_path / "models.config").write_text(
+        config = (
             'model_config_list { config { name: "headlines" base_path: "/headlines" model_platform: "tensorflow" '
-            "model_version_policy { specific { versions: 1 } } } }"
+            "model_version_policy { %s } } }"
         )
+        (tmp_path / "models.config").write_text(config % "specific { versions: 1 }")
         wait_until(lambda: latest["v2"] == "1")
-        (tmp_path / "models.config").unlink()
+        (tmp_path / "models.config").write_text(config % "latest { num_versions: 2 }")
         wait_until(lambda: latest["v2"] == "2")
     finally:
         stop.set()
