@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         8500, description="Port for gRPC; TensorFlow Serving's. 0: gRPC is not spoken."
     )
     token: SecretStr | None = Field(
-        None, description="If set, requests need `Authorization: Bearer <token>`, all but the page and the probes."
+        None,
+        description="If set, requests need `Authorization: Bearer <token>`, all but the page, `/openapi.json` and the "
+        "probes.",
     )
 
     # How much

@@ -73,7 +73,7 @@ def serve() -> None:
     The service runs the same server. It needs neither Postgres nor Airflow.
     """
     settings = Settings.from_env()
-    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
+    _print_model_server(settings)
     model_server.run_here(settings)
 
 
@@ -186,8 +186,13 @@ def print_addresses(settings: Settings) -> None:
     secret = settings.secrets_dir / "airflow_admin_password"
     console.print()
     console.print(f"Airflow:         [bold]{airflow.web_address(settings)}[/]", highlight=False)
-    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]", highlight=False)
+    _print_model_server(settings)
     if secret.is_file():
         console.print(f"Log in as {airflow.ADMIN}:  cat '{secret}'", highlight=False, soft_wrap=True)
     else:
         console.print(f"Log in as {airflow.ADMIN}:  with the AIRFLOW_ADMIN_PASSWORD you set", highlight=False)
+
+
+def _print_model_server(settings: Settings) -> None:
+    grpc = f", gRPC on port {settings.serving_grpc_port}" if settings.serving_grpc_port else ""
+    console.print(f"Model server:    [bold]{model_server.address(settings)}[/]{grpc}", highlight=False)

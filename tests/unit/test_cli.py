@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from retraining.cli.main import app
+from retraining.cli.service_commands import print_addresses
 from retraining.local import secrets
 from retraining.settings import CHECKOUT, Settings
 
@@ -67,6 +68,17 @@ def test_every_command_has_help_with_an_example_of_itself(command: str) -> None:
 def test_the_help_lists_every_command() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
     assert all(f" {command.split()[0]} " in shown for command in COMMANDS)
+
+
+def test_the_model_server_is_shown_with_its_port_for_grpc_unless_it_speaks_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVING_GRPC_PORT", "8777")
+    print_addresses(Settings.from_env())
+    assert ", gRPC on port 8777\n" in capsys.readouterr().out
+    monkeypatch.setenv("SERVING_GRPC_PORT", "0")
+    print_addresses(Settings.from_env())
+    assert "gRPC" not in capsys.readouterr().out
 
 
 def test_a_night_that_is_no_date_is_refused_with_how_to_write_it() -> None:

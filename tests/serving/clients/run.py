@@ -94,7 +94,9 @@ def serve(folder: Path, model: str) -> Iterator[str]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    environment = {**os.environ, "SERVING_DIR": str(folder / "headlines"), "SERVING_PORT": str(port)}
+    # None of the clients speaks gRPC, whose port a service on this machine, or the other server here, may have.
+    own = {"SERVING_DIR": str(folder / "headlines"), "SERVING_PORT": str(port), "SERVING_GRPC_PORT": "0"}
+    environment = {**os.environ, **own}
     log = folder / "log"
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=CHECKOUT, env=environment, stderr=stream)
