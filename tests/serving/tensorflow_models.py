@@ -63,6 +63,10 @@ class HalfPlusTwo(tf.Module):
         return {"outputs": self._parse(inputs) * 0.5 + 2.0}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_more(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"outputs": self._parse(inputs) * 0.5 + 3.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": self._parse(inputs) * 0.5 + 2.0}
 
@@ -70,7 +74,12 @@ class HalfPlusTwo(tf.Module):
         return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
 
     def save(self, path: Path) -> Path:
-        signatures = {"serving_default": self.predict, "regress_x_to_y": self.regress, "classify_x_to_y": self.classify}
+        signatures = {
+            "serving_default": self.predict,
+            "regress_x_to_y": self.regress,
+            "regress_x_to_y2": self.regress_more,
+            "classify_x_to_y": self.classify,
+        }
         tf.saved_model.save(self, str(path), signatures)
         return path
 

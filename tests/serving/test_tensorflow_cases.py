@@ -249,7 +249,7 @@ def test_a_call_gets_what_tensorflow_serving_gives(case: Case, grpc_servers: Cal
         assert code == case["code"], reply
         if code != "OK":
             assert case.get("message", "") in reply
-        else:
+        elif "answer" in case:
             assert_holds(reply, rename(case["answer"]))
             assert reply.get("outputs", {}).keys() == case["answer"].get("outputs", {}).keys()
 
