@@ -64,13 +64,13 @@ def assert_holds(found: Any, expected: Any) -> None:
     """What is found has all that is expected, and may have fields that the case says nothing of."""
     if isinstance(expected, dict) and expected:
         for key, value in expected.items():
-            assert key in found
+            assert key in found, (key, found)
             assert_holds(found[key], value)
     elif isinstance(expected, dict):
         assert not any(found.values()), found
     elif isinstance(expected, list):
-        assert len(found) == len(expected)
+        assert len(found) == len(expected), (found, expected)
         for one, other in zip(found, expected, strict=True):
             assert_holds(one, other)
     else:
-        assert found == expected
+        assert found == expected, (found, expected)
