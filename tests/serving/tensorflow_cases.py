@@ -46,7 +46,7 @@ def read_cases(*ways: str) -> list[tuple[str, Case]]:
 def write_table() -> str:
     """The text of `docs/serving-cases.md`."""
     files = read_files()
-    lines = [_HEAD, "| file | cases | same | different | open |", "|---|---|---|---|---|"]
+    lines = [_HEAD, "| file | cases | same | different |", "|---|---|---|---|"]
     total: Counter[str] = Counter()
     for document in files.values():
         counts = Counter(case["here"] for case in document["cases"])
@@ -66,14 +66,14 @@ def write_table() -> str:
 def write_summary() -> str:
     """The sentence that sums the table up."""
     counts = Counter(case["here"] for document in read_files().values() for case in document["cases"])
-    found = f"Of {counts.total()} cases of TensorFlow Serving's own tests {counts['same']} are the same here"
-    if counts["open"]:
-        found += f", {counts['open']} are of gRPC and not asked yet,"
-    return f"{found} and {counts['different']} differ: [each of them, with the reason](serving-cases.md)."
+    return (
+        f"Of {counts.total()} cases of TensorFlow Serving's own tests {counts['same']} are the same here and "
+        f"{counts['different']} differ: [each of them, with the reason](serving-cases.md)."
+    )
 
 
 def _count(counts: Counter[str]) -> str:
-    numbers = (counts.total(), *(counts[here] for here in ("same", "different", "open")))
+    numbers = (counts.total(), *(counts[here] for here in ("same", "different")))
     return f"| {' | '.join(map(str, numbers))} |"
 
 
@@ -92,7 +92,8 @@ def _asks(case: Case) -> str:
     if way in ("rest", "address"):
         return _code(f"{case['method']} {case['path']} {case.get('body', '')}")
     if way == "grpc":
-        return _code(f"{case['method']} {json.dumps(case['request'])}")
+        needs = f", with {case['needs']}" if "needs" in case else ""
+        return _code(f"{case['method']} {json.dumps(case['request'])}") + needs
     if way == "command line":
         return str(case["given"])
     if way == "signature":

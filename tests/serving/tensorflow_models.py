@@ -63,6 +63,10 @@ class HalfPlusTwo(tf.Module):
         return {"outputs": self._parse(inputs) * 0.5 + 2.0}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_more(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"outputs": self._parse(inputs) * 0.5 + 3.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": self._parse(inputs) * 0.5 + 2.0}
 
@@ -70,7 +74,12 @@ class HalfPlusTwo(tf.Module):
         return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
 
     def save(self, path: Path) -> Path:
-        signatures = {"serving_default": self.predict, "regress_x_to_y": self.regress, "classify_x_to_y": self.classify}
+        signatures = {
+            "serving_default": self.predict,
+            "regress_x_to_y": self.regress,
+            "regress_x_to_y2": self.regress_more,
+            "classify_x_to_y": self.classify,
+        }
         tf.saved_model.save(self, str(path), signatures)
         return path
 
@@ -88,6 +97,31 @@ def save_functions(
     module.functions = signatures
     tf.saved_model.save(module, str(path), signatures)
     return path
+
+
+def save_counter(path: Path) -> Path:
+    """Counts in a variable, by signatures without inputs, after export_counter.py."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=0.0, use_resource=False)
+        delta = v1.placeholder(tf.float32, name="delta")
+        outputs = {
+            "get_counter": counter,
+            "incr_counter": v1.assign_add(counter, 1.0),
+            "incr_counter_by": v1.assign_add(counter, delta),
+            "reset_counter": v1.assign(counter, 0.0),
+        }
+        session.run(v1.global_variables_initializer())
+        inputs = {"incr_counter_by": {"delta": delta}}
+        signatures = {name: (inputs.get(name, {}), {"output": output}, PREDICT) for name, output in outputs.items()}
+        return _save(session, path, signatures)
+
+
+def save_unsigned(path: Path) -> Path:
+    """Half plus two without a signature."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.add(tf.multiply(0.5, tf.compat.v1.placeholder(tf.float32, name="x")), 2.0, name="y")
+        return _save(session, path, {})
 
 
 def save_echo(path: Path, inputs: Mapping[str, str]) -> Path:
@@ -137,5 +171,7 @@ MODELS: Mapping[str, Callable[[Path], Path]] = {
         serving_default=lambda x: tf.constant(1.0) + 0.0 * x,
         custom_signature_key=lambda x: tf.constant(2.0) + 0.0 * x,
     ),
+    "counter": save_counter,
+    "a model without signatures": save_unsigned,
     "keras_identity": lambda path: save_functions(path, [None, 1], serving_default=tf.identity),
 }

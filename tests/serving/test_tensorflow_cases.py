@@ -1,30 +1,31 @@
 """TensorFlow Serving's own test cases, put to this server; the data says where each comes from."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import json_format
+from grpc_client import Client
 from running_server import RunningServer, wait_until
+from tensorflow_calls import SERVED, assert_holds, call, rename
 from tensorflow_cases import DOCUMENT, TABLE, Case, read_cases, read_files, write_summary, write_table
 from tensorflow_models import MODELS, save_echo, save_half_plus
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.app import _error
 from serving.document import parse_json, read_signature_name
 from serving.errors import ServingError
-from serving.examples import check_signature, read_examples, write_classes, write_regressions
-from serving.model import Model
+from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
+from serving.model import Signature
 from serving.rest import parse_address
 from serving.settings import Settings
 from serving.tensors import write_outputs
-
-SERVED = "headlines"
 
 
 def cases(*ways: str) -> pytest.MarkDecorator:
@@ -33,6 +34,8 @@ def cases(*ways: str) -> pytest.MarkDecorator:
 
 
 ECHOED = sorted({json.dumps(case["inputs"]) for _, case in read_cases("predict")})
+# All but those that need what is not here, such as an option to start with.
+ASKED = [(name, case) for name, case in read_cases("grpc") if "needs" not in case]
 METHOD_NAMES = sorted({case["method_name"] for _, case in read_cases("method name")})
 
 
@@ -188,9 +191,18 @@ def test_an_address_says_what_it_says_there(case: Case) -> None:
 
 @cases("signature")
 def test_a_signature_is_refused_that_is_refused_there(case: Case) -> None:
+    method = {"classify": CLASSIFY, "regress": REGRESS}[case["verb"]]
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    for ends in ("inputs", "outputs"):
+        for name in case[ends]:
+            getattr(definitions.signature_def["signature"], ends)[name].name = name
+    inputs = dict.fromkeys(case["inputs"], tf.string)
+    signature = Signature("signature", method, inputs, tuple(case["outputs"]), True, {}, list)
+    model: Any = SimpleNamespace(signatures={"signature": signature}, signature_defs=definitions)
+
     def check() -> None:
         with pytest.raises(ServingError) as raised:
-            check_signature(case["verb"], "signature", case["inputs"], case["outputs"])
+            find_signature(model, "signature", method)
         assert (raised.value.code, raised.value.http_status) == ("INVALID_ARGUMENT", case["status"])
 
     expect(case, check)
@@ -207,34 +219,49 @@ def test_a_signature_of_any_method_is_run_as_it_is_there(case: Case, echoes: Run
     expect(case, lambda: check_reply(case, reply))
 
 
-OPEN = [(name, case) for name, case in read_cases("grpc") if case["here"] == "open"]
-RUNS = [(name, case) for name, case in OPEN if case["method"] == "Predict" and "answer" in case]
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
-    """The models that the cases of gRPC are asked of, loaded once."""
+def grpc_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case], RunningServer]]:
+    """A server for each model and its versions, started when the first case asks it."""
+    with contextlib.ExitStack() as stack:
 
-    @functools.cache
-    def load(name: str) -> Model:
-        return Model(MODELS[name](tmp_path_factory.mktemp("model") / "123"), 123)
+        @functools.cache
+        def start(model: str, versions: tuple[int, ...]) -> RunningServer:
+            root = tmp_path_factory.mktemp("grpc")
+            for version in versions:
+                MODELS[model](root / SERVED / str(version))
+            running = RunningServer(Settings(dir=root / SERVED, grpc_port=8500, keep_versions=len(versions)))
+            stack.callback(running.stop)
+            wait_until(lambda: len(running.get("/readyz").json().get("versions", ())) == len(versions))
+            return running
 
-    return load
-
-
-@pytest.mark.parametrize("case", [case for _, case in RUNS], ids=[name for name, _ in RUNS])
-def test_a_model_answers_a_case_of_grpc_however_it_is_asked(case: Case, models: Callable[[str], Model]) -> None:
-    request = json_format.ParseDict(case["request"], predict_pb2.PredictRequest())
-    expected = json_format.ParseDict(case["answer"], predict_pb2.PredictResponse())
-    signature = models(case["model"]).find_signature(request.model_spec.signature_name)
-    outputs = signature.run({name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()})
-    assert {name: list(tensor.float_val) for name, tensor in expected.outputs.items()} == {
-        name: tensor.ravel().tolist() for name, tensor in outputs.items()
-    }
+        yield lambda case: start(case["model"], tuple(case.get("versions", (123,))))
 
 
-def test_every_open_case_has_its_model() -> None:
-    assert {case["model"] for _, case in OPEN} <= MODELS.keys()
+@pytest.mark.parametrize("case", [case for _, case in ASKED], ids=[name for name, _ in ASKED])
+def test_a_call_gets_what_tensorflow_serving_gives(case: Case, grpc_servers: Callable[[Case], RunningServer]) -> None:
+    with Client(grpc_servers(case).grpc_address) as client:
+        for signature in case.get("before", ()):
+            spec = {**case["request"]["model_spec"], "signature_name": signature}
+            assert call(client, {**case, "request": {"model_spec": spec}})[0] == "OK"
+        code, reply = call(client, case)
+
+    def check() -> None:
+        assert code == case["code"], reply
+        if code != "OK":
+            assert case.get("message", "") in reply
+        elif "answer" in case:
+            assert_holds(reply, rename(case["answer"]))
+            assert reply.get("outputs", {}).keys() == case["answer"].get("outputs", {}).keys()
+
+    expect(case, check)
+    if instead := case.get("instead"):
+        assert code == instead["code"], reply
+
+
+def test_a_case_of_grpc_that_is_not_asked_needs_what_is_not_here() -> None:
+    for _, case in read_cases("grpc"):
+        assert (case["model"] in MODELS) or "needs" in case
+        assert "needs" not in case or case["reason"].startswith("not here: ")
 
 
 def test_every_case_says_what_is_so_here() -> None:
@@ -248,9 +275,7 @@ def test_every_case_says_what_is_so_here() -> None:
             numbers[case["test"]] = numbers.get(case["test"], 0) + 1
             assert case["number"] == numbers[case["test"]], file
             assert case["way"] in ways
-            assert case["here"] in ("same", "different", "open")
-            # A server of gRPC is asked the open ones.
-            assert (case["here"] == "open") <= (case["way"] == "grpc")
+            assert case["here"] in ("same", "different")
             reason = case.get("reason", "")
             assert (case["here"] == "different") == reason.startswith(
                 ("chosen: ", "not here: ", "of a later version: ")
