@@ -1,6 +1,8 @@
 """REST, V2 and gRPC at the same time, by clients of which many go too early: nothing of theirs stays behind."""
 
 import asyncio
+import contextvars
+import gzip
 import json
 import random
 import socket
@@ -11,11 +13,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+import tensorflow as tf
 from grpc_client import Client, predict_request
 from running_server import RunningServer, wait_until
 from tensorflow_serving.apis import inference_pb2
 
+from serving.body import _unpack
 from serving.errors import ServingError
+from serving.open_tensors import read_tensor
+from serving.parse_errors import explain, find_half_pair, find_number, spell_strictly
 from serving.turns import Turns
 
 ADDRESSES = {"v1": "/v1/models/headlines:predict", "v2": "/v2/models/headlines/infer"}
@@ -162,3 +168,27 @@ def test_half_of_a_pair_is_no_failure_of_the_server_wherever_it_stands(server: R
     with Client(server.grpc_address) as client, pytest.raises(grpc.RpcError) as raised:
         client.prediction.MultiInference(several, timeout=30)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: _unpack(1 << 20, ServingError("PAYLOAD_TOO_LARGE", ""), gzip.compress(b"") * 10),
+        lambda: read_tensor(
+            {"shape": [5000], "parameters": {"binary_data_size": 20_000}}, "title", tf.string, bytes(20_000), 0
+        ),
+        lambda: find_half_pair("\\ud83d\\ude00"),
+        lambda: find_number("1", "2"),
+        lambda: spell_strictly("[Inf]"),
+        lambda: explain('[{"a": 1 2}]', json.JSONDecodeError("Expecting ',' delimiter", '[{"a": 1 2}]', 9)),
+    ],
+)
+def test_work_that_may_take_long_ends_when_its_client_has_gone(work: Callable[[], object]) -> None:
+    def run() -> None:
+        visit = Turns(1, 100, 30).begin()
+        visit.end()
+        with pytest.raises(ServingError) as raised:
+            work()
+        assert raised.value.code == "CANCELLED"
+
+    contextvars.copy_context().run(run)
