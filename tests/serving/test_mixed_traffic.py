@@ -192,3 +192,18 @@ def test_work_that_may_take_long_ends_when_its_client_has_gone(work: Callable[[]
         assert raised.value.code == "CANCELLED"
 
     contextvars.copy_context().run(run)
+
+
+def test_a_client_that_closes_its_half_hears_all_that_it_asked_and_what_was_no_request(server: RunningServer) -> None:
+    body = write_body("v1", 100, 0)
+    head = f"POST {ADDRESSES['v1']} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    offer = head + "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    asked = offer.encode() + b"\r\n" + body + head.encode() + b"\r\n" + body
+    for more, statuses in ((b"", ["200", "200"]), (b"no request\r\n\r\n", ["200", "200", "400"])):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+            client.sendall(asked + more)
+            client.shutdown(socket.SHUT_WR)
+            answers = b"".join(iter(lambda: client.recv(65536), b""))
+        assert [
+            part[:3].decode() for part in answers.split(b"HTTP/1.1 ") if part[:3].strip() not in (b"", b"100")
+        ] == statuses
