@@ -15,7 +15,7 @@ import grpc
 import pytest
 import tensorflow as tf
 from grpc_client import Client, predict_request
-from running_server import RunningServer, wait_until
+from running_server import Gate, RunningServer, wait_until
 from tensorflow_serving.apis import inference_pb2
 
 from serving.body import _unpack
@@ -207,3 +207,22 @@ def test_a_client_that_closes_its_half_hears_all_that_it_asked_and_what_was_no_r
         assert [
             part[:3].decode() for part in answers.split(b"HTTP/1.1 ") if part[:3].strip() not in (b"", b"100")
         ] == statuses
+
+
+def test_a_call_that_is_given_up_between_two_pieces_is_run_no_further(
+    start: Callable[..., RunningServer], push: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(1)
+    running = start()
+    running.wait_until_ready()
+    server = running.app.state.server
+    gate = Gate(server.batcher._run)
+    monkeypatch.setattr(server.batcher, "_run", gate)
+    with Client(running.grpc_address) as client:
+        call = client.prediction.Predict.future(predict_request(["bom"] * 5000), timeout=60)
+        gate.wait_until_reached()
+        call.cancel()
+        wait_until(lambda: not server.turns._queue)
+        gate.open()
+        client.prediction.Predict(predict_request(["bom"] * 100), timeout=60)
+    assert server.metrics.batch_rows.labels("predict_text")._sum.get() == 512 + 100
