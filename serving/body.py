@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from serving.document import LARGE_BYTES
 from serving.errors import ServingError, invalid
-from serving.turns import do_in_turn, find_visit
+from serving.turns import check, do_in_turn, find_visit
 
 # What is packed may be a thousand times as much when unpacked.
 _LARGE_PACKED_BYTES = 1 << 10
@@ -98,6 +98,8 @@ def _unpack(limit: int, too_large: ServingError, packed: bytes) -> bytes:
     rest, position = memoryview(packed), 0
     pieces, size = [], 0
     while True:
+        # Members of some bytes may be hundreds of thousands.
+        check()
         unpacker, window = zlib.decompressobj(wbits=31), _FIRST_BYTES
         while not unpacker.eof:
             # What is left over by a member is copied, so it is shown little of what may be another's.

@@ -20,7 +20,7 @@ from serving.settings import Settings
 _MAX_HEAD_BYTES = 64 << 10
 
 
-class _Connection(HalfClosable, HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's keeps none open
+class _Connection(HalfClosable, HttpToolsProtocol):
     """A connection that is given up when its client keeps the server waiting.
 
     That is: no request begins, one does not come to the end of its headers, what is left of one that was answered does
@@ -57,6 +57,14 @@ class _Connection(HalfClosable, HttpToolsProtocol):  # type: ignore[misc]  # uvi
         super().connection_lost(exc)
         if self._timer:
             self._timer.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's keeps none open
+        kept = self.cycle is not None and self.cycle.keep_alive
+        stays = super().eof_received()
+        if stays and self._last_words is not None:
+            # With them the connection ends, and not before.
+            self.cycle.keep_alive = kept
+        return stays
 
     def data_received(self, data: bytes) -> None:
         if self._last_words is not None:

@@ -195,7 +195,11 @@ def _read_text(value: Any, name: str) -> bytes:
 def _from_bytes(content: bytes, shape: tuple[int, ...], name: str, dtype: tf.DType) -> Array:
     count = math.prod(shape)
     if dtype == tf.string:
-        return np.array(_split(content, count, name), object).reshape(shape)
+        elements = _split(content, count, name)
+        array = np.empty(count, object)
+        for place in range(0, count, _PIECE):
+            array[place : place + _PIECE] = elements[place : place + _PIECE]
+        return array.reshape(shape)
     expected = count * dtype.size
     if len(content) != expected:
         raise invalid(
@@ -212,6 +216,8 @@ def _split(content: bytes, count: int, name: str) -> list[bytes]:
     elements: list[bytes] = []
     place = 0
     while place < len(content) and len(elements) < count:
+        if len(elements) % _PIECE == _PIECE - 1:
+            check()
         # A length that is cut off is longer than what is left, as is one that lies.
         size = int.from_bytes(content[place : place + 4], "little") if place + 4 <= len(content) else len(content)
         place += 4

@@ -7,6 +7,8 @@ import bisect
 import json
 import re
 
+from serving.turns import check
+
 # Of a message of Python's parser, the one of RapidJSON.
 _MESSAGES = {
     "Expecting value": "Invalid value.",
@@ -21,13 +23,20 @@ _MESSAGES = {
 }
 _SPACE = " \t\n\r"
 _LITERALS = ("null", "true", "false", "NaN", "Infinity", "-NaN", "-Infinity")
-# One that does not end goes to the end of the document: looking for others in it would take for ever.
-_STRING = r'"(?:[^"\\]++|\\.)*+"?+'
-_LOOSE = re.compile(rf"{_STRING}|-NaN|Inf(?!i)", re.DOTALL)
+# No expression goes over more than some kilobytes at a time: while it does, it holds up every other thread.
+_SHORT_STRING = r'"(?:[^"\\]|\\.){0,4096}+"'
+_IN_STRING = re.compile(r'(?:[^"\\]{1,4096}+|\\.){0,512}+', re.DOTALL)
+_STRICT = re.compile(rf'(?:[^"I-]{{1,4096}}+|{_SHORT_STRING}|-(?!NaN)|I(?!nf(?!i))){{0,512}}+', re.DOTALL)
+_FLAT = rf'(?:[^"\[\]{{}}]{{1,4096}}+|{_SHORT_STRING}){{0,64}}+'
+_BEFORE_BRACKET = re.compile(
+    rf'(?:[^"\[\]{{}}]{{1,4096}}+|{_SHORT_STRING}|\[{_FLAT}\]|\{{{_FLAT}\}}){{0,512}}+', re.DOTALL
+)
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _WHOLE_PAIRS = re.compile(
-    r"(?:[^\\]++|\\(?:[^u]|u(?![dD][89a-fA-F])|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+", re.DOTALL
+    r"(?:[^\\]{1,4096}+|\\(?:[^u]|u(?![dD][89a-fA-F])|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})){0,512}+",
+    re.DOTALL,
 )
+_WHOLE_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}\Z")
 _MISSING_DIGITS = re.compile(r"\.(?![0-9])|[eE][+-]?(?![0-9])")
 
 
@@ -38,7 +47,7 @@ def explain(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
       text: the document.
       error: Python's.
     """
-    if (position := find_half_pair(text[: error.pos])) is not None:
+    if (position := find_half_pair(text, error.pos)) is not None:
         return "The surrogate pair in string is invalid.", position
     position, message = error.pos, _MESSAGES.get(error.msg, error.msg)
     if error.msg == "Expecting value":
@@ -59,19 +68,28 @@ def explain(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
         message = "Missing a closing quotation mark in string."
     elif error.msg == "Invalid \\uXXXX escape":
         position = text.rfind("\\u", 0, position + 2)
+        if _WHOLE_ESCAPE.match(text, position):
+            # Python says so too where the document ends after an escape.
+            return "Missing a closing quotation mark in string.", len(text)
     return message, position
 
 
-def find_half_pair(text: str) -> int | None:
-    """Where a document has half of a surrogate pair, if it does.
+def find_half_pair(text: str, end: int | None = None) -> int | None:
+    """Where a document has half of a surrogate pair before `end`, if it does.
 
     RapidJSON takes a lone second half, and later versions of it do not.
     """
-    # Most documents have no escape at all, which is found out fast.
-    if "\\" not in text or not _HALF_PAIR.search(text):
+    # Most documents have no such escape at all, which is found out fast.
+    if "\\ud" not in text and "\\uD" not in text:
         return None
-    whole = _WHOLE_PAIRS.match(text)
-    return whole.end() if whole and whole.end() < len(text) else None
+    end, position = len(text) if end is None else end, 0
+    while position < end:
+        check()
+        found = _WHOLE_PAIRS.match(text, position)
+        if not found or found.end() == position:
+            return position if _HALF_PAIR.match(text, position) else None
+        position = found.end()
+    return None
 
 
 def find_number(text: str, number: str) -> int:
@@ -82,8 +100,8 @@ def find_number(text: str, number: str) -> int:
       number: an expression for the number.
     """
     token = rf"-?(?:{number})(?![0-9.eE+-])"
-    before = re.compile(rf'(?:[^"0-9-]++|{_STRING}|(?!{token})-?[0-9.eE+-]++)*+', re.DOTALL).match(text)
-    return before.end() if before else 0
+    before = rf'(?:[^"0-9-]{{1,4096}}+|{_SHORT_STRING}|(?!{token})-?[0-9.eE+-]++){{0,512}}+'
+    return _skip(text, 0, re.compile(before, re.DOTALL))
 
 
 def spell_strictly(text: str) -> tuple[str, list[int]]:
@@ -93,16 +111,19 @@ def spell_strictly(text: str) -> tuple[str, list[int]]:
       The document, and where in it `Inf` has become longer.
     """
     longer: list[int] = []
-
-    def spell(match: re.Match[str]) -> str:
-        if match[0] == "-NaN":
-            return " NaN"
-        if match[0] != "Inf":
-            return match[0]
-        longer.append(match.start() + len(longer) * len("inity"))
-        return "Infinity"
-
-    return _LOOSE.sub(spell, text), longer
+    parts: list[str] = []
+    start = 0
+    while (position := _skip(text, start, _STRICT)) < len(text):
+        parts.append(text[start:position])
+        if text[position] == "-":
+            parts.append(" NaN")
+            start = position + len("-NaN")
+        else:
+            longer.append(position + len(longer) * len("inity"))
+            parts.append("Infinity")
+            start = position + len("Inf")
+    parts.append(text[start:])
+    return "".join(parts), longer
 
 
 def position_before_spelling(position: int, longer: list[int]) -> int:
@@ -118,11 +139,36 @@ def _common(text: str, literal: str) -> int:
     return count
 
 
+def _skip(text: str, position: int, plain: re.Pattern[str]) -> int:
+    """Where something comes that is neither `plain` nor a string; a string that does not end goes to the end."""
+    while True:
+        check()
+        found = plain.match(text, position)
+        end = found.end() if found else position
+        if end == position:
+            if text[position : position + 1] != '"':
+                return position
+            end = _skip_string(text, position)
+        position = end
+
+
+def _skip_string(text: str, position: int) -> int:
+    position += 1
+    while (found := _IN_STRING.match(text, position)) and found.end() > position:
+        check()
+        position = found.end()
+    return position + 1
+
+
 def _missing_comma(before: str) -> str:
-    # What may follow a comma says whether it is in an object or in an array.
-    try:
-        json.loads(before + ",")
-    except json.JSONDecodeError as error:
-        if "property name" in error.msg:
-            return "Missing a comma or '}' after an object member."
+    # It says in what the comma is missing: an object or an array.
+    opened: list[str] = []
+    position = -1
+    while (position := _skip(before, position + 1, _BEFORE_BRACKET)) < len(before):
+        if before[position] in "[{":
+            opened.append(before[position])
+        elif opened:
+            opened.pop()
+    if opened and opened[-1] == "{":
+        return "Missing a comma or '}' after an object member."
     return "Missing a comma or ']' after an array element."

@@ -85,19 +85,25 @@ class Visit:
         Raises:
           ServingError: too many wait, the time is up, the client has gone, or the work's own.
         """
+        if self._problem:
+            raise self._problem()
         loop = asyncio.get_running_loop()
         if self._receive and not self._left:
             self._left = loop.create_task(_wait_until_gone(self._receive))
         if not self.start:
             self._calm_down()
-            await self._wait(self._turns.join(self))
+            self._turns.join(self)
+        # Of several works at a time, as of a MultiInference, none comes before the turn.
+        if self.start and not self.start.done():
+            await self._wait(self.start)
         context = contextvars.copy_context()
         context.run(_current.set, self)
         return await self._wait(loop.run_in_executor(self._turns.thread, context.run, self._do, work, arguments))
 
     def end(self) -> None:
-        """Gives back all that it held, and the turn to the next."""
+        """Gives back all that it held, and the turn to the next; what is still done for it ends."""
         self._calm_down()
+        self._problem = self._problem or _gone
         if self._left:
             self._left.cancel()
         self._turns.leave(self, self._held_bytes)
@@ -202,11 +208,8 @@ class Turns:
                 raise
         return await chunk
 
-    def join(self, visit: Visit) -> "asyncio.Future[None]":
-        """Puts a visit at the end of the queue.
-
-        Returns:
-          What is done when its turn has come.
+    def join(self, visit: Visit) -> None:
+        """Puts a visit at the end of the queue; its `start` is done when its turn has come.
 
         Raises:
           ServingError: too many wait.
@@ -216,12 +219,12 @@ class Turns:
         visit.start = asyncio.get_running_loop().create_future()
         self._queue.append(visit)
         self._start_first()
-        return visit.start
 
     def leave(self, visit: Visit, held_bytes: int) -> None:
         """Takes a visit out of the queue, wherever it is, with what it held."""
         self._held_bytes -= held_bytes
         if visit.start:
+            visit.start.cancel()
             visit.start = None
             self._queue.remove(visit)
             self._start_first()

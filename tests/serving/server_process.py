@@ -21,13 +21,15 @@ class ServerProcess:
     """`python -m serving`, which obeys file permissions even where the tests run as root."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        # Both held until both are chosen, so that they are two.
+        with socket.socket() as probe, socket.socket() as grpc_probe:
+            for one in (probe, grpc_probe):
+                one.bind(("127.0.0.1", 0))
+            self.port, self.grpc_port = probe.getsockname()[1], grpc_probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         # A pipe that nobody reads would hold the process up.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        values = {"dir": folder, "port": self.port, "poll_seconds": 0.1, **settings}
+        values = {"dir": folder, "port": self.port, "grpc_port": self.grpc_port, "poll_seconds": 0.1, **settings}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "serving"],
             env=os.environ | {f"SERVING_{name.upper()}": str(value) for name, value in values.items()},

@@ -325,7 +325,7 @@ def test_the_members_of_a_packed_body_are_limited_together(server: RunningServer
     assert server.post("/predict", content=many, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("rest", [b"\0", b"x", gzip.compress(b" ")[:-1], gzip.compress(b" ")[:5]])
+@pytest.mark.parametrize("rest", [b"\0", b"x", gzip.compress(b" ", mtime=0)[:-1], gzip.compress(b" ", mtime=0)[:5]])
 def test_what_follows_a_member_must_be_a_member(server: RunningServer, rest: bytes) -> None:
     packed = gzip.compress(b'{"title": "bom"}') + rest
     response = server.post("/predict", content=packed, headers={"content-encoding": "gzip"})

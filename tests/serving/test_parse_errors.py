@@ -47,6 +47,18 @@ from serving.errors import ServingError
         # What is spelt as Python does not know it moves nothing.
         (b"[Inf, -NaN, Inf 1]", "Missing a comma or ']' after an array element.", 16),
         (b"[Inf, Infinitx]", "Invalid value.", 13),
+        # What is read in pieces is read as one: strings longer than a piece, pairs and spellings across its end.
+        (b'["' + b"\\ud83d\\ude00" * 9_000 + b'", 1 2]', "Missing a comma or ']' after an array element.", 108_007),
+        (b'["' + b"\\ud83d\\ude00" * 9_000 + b'\\ud83d"]', "The surrogate pair in string is invalid.", 108_002),
+        (b'["' + b"a" * 9_000 + b'", Inf, "Inf", Inf 1]', "Missing a comma or ']' after an array element.", 9_021),
+        (
+            b'{"a": [' + b'{"b": "]"}, ' * 9_000 + b'[1]], "c": 1 2}',
+            "Missing a comma or '}' after an object member.",
+            108_020,
+        ),
+        (b'["' + b"1e999" * 9_000 + b'", 1e999]', "Number too big to be stored in double.", 45_005),
+        (b'["\\ud83d\\ude00', "Missing a closing quotation mark in string.", 14),
+        (b'["\\u00e', "Incorrect hex digit after \\u escape in string.", 2),
         (b'[Inf, "' + b'\\"' * 200_000, "Missing a closing quotation mark in string.", 400_007),
     ],
 )

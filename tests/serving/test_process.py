@@ -1,14 +1,17 @@
 """The server as a process: what hangs, what may not be read, and what it cannot begin with."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from grpc_client import Client, predict_request
 from running_server import wait_until
 from server_process import ROOT, ServerProcess
 
@@ -39,6 +42,44 @@ def test_a_load_that_hangs_holds_up_neither_requests_nor_other_versions_nor_the_
         assert server.end(seconds=10) == -signal.SIGTERM
         assert "the server ends, and gives up version 2, under load for" in server.log
         assert server.log.count("version 2 cannot be served") == 1
+
+
+def test_what_waits_over_every_protocol_is_answered_amid_the_end_while_a_load_hangs(
+    push: Callable[[int], Path], tmp_path: Path
+) -> None:
+    push(1)
+    rows = 20_000
+    titles = ["um bom dia " * 3] * rows
+    tensor = {"name": "title", "datatype": "BYTES", "shape": [rows], "data": titles}
+    with (
+        ServerProcess(tmp_path / "headlines", timeout_seconds=10, keep_versions=1) as server,
+        Client(f"127.0.0.1:{server.grpc_port}") as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        wait_until(lambda: server.answers("/readyz"))
+        hang(push(2))
+        wait_until(lambda: "loading version 2" in server.log)
+        v1 = {"signature_name": "predict_text", "instances": titles}
+        answers = [
+            pool.submit(server.post, "/v1/models/headlines:predict", v1),
+            pool.submit(server.post, "/v2/models/headlines/infer", {"inputs": [tensor]}),
+        ]
+        call = client.prediction.Predict.future(predict_request(titles), timeout=30)
+        wait_until(lambda: count_large(server) > 0)
+        server.process.send_signal(signal.SIGTERM)
+        # Ten seconds that any request has, and some for what hangs.
+        assert server.process.wait(16) == -signal.SIGTERM
+        statuses = [answer.result().status_code if not answer.exception() else None for answer in answers]
+        # Who has not been read by then may be sent away, and who has is answered.
+        assert set(statuses) <= {200, None} and call.code().name in ("OK", "UNAVAILABLE")
+        assert 200 in statuses or call.code().name == "OK"
+        assert "gives up version 2" in server.log and "Traceback" not in server.log
+
+
+def count_large(server: ServerProcess) -> float:
+    """Rows that were run in pieces so far."""
+    found = re.search(r'serving_batch_rows_sum\{signature="predict_text"\} (\S+)', server.get("/metrics").text)
+    return float(found[1]) if found else 0.0
 
 
 def test_a_load_that_is_waited_for_does_not_hold_up_the_end(push: Callable[[int], Path], tmp_path: Path) -> None:
