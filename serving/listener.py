@@ -29,7 +29,12 @@ class Listener(EndingServer):
         except PortError as error:
             log.error("%s", error)
             sys.exit(STARTUP_FAILURE)
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # The port of HTTP is taken.
+            await self._grpc.abandon()
+            raise
         await self._grpc.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
