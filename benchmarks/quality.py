@@ -9,12 +9,15 @@ import logging
 import multiprocessing
 import sys
 import time
+import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +26,7 @@ from benchmarks.quality_scores import SCORES, interval, mean_score
 from headlines.bar.tally import Floats, Integers
 from headlines.drops.drops_folder import DropError, DropsFolder
 from modules.features import LABELS
+from modules.text import TextSettings, normalise
 from retraining.local.airflow import compute_as_the_service
 
 MIN_ACCURACY_GAIN, MIN_MACRO_F1_GAIN, MAX_LOG_LOSS_RISE, MAX_ECE = 0.0, 0.03, 0.0, 0.03
@@ -32,9 +36,30 @@ console = Console(width=130)
 
 # By contestant, probabilities [seeds, rows, classes].
 Answers = dict[str, Floats]
+# By how a headline is told from another, whether a row is one that was taught, [rows].
+Taught = dict[str, NDArray[np.bool_]]
 
 
-def answer_night(drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]) -> tuple[Answers, Integers]:
+def find_taught(past: list[str], titles: list[str]) -> Taught:
+    """Which titles are one headline with one of the past.
+
+    By what the model reads of a title (docs/decisions/0013-one-headline.md), and by its spelling alone, as before that
+    decision: compatible characters, case and spaces.
+    """
+    settings = TextSettings()
+    ways: dict[str, Callable[[str], str]] = {
+        "text": lambda title: normalise(title, settings),
+        "spelling": lambda title: " ".join(unicodedata.normalize("NFKC", title).casefold().split()),
+    }
+    return {
+        name: np.isin([identity(title) for title in titles], [identity(title) for title in past])
+        for name, identity in ways.items()
+    }
+
+
+def answer_night(
+    drops_dir: Path, night: int, seeds: int, hyperparameters: dict[str, Any]
+) -> tuple[Answers, Integers, Taught]:
     """Has every contestant learn from the nights before `night` and answer its titles."""
     # TensorFlow and Beam only in the processes that work.
     from benchmarks import quality_models as models
@@ -50,7 +75,7 @@ def answer_night(drops_dir: Path, night: int, seeds: int, hyperparameters: dict[
         OURS: models.answer_ours(past, tonight.titles, range(seeds), hyperparameters),
     }
     console.print(f"night {night}: {len(past.titles)} headlines before it, {time.monotonic() - started:.0f} s")
-    return answers, tonight.label_ids
+    return answers, tonight.label_ids, find_taught(past.titles, tonight.titles)
 
 
 @dataclass(frozen=True)
@@ -118,6 +143,22 @@ def show(answers: Answers, label_ids: Integers, training: Training, title: str) 
     return all(targets.values())
 
 
+def show_taught(answers: Answers, label_ids: Integers, taught: Taught) -> None:
+    """Prints what is left of the scores when no headline is judged that was taught."""
+    table = Table(title="without the headlines that were taught on an earlier night")
+    for name in ("told by", "left out", *(f"{who}: {name}" for who in ("ours", "LR") for name in SCORES)):
+        table.add_column(name, justify="right")
+    for name, mask in {"": np.zeros(len(label_ids), bool), **taught}.items():
+        fresh = ~mask
+        scores = [
+            f"{mean_score(score, answers[who][:, fresh], label_ids[fresh]):.4f}"
+            for who in (OURS, BASELINE)
+            for score in SCORES.values()
+        ]
+        table.add_row(name, str(mask.sum()), *scores)
+    console.print(table)
+
+
 def main() -> None:
     """Measures, prints, and exits with 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,13 +191,15 @@ def main() -> None:
         results = [job.result() for job in jobs]
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         training = pool.submit(measure_training, arguments.drops, arguments.hyperparameters).result()
-    label_ids = np.concatenate([labels for _, labels in results])
-    answers = {name: np.concatenate([by_name[name] for by_name, _ in results], axis=1) for name in results[0][0]}
+    label_ids = np.concatenate([labels for _, labels, _ in results])
+    answers = {name: np.concatenate([by_name[name] for by_name, _, _ in results], axis=1) for name in results[0][0]}
+    taught = {name: np.concatenate([by_way[name] for _, _, by_way in results]) for name in results[0][2]}
     positives = np.sum(label_ids == LABELS.index("positive"))
     title = (
         f"nights {nights[0]}-{nights[-1]}, each learnt from all nights before it: {len(label_ids)} headlines, "
         f"{positives} positive, {arguments.seeds} seeds\nbelow each score its difference to LR with 95 % interval"
     )
+    show_taught(answers, label_ids, taught)
     sys.exit(not show(answers, label_ids, training, title))
 
 
