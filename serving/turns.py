@@ -24,6 +24,8 @@ _CHUNK_SECONDS = 0.01
 # What ASGI tells a request by: https://asgi.readthedocs.io/en/latest/specs/www.html.
 Receive = Callable[[], Awaitable[Any]]
 _current: contextvars.ContextVar["Visit | None"] = contextvars.ContextVar("visit", default=None)
+# Only the thread may wait: the event loop is what it waits for.
+_is_on_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("is_on_thread", default=False)
 
 
 class Visit:
@@ -73,7 +75,8 @@ class Visit:
         Raises:
           ServingError: the time is up, or the client has gone.
         """
-        self._turns.give_way()
+        if _is_on_thread.get():
+            self._turns.give_way()
         if self._problem:
             raise self._problem()
         if time.monotonic() > self.deadline:
@@ -98,6 +101,7 @@ class Visit:
             await self._wait(self.start)
         context = contextvars.copy_context()
         context.run(_current.set, self)
+        context.run(_is_on_thread.set, True)
         return await self._wait(loop.run_in_executor(self._turns.thread, context.run, self._do, work, arguments))
 
     def end(self) -> None:

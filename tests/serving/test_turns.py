@@ -158,3 +158,19 @@ def test_bodies_that_are_too_large_together_are_refused(
         assert running.predict(**SMALL).status_code == 200
     wait_until(lambda: running.app.state.server.turns._held_bytes == 0)
     assert running.predict(**SMALL, more="x" * 80_000).status_code == 200
+
+
+def test_only_the_thread_waits_for_small_requests(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(
+        running.app.state.server.turns, "give_way", lambda: waited.append(threading.current_thread().name)
+    )
+    title = {"name": "title", "shape": [1], "datatype": "BYTES", "data": ["dia bom"]}
+    assert running.post("/v2/models/headlines/infer", {"inputs": [title]}).status_code == 200
+    assert running.predict(**SMALL).status_code == 200
+    assert waited == []
+    many = {"name": "title", "shape": [9_000], "datatype": "BYTES", "data": ["dia bom"] * 9_000}
+    # Its answer of one value is written on the event loop.
+    request = {"inputs": [many], "outputs": [{"name": "label"}]}
+    assert running.post("/v2/models/headlines/infer", request).status_code == 200
+    assert {name.rpartition("_")[0] for name in waited} == {"large-requests"}
