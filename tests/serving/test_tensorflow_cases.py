@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ from serving.app import _error
 from serving.document import parse_json, read_signature_name
 from serving.errors import ServingError
 from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
-from serving.model import Signature
+from serving.model import Model, Signature
 from serving.rest import parse_address
 from serving.settings import Settings
 from serving.tensors import write_outputs
@@ -198,7 +197,9 @@ def test_a_signature_is_refused_that_is_refused_there(case: Case) -> None:
             getattr(definitions.signature_def["signature"], ends)[name].name = name
     inputs = dict.fromkeys(case["inputs"], tf.string)
     signature = Signature("signature", method, inputs, tuple(case["outputs"]), True, {}, list)
-    model: Any = SimpleNamespace(signatures={"signature": signature}, signature_defs=definitions)
+    # Nothing is loaded.
+    model = Model.__new__(Model)
+    model.signatures, model.signature_defs = {"signature": signature}, definitions
 
     def check() -> None:
         with pytest.raises(ServingError) as raised:

@@ -47,11 +47,16 @@ def test_what_a_night_is_compared_by_is_not_kept_for_every_title(
     """The scores of a title take 400 bytes, its words as many, what its language is told by 2,000."""
     monkeypatch.setattr(figures, "_LANGUAGE_TITLES", 20)
     share_not_portuguese(PORTUGUESE[:1])  # loads the identifier
-    tracemalloc.start()
-    compare(headlines, headlines[:50], [], {})
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak / len(headlines) < 350
+
+    def measure() -> float:
+        tracemalloc.start()
+        compare(headlines, headlines[:50], [], {})
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak / len(headlines)
+
+    # Servers of other tests, in threads of this process, are measured along, now and then.
+    assert min(measure() for _ in range(5)) < 350
 
 
 def test_a_row_that_is_good_as_it_is_keeps_each_text_once(headlines: list[Headline]) -> None:
