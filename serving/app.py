@@ -24,7 +24,7 @@ from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
 from serving.document import drop, encode, parse_json, shorten_float, to_body
-from serving.errors import HTTP_HEADERS, ServingError, invalid
+from serving.errors import HTTP_HEADERS, ServingError, invalid, to_text
 from serving.grpc_server import GrpcServer
 from serving.metrics import Metrics
 from serving.model import Model
@@ -123,7 +123,7 @@ class Server:
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz: whether the server's own parts run; a model need not be there, nor all be as it should."""
-        problems = _as_text(self.versions.problems)
+        problems = [to_text(problem) for problem in self.versions.problems]
         if not self.versions.is_watching:
             return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
         if self.versions.is_lost:
@@ -132,7 +132,7 @@ class Server:
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz: whether a model is loaded, and what is not as somebody may think."""
-        problems = _as_text(self.versions.problems)
+        problems = [to_text(problem) for problem in self.versions.problems]
         if loaded := self.versions.loaded:
             return _json({"status": "ok", "versions": [str(version) for version in loaded], "problems": problems})
         return _error(ServingError("UNAVAILABLE", "; ".join([f"no version of {MODEL_NAME} is loaded", *problems])))
@@ -190,7 +190,7 @@ class Server:
             raise ServingError(
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
             )
-        headlines = await asyncio.to_thread(model.related.find, title, int(count))
+        headlines = await asyncio.to_thread(model.related.find, title, count)
         return _json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
@@ -232,11 +232,6 @@ class Server:
         except UnicodeDecodeError:
             raise invalid("'title' must be UTF-8") from None
         return title
-
-
-def _as_text(problems: tuple[str, ...]) -> list[str]:
-    # The name of a file may hold bytes that are no text.
-    return [problem.encode("utf-8", "replace").decode() for problem in problems]
 
 
 def describe(model: Model, name: str, loaded: list[int]) -> dict[str, Any]:
@@ -302,11 +297,8 @@ def _json(value: object) -> Response:
 
 
 def _error(error: ServingError) -> Response:
-    # A quoted value may hold bytes that are no text.
-    message = error.message.encode("utf-8", "replace").decode()
-    return Response(
-        to_body({"error": message}), error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json"
-    )
+    body = to_body({"error": to_text(error.message)})
+    return Response(body, error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json")
 
 
 def _internal() -> ServingError:

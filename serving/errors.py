@@ -46,4 +46,9 @@ class ServingError(Exception):
         return HTTP_STATUS[self.code]
 
 
+def to_text(message: str) -> str:
+    """A message that can be sent: what it quotes, or the name of a file, may hold bytes that are no text."""
+    return message.encode("utf-8", "replace").decode()
+
+
 invalid: Callable[[str], ServingError] = partial(ServingError, "INVALID_ARGUMENT")

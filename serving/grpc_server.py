@@ -12,7 +12,7 @@ from serving.access import check_token
 from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.document import LARGE_BYTES
-from serving.errors import ServingError, invalid
+from serving.errors import ServingError, invalid, to_text
 from serving.grpc_health import SERVICE as HEALTH
 from serving.grpc_health import Health
 from serving.grpc_services import Answer, ModelService, PredictionService
@@ -236,7 +236,6 @@ class GrpcServer:
 
 
 async def _abort(context: Context, code: str, message: str) -> Any:
-    # A quoted value may hold bytes that are no text.
-    text = message.encode("utf-8", "replace").decode()
+    text = to_text(message)
     text = text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}...TRUNCATED"
     await context.abort(grpc.StatusCode[code], text)

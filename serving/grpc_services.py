@@ -7,7 +7,6 @@ they call; messages and codes are theirs. No connection is known here: bytes com
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,15 +30,13 @@ from serving.batching import Batcher
 from serving.body import work_on
 from serving.errors import ServingError, invalid
 from serving.examples import CLASSIFY, REGRESS, check_classes, check_regressions, find_signature
-from serving.model import DEFAULT_SIGNATURE, Model, Signature, check_type
+from serving.model import DEFAULT_SIGNATURE, Model, Run, Signature, check_type
 from serving.tensor_protos import read_tensor, write_tensor
 from serving.tensors import Array, Tensors, is_long
 from serving.turns import do_in_turn
 from serving.versions import Versions
 
 METADATA_FIELD = "signature_def"
-# The model that answered, its signature, the inputs and the outputs.
-Run = tuple[Model, Signature, Tensors, Tensors]
 Request = TypeVar("Request", bound=Message)
 
 
@@ -70,7 +67,7 @@ class PredictionService:
         model, signature, inputs, name, chosen = await work_on(body, self._read_predict)
         outputs = await self._batcher.run(model, signature, inputs)
         spec = _spec(name, model, signature.name)
-        reply = await _write(outputs, partial(_write_tensors, spec, chosen or list(outputs)))
+        reply = await do_in_turn(is_long(outputs), _write_tensors, spec, chosen or list(outputs), outputs)
         return Answer(reply, ((model, signature, inputs, outputs),))
 
     async def classify(self, body: bytes) -> Answer:
@@ -182,7 +179,7 @@ class PredictionService:
         model, signature, inputs, name = await work_on(body, read)
         outputs = await self._batcher.run(model, signature, inputs)
         spec = _spec(name, model, signature.name)
-        reply = await _write(outputs, partial(write, spec, len(inputs["inputs"])))
+        reply = await do_in_turn(is_long(outputs), write, spec, len(inputs["inputs"]), outputs)
         return Answer(reply, ((model, signature, inputs, outputs),))
 
     def _read_several(self, body: bytes) -> tuple[Model, list[tuple[inference_pb2.InferenceTask, Signature]], Tensors]:
@@ -280,10 +277,6 @@ def _read_examples(given: input_pb2.Input) -> Array:
     examples = np.empty(len(chosen.examples), object)
     examples[:] = [context + example.SerializeToString() for example in chosen.examples]
     return examples
-
-
-async def _write(outputs: Tensors, write: Callable[[Tensors], bytes]) -> bytes:
-    return await do_in_turn(is_long(outputs), write, outputs)
 
 
 def _write_tensors(spec: model_pb2.ModelSpec, names: list[str], outputs: Tensors) -> bytes:

@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from serving.document import dtype_name
 from serving.errors import ServingError, invalid
 from serving.graphs import takes_any_shape
 from serving.related import RelatedIndex, RelatedIndexError
@@ -191,10 +192,6 @@ class Model:
         return self.signatures[name]
 
 
-# What TensorFlow calls a type in messages, where that is another name.
-_TYPE_NAMES = {tf.float16: "half", tf.float32: "float", tf.float64: "double"}
-
-
 def check_type(signature: Signature, name: str, dtype: tf.DType) -> None:
     """Refuses a tensor of another type than the signature takes, in TensorFlow's words.
 
@@ -206,8 +203,11 @@ def check_type(signature: Signature, name: str, dtype: tf.DType) -> None:
     expected = signature.inputs[name]
     if dtype != expected:
         number = list(signature.inputs).index(name)
-        wanted, given = (_TYPE_NAMES.get(each, each.name) for each in (expected, dtype))
-        raise invalid(f"Expects arg[{number}] to be {wanted} but {given} is provided")
+        raise invalid(f"Expects arg[{number}] to be {dtype_name(expected)} but {dtype_name(dtype)} is provided")
+
+
+# What was run for a request: the model that answered, its signature, the inputs and the outputs.
+Run = tuple[Model, Signature, Tensors, Tensors]
 
 
 def is_saved_model(path: Path) -> bool:

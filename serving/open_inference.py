@@ -17,7 +17,7 @@ from serving.batching import Batcher
 from serving.body import work_on
 from serving.document import drop, parse_json, quote, to_body
 from serving.errors import ServingError, invalid
-from serving.model import Model, Signature
+from serving.model import Model, Run
 from serving.open_requests import PREFERRED, InferRequest, find_signatures, read_request
 from serving.open_tensors import datatype_of, write_tensor
 from serving.tensors import Tensors, is_long
@@ -41,7 +41,7 @@ class Inference:
 
     body: bytes
     json_bytes: int | None
-    run: tuple[Model, Signature, Tensors, Tensors]
+    run: Run
 
 
 class OpenInference:

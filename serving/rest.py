@@ -4,7 +4,6 @@ After tensorflow_serving/model_servers/http_rest_api_handler.cc. No HTTP server 
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote
@@ -14,7 +13,7 @@ from serving.body import work_on
 from serving.document import drop, parse_json, read_signature_name, to_body
 from serving.errors import invalid
 from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
-from serving.model import Model, Signature
+from serving.model import Model, Run, Signature
 from serving.tensors import Tensors, is_long, read_inputs, write_outputs
 from serving.turns import do_in_turn
 from serving.versions import Versions
@@ -40,7 +39,7 @@ class Answer:
     """
 
     body: bytes
-    run: tuple[Model, Signature, Tensors, Tensors] | None = None
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class RestApi:
     async def _predict(self, spec: Spec, body: bytes) -> Answer:
         model, signature, inputs, as_rows = await work_on(body, partial(self._read_predict, spec))
         outputs = await self._batcher.run(model, signature, inputs)
-        reply = await _write(outputs, partial(write_outputs, as_rows=as_rows))
+        reply = await do_in_turn(is_long(outputs), write_outputs, outputs, as_rows)
         return Answer(reply, (model, signature, inputs, outputs))
 
     def _read_predict(self, spec: Spec, body: bytes) -> tuple[Model, Signature, Tensors, bool]:
@@ -136,7 +135,7 @@ class RestApi:
         model, signature, inputs = await work_on(body, partial(self._read_examples, spec, verb))
         outputs = await self._batcher.run(model, signature, inputs)
         write = write_classes if verb == "classify" else write_regressions
-        reply = await _write(outputs, partial(write, rows=len(inputs["inputs"])))
+        reply = await do_in_turn(is_long(outputs), write, outputs, len(inputs["inputs"]))
         return Answer(reply, (model, signature, inputs, outputs))
 
     def _read_examples(self, spec: Spec, verb: str, body: bytes) -> tuple[Model, Signature, Tensors]:
@@ -149,10 +148,6 @@ class RestApi:
         model = self._versions.find(*spec)
         signature = find_signature(model, name, CLASSIFY if verb == "classify" else REGRESS)
         return model, signature, {"inputs": examples}
-
-
-async def _write(outputs: Tensors, write: Callable[[Tensors], bytes]) -> bytes:
-    return await do_in_turn(is_long(outputs), write, outputs)
 
 
 def _parse_version(text: str | None) -> int | None:

@@ -45,11 +45,6 @@ class Visit:
         # Done when its turn has come; None before it needs one.
         self.start: asyncio.Future[None] | None = None
 
-    @property
-    def is_large(self) -> bool:
-        """Whether it has waited for its turn."""
-        return self.start is not None
-
     def hold(self, size: int) -> None:
         """Counts bytes that are kept for the request until it ends.
 
