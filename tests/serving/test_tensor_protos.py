@@ -1,10 +1,11 @@
 """Tensors of messages: every type, both ways of writing values, and shapes that lie."""
 
-import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from allocations import measure_peak
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.errors import ServingError
@@ -63,38 +64,44 @@ def test_the_last_value_fills_a_shape_and_surplus_ones_are_left_out() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "proto",
-    [
-        make_proto(tf.float32, 1 << 40, float_val=[1]),
-        make_proto(tf.float32, 1 << 40),
-        make_proto(tf.float32, *[1 << 62] * 4, float_val=[1]),
-        make_proto(tf.float32, -1, float_val=[1]),
-        make_proto(tf.float32, 0, -1),
-        make_proto(tf.float32, *[1] * 255, float_val=[1]),
-        make_proto(tf.string, 1 << 30, string_val=[b"a"]),
-        make_proto(tf.string, 100, string_val=[b"a" * 20_000]),
-        make_proto(tf.string, 1 << 40, tensor_content=b"\x01a"),
-        make_proto(tf.string, 2, tensor_content=b"\x01\x05ab"),
-        make_proto(tf.string, 1, tensor_content=b"\xff" * 20),
-        make_proto(tf.float32, 1 << 40, tensor_content=b"1234"),
-        make_proto(tf.float32, 2, tensor_content=b"1234"),
-        make_proto(tf.resource, 1),
-        make_proto(tf.variant, 1),
-        make_proto(tf.qint8, 1, int_val=[1]),
-        TensorProto(dtype=101, float_val=[1]),
-        TensorProto(dtype=999),
-        TensorProto(),
-    ],
-    ids=lambda proto: str(proto)[:40],
-)
-def test_a_tensor_that_lies_is_refused_without_being_made(proto: TensorProto) -> None:
-    tracemalloc.start()
+LIES = [
+    make_proto(tf.float32, 1 << 40, float_val=[1]),
+    make_proto(tf.float32, 1 << 40),
+    make_proto(tf.float32, *[1 << 62] * 4, float_val=[1]),
+    make_proto(tf.float32, -1, float_val=[1]),
+    make_proto(tf.float32, 0, -1),
+    make_proto(tf.float32, *[1] * 255, float_val=[1]),
+    make_proto(tf.string, 1 << 30, string_val=[b"a"]),
+    make_proto(tf.string, 100, string_val=[b"a" * 20_000]),
+    make_proto(tf.string, 1 << 40, tensor_content=b"\x01a"),
+    make_proto(tf.string, 2, tensor_content=b"\x01\x05ab"),
+    make_proto(tf.string, 1, tensor_content=b"\xff" * 20),
+    make_proto(tf.float32, 1 << 40, tensor_content=b"1234"),
+    make_proto(tf.float32, 2, tensor_content=b"1234"),
+    make_proto(tf.resource, 1),
+    make_proto(tf.variant, 1),
+    make_proto(tf.qint8, 1, int_val=[1]),
+    TensorProto(dtype=101, float_val=[1]),
+    TensorProto(dtype=999),
+    TensorProto(),
+]
+
+
+@pytest.mark.parametrize("proto", LIES, ids=lambda proto: str(proto)[:40])
+def test_a_tensor_that_lies_is_refused(proto: TensorProto) -> None:
     with pytest.raises(ServingError, match=r"^tensor parsing error: x: ") as caught:
         read_tensor(proto, "x", MAX_BYTES)
     assert caught.value.code == "INVALID_ARGUMENT"
-    assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
-    tracemalloc.stop()
+
+
+def read_all_lies() -> None:
+    for proto in LIES:
+        with suppress(ServingError):
+            read_tensor(proto, "x", MAX_BYTES)
+
+
+def test_a_tensor_that_lies_is_refused_without_being_made() -> None:
+    assert measure_peak(read_all_lies) < MAX_BYTES
 
 
 def test_an_unknown_rank_is_refused() -> None:

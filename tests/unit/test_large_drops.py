@@ -1,6 +1,5 @@
 """What the memory of a check grows with: the text of the rows and the words in it, not all that is counted of a row."""
 
-import tracemalloc
 from collections.abc import Callable
 from datetime import date
 from itertools import product
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allocations import measure_peak
 
 from headlines.drops import figures
 from headlines.drops.figures import compare, share_not_portuguese
@@ -41,22 +41,15 @@ def headlines(deliver: Callable[..., Path], drop_rules: dict[str, Any]) -> list[
     return sift([(date(2022, 2, 1), 1, read_file(deliver("2022-02-01", rows)).rows)], Rules(**drop_rules)).readable
 
 
-def test_what_a_night_is_compared_by_is_not_kept_for_every_title(
-    headlines: list[Headline], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scores of a title take 400 bytes, its words as many, what its language is told by 2,000."""
-    monkeypatch.setattr(figures, "_LANGUAGE_TITLES", 20)
-    share_not_portuguese(PORTUGUESE[:1])  # loads the identifier
-
-    def measure() -> float:
-        tracemalloc.start()
+def compare_with_few_told_by_language(headlines: list[Headline]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_LANGUAGE_TITLES", 20)
         compare(headlines, headlines[:50], [], {})
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return peak / len(headlines)
 
-    # Servers of other tests, in threads of this process, are measured along, now and then.
-    assert min(measure() for _ in range(5)) < 350
+
+def test_what_a_night_is_compared_by_is_not_kept_for_every_title(headlines: list[Headline]) -> None:
+    """The scores of a title take 400 bytes, its words as many, what its language is told by 2,000."""
+    assert measure_peak(compare_with_few_told_by_language, headlines) / len(headlines) < 350
 
 
 def test_a_row_that_is_good_as_it_is_keeps_each_text_once(headlines: list[Headline]) -> None:
