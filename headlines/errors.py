@@ -33,6 +33,8 @@
         +-- PostgresError             (retraining.local.postgres) the embedded server cannot be used
         +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
+        +-- StandingError             (retraining.local.standing) programs and databases do not go together
+        +-- UpgradeError              (retraining.upkeep) the service was not upgraded
         +-- ServiceError              (retraining.local.service) the service could not be started
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from headlines.errors import HeadlinesError
+from retraining import renamed_settings
 from retraining import setting_types as types
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
@@ -331,6 +332,19 @@ class Settings(BaseSettings):
         100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        env_settings: Any,
+        dotenv_settings: Any,
+        file_secret_settings: Any,
+    ) -> tuple[Any, ...]:
+        """Where settings come from, the first wins: old names count where nothing says the name of now."""
+        old_names = renamed_settings.RenamedSource(settings_cls, env_settings.env_vars, dotenv_settings.env_vars)
+        return init_settings, env_settings, dotenv_settings, old_names, file_secret_settings
+
     @field_validator("scheduled_from")
     @classmethod
     def _check_first_day(cls, value: str) -> str:
@@ -465,6 +479,17 @@ class Settings(BaseSettings):
             for name, value in variables.items()
             if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
         }
+
+    @classmethod
+    def find_old_names(cls) -> list[str]:
+        """One sentence for each setting that the environment or `.env` calls by a name it has no more."""
+        environment = EnvSettingsSource(cls).env_vars
+        file = DotEnvSettingsSource(cls, env_file=ENV_FILE).env_vars
+        return renamed_settings.find_problems(
+            {name: text for name, text in environment.items() if text},
+            {name: text for name, text in file.items() if text},
+            ENV_FILE,
+        )
 
     def secret(self, name: str) -> str:
         """The plain value of the secret setting `name`.

@@ -1,8 +1,6 @@
 """What can be wrong with this machine and this checkout, and how to mend it."""
 
-import importlib.metadata
 import os
-import re
 import shutil
 import stat
 import sys
@@ -18,9 +16,11 @@ import lineage
 from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
 from lineage import LineageError
-from retraining.local import LocalError, ports, preparation, service
+from retraining.local import LocalError, ports, preparation, service, standing
 from retraining.local.api import Api
-from retraining.settings import CHECKOUT, Settings, SettingsError
+from retraining.settings import Settings, SettingsError
+from retraining.upkeep import pins
+from retraining.version import VERSION
 from retraining.watching import replicas, watch
 
 _LOW_DISK_BYTES = 10 * 2**30
@@ -56,7 +56,8 @@ def examine() -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding("settings", "fail", line)
         return
-    yield Finding("settings", "ok", "every one can be used")
+    yield _names()
+    yield _version(settings)
     health = service.health(settings)
     has_started = health.has_started
     has_postgres, has_web = (health.programs.get(name) == "healthy" for name in ("postgres", "webserver"))
@@ -85,21 +86,25 @@ def _python() -> Finding:
 
 
 def _pins() -> Finding:
-    lock = CHECKOUT / "requirements.lock"
-    if not lock.is_file():
-        return Finding("packages", "warn", f"there is no {lock} to check the pins by; a checkout has it in git")
-    wrong = []
-    for name, pinned in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock.read_text(), re.MULTILINE):
-        try:
-            installed = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed = "missing"
-        if installed != pinned:
-            wrong.append(f"{name} is {installed}, pinned {pinned}")
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Finding("packages", "fail", f"{'; '.join(wrong[:3])}{more}; repair: `make setup`")
+    if not pins.LOCK.is_file():
+        return Finding("packages", "warn", f"there is no {pins.LOCK} to check the pins by; a checkout has it in git")
+    if wrong := pins.find_wrong_pins():
+        return Finding("packages", "fail", f"{pins.tell(wrong)}; repair: `make setup`")
     return Finding("packages", "ok", "as requirements.lock pins them")
+
+
+def _names() -> Finding:
+    if old := Settings.find_old_names():
+        return Finding("settings", "warn", "; ".join(old))
+    return Finding("settings", "ok", "every one can be used")
+
+
+def _version(settings: Settings) -> Finding:
+    try:
+        other = standing.tell_other_version(settings)
+    except LocalError as error:
+        return Finding("version", "fail", str(error))
+    return Finding("version", "warn" if other else "ok", other or f"{VERSION}, which this state is of, if of any")
 
 
 def _ports(settings: Settings, has_started: bool) -> Finding:

@@ -3,7 +3,6 @@
 Nothing heavy is imported here or by what this imports: `--help` and `status` answer at once.
 """
 
-import importlib.metadata
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -11,8 +10,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from headlines.errors import HeadlinesError
-from retraining.cli import drop_commands, lineage_commands, night_commands, note_commands, service_commands
+from retraining.cli import (
+    drop_commands,
+    lineage_commands,
+    night_commands,
+    note_commands,
+    service_commands,
+    upgrade_commands,
+)
 from retraining.cli.console import fail
+from retraining.version import VERSION
 
 app = typer.Typer(
     name="retraining",
@@ -23,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(service_commands.app)
+app.add_typer(upgrade_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
@@ -31,7 +39,7 @@ app.add_typer(lineage_commands.app, name="lineage")
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        print(f"retraining {importlib.metadata.version('headline-retraining')}")
+        print(f"retraining {VERSION}")
         raise typer.Exit
 
 

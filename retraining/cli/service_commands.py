@@ -16,7 +16,7 @@ from retraining.cli.console import console, example, fail, print_document
 from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
 from retraining.cli.summary import render_nights
-from retraining.local import airflow, lock, model_server, night_runs, preparation, service
+from retraining.local import airflow, lock, model_server, night_runs, preparation, service, standing
 from retraining.settings import Settings
 from retraining.watching import watch
 
@@ -30,6 +30,7 @@ def up() -> None:
     settings = Settings.from_env()
     with lock.hold(settings), show_steps(console) as report:
         settings = service.up(settings, report)
+    _warn_of_old_names()
     print_addresses(settings)
 
 
@@ -108,7 +109,15 @@ def status(
         raise typer.Exit(1)
 
 
+def _warn_of_old_names() -> None:
+    for sentence in Settings.find_old_names():
+        console.print(escape(sentence), style="yellow", highlight=False, soft_wrap=True)
+
+
 def _show_status(found: Status, settings: Settings) -> None:
+    _warn_of_old_names()
+    if other := standing.tell_other_version(settings):
+        console.print(escape(other[:1].upper() + other[1:]), style="yellow", highlight=False, soft_wrap=True)
     if not found.programs:
         console.print("The service is down; start it with `retraining up`.")
         return

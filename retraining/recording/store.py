@@ -122,6 +122,22 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
     raise AssertionError("unreachable")
 
 
+def migrate_store(config: ConnectionConfig) -> None:
+    """Brings the tables of an older ML Metadata to those of the one here; others are left as they are.
+
+    ML Metadata does it in one transaction, and refuses tables of a newer one (docs/index.md of google/ml-metadata,
+    "Upgrade the database schema").
+
+    Raises:
+      StoreError: it could not.
+    """
+    with lock(config, "mlmd tables"):
+        try:
+            CleanStore(config, enable_upgrade_migration=True)
+        except (RuntimeError, errors.StatusError) as error:
+            raise StoreError(f"ML Metadata cannot migrate its database at {_place(config)}: {error}") from error
+
+
 def add_indexes(config: ConnectionConfig) -> None:
     """Creates the indexes that the questions about lineage need, as docs/lineage.md tells; MLMD's tables must be there.
 

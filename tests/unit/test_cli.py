@@ -1,6 +1,5 @@
 """The command line: help with examples, and errors that say what to do."""
 
-import importlib.metadata
 import json
 import os
 import re
@@ -18,10 +17,26 @@ from retraining.cli.main import app
 from retraining.cli.service_commands import print_addresses
 from retraining.local import secrets
 from retraining.settings import CHECKOUT, Settings
+from retraining.version import VERSION
 
 COMMANDS = (
-    *("up", "down", "init", "exec", "status", "run", "backfill", "doctor", "logs", "demo", "drop", "serve", "rollback"),
-    "note",
+    *(
+        "up",
+        "down",
+        "init",
+        "exec",
+        "status",
+        "run",
+        "backfill",
+        "doctor",
+        "logs",
+        "demo",
+        "drop",
+        "serve",
+        "rollback",
+        "upgrade",
+    ),
+    *("note", "upgrade"),
     "schema propose",
     *(
         f"lineage {question}"
@@ -184,7 +199,7 @@ def test_the_doctor_finds_a_secret_that_others_can_read(tmp_path: Path) -> None:
 
 def test_the_doctor_reports_what_is_not_as_the_lock_pins_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text("typer==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1.0\n")
-    monkeypatch.setattr("retraining.cli.doctor.CHECKOUT", tmp_path)
+    monkeypatch.setattr("retraining.upkeep.pins.LOCK", tmp_path / "requirements.lock")
     shown = CliRunner().invoke(app, ["doctor"])
     assert shown.exit_code == 1
     assert "pinned 0.0.1" in shown.output
@@ -232,4 +247,4 @@ finally:
 
 def test_version_is_that_of_the_package() -> None:
     shown = CliRunner().invoke(app, ["--version"])
-    assert (shown.exit_code, shown.output) == (0, f"retraining {importlib.metadata.version('headline-retraining')}\n")
+    assert (shown.exit_code, shown.output) == (0, f"retraining {VERSION}\n")
