@@ -73,21 +73,23 @@ def rewrite(text: str) -> str:
     return "".join(_rewrite_line(line, given) for line in lines)
 
 
+def needs_rewriting(path: Path) -> bool:
+    """Whether `.env` has a line that `rewrite` changes."""
+    return path.is_file() and rewrite(text := path.read_bytes().decode()) != text
+
+
 def rewrite_file(path: Path, copy: Path) -> bool:
     """Rewrites `.env`, after a copy of it was made.
 
     Returns:
       Whether there was anything to rewrite; nothing was written otherwise.
     """
-    if not path.is_file():
+    if not needs_rewriting(path):
         return False
-    before = path.read_text(encoding="utf-8")
-    after = rewrite(before)
-    if after == before:
-        return False
+    before = path.read_bytes()
     # It may hold passwords.
     replace_file(copy, before, mode=0o600)
-    replace_file(path, after, mode=path.stat().st_mode & 0o777)
+    replace_file(path, rewrite(before.decode()), mode=path.stat().st_mode & 0o777)
     return True
 
 

@@ -10,6 +10,7 @@ from retraining.cli.console import console, example, fail
 from retraining.cli.progress import show_steps
 from retraining.local import lock
 from retraining.settings import Settings
+from retraining.upkeep import plans
 from retraining.upkeep import upgrade as upgrading
 from retraining.version import VERSION
 
@@ -47,7 +48,7 @@ def upgrade(
             console.print(f"The databases are as they were. Now {escape(advice)}.", soft_wrap=True)
             return
         with show_steps(console) as report:
-            plan = upgrading.make_plan(settings, report, old_postgres)
+            plan = plans.make_plan(settings, report, old_postgres)
         for sentence in plan.old_names:
             console.print(escape(sentence), style="yellow", highlight=False, soft_wrap=True)
         if not plan.steps:

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from headlines.durable import replace_file
+from headlines.durable import copy_file, replace_file
+from headlines.names import POLICY_FILE, ROLLBACKS_FILE
 from retraining.settings import ENV_FILE, Settings
 from retraining.upkeep import UpgradeError, databases
 
 _SAYS = "upgrade.json"
+_BESIDE = (ROLLBACKS_FILE, POLICY_FILE)
 _FREE_SHARE = 1.5
 """A copy is packed, so that it takes less than the databases; new data of another Postgres comes to the same again."""
 
@@ -76,8 +79,37 @@ def keep_env(folder: Path) -> Path:
     return folder / "env"
 
 
-def put_env_back(folder: Path) -> None:
-    """Puts `.env` back, where it was rewritten."""
+def keep_files(settings: Settings, folder: Path) -> None:
+    """Copies the two files beside the pushed versions: what was rolled back, and what the model servers load."""
+    for name in _BESIDE:
+        if (path := settings.serving_dir.parent / name).is_file():
+            copy_file(path, folder / name)
+
+
+def put_files_back(settings: Settings, folder: Path, on_record: Collection[int]) -> list[Path]:
+    """Puts `.env` and the two files back, and moves versions aside that no record speaks of: they must not serve.
+
+    Returns:
+      Where those are now.
+    """
+    for name in _BESIDE:
+        path = settings.serving_dir.parent / name
+        if (folder / name).is_file():
+            replace_file(path, (folder / name).read_bytes())
+        else:
+            path.unlink(missing_ok=True)
+    _put_env_back(folder)
+    moved = []
+    for version in sorted(settings.serving_dir.glob("[0-9]*")):
+        if version.name.isdecimal() and int(version.name) not in on_record:
+            target = folder / "pushed" / version.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(version, target)
+            moved.append(target)
+    return moved
+
+
+def _put_env_back(folder: Path) -> None:
     if keep_env(folder).is_file():
         mode = ENV_FILE.stat().st_mode & 0o777 if ENV_FILE.is_file() else 0o600
         replace_file(ENV_FILE, keep_env(folder).read_bytes(), mode=mode)

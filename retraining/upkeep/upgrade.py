@@ -6,63 +6,22 @@ changed; after that `go_back` undoes it.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import psycopg2
 
 import lineage
 from headlines.errors import HeadlinesError
 from lineage import LineageError
 from retraining import renamed_settings
-from retraining.local import airflow, model_server, ports, postgres, preparation, secrets, service, standing, supervisor
+from retraining.local import airflow, model_server, postgres, preparation, secrets, service, standing, supervisor
 from retraining.local.preparation import Report
-from retraining.local.standing import Schema
 from retraining.settings import ENV_FILE, Settings
-from retraining.upkeep import UpgradeError, answers, copies, databases, pins, postgres_major
+from retraining.upkeep import UpgradeError, answers, copies, databases, plans, postgres_major
 from retraining.upkeep.answers import Answers
 from retraining.version import VERSION
-from retraining.watching import replicas
-
-_PROGRAMS = "the scheduler, the triggerer, the web server and the watch"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What stands between the state and this version.
-
-    Attributes:
-      last: the version that ran the state last.
-      major: of the Postgres that made the data, where it is not the installed one.
-      schemas: the tables of both databases.
-      old_names: what is to be said of settings that have another name by now, or are gone.
-      rewrites_env: whether `.env` is among what is to be changed.
-      database_bytes: the room that both databases take.
-    """
-
-    last: str
-    major: str | None
-    schemas: tuple[Schema, ...]
-    old_names: tuple[str, ...]
-    rewrites_env: bool
-    database_bytes: int
-
-    @property
-    def steps(self) -> list[str]:
-        """What is to be done, in words; nothing where the state is this version's already."""
-        steps = []
-        if self.last != VERSION:
-            steps.append(f"from version {self.last} to {VERSION}")
-        if self.major:
-            steps.append(f"the data of Postgres {self.major} is moved to the installed Postgres")
-        steps += [f"migrate: {schema}" for schema in self.schemas if schema.age == "older"]
-        if self.rewrites_env:
-            steps.append(f"settings are renamed in {ENV_FILE}")
-        return steps
 
 
 @dataclass(frozen=True)
@@ -84,34 +43,7 @@ class Done:
     gap_seconds: float | None
 
 
-def make_plan(settings: Settings, report: Report, old_postgres: Path | None = None) -> Plan:
-    """Looks at everything, and changes nothing.
-
-    Args:
-      settings: the settings to run with.
-      report: receives one short line per step.
-      old_postgres: where the binaries of the Postgres are that made the data, if it is an older one.
-
-    Raises:
-      UpgradeError, StandingError, PostgresError: there is nothing to upgrade, or it cannot be; with what to do.
-    """
-    last = standing.find_last_version(settings)
-    if last is None:
-        raise UpgradeError(
-            f"nothing has run in {settings.state_dir} yet, so there is nothing to upgrade; `retraining up`"
-        )
-    _check_packages()
-    report("looking at the databases, the settings and what serves")
-    with _reachable(settings, _find_binaries(settings, report, old_postgres)):
-        schemas = standing.find_schemas(settings)
-        size = databases.measure_bytes(settings)
-    standing.refuse_newer(schemas)
-    rewrites = ENV_FILE.is_file() and renamed_settings.rewrite(text := ENV_FILE.read_text()) != text
-    major = postgres_major.find_old_major(settings)
-    return Plan(last, major, tuple(schemas), tuple(Settings.find_old_names()), rewrites, size)
-
-
-def upgrade(settings: Settings, plan: Plan, report: Report, old_postgres: Path | None = None) -> Done:
+def upgrade(settings: Settings, plan: plans.Plan, report: Report, old_postgres: Path | None = None) -> Done:
     """Does what a plan says; the caller holds the lock.
 
     Raises:
@@ -119,10 +51,11 @@ def upgrade(settings: Settings, plan: Plan, report: Report, old_postgres: Path |
     """
     settings = secrets.make_missing(settings)
     was_up = supervisor.is_running(settings)
-    binaries = _find_binaries(settings, report, old_postgres)
+    binaries = plans.find_binaries(settings, report, old_postgres)
     copies.check_room(settings, plan.database_bytes, bool(plan.major))
-    _check_alone(settings, was_up)
+    plans.check_alone(settings, was_up)
     served = model_server.find_version(settings) if was_up else None
+    stamp = standing.read_stamp(settings)
     folder = copies.make_folder(settings)
     begun = time.monotonic()
     if settings.postgres_embedded:
@@ -134,7 +67,9 @@ def upgrade(settings: Settings, plan: Plan, report: Report, old_postgres: Path |
         raise UpgradeError(f"{error}\nNothing was changed. {_tell_older(plan)}") from error
     try:
         kept = postgres_major.move(settings, plan.major, folder, rows, report) if plan.major else None
-        _migrate(settings, report)
+        # What there is to make beside, `up` makes.
+        if not settings.postgres_embedded or any(schema.age == "older" for schema in plan.schemas):
+            _migrate(settings, report)
         renamed_settings.rewrite_file(ENV_FILE, copies.keep_env(folder))
         standing.stamp(settings)
         if settings.postgres_embedded:
@@ -143,6 +78,7 @@ def upgrade(settings: Settings, plan: Plan, report: Report, old_postgres: Path |
         report("comparing what lineage and the model server answer with what they did")
         answer = _check(settings, before, served)
     except (HeadlinesError, psycopg2.Error, OSError) as error:
+        _put_stamp_back(settings, stamp)
         raise UpgradeError(
             f"{error}\nThe databases as they were are in {folder}. Mend that and run `retraining upgrade` again; or go "
             f"back: `retraining upgrade --back '{folder}'`"
@@ -168,28 +104,25 @@ def go_back(settings: Settings, folder: Path, report: Report) -> str:
         report("stopping the service")
         service.down(settings)
     else:
-        _check_alone(settings, was_up=False)
-    if copy.major:
-        if postgres.read_major(postgres.data_dir(settings)) != copy.major:
-            report(f"putting the data of Postgres {copy.major} back")
-            postgres_major.move_back(settings, copy.major)
-    else:
-        report("putting the databases back")
-        with _reachable(settings, None):
+        plans.check_alone(settings, was_up=False)
+    if copy.major and postgres.read_major(postgres.data_dir(settings)) != copy.major:
+        report(f"putting the data of Postgres {copy.major} back")
+        postgres_major.move_back(settings, copy.major)
+    with plans.reachable(settings, plans.find_binaries(settings, report, None)):
+        if not copy.major:
+            report("putting the databases back")
             databases.put_back(settings, folder)
-    copies.put_env_back(folder)
-    if copy.has_stamp:
-        standing.stamp(settings, copy.from_version)
-    else:
-        standing.stamp_path(settings).unlink(missing_ok=True)
+        for aside in copies.put_files_back(settings, folder, lineage.pushed_versions(settings)):
+            report(f"pushed since, and no more on record: moved to {aside}")
+    _put_stamp_back(settings, copy.from_version if copy.has_stamp else None)
     return _tell_checkout(copy.from_version)
 
 
 def _copy(
-    settings: Settings, plan: Plan, folder: Path, binaries: Path | None, report: Report
+    settings: Settings, plan: plans.Plan, folder: Path, binaries: Path | None, report: Report
 ) -> tuple[Answers | None, dict[str, int]]:
     """What lineage answers before anything is changed, and the rows of every table where they will be moved."""
-    with _reachable(settings, binaries):
+    with plans.reachable(settings, binaries):
         try:
             before = answers.ask(settings)
         except LineageError as error:
@@ -202,14 +135,22 @@ def _copy(
             )
         report(f"copying the databases to {folder}")
         databases.copy(settings, folder)
+        copies.keep_files(settings, folder)
     has_stamp = standing.read_stamp(settings) is not None
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     copies.Copy(plan.last, VERSION, moment, plan.major or "", has_stamp).write(folder)
     return before, rows
 
 
+def _put_stamp_back(settings: Settings, version: str | None) -> None:
+    if version is None:
+        standing.stamp_path(settings).unlink(missing_ok=True)
+    else:
+        standing.stamp(settings, version)
+
+
 def _migrate(settings: Settings, report: Report) -> None:
-    with _reachable(settings, None):
+    with plans.reachable(settings, None):
         if settings.postgres_embedded:
             postgres.make_databases(settings)
         preparation.migrate(settings, airflow.environment(settings), report)
@@ -221,104 +162,18 @@ def _check(settings: Settings, before: Answers | None, served: str | None) -> st
         raise UpgradeError(f"lineage answers otherwise than before about {', '.join(changed)}")
     if not settings.postgres_embedded:
         return None
-    observed = replicas.observe(settings)
+    reign = lineage.serving_version(settings)
+    wanted = served or (str(reign.version) if reign else None)
     answer = model_server.find_version(settings)
-    if not observed.is_right or (served is not None and answer != served):
-        raise UpgradeError(f"version {served or 'none'} answered before; now {observed.text}")
+    if wanted is not None and answer != wanted:
+        raise UpgradeError(
+            f"version {wanted} should answer as before, and {f'version {answer}' if answer else 'none'} does; see "
+            "`retraining logs serving`"
+        )
     return answer
 
 
-@contextmanager
-def _reachable(settings: Settings, binaries: Path | None) -> Iterator[None]:
-    """Has the databases answer: those that do, or the embedded server by itself.
-
-    Raises:
-      UpgradeError: a server of one's own does not answer.
-    """
-    if settings.postgres_embedded:
-        if supervisor.is_running(settings) and preparation.superuser_answers(settings):
-            yield
-        else:
-            with databases.running(settings, binaries):
-                yield
-        return
-    for which in ("airflow", "mlmd"):
-        if problem := preparation.find_database_problem(settings, which):
-            raise UpgradeError(problem)
-    yield
-
-
-def _find_binaries(settings: Settings, report: Report, given: Path | None) -> Path | None:
-    """The binaries of the Postgres that made the data, where they are not the installed ones."""
-    major = postgres_major.find_old_major(settings)
-    if major is None:
-        return None
-    installed = postgres.find_major(postgres.find_binaries())
-    if int(major) > int(installed):
-        # It says so.
-        postgres.make_data(settings)
-    return postgres_major.find_binaries(settings, major, given, report)
-
-
-def _check_packages() -> None:
-    if pins.LOCK.is_file() and (wrong := pins.find_wrong_pins()):
-        raise UpgradeError(
-            f"the packages here are not those of this version ({pins.tell(wrong)}); run `make setup` first"
-        )
-
-
-def _check_alone(settings: Settings, was_up: bool) -> None:
-    """Refuses to begin where something is at work that would be torn, or beside which nothing could start again."""
-    if not settings.postgres_embedded:
-        if others := _count_others(settings):
-            raise UpgradeError(
-                f"{others} connections to Airflow's database are open; stop {_PROGRAMS}, and start them again after"
-            )
-        return
-    if was_up and (
-        running := [night.night for night in lineage.latest(settings, newest=5) if night.state == "running"]
-    ):
-        raise UpgradeError(
-            f"night {', '.join(running)} is at work; wait for it, or stop the service (`retraining down`) and try "
-            "again: its tasks then begin anew, in the new version"
-        )
-    if problems := [
-        problem
-        for name in ports.of_service(settings)
-        for problem in ports.find_taken(settings, {name})
-        if not _is_ours(settings, ports.of_service(settings)[name][1])
-    ]:
-        raise UpgradeError("\n".join(problems))
-
-
-def _is_ours(settings: Settings, port: int) -> bool:
-    """Whether who listens on a port is of this service, as it runs until now."""
-    for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and getattr(connection.laddr, "port", None) == port
-            and connection.pid
-        ):
-            try:
-                return psutil.Process(connection.pid).environ().get(airflow.MARK) == str(settings.state_dir)
-            except psutil.Error:
-                return False
-    return False
-
-
-def _count_others(settings: Settings) -> int:
-    with (
-        closing(psycopg2.connect(**settings.database("airflow_db").arguments)) as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        [(count,)] = cursor.fetchall()
-        return int(count)
-
-
-def _tell_older(plan: Plan) -> str:
+def _tell_older(plan: plans.Plan) -> str:
     return f"When that is mended, run `retraining upgrade` again; until then: {_tell_checkout(plan.last)}"
 
 

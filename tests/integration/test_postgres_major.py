@@ -121,15 +121,18 @@ def test_data_of_an_older_postgres_is_moved_with_every_row_and_its_owner_and_kep
     aside = postgres_major.move_back(settings, OLD)
     assert postgres_major.find_old_major(settings) == OLD
     assert aside.is_dir()
-    with databases.running(settings, old_binaries), closing(connect(settings)) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM moods")
-            assert cursor.fetchall() == [(1000,)]
+    with (
+        databases.running(settings, old_binaries),
+        closing(connect(settings)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT count(*) FROM moods")
+        assert cursor.fetchall() == [(1000,)]
 
 
 def test_a_move_that_would_lose_a_row_leaves_the_old_data_where_it_was(settings: Settings, old_binaries: Path) -> None:
     folder, rows = copy(settings, old_binaries)
-    with pytest.raises(UpgradeError, match="do not hold what the old ones do: .*moods"):
+    with pytest.raises(UpgradeError, match=r"do not hold what the old ones do: .*moods"):
         postgres_major.move(settings, OLD, folder, rows | {f"{settings.airflow_db_database}.moods": 1001}, print)
     assert postgres_major.find_old_major(settings) == OLD
     assert sorted(path.name for path in postgres.data_dir(settings).parent.iterdir()) == ["data"]
@@ -173,3 +176,13 @@ def test_binaries_are_fetched_once(settings: Settings, old_binaries: Path, monke
     said: list[str] = []
     found = postgres_major.find_binaries(settings, OLD, None, said.append)
     assert (os.path.realpath(found), said) == (os.path.realpath(old_binaries), [])
+
+
+def test_half_a_copy_is_refused_before_anything_is_emptied(settings: Settings, old_binaries: Path) -> None:
+    folder, rows = copy(settings, old_binaries)
+    half = databases.copy_path(folder, "mlmd")
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    with databases.running(settings, old_binaries):
+        with pytest.raises(UpgradeError, match=r"mlmd\.dump cannot be read"):
+            databases.put_back(settings, folder)
+        assert databases.count_rows(settings) == rows
