@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +86,7 @@ def keep_files(settings: Settings, folder: Path) -> None:
             copy_file(path, folder / name)
 
 
-def put_files_back(settings: Settings, folder: Path, on_record: Collection[int]) -> list[Path]:
+def put_files_back(settings: Settings, folder: Path, on_record: Container[int]) -> list[Path]:
     """Puts `.env` and the two files back, and moves versions aside that no record speaks of: they must not serve.
 
     Returns:

@@ -5,7 +5,9 @@ The order is Airflow's own: nothing runs, a copy is there, then it migrates
 changed; after that `go_back` undoes it.
 """
 
+import sys
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,10 +114,18 @@ def go_back(settings: Settings, folder: Path, report: Report) -> str:
         if not copy.major:
             report("putting the databases back")
             databases.put_back(settings, folder)
-        for aside in copies.put_files_back(settings, folder, lineage.pushed_versions(settings)):
+        for aside in copies.put_files_back(settings, folder, _find_on_record(settings, report)):
             report(f"pushed since, and no more on record: moved to {aside}")
     _put_stamp_back(settings, copy.from_version if copy.has_stamp else None)
     return _tell_checkout(copy.from_version)
+
+
+def _find_on_record(settings: Settings, report: Report) -> Container[int]:
+    try:
+        return lineage.pushed_versions(settings)
+    except LineageError as error:
+        report(f"whether versions in {settings.serving_dir} were pushed since is for you to look at: {error}")
+        return range(sys.maxsize)
 
 
 def _copy(
