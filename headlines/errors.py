@@ -35,6 +35,7 @@
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- StandingError             (retraining.local.standing) programs and databases do not go together
         +-- UpgradeError              (retraining.upkeep) the service was not upgraded
+        +-- DumpError                 (retraining.upkeep.dumps) a database could not be written to a file or read
         +-- ServiceError              (retraining.local.service) the service could not be started
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night

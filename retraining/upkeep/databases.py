@@ -1,33 +1,27 @@
 """The two databases as files, and the embedded Postgres by itself, for as long as nothing else of the service runs."""
 
-import itertools
 import os
 import shlex
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import psycopg2
 from psycopg2 import sql
 
-from headlines.postgres_address import Postgres
 from retraining.local import airflow, ports, postgres, preparation, service, supervisor
 from retraining.settings import Settings
-from retraining.upkeep import UpgradeError
+from retraining.upkeep import UpgradeError, dumps
 
 PREFIXES: tuple[Literal["airflow_db", "mlmd"], ...] = ("airflow_db", "mlmd")
 """How the settings of the two databases begin; the copy of each is a file of that name."""
 
 _START_SECONDS = 120
 _STOP_SECONDS = 60
-_HEAD_LINES = 40
-"""Within them a dump says what it needs, before any data."""
-_UNKNOWN_BEFORE_17 = b"SET transaction_timeout = 0;\n"
 _OURS = "n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'"
 
 
@@ -89,19 +83,22 @@ def copy(settings: Settings, folder: Path) -> None:
     """Writes a copy of each database into a folder, which others may not read.
 
     Raises:
-      UpgradeError: `pg_dump` failed.
+      DumpError: `pg_dump` failed.
     """
     for prefix in PREFIXES:
-        place, target = settings.database(prefix), copy_path(folder, prefix)
-        target.touch(mode=0o600)
-        _run("pg_dump", place, "--format=custom", "--no-owner", "--no-privileges", f"--file={target}")
+        place = settings.database(prefix)
+        with closing(psycopg2.connect(**place.arguments)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_export_snapshot()")
+            [(snapshot,)] = cursor.fetchall()
+            dumps.dump(place, copy_path(folder, prefix), snapshot, connection.server_version // 10_000)
 
 
 def put_back(settings: Settings, folder: Path) -> None:
     """Makes each database what it was when its copy was written; what came since is gone.
 
     Raises:
-      UpgradeError: a copy cannot be read, and nothing has changed; or it could not be run, and that database is empty.
+      UpgradeError: a copy cannot be read, and nothing has changed.
+      DumpError: it could not be run, and that database is empty.
     """
     for prefix in PREFIXES:
         _check_readable(copy_path(folder, prefix))
@@ -110,7 +107,7 @@ def put_back(settings: Settings, folder: Path) -> None:
         with closing(psycopg2.connect(**place.arguments)) as connection, connection.cursor() as cursor:
             _empty(cursor)
             connection.commit()
-        _restore(place, source)
+        dumps.load(place, source)
 
 
 def count_rows(settings: Settings) -> dict[str, int]:
@@ -176,43 +173,8 @@ def _find_relations(cursor: Any, kind: str) -> list[tuple[str, str]]:
 
 
 def _check_readable(source: Path) -> None:
-    """Reads a copy to its end, since psql would take half of one for a whole."""
-    reading = [str(postgres.find_binaries() / "pg_restore"), "--file=/dev/null", str(source)]
+    """Raises UpgradeError for a copy that cannot be read to its end, before anything is emptied for it."""
+    reading = [str(dumps.find_program("pg_restore", 0)), "--file=/dev/null", str(source)]
     done = subprocess.run(reading, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UpgradeError(f"{source} cannot be read: {done.stderr.strip()}")
-
-
-def _restore(place: Postgres, source: Path) -> None:
-    """Has psql run what pg_restore makes of a copy, all of it or nothing."""
-    writing = [str(postgres.find_binaries() / "pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(source)]
-    with subprocess.Popen(writing, stdout=subprocess.PIPE) as dump:
-        statements = iter(dump.stdout or ())
-        # Since Postgres 17 it begins with what no older server knows, and would end there (no issue known).
-        head = [line for line in itertools.islice(statements, _HEAD_LINES) if line != _UNKNOWN_BEFORE_17]
-        options = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--quiet", "--no-psqlrc", "--output=/dev/null")
-        _run("psql", place, *options, given=itertools.chain(head, statements))
-
-
-def _run(program: str, place: Postgres, *arguments: str, given: Iterable[bytes] = ()) -> None:
-    """Runs a program of Postgres' on a database.
-
-    Raises:
-      UpgradeError: it failed; the message says what it said.
-    """
-    command = [
-        *(str(postgres.find_binaries() / program), f"--host={place.host}", f"--port={place.port}"),
-        *(f"--username={place.user}", f"--dbname={place.name}", "--no-password", *arguments),
-    ]
-    # As an argument every user of this machine could read the password; and no variable of libpq's leads elsewhere.
-    environment = {"PGPASSWORD": place.password or "", "PGCONNECT_TIMEOUT": "10"}
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
-        # It may give up in the middle, and then says why.
-        with process, suppress(BrokenPipeError):
-            if process.stdin:
-                process.stdin.writelines(given)
-        if process.returncode:
-            said.seek(0)
-            problem = said.read().decode(errors="replace").strip()
-            raise UpgradeError(f"{program} failed on the database {place}: {problem}")
