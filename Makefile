@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -19,7 +19,7 @@ setup: ## Make or repair the private environment .venv
 demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> (default: drops/, else samples)
 	@$(if $(DROPS),DROPS_DIR="$(DROPS)" )exec $(PYTHON) -m retraining demo --nights $(NIGHTS)
 
-up down status: setup ## The service: `make up`, `make down`, `make status`; all else: .venv/bin/retraining --help
+up down status upgrade: setup ## The service: `make up`, `make down`, `make status`, `make upgrade`; all else: .venv/bin/retraining --help
 	@exec $(PYTHON) -m retraining $@
 
 # What is long takes as long again as everything else. The longest files come first, so that both processes end together.
@@ -31,9 +31,9 @@ test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<f
 	@[ -n "$(DROPS)" ] || { echo 'make test-real needs real drops: DROPS=<folder of the nights 2022-02-01 to 2022-02-12>' >&2; exit 2; }
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
 
-test-nights: ## Whole services for many nights: by the clock through outages, through kills, twelve nights; of samples or DROPS
+test-nights: ## Whole services for many nights: by the clock through outages, through kills, twelve nights, an upgrade; of samples or DROPS
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest tests/e2e/test_schedule.py tests/e2e/test_whole_service.py tests/e2e/test_twelve_nights.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest tests/e2e/test_schedule.py tests/e2e/test_whole_service.py tests/e2e/test_twelve_nights.py tests/e2e/test_upgrade.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev
