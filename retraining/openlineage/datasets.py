@@ -2,7 +2,8 @@
 
 Names follow https://openlineage.io/docs/spec/naming: of a file system the namespace is `file`, or `file://<host>` where
 several machines tell one catalogue, and the name is the path. An artifact's path without its last part, which is the
-execution's, is the same on every night.
+execution's, is the same on every night; behind the pipeline root stands the pipeline that made it, since the pipelines
+have nodes of the same names. Where a version itself is, its facet `dataSource` says.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from openlineage.client.generated.data_quality_assertions_dataset import Asserti
 from openlineage.client.generated.data_quality_metrics_dataset import ColumnMetrics, DataQualityMetricsDatasetFacet
 from openlineage.client.generated.dataset_type_dataset import DatasetTypeDatasetFacet
 from openlineage.client.generated.dataset_version_dataset import DatasetVersionDatasetFacet
+from openlineage.client.generated.datasource_dataset import DatasourceDatasetFacet
 from openlineage.client.generated.documentation_dataset import DocumentationDatasetFacet
 from openlineage.client.generated.input_statistics_input_dataset import InputStatisticsInputDatasetFacet
 from openlineage.client.generated.lifecycle_state_change_dataset import (
@@ -101,17 +103,17 @@ def read_drops_folder(
     )
 
 
-def read_artifact(settings: Settings, artifact: ArtifactRecord) -> InputDataset | None:
+def read_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> InputDataset | None:
     """An artifact that was read; None for the record of a push that pushed nothing."""
-    place = _place(settings, artifact)
+    place = _place(settings, artifact, pipeline)
     if place is None:
         return None
     return InputDataset(settings.openlineage_dataset_namespace, place, facets=_tell(artifact))
 
 
-def write_artifact(settings: Settings, artifact: ArtifactRecord) -> OutputDataset | None:
+def write_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> OutputDataset | None:
     """An artifact that was written; None for the record of a push that pushed nothing."""
-    place = _place(settings, artifact)
+    place = _place(settings, artifact, pipeline)
     if place is None:
         return None
     own = _tell(artifact) | {"lifecycleStateChange": _replaced()}
@@ -169,12 +171,15 @@ def judge_drop(measures: tuple[Measure, ...]) -> DataQualityAssertionsDatasetFac
     )
 
 
-def _place(settings: Settings, artifact: ArtifactRecord) -> str | None:
+def _place(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> str | None:
     if artifact.type == PUSHED_TYPE:
         return str(settings.serving_dir) if artifact.properties.get(names.PUSHED) == "1" else None
     if artifact.type == names.SCORES_TYPE:
         return str(settings.scores_dir)
-    return str(Path(artifact.uri).parent)
+    folder = Path(artifact.uri).parent
+    if folder.is_relative_to(settings.pipeline_root):
+        return str(settings.pipeline_root / pipeline / folder.relative_to(settings.pipeline_root))
+    return str(folder)
 
 
 def _tell(artifact: ArtifactRecord) -> dict[str, DatasetFacet]:
@@ -183,6 +188,8 @@ def _tell(artifact: ArtifactRecord) -> dict[str, DatasetFacet]:
     description = _SERVED_DOC if is_served else _DOCS.get(artifact.type, f"{artifact.type}, a version a run.")
     version = own[names.PUSHED_VERSION] if is_served else str(artifact.id)
     told = _describe(description, "MODEL" if artifact.type in _MODELS else "FILE", version)
+    uri = own.get("pushed_destination", artifact.uri) if is_served else artifact.uri
+    told["dataSource"] = DatasourceDatasetFacet(artifact.type, Path(uri).absolute().as_uri(), producer=PRODUCER)
     if artifact.type == "Examples" and names.ROWS_USED in own:
         told |= {"schema": _schema(TITLE, LABEL, NIGHT, WEIGHT), facets.DROPS: _list_drops(artifact)}
         told["dataQualityMetrics"] = _measure(artifact, int(own[names.ROWS_USED]))

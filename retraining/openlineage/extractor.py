@@ -35,6 +35,7 @@ class NodeExtractor(BaseExtractor):
             task_instance.dag_id,
             task_instance.run_id,
             task_instance.task_id,
-            task_instance.start_date - _CLOCKS_DIFFER,
+            # `dag.test` gives its attempts none.
+            task_instance.start_date and task_instance.start_date - _CLOCKS_DIFFER,
         )
         return OperatorLineage(inputs=told.inputs, outputs=told.outputs, run_facets=told.run_facets)

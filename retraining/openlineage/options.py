@@ -26,7 +26,6 @@ def airflow_options(settings: Settings) -> dict[str, object]:
         "namespace": settings.openlineage_namespace,
         "transport": json.dumps(make_transport(settings)),
         "extractors": "retraining.openlineage.extractor.NodeExtractor",
-        "disable_source_code": True,
         "execution_timeout": _EVENT_SECONDS,
     }
 

@@ -54,7 +54,7 @@ def _make_events(settings: Settings, rollback: Rollback) -> "list[RunEvent]":
 
     with lineage.open_lineage(settings) as reader:
         identity = lineage.find_model(reader, str(rollback.to_version)).id
-        model = read_artifact(settings, read_artifacts(reader, [identity])[identity])
+        model = read_artifact(settings, read_artifacts(reader, [identity])[identity], reader.names.pipeline)
     decision = facets.RollbackRunFacet(
         rollback.from_version,
         rollback.to_version,

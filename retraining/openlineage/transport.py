@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import attr
 import requests
 from openlineage.client.client import Event
+from openlineage.client.generated.error_message_run import ErrorMessageRunFacet
 from openlineage.client.generated.nominal_time_run import NominalTimeRunFacet
 from openlineage.client.serde import Serde
 from openlineage.client.transport.http import HttpConfig, HttpTransport
@@ -26,6 +27,7 @@ from headlines.names import NIGHT_PARAM, NIGHTLY_DAG
 from retraining.openlineage.facets import NIGHT, PRODUCER
 
 PAUSE_SECONDS = 60.0
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger(__name__)
 
 
@@ -58,6 +60,9 @@ class SinkTransport(HttpTransport):
         super().__init__(config)
         self._timezone = config.timezone
         self._silence = Path(config.silence)
+        if urlsplit(self.url).hostname in _THIS_MACHINE:
+            # What runs on this machine is reached past a proxy.
+            self.session.trust_env = False
 
     def emit(self, event: Event) -> requests.Response:
         """Sends an event.
@@ -65,7 +70,7 @@ class SinkTransport(HttpTransport):
         Raises:
           SinkError: it was not sent.
         """
-        content = tell_nominal_time(Serde.to_dict(event), self._timezone)
+        content = tell_reason(tell_nominal_time(Serde.to_dict(event), self._timezone))
         what = f"{content.get('eventType')} of {content['job']['name']} (run {content['run']['runId']})"
         where = urlsplit(self.url).hostname
         if (seconds := self._find_silence()) > 0:
@@ -114,6 +119,29 @@ def tell_nominal_time(event: dict[str, Any], timezone: str) -> dict[str, Any]:
         begin = datetime.combine(date.fromisoformat(night), clock(), ZoneInfo(timezone))
         nominal = NominalTimeRunFacet(begin.isoformat(), (begin + timedelta(days=1)).isoformat(), producer=PRODUCER)
         run_facets["nominalTime"] = Serde.to_dict(nominal)
+    return event
+
+
+def tell_reason(event: dict[str, Any]) -> dict[str, Any]:
+    """Gives the end of a night why it came to nothing; the provider knows no more than `task_failure`, or nothing."""
+    run_facets = event["run"]["facets"]
+    if event["job"]["name"] != NIGHTLY_DAG or event.get("eventType") not in ("COMPLETE", "FAIL"):
+        return event
+    # Only at the end of a night, in the process by which the scheduler sends such events.
+    import lineage
+    from retraining.settings import Settings
+
+    run_id = run_facets.get("airflowDagRun", {}).get("dagRun", {}).get("run_id", "")
+    try:
+        report = lineage.run_report(Settings.from_env(), run_id)
+    except lineage.UnknownError:
+        # It ended before its first node, and Airflow's own word is all there is.
+        return event
+    except HeadlinesError as error:
+        log.warning("The end of run %s is told without its reason: %s", run_id, error)
+        return event
+    if report.why and report.state in ("refused", "blocked", "failed"):
+        run_facets["errorMessage"] = Serde.to_dict(ErrorMessageRunFacet(report.why, "python", producer=PRODUCER))
     return event
 
 
