@@ -91,7 +91,7 @@ def read_drops_folder(
             own["version"] = _version(f"{drop.night}/{drop.version}@sha256:{drop.sha256}")
     if examples and drops:
         own[facets.DROPS] = _list_drops(examples)
-        own["dataQualityMetrics"] = _measure(examples)
+        own["dataQualityMetrics"] = _measure_drop(examples)
         rows = [drop.rows_in for drop in drops]
         statistics["inputStatistics"] = InputStatisticsInputDatasetFacet(
             rowCount=None if None in rows else sum(row for row in rows if row is not None),
@@ -190,9 +190,11 @@ def _tell(artifact: ArtifactRecord) -> dict[str, DatasetFacet]:
     told = _describe(description, "MODEL" if artifact.type in _MODELS else "FILE", version)
     uri = own.get("pushed_destination", artifact.uri) if is_served else artifact.uri
     told["dataSource"] = DatasourceDatasetFacet(artifact.type, Path(uri).absolute().as_uri(), producer=PRODUCER)
-    if artifact.type == "Examples" and names.ROWS_USED in own:
+    if artifact.type == "Examples" and any(name.startswith(names.DROP_PREFIX) for name in own):
         told |= {"schema": _schema(TITLE, LABEL, NIGHT, WEIGHT), facets.DROPS: _list_drops(artifact)}
-        told["dataQualityMetrics"] = _measure(artifact, int(own[names.ROWS_USED]))
+        told["dataQualityMetrics"] = DataQualityMetricsDatasetFacet(
+            {}, rowCount=_count_rows(artifact), producer=PRODUCER
+        )
     elif artifact.type == "Quarantine":
         told[facets.QUARANTINE] = facets.QuarantineDatasetFacet(
             _count_rows(artifact) or 0, _counts(own, names.REASON_PREFIX), producer=PRODUCER
@@ -244,9 +246,10 @@ def _schema(*columns: str) -> SchemaDatasetFacet:
     return SchemaDatasetFacet(fields, producer=PRODUCER)
 
 
-def _measure(examples: ArtifactRecord, rows: int | None = None) -> DataQualityMetricsDatasetFacet:
-    """How many rows there are, of the night's own drop if nothing else is asked for, and how many have a label."""
-    own = rows if rows is not None else int(examples.properties.get(names.NIGHT_ROWS_IN, 0))
+def _measure_drop(examples: ArtifactRecord) -> DataQualityMetricsDatasetFacet:
+    """How many rows the night's own drop has, and how many headlines in it have a label that is one."""
+    text = examples.properties.get(names.NIGHT_ROWS_IN)
+    own = None if text is None else int(text)
     labels: Mapping[str, Any] = read_object(examples.properties.get(names.CLASSES))
     columns = {LABEL: ColumnMetrics(count=float(sum(labels.values())), distinctCount=len(labels))} if labels else {}
     return DataQualityMetricsDatasetFacet(columns, rowCount=own, producer=PRODUCER)

@@ -40,8 +40,7 @@ def make_transport(settings: Settings) -> dict[str, Any]:
     transport: dict[str, Any] = {
         "type": "retraining.openlineage.transport.SinkTransport",
         "url": urlunsplit((parts.scheme, parts.netloc, "", "", "")),
-        # Of an address with a path, as DataHub's, the client would drop the last part.
-        "endpoint": f"{parts.path.strip('/')}/{_ENDPOINT}".lstrip("/"),
+        "endpoint": _find_endpoint(parts.path.strip("/")),
         "timeout": _TIMEOUT_SECONDS,
         # The client's own waits nine seconds for an endpoint that is down, before and after each task.
         "retry": {"total": 1, "connect": 1, "read": 0, "status": 0, "backoff_factor": 0},
@@ -51,3 +50,9 @@ def make_transport(settings: Settings) -> dict[str, Any]:
     if settings.openlineage_api_key:
         transport["auth"] = {"type": "api_key", "apiKey": settings.secret("openlineage_api_key")}
     return transport
+
+
+def _find_endpoint(path: str) -> str:
+    """The path that events are posted to: OpenLineage's below that of the address, or one that names another itself."""
+    # The client would drop the last part of an address with a path, as DataHub's; OpenMetadata's ends otherwise.
+    return path if path.endswith("/lineage") else f"{path}/{_ENDPOINT}".lstrip("/")

@@ -61,6 +61,7 @@ def test_the_processes_of_a_service_are_given_the_address_as_airflow_options(tmp
         ("", "/api/v1/lineage"),
         ("/", "/api/v1/lineage"),
         ("/openapi/openlineage", "/openapi/openlineage/api/v1/lineage"),
+        ("/api/v1/openlineage/lineage", "/api/v1/openlineage/lineage"),
     ],
 )
 def test_an_event_is_posted_below_the_path_of_the_address_with_the_key(
