@@ -1,6 +1,8 @@
 """Where events go, under which night, and what becomes of one that is not taken."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,19 @@ def test_what_is_about_no_night_keeps_airflows_interval() -> None:
     conf = {"airflowDagRun": {"dagRun": {"conf": {"night": "2022-02-02"}}}}
     told = tell_nominal_time(about("headline_scoring", nominalTime={"nominalStartTime": "x"}, **conf), "UTC")
     assert told["run"]["facets"]["nominalTime"] == {"nominalStartTime": "x"}
+
+
+def test_where_nothing_is_sent_airflow_loads_neither_listener_nor_client(tmp_path: Path) -> None:
+    options = airflow_options(Settings.from_env(state_dir=tmp_path))
+    code = (
+        "import sys; from airflow.providers.openlineage.plugins.openlineage import OpenLineageProviderPlugin; "
+        "print(OpenLineageProviderPlugin.listeners, [name for name in sys.modules if name.split('.')[0] == 'openlineage'])"
+    )
+    environment = {
+        "AIRFLOW_HOME": str(tmp_path),
+        # The client's own variable, which a service's processes may have from elsewhere.
+        "OPENLINEAGE_URL": "http://127.0.0.1:9",
+        **{f"AIRFLOW__OPENLINEAGE__{name.upper()}": str(value) for name, value in options.items()},
+    }
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == "[] []"
