@@ -153,7 +153,7 @@ def test_where_nothing_is_sent_airflow_loads_neither_listener_nor_client(tmp_pat
     options = airflow_options(Settings.from_env(state_dir=tmp_path))
     code = (
         "import sys; from airflow.providers.openlineage.plugins.openlineage import OpenLineageProviderPlugin; "
-        "print(OpenLineageProviderPlugin.listeners, [name for name in sys.modules if name.split('.')[0] == 'openlineage'])"
+        "print(OpenLineageProviderPlugin.listeners, [name for name in sys.modules if name.startswith('openlineage')])"
     )
     environment = {
         "AIRFLOW_HOME": str(tmp_path),
