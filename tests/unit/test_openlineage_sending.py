@@ -109,9 +109,10 @@ def test_an_endpoint_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> No
 def test_a_refusal_is_told_with_its_status_and_the_next_event_is_sent_all_the_same(tmp_path: Path) -> None:
     with receive() as sink:
         client = client_of(settings_for(tmp_path, sink.url))
-        sink.status = 401
-        with pytest.raises(SinkError, match=r"not taken by 127.0.0.1 \(HTTP 401\). Check .* OPENLINEAGE_API_KEY"):
-            client.emit(event())
+        for status in (401, 503):
+            sink.status = status
+            with pytest.raises(SinkError, match=rf"not taken by 127.0.0.1 \(HTTP {status}\). Check .*_API_KEY"):
+                client.emit(event())
         sink.status = 201
         client.emit(event())
         assert len(sink.events) == 1
