@@ -10,6 +10,7 @@ from airflow.models.param import Param
 from airflow.operators.trigger_dagrun import TriggerDagRunOperator
 
 from headlines.names import LATE_DROPS_DAG, NIGHTLY_DAG
+from retraining.openlineage.skips import tell_of_skip
 from retraining.operators.arguments import begin_long_ago
 from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.waiting import LateDropWait
@@ -32,6 +33,7 @@ if settings.late_drops == "backfill":
             "retries": settings.retries,
             "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
             "on_failure_callback": FailureNotifier(),
+            "on_skipped_callback": tell_of_skip,
         },
     ):
         LateDropWait(task_id="wait_for_late_drop", night="{{ params.night }}", settings=settings) >> (

@@ -27,6 +27,7 @@
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left
+    +-- SinkError                     (retraining.openlineage.transport) * an OpenLineage event was not sent
     +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
         +-- LockedError               (retraining.local.lock) another command is at work on the same state folder
         +-- PortTakenError            (retraining.local.ports) a port of the service cannot be used

@@ -113,6 +113,24 @@ class Settings(BaseSettings):
         "Default: nothing is.",
     )
 
+    openlineage_url: types.WebAddress | None = Field(
+        None,
+        description="Receives OpenLineage events of every task and rollback, at `/api/v1/lineage` below it, as "
+        "Marquez, DataHub and others do: docs/openlineage.md. Default: nothing is sent.",
+    )
+    openlineage_api_key: SecretStr | None = Field(
+        None, description="If set, it goes with each event as `Authorization: Bearer <key>`."
+    )
+    openlineage_namespace: str = Field(
+        "headlines", min_length=1, description="Under which the jobs, which are DAGs and tasks, are told."
+    )
+    openlineage_dataset_namespace: str = Field(
+        "file",
+        pattern=r"^file(://[^/\s]+)?$",
+        description="Under which datasets, which are folders, are told: `file`, or `file://<host>` where several "
+        "services tell one catalogue.",
+    )
+
     # Drops and the window
     window_nights: int = Field(
         12, ge=0, description="Nights a run trains on, the night itself included; 0 for all so far."

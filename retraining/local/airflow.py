@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from retraining.local import postgres
+from retraining.openlineage.options import airflow_options
 from retraining.settings import BUNDLE, CHECKOUT, Settings
 
 ADMIN = "admin"
@@ -140,6 +141,7 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
         # In milliseconds, as Airflow 3 has them: the old unit warns at every start.
         "metrics": {"timer_unit_consistency": True},
         "usage_data_collection": {"enabled": False},
+        "openlineage": airflow_options(settings),
     }
     variables = {"AIRFLOW_HOME": str(settings.airflow_home)}
     for section, options in sections.items():

@@ -6,6 +6,7 @@ from typing import Any
 import pendulum
 from airflow.models.param import Param
 
+from retraining.openlineage.skips import tell_of_skip
 from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.timetable import NightTimetable
 from retraining.settings import Settings
@@ -30,6 +31,7 @@ def dag_arguments(settings: Settings) -> dict[str, Any]:
             "max_retry_delay": timedelta(minutes=15),
             "execution_timeout": timedelta(minutes=settings.task_timeout_minutes),
             "on_failure_callback": FailureNotifier(),
+            "on_skipped_callback": tell_of_skip,
         },
     }
 

@@ -14,6 +14,7 @@ from headlines.errors import HeadlinesError
 from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
 from headlines.pushes import rollbacks
 from headlines.pushes.champion import Rollback, find_withdrawn
+from retraining.openlineage.rollbacks import tell_of_rollback
 from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
 from retraining.settings import Settings
 
@@ -57,7 +58,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
         artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
     with _hold(serving_dir):
-        sentences = _settle(store, serving_dir)
+        sentences = _settle(settings, store)
         records = _find_pushes(store)
         # Of several records of one version the latest.
         pushes = {
@@ -108,6 +109,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
             _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)
             raise RollbackError(f"{problem}. {served} serves on") from error
         _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
+    tell_of_rollback(settings, rollback)
     return rollback
 
 
@@ -126,7 +128,7 @@ def settle_rollbacks(settings: Settings) -> list[str]:
     if not serving_dir.is_dir() or not _unfinished(store):
         return []
     with _hold(serving_dir):
-        return _settle(store, serving_dir)
+        return _settle(settings, store)
 
 
 @contextmanager
@@ -145,9 +147,10 @@ def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
     return f"{serving_dir.parent} cannot be written ({error}); free space or correct the permissions there"
 
 
-def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
+def _settle(settings: Settings, store: MetadataStore) -> list[str]:
     """Ends what `hold` shows to be nobody's any more; the files are the judge of what took place."""
-    in_force = {rollback.id for rollback in rollbacks.read(serving_dir)}
+    serving_dir = settings.serving_dir
+    in_force = {rollback.id: rollback for rollback in rollbacks.read(serving_dir)}
     sentences = []
     for execution in _unfinished(store):
         [output] = [e for e in store.get_events_by_execution_ids([execution.id]) if e.type == Event.OUTPUT]
@@ -162,6 +165,7 @@ def _settle(store: MetadataStore, serving_dir: Path) -> list[str]:
                     f"cannot be told: {_explain(error, serving_dir)}"
                 ) from error
             _end(store, execution, artifact, Execution.COMPLETE, Artifact.LIVE)
+            tell_of_rollback(settings, in_force[artifact.id])
             sentences.append(f"the rollback to {to_version} (execution {execution.id}) is COMPLETE only now")
         else:
             _end(store, execution, artifact, Execution.FAILED, Artifact.ABANDONED)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from driving import Service, predict, query
+from openlineage_sink import Sink, find_problems
 
 import lineage
 from retraining.local import model_server, supervisor
@@ -94,6 +95,41 @@ def test_two_nights_run_in_order_and_a_proven_model_is_served_from_disk(service:
     answer = predict(folder / service.versions()[-1], ["Acidente deixa dez mortos em rodovia", "", "🙂"])
     assert set(answer["label"]) <= {"negative", "neutral", "positive"}
     assert all(abs(sum(row) - 1) < 1e-5 for row in answer["probabilities"])
+
+
+def test_a_data_catalogue_is_told_of_every_task_from_the_drop_to_what_serves(service: Service, catalogue: Sink) -> None:
+    def has_ended() -> bool:
+        return len(catalogue.of(DAG, "COMPLETE")) == 2
+
+    # The scheduler sends a run's end by a process of its own.
+    wait_until(has_ended, 30, "both nights are told to have ended")
+    assert not {(event["job"]["name"], problem) for event in catalogue.events for problem in find_problems(event)}
+    for event in catalogue.of(DAG):
+        assert event["run"]["facets"]["nominalTime"]["nominalStartTime"][:10] in ("2022-02-01", "2022-02-02")
+    for node in NODES:
+        assert [len(catalogue.of(f"{DAG}.{node}", kind)) for kind in ("START", "COMPLETE", "FAIL")] == [2, 2, 0], node
+    [served] = catalogue.of(f"{DAG}.Pusher", "COMPLETE")[0]["outputs"]
+    assert served["name"] == str(service.settings.serving_dir)
+    assert served["facets"]["version"]["datasetVersion"] == service.versions()[0]
+    # Of the second night everything is there that its lineage says, and nothing comes from nowhere.
+    made = {
+        (dataset["name"], dataset["facets"]["version"]["datasetVersion"])
+        for event in catalogue.events
+        for dataset in event["outputs"]
+    }
+    [read] = catalogue.of(f"{DAG}.HeadlineExampleGen", "COMPLETE")[-1]["inputs"]
+    assert read["facets"]["version"]["datasetVersion"].startswith("2022-02-02/1@sha256:")
+    assert [drop["night"] for drop in read["facets"]["headlines_drops"]["drops"]] == ["2022-02-01", "2022-02-02"]
+    for event in catalogue.events:
+        for dataset in event["inputs"]:
+            if dataset["name"] != str(service.settings.drops_dir):
+                assert (dataset["name"], dataset["facets"]["version"]["datasetVersion"]) in made
+    [gate] = [one for one in catalogue.of(f"{DAG}.DropGate", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
+    assert {one["success"] for one in gate["inputFacets"]["dataQualityAssertions"]["assertions"]} == {True}
+    [model] = [one for one in catalogue.of(f"{DAG}.Evaluator", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
+    checks = lineage.nights(service.settings)[-1].checks
+    told = {one["assertion"]: one["success"] for one in model["inputFacets"]["dataQualityAssertions"]["assertions"]}
+    assert told == {check.name: check.passed for check in checks}
 
 
 def test_the_model_server_answers_as_the_pushed_model_does_and_says_what_taught_it(service: Service) -> None:
@@ -242,7 +278,7 @@ def test_a_night_without_a_drop_or_before_the_first_is_refused_at_once_and_leave
     assert service.api("GET", f"dags/{DAG}/dagRuns")["total_entries"] == runs
 
 
-def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Service) -> None:
+def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Service, catalogue: Sink) -> None:
     versions = service.versions()
     drop = service.settings.drops_dir / "2022-02-04" / "headlines.csv"
     # As bytes: a drop may hold some that are not UTF-8.
@@ -255,6 +291,15 @@ def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Se
     report = lineage.nights(service.settings)[-1]
     assert report.night == "2022-02-04"
     assert report.state == "blocked"
+    told = catalogue.of(f"{DAG}.DropGate", "FAIL")[-1]
+    assert told["run"]["facets"]["errorMessage"]["message"] == report.error
+    failed = {
+        one["assertion"]: one["actual"]
+        for dataset in told["inputs"]
+        for one in dataset["inputFacets"].get("dataQualityAssertions", {}).get("assertions", ())
+        if not one["success"]
+    }
+    assert "quarantined_share" in failed
     assert report.rows_quarantined is not None
     assert report.rows_quarantined >= 400
     made = lineage.artifacts_of_run(service.settings, report.run_id).outputs["HeadlineExampleGen", "quarantine"]
