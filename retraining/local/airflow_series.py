@@ -81,3 +81,13 @@ def list_options(settings: Settings) -> dict[str, object]:
         "metrics_use_pattern_match": True,
         "metrics_allow_list": ",".join(f"^{one.statsd.replace('.', '[.]')}($|[^.a-z_])" for one in SERIES),
     }
+
+
+def main() -> None:
+    """Prints the environment with which an Airflow of one's own sends them."""
+    for option, value in list_options(Settings.from_env()).items():
+        print(f"AIRFLOW__METRICS__{option.upper()}='{value}'")
+
+
+if __name__ == "__main__":
+    main()

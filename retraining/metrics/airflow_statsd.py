@@ -54,7 +54,8 @@ class AirflowSeries(Collector):
     def _read_line(self, line: str) -> None:
         name_and_tags, _, rest = line.rpartition(":")
         name, *tags = name_and_tags.split(",")
-        text, kind, *rates = rest.split("|")
+        # A sample rate would come third; Airflow samples nothing.
+        text, kind = rest.split("|")
         series = self._series[name.removeprefix(f"{PREFIX}.")]
         number = float(text)
         if kind != series.kind or not abs(number) < float("inf"):
@@ -62,14 +63,13 @@ class AirflowSeries(Collector):
         given = dict(tag.split("=", 1) for tag in tags)
         labels = tuple(given.get(label, "") for label in series.labels)
         value = self._values.setdefault(series.statsd, {}).setdefault(labels, _Value())
-        rate = float(rates[0].removeprefix("@")) if rates else 1.0
         value.heard_at = time.monotonic()
         if kind == "g":
             # With a sign it is a change.
             value.number = value.number + number if text.startswith(("+", "-")) else number
         elif kind == "c":
             # Prometheus' counters never go down.
-            value.number += max(number, 0.0) / rate
+            value.number += max(number, 0.0)
         else:
             value.number += number / _MILLISECONDS
             value.count += 1

@@ -4,9 +4,9 @@ Named by Prometheus' rules (https://prometheus.io/docs/practices/naming): base u
 a query gets by `time() - ...`. What is not known has no value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from prometheus_client.core import GaugeMetricFamily
 
@@ -14,15 +14,6 @@ PREFIX = "headlines_"
 
 SourceName = Literal["lineage", "nights", "replicas", "programs", "places", "folders"]
 """Whom is asked: MLMD, MLMD and Airflow's database together, the model servers, the supervisor, the disks."""
-
-_ASKED: dict[SourceName, str] = {
-    "lineage": "MLMD's database was",
-    "nights": "MLMD's and Airflow's databases were",
-    "replicas": "lineage and the model servers were",
-    "programs": "the supervisor was",
-    "places": "the disks were",
-    "folders": "the sizes of folders were",
-}
 
 
 @dataclass(frozen=True)
@@ -32,13 +23,13 @@ class Metric:
     Attributes:
       name: without its prefix.
       meaning: what it says, in one sentence.
-      source: who knows it.
+      source: who knows it; None for what is told of each source.
       labels: what tells its values apart.
     """
 
     name: str
     meaning: str
-    source: SourceName
+    source: SourceName | None
     labels: tuple[str, ...] = ()
 
     @property
@@ -65,31 +56,36 @@ class Readings:
         Raises:
           KeyError: the catalogue has no such metric of this source, with so many labels.
         """
-        if (self.source, len(labels)) != (METRICS[name].source, len(METRICS[name].labels)):
+        metric = METRICS[name]
+        if metric.source not in (None, self.source) or len(metric.labels) != len(labels):
             raise KeyError(f"{name} of {self.source} with labels {labels}")
         if value is not None:
             self.values.setdefault(name, {})[labels] = float(value)
 
-    def families(self) -> Iterator[GaugeMetricFamily]:
-        """The values as Prometheus' client takes them."""
-        for name, values in self.values.items():
-            metric = METRICS[name]
-            family = GaugeMetricFamily(metric.full_name, metric.meaning, labels=metric.labels)
-            for labels, value in values.items():
-                family.add_metric(labels, value)
-            yield family
+
+def list_families(readings: Iterable[Readings]) -> Iterator[GaugeMetricFamily]:
+    """What several sources say, as Prometheus' client takes it."""
+    by_metric: dict[str, dict[tuple[str, ...], float]] = {}
+    for one in readings:
+        for name, values in one.values.items():
+            by_metric.setdefault(name, {}).update(values)
+    for name, values in by_metric.items():
+        family = make_family(METRICS[name])
+        for labels, value in values.items():
+            family.add_metric(labels, value)
+        yield family
 
 
-def _list_metrics() -> Iterator[Metric]:
-    for source in get_args(SourceName):
-        yield Metric(f"{source}_up", f"1 if {_ASKED[source]} read at the last attempt, 0 if not.", source)
-        yield Metric(f"{source}_read_timestamp_seconds", f"When {_ASKED[source]} last read.", source)
-        yield Metric(f"{source}_read_duration_seconds", "How long that took.", source)
-    yield from _LINEAGE
-    yield from _NIGHTS
-    yield from _REST
+def make_family(metric: Metric) -> GaugeMetricFamily:
+    """A metric without a value."""
+    return GaugeMetricFamily(metric.full_name, metric.meaning, labels=metric.labels)
 
 
+_SOURCES = (
+    Metric("source_up", "1 if a source was read at the last attempt, 0 if not.", None, ("source",)),
+    Metric("source_read_timestamp_seconds", "When the source was last read.", None, ("source",)),
+    Metric("source_read_duration_seconds", "How long the last attempt took.", None, ("source",)),
+)
 _LINEAGE = (
     Metric("mlmd_schema_version", "Version of the schema of MLMD's tables.", "lineage"),
     Metric("serving_version", "The version that should serve, YYYYMMDDRR.", "lineage"),
@@ -107,6 +103,7 @@ _LINEAGE = (
     Metric("traffic_measure_limit", "The limit that the measure was held to.", "lineage", ("measure",)),
     Metric("window_nights", "Drops that the newest run trained on.", "lineage"),
     Metric("window_missing_nights", "Nights of its window without a drop that it trained on.", "lineage"),
+    Metric("window_missing_limit_nights", "The setting MAX_MISSING_NIGHTS, beyond which a run stops.", "lineage"),
     Metric("window_refused_nights", "Nights of its window left out, since their drops were refused.", "lineage"),
     Metric("judged_night_timestamp_seconds", "The beginning of the newest night with a judged candidate.", "lineage"),
     Metric("candidate_accuracy_ratio", "Accuracy of that candidate on held-out rows.", "lineage"),
@@ -156,4 +153,4 @@ _REST = (
     Metric("folder_size_bytes", "What a part of STATE_DIR takes on disk.", "folders", ("folder",)),
 )
 
-METRICS = {metric.name: metric for metric in _list_metrics()}
+METRICS = {metric.name: metric for metric in (*_SOURCES, *_LINEAGE, *_NIGHTS, *_REST)}

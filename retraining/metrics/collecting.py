@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from headlines.errors import HeadlinesError
 from retraining.metrics import machine, nights
-from retraining.metrics.catalogue import METRICS, Readings, SourceName
+from retraining.metrics.catalogue import METRICS, Readings, SourceName, list_families, make_family
 from retraining.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class _Asked:
             if age <= _KEEP_FACTOR * self.source.every_seconds:
                 return self._readings
         silent = Readings(self.source.name)
-        silent.put(f"{self.source.name}_up", 0)
+        silent.put("source_up", 0, self.source.name)
         return silent
 
     def _read(self) -> None:
@@ -99,10 +99,10 @@ class _Asked:
             log.exception("The %s could not be read for the metrics.", self.source.name)
         if problem and problem != self._problem:
             log.warning("No metrics of the %s: %s", self.source.name, problem)
-        readings.put(f"{self.source.name}_up", not problem)
-        readings.put(f"{self.source.name}_read_duration_seconds", time.perf_counter() - begun)
+        readings.put("source_up", not problem, self.source.name)
+        readings.put("source_read_duration_seconds", time.perf_counter() - begun, self.source.name)
         if not problem:
-            readings.put(f"{self.source.name}_read_timestamp_seconds", time.time())
+            readings.put("source_read_timestamp_seconds", time.time(), self.source.name)
         with self._lock:
             self._readings, self._problem, self._ended_at = readings, problem, time.monotonic()
 
@@ -115,12 +115,11 @@ class Sources(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Every gauge without a value, so that a registry need not collect to know them."""
-        return [GaugeMetricFamily(one.full_name, one.meaning, labels=one.labels) for one in METRICS.values()]
+        return map(make_family, METRICS.values())
 
     def collect(self) -> Iterator[Metric]:
         """What the sources say, after no more than a moment."""
         deadline = time.monotonic() + WAIT_SECONDS
         for thread in [thread for one in self._asked if (thread := one.ask())]:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for one in self._asked:
-            yield from one.find_readings().families()
+        yield from list_families(one.find_readings() for one in self._asked)

@@ -42,7 +42,8 @@ def read_lineage(settings: Settings, readings: Readings) -> None:
             readings.put("serving_night_timestamp_seconds", _begin(settings, reign.night))
         _read_drop(settings, reader, readings)
         reports = lineage.nights(reader, newest=_LOOK_BACK)
-        _read_window(settings, reports, readings)
+        ends = lineage.find_ends(reader)
+        _read_window(settings, reports, ends[0] if ends else "", readings)
         judged = next((one for one in reversed(reports) if one.checks), None)
         if judged is not None:
             _read_candidate(settings, reader, judged, readings)
@@ -119,7 +120,7 @@ def _read_drop(settings: Settings, reader: Reader, readings: Readings) -> None:
         readings.put("drop_quarantined_rows", summary.rows_quarantined)
 
 
-def _read_window(settings: Settings, reports: Sequence[NightReport], readings: Readings) -> None:
+def _read_window(settings: Settings, reports: Sequence[NightReport], first: str, readings: Readings) -> None:
     newest = next((one for one in reversed(reports) if one.drops), None)
     if newest is None:
         return
@@ -129,7 +130,8 @@ def _read_window(settings: Settings, reports: Sequence[NightReport], readings: R
         last = date.fromisoformat(newest.night)
         window = {str(last - timedelta(days=number)) for number in range(settings.window_nights)}
         # Before the first night of all there is nothing to miss.
-        window = {night for night in window if night >= settings.start_date}
+        window = {night for night in window if night >= first}
+        readings.put("window_missing_limit_nights", settings.max_missing_nights)
         readings.put("window_missing_nights", len(window - newest.drops.keys()))
 
 
