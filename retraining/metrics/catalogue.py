@@ -138,6 +138,7 @@ _NIGHTS = (
     Metric("triggerer_heartbeat_timestamp_seconds", "When Airflow's triggerer was last heard of.", "nights"),
     Metric("nightly_dag_is_paused", "1 if the nightly DAG is paused.", "nights"),
     Metric("nightly_dag_import_errors", "1 if the file of the nightly DAG cannot be read, 0 if it can.", "nights"),
+    Metric("dag_success_timestamp_seconds", "When a run of a DAG of ours last succeeded.", "nights", ("dag_id",)),
     Metric("full_pools", "Pools of Airflow's without a free slot.", "nights"),
 )
 _REST = (
@@ -149,6 +150,7 @@ _REST = (
     Metric("disk_free_bytes", "What the service can still write in a folder.", "places", ("setting",)),
     Metric("disk_size_bytes", "Size of the file system that the folder is on.", "places", ("setting",)),
     Metric("secret_modified_timestamp_seconds", "When a secret was made or changed.", "places", ("secret",)),
+    Metric("backup_timestamp_seconds", "When STATE_DIR/last-backup was last touched.", "places"),
     Metric("watch_look_timestamp_seconds", "When the watch last looked.", "places"),
     Metric("folder_size_bytes", "What a part of STATE_DIR takes on disk.", "folders", ("folder",)),
 )

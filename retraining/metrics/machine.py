@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
+from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local import service, supervisor
 from retraining.metrics.catalogue import Readings
@@ -55,7 +56,7 @@ def read_programs(settings: Settings, readings: Readings) -> None:
 
 
 def read_places(settings: Settings, readings: Readings) -> None:
-    """How full the disks are, how old the secrets, and when the watch last looked."""
+    """How full the disks are, how old the secrets and the backup, and when the watch last looked."""
     for name in _DISKS:
         if (place := _find_existing(getattr(settings, name))) is not None:
             usage = shutil.disk_usage(place)
@@ -64,6 +65,9 @@ def read_places(settings: Settings, readings: Readings) -> None:
     if settings.secrets_dir.is_dir():
         for file in sorted(settings.secrets_dir.iterdir()):
             readings.put("secret_modified_timestamp_seconds", file.stat().st_mtime, file.name)
+    backup = settings.state_dir / LAST_BACKUP_FILE
+    if backup.exists():
+        readings.put("backup_timestamp_seconds", backup.stat().st_mtime)
     if looked_at := watch.remember(settings).looked_at:
         readings.put("watch_look_timestamp_seconds", datetime.fromisoformat(looked_at).timestamp())
 

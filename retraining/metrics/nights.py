@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import lineage
 from headlines.drops.measures import QUARANTINED_SHARE
+from headlines.names import DAG_PREFIX
 from lineage import NightReport, NightSummary, Reader
 from lineage.reader import SCHEMA_VERSION
 from lineage.records import NightState
@@ -68,6 +69,8 @@ def read_nights(settings: Settings, readings: Readings) -> None:
             readings.put("next_night_is_held_up", lineage.find_obstacle(reader) is not None)
         for program, seen in (("scheduler", dispatch.scheduler_seen), ("triggerer", dispatch.triggerer_seen)):
             readings.put(f"{program}_heartbeat_timestamp_seconds", seen.timestamp() if seen else None)
+        for dag, ended in reader.scheduling.find_last_successes(DAG_PREFIX).items():
+            readings.put("dag_success_timestamp_seconds", ended.timestamp(), dag)
         readings.put("nightly_dag_is_paused", dispatch.is_paused if dispatch.is_known else None)
         readings.put("nightly_dag_import_errors", dispatch.import_error is not None)
         readings.put("full_pools", len(dispatch.pools))

@@ -441,3 +441,14 @@ def test_prometheus_is_told_what_keeps_nights_from_a_verdict(service: Settings, 
     assert (told["nights_without_verdict_in_a_row"], told["refused_nights_in_a_row"]) == (3, 0)
     assert readings.values["recent_nights"][("missing",)] == 3
     assert "last_verdict_night_timestamp_seconds" not in told
+
+
+def test_when_a_run_of_each_dag_last_succeeded_is_known(service: Settings, dag: Dag) -> None:
+    for one, outcome in ((night(3), "success"), (night(2), "success"), (night(1), "failed")):
+        dag.do("end", dag.do("begin", one), outcome)
+    with lineage.open_lineage(service) as reader:
+        assert reader.scheduling is not None
+        found = reader.scheduling.find_last_successes(dag.names.pipeline[:-1])
+        assert reader.scheduling.find_last_successes("ag") == {}
+    assert found.keys() == {dag.names.pipeline}
+    assert abs(time.time() - found[dag.names.pipeline].timestamp()) < 600

@@ -28,6 +28,7 @@ from status_server import StatusServer, run_status_server
 from benchmarks.lineage_seed import FIRST_NIGHT, Nights
 from benchmarks.metrics import counted
 from headlines.durable import replace_file
+from headlines.names import LAST_BACKUP_FILE
 from retraining.local.airflow_series import SERIES, list_options
 from retraining.local.service import Health
 from retraining.metrics import collecting, endpoint, machine, nights
@@ -59,6 +60,7 @@ def settings(postgres: Server, status_server: StatusServer, tmp_path_factory: py
     place = tmp_path_factory.mktemp("measured")
     (place / "secrets").mkdir()
     (place / "secrets" / "mlmd_password").write_text("never shown")
+    (place / LAST_BACKUP_FILE).touch()
     replace_file(place / "watch.json", json.dumps({"looked_at": "2022-02-02T05:00:00+00:00"}))
     settings = make_database(postgres, place).model_copy(
         update={"state_dir": place, "serving_urls": (status_server.url,), "metrics_port": free_port()}
@@ -311,7 +313,10 @@ def test_every_panel_of_the_dashboard_has_data_in_a_real_prometheus(
     # From Airflow's database, which has no tables here: test_airflow_runs.py has.
     elsewhere = {
         *("headlines_next_night_is_held_up", "time() - headlines_scheduler_heartbeat_timestamp_seconds"),
-        "time() - headlines_triggerer_heartbeat_timestamp_seconds",
+        *(
+            "time() - headlines_triggerer_heartbeat_timestamp_seconds",
+            "time() - headlines_dag_success_timestamp_seconds",
+        ),
     }
     airflow()
     prometheus.wait("airflow_task_duration_seconds_count")

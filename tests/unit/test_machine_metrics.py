@@ -7,6 +7,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local.service import Health
 from retraining.metrics import machine
@@ -32,15 +33,19 @@ def test_each_disk_is_measured_also_of_a_folder_that_is_not_made_yet(settings: S
     assert readings.values.keys() == {"disk_size_bytes", "disk_free_bytes"}, "nothing else is known yet"
 
 
-def test_secrets_and_the_watch_tell_when(settings: Settings) -> None:
+def test_secrets_the_backup_and_the_watch_tell_when(settings: Settings) -> None:
     settings.secrets_dir.mkdir(parents=True)
     secret = settings.secrets_dir / "mlmd_password"
     secret.write_text("never shown")
     os.utime(secret, (1000, 2000))
+    backup = settings.state_dir / LAST_BACKUP_FILE
+    backup.touch()
+    os.utime(backup, (1000, 3000))
     watch._keep(settings, Memory(looked_at="2022-02-02T05:00:00+00:00"))
     readings = Readings("places")
     machine.read_places(settings, readings)
     assert readings.values["secret_modified_timestamp_seconds"] == {("mlmd_password",): 2000}
+    assert readings.values["backup_timestamp_seconds"] == {(): 3000}
     assert readings.values["watch_look_timestamp_seconds"] == {(): 1643778000}
 
 
