@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -82,6 +82,10 @@ bench-lineage: ## Measure every question about lineage after 3 and 30 years of n
 bench-pages: ## Measure every page of the web UI after 3 years of nights
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.pages
+
+bench-metrics: ## Measure what the endpoint for Prometheus asks of the databases after 3 years of nights
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.metrics
 
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev

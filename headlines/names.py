@@ -12,6 +12,8 @@ NIGHTLY_DAG = "headline_retraining"
 TUNING_DAG = "headline_tuning"
 SCORING_DAG = "headline_scoring"
 LATE_DROPS_DAG = "headline_late_drops"
+DAG_PREFIX = "headline_"
+"""With which the id of every DAG of ours begins."""
 
 # Nodes, which are tasks of the same name
 EXAMPLE_GEN = "HeadlineExampleGen"
@@ -177,6 +179,8 @@ HEADLINES_FILE = "headlines.csv"
 SUCCESS_MARKER = "_SUCCESS"
 POLICY_FILE = "models.config"
 ROLLBACKS_FILE = "rollbacks.json"
+LAST_BACKUP_FILE = "last-backup"
+"""In STATE_DIR: whatever backs the service up touches it, so that its age is that of the backup."""
 SAVED_MODEL_FILE = "saved_model.pb"
 
 _REVISIONS = 100

@@ -95,6 +95,16 @@ class Scheduling:
         named = [*self._named_nights().values(), *([due.night] if due else [])]
         return {year for (year,) in rows} | {int(night[:4]) for night in named}
 
+    def find_last_successes(self, prefix: str) -> dict[str, datetime]:
+        """When a run of each DAG whose id begins so last succeeded; none of a DAG that never did."""
+        return dict(
+            self._rows(
+                "SELECT dag_id, max(end_date) FROM dag_run WHERE position(:prefix IN dag_id) = 1 "
+                "AND state = 'success' AND end_date IS NOT NULL GROUP BY dag_id",
+                prefix=prefix,
+            )
+        )
+
     def find_night(self, run_id: str) -> str | None:
         """The night of a run; None if Airflow has no such run."""
         rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)

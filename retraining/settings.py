@@ -284,6 +284,16 @@ class Settings(BaseSettings):
     )
     preload: bool = Field(True, description="Import TFX once in the scheduler, so that tasks start warm.")
 
+    # What Prometheus reads: docs/metrics.md
+    metrics_port: types.PortOrNone = Field(
+        0,
+        description="Port of the watch's endpoint for Prometheus, and by UDP for what Airflow counts, such as 9109; "
+        "`0` for none.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that the endpoint binds to, and to which Airflow sends what it counts."
+    )
+
     # Databases. The embedded server serves both unless `POSTGRES_EMBEDDED=false`.
     postgres_embedded: bool = Field(
         True, description="Run a private Postgres in `state_dir`; false to use other servers."

@@ -82,10 +82,14 @@ def serve() -> None:
 def keep_watch() -> None:
     """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
 
-    The service runs the same program.
+    The service runs the same program. With METRICS_PORT it is also what Prometheus asks.
     """
+    from retraining.metrics import endpoint
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    watch.run(Settings.from_env())
+    settings = Settings.from_env()
+    endpoint.start(settings)
+    watch.run(settings)
 
 
 @app.command(epilog=example("retraining status"))

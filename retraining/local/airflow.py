@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from retraining.local import postgres
+from retraining.local import airflow_series, postgres
 from retraining.openlineage.options import airflow_options
 from retraining.settings import BUNDLE, CHECKOUT, Settings
 
@@ -138,8 +138,7 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
             "scheduler_zombie_task_threshold": 60,
         },
         "logging": {"colored_console_log": False},
-        # In milliseconds, as Airflow 3 has them: the old unit warns at every start.
-        "metrics": {"timer_unit_consistency": True},
+        "metrics": airflow_series.list_options(settings),
         "usage_data_collection": {"enabled": False},
         "openlineage": airflow_options(settings),
     }

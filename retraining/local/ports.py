@@ -22,6 +22,8 @@ def of_service(settings: Settings) -> dict[str, tuple[str, int]]:
     }
     if settings.serving_grpc_port:
         ports["SERVING_GRPC_PORT"] = (settings.serving_host, settings.serving_grpc_port)
+    if settings.metrics_port:
+        ports["METRICS_PORT"] = (settings.metrics_host, settings.metrics_port)
     if settings.postgres_embedded:
         ports["POSTGRES_PORT"] = ("127.0.0.1", settings.postgres_port)
     return ports

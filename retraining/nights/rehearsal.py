@@ -128,6 +128,7 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
         **{name: place / name for name in ("serving_dir", "pipeline_root", "scores_dir")},
         serving_urls=(f"http://127.0.0.1:{chosen['serving_port']}",),
         serving_request_log=None,
+        metrics_port=0,
         **chosen,
         postgres_embedded=True,
         **{f"{database}_port": chosen["postgres_port"] for database in ("mlmd", "airflow_db")},

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -17,8 +18,11 @@ from postgres_server import Server
 from tfx.orchestration.data_types import PipelineInfo
 
 import lineage
+from headlines.names import NIGHTLY_DAG
 from lineage import LineageError, Names, NightSummary, UnknownError
 from retraining.local import postgres as embedded
+from retraining.metrics.catalogue import Readings
+from retraining.metrics.nights import read_nights
 from retraining.settings import Settings
 from retraining.watching import watch
 from retraining.web import pages
@@ -420,3 +424,31 @@ def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
     )
     dag.record(night(0), accuracy=0.6)
     assert watch.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
+
+
+def test_prometheus_is_told_what_keeps_nights_from_a_verdict(service: Settings, airflow: ObedientAirflow) -> None:
+    airflow.do("hear", "SchedulerJob", 100)
+    airflow.do("hear", "TriggererJob", 1)
+    airflow.do("read_dag", NIGHTLY_DAG, paused=True)
+    readings = Readings("nights")
+    read_nights(service, readings)
+    told = {name: values[()] for name, values in readings.values.items() if () in values}
+    silence = time.time() - told["scheduler_heartbeat_timestamp_seconds"]
+    assert 99 < silence < 99 + 120
+    assert told["triggerer_heartbeat_timestamp_seconds"] - told["scheduler_heartbeat_timestamp_seconds"] > 90
+    assert (told["nightly_dag_is_paused"], told["nightly_dag_import_errors"], told["full_pools"]) == (1, 0, 0)
+    assert (told["next_night_is_held_up"], told["night_is_overdue"]) == (1, 1)
+    assert (told["nights_without_verdict_in_a_row"], told["refused_nights_in_a_row"]) == (3, 0)
+    assert readings.values["recent_nights"][("missing",)] == 3
+    assert "last_verdict_night_timestamp_seconds" not in told
+
+
+def test_when_a_run_of_each_dag_last_succeeded_is_known(service: Settings, dag: Dag) -> None:
+    for one, outcome in ((night(3), "success"), (night(2), "success"), (night(1), "failed")):
+        dag.do("end", dag.do("begin", one), outcome)
+    with lineage.open_lineage(service) as reader:
+        assert reader.scheduling is not None
+        found = reader.scheduling.find_last_successes(dag.names.pipeline[:-1])
+        assert reader.scheduling.find_last_successes("ag") == {}
+    assert found.keys() == {dag.names.pipeline}
+    assert abs(time.time() - found[dag.names.pipeline].timestamp()) < 600

@@ -35,7 +35,8 @@ def test_the_file_fits_the_compose_schema() -> None:
 
 def test_the_services_are_the_ones_a_team_needs() -> None:
     assert set(COMPOSE["services"]) == {
-        *("postgres", "init", "scheduler", "triggerer", "webserver", "watch", "serving", "page")
+        *("postgres", "init", "scheduler", "triggerer", "webserver", "watch", "serving", "page"),
+        *("prometheus", "grafana"),
     }
     assert set(OURS) == {"init", "scheduler", "triggerer", "webserver", "watch"}
 
