@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from headlines.errors import HeadlinesError
 from retraining import setting_types as types
+from retraining.renamed_settings import find_old_names
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
 from retraining.setting_types import CHECKOUT as CHECKOUT
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
     # Places
     state_dir: types.Place = Field(
@@ -94,11 +95,20 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
-    failure_webhook_url: types.WebAddress | None = Field(
+    notify: types.NotifyAddresses | None = Field(
         None,
-        description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
-        "no longer so, a model is pushed, another version answers than should serve, or the live traffic is beyond its "
-        "limits. Default: only the log.",
+        validation_alias=AliasChoices("notify", *find_old_names("notify")),
+        description="Who is told what docs/notices.md lists: addresses separated by spaces, such as `slack://...`, "
+        "`mailto://...` or `https://...` for a JSON POST, each with `warning|`, `failure|` or `digest|` before it to be "
+        "told less. Default: only the log.",
+    )
+    digest_schedule: types.Cron = Field(
+        "none", description="Cron expression of the digest of how things stand: `0 9 * * *` for nine in the morning."
+    )
+    web_address: types.PublicAddress | None = Field(
+        None,
+        description="Where people reach the web UI, such as `https://airflow.example.org`, perhaps by a proxy: what "
+        "notices lead to. Default: `WEBSERVER_HOST` and `WEBSERVER_PORT`.",
     )
     night_due_minutes: int = Field(
         420,
@@ -551,6 +561,8 @@ def _explain(location: tuple[int | str, ...], value: object, problem: str) -> st
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
     name = setting.upper() + "".join(f" of {key}" for key in keys)
+    for old_name in find_old_names(setting):
+        name += f" (or {old_name.upper()}, as it was called)"
     shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
     return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
 
