@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Least = Literal["info", "warning", "failure", "digest"]
-"""The least severity that an address is told of; one of `digest` is sent the digest of the morning, and nothing else."""
+"""The least severity that an address is told of; with `digest` it is sent the digest, and nothing else."""
 
 _GRAVITY = {"info": 0, "warning": 1, "failure": 2}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://\S")

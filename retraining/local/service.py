@@ -67,6 +67,7 @@ def up(settings: Settings, report: Report) -> Settings:
     Raises:
       ServiceError, PortTakenError, PostgresError, SupervisorError, NoticeError: each with what to do.
     """
+    sending.check(settings)
     settings = secrets.make_missing(settings)
     environment = airflow.environment(settings)
     fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()
@@ -82,7 +83,6 @@ def up(settings: Settings, report: Report) -> Settings:
         _end_leftovers(settings)
         ports.check_free(settings)
         _check_place(settings)
-        sending.check(settings)
         # A process id of before a restart of this machine may be another's now.
         for stale in settings.airflow_home.glob("*.pid"):
             stale.unlink()

@@ -1,7 +1,8 @@
-"""Sending what waits: to every address what it takes, again and again until it is accepted, by one process at a time."""
+"""Sending what waits: to every address what it takes, again until it is accepted, by one process at a time."""
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -66,8 +67,8 @@ class Backlog:
             return f"{number} for {self.address}"
         moment = datetime.fromisoformat(self.since).astimezone(UTC)
         return (
-            f"{number} for {self.address}, which accepts none since {moment:%Y-%m-%d %H:%M} UTC: {self.problem}; they are "
-            f"sent again for {GIVE_UP.days} days; to try it: `retraining notify --test`"
+            f"{number} for {self.address}, which accepts none since {moment:%Y-%m-%d %H:%M} UTC: {self.problem}; it is "
+            f"tried again for {GIVE_UP.days} days; to try it now: `retraining notify --test`"
         )
 
 
@@ -75,17 +76,17 @@ class _Busy(Exception):
     """Another process sends."""
 
 
-def run(settings: Settings) -> None:
-    """Sends what is to be told, as soon as it is, without end; waits while another process does so."""
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Sends what is to be told, as soon as it is, until it is to stop; waits while another process does so."""
     with hold(_lock(settings)):
         settled: set[str] = set()
         forgotten_at = datetime.min.replace(tzinfo=UTC)
-        while True:
+        while not stop.is_set():
             settled |= deliver(settings, settled)
             if datetime.now(UTC) - forgotten_at > _FORGET_EVERY:
                 outbox.forget(settings)
                 forgotten_at = datetime.now(UTC)
-            time.sleep(_LOOK_SECONDS)
+            stop.wait(_LOOK_SECONDS)
 
 
 def deliver_alone(settings: Settings, limit_seconds: float) -> None:

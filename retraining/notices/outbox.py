@@ -30,7 +30,7 @@ class Notice:
     """Something that people are told.
 
     Attributes:
-      id: the name of its file: the event, the fact by a hash, and the how manieth time it came about.
+      id: the name of its file: the event, the fact by a hash, and a number for each time that it came about.
       event: as in the table of events, or how that one's end is called.
       severity: how grave it is.
       subject: what happened, in a few words.
@@ -156,7 +156,7 @@ def forget(settings: Settings) -> None:
 
 
 def _find_number(settings: Settings, event: str, fact: str) -> int:
-    """The how manieth time the fact came about last; 0 for never."""
+    """How often the fact has come about."""
     stem = _stem(event, fact)
     matches = (
         re.fullmatch(rf"{re.escape(stem)}-(\d+)\.json", path.name) for path in folder(settings).glob(f"{stem}-*")

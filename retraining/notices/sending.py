@@ -106,10 +106,11 @@ def _notify(address: Address, notice: Notice) -> str:
     from apprise import NotifyFormat, NotifyType
 
     plugin = _make_plugin(address)
-    # As HTML where that is shown, else as text, and as Markdown where there is nothing else (Teams).
-    formats = plugin._formats()
-    wish = next(one for one in (NotifyFormat.HTML, NotifyFormat.TEXT, NotifyFormat.MARKDOWN) if one in formats)
-    form = plugin.resolve_format(wish)
+    _adapt(plugin, notice)
+    # As the service shows it best, but for Markdown only where it shows nothing else (Teams): each has its own.
+    form = plugin.resolve_format()
+    if form == NotifyFormat.MARKDOWN:
+        form = plugin.resolve_format(NotifyFormat.TEXT)
     with _Hearing() as heard:
         is_accepted = plugin.notify(
             body=_render(notice, form.value),
@@ -139,11 +140,11 @@ def _make_plugin(address: Address) -> "NotifyBase":
     from apprise import Apprise, AppriseAsset
     from apprise.manager_plugins import NotificationManager
 
-    schemes = NotificationManager().schemas()
+    schemes = NotificationManager().schemas()  # type: ignore[no-untyped-call]
     if address.scheme not in schemes:
         near = difflib.get_close_matches(address.scheme, schemes, n=1)
         raise NoticeError(
-            f"{address}: there is no service of this name{f'; {near[0]}:// is one' if near else ''}; {_SERVICES} has all"
+            f"{address}: no service is called so{f', but {near[0]}:// is one' if near else ''}; {_SERVICES} lists all"
         )
     # Without pictures: whoever opens a mail should load nothing from elsewhere.
     asset = AppriseAsset(app_id=_TITLE, app_desc="Headline retraining", image_url_mask="", image_url_logo="")
@@ -152,19 +153,22 @@ def _make_plugin(address: Address) -> "NotifyBase":
     if plugin is None:
         why = address.hide("; ".join(heard.words))
         raise NoticeError(
-            f"{address} is not complete, or not as the service has it{f' ({why})' if why else ''}; {_SERVICES} says how "
-            "it is written"
+            f"{address} is not complete, or not as that service has it{f' ({why})' if why else ''}; {_SERVICES} says "
+            "how it is written"
         )
-    _adapt(plugin)
     return plugin
 
 
-def _adapt(plugin: "NotifyBase") -> None:
+def _adapt(plugin: "NotifyBase", notice: Notice) -> None:
     from apprise import OverflowMode
+    from apprise.plugins.pagerduty import NotifyPagerDuty, PagerDutyAction
 
-    if "overflow" not in plugin.url_parameters() or plugin.overflow_mode == OverflowMode.UPSTREAM:
+    if plugin.overflow_mode == OverflowMode.UPSTREAM:
         # What is longer than a service takes comes in several messages, not cut or refused.
         plugin.overflow_mode = OverflowMode.SPLIT
+    if isinstance(plugin, NotifyPagerDuty) and not plugin.dedup:
+        # An incident for each fact, which is resolved when that is over.
+        plugin.dedup, plugin.action = notice.of or notice.id, PagerDutyAction.MAP
 
 
 class _Hearing(logging.Handler):

@@ -124,9 +124,9 @@ def _send_at_once(settings: Settings, notice: Notice) -> None:
         return
     _sent_once.add(notice.id)
     for address in sending.find_addresses(settings):
-        if address.takes(notice.severity, is_digest=notice.event == "digest"):
-            if problem := sending.send(address, notice, _ALONE_SECONDS):
-                log.error("The notice of %s is lost at %s: %s", notice.event, address, problem)
+        is_told = address.takes(notice.severity, is_digest=notice.event == "digest")
+        if is_told and (problem := sending.send(address, notice, _ALONE_SECONDS)):
+            log.error("The notice of %s is lost at %s: %s", notice.event, address, problem)
 
 
 def _now() -> str:

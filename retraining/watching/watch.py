@@ -139,8 +139,16 @@ def run(settings: Settings) -> None:
         if problem := sending.find_problem(address):
             log.error("%s; nobody is told there until NOTIFY is corrected.", problem)
     # Beside the looks, which must go on while an address does not answer.
-    sender = threading.Thread(target=delivery.run, args=(settings,), daemon=True)
+    stop = threading.Event()
+    sender = threading.Thread(target=delivery.run, args=(settings, stop), daemon=True)
     sender.start()
+    try:
+        _look_on(settings, sender)
+    finally:
+        stop.set()
+
+
+def _look_on(settings: Settings, sender: threading.Thread) -> None:
     memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
     while True:
         _keep(settings, memory)

@@ -411,7 +411,9 @@ def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
     dag = Dag(service, airflow, lineage.OURS.pipeline)
     two = datetime.combine(NEWEST + timedelta(days=1), datetime.min.time(), SAO_PAULO) + timedelta(hours=2)
     dag.record(night(1))
-    assert deadlines.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, "the night before has a verdict"
+    assert deadlines.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, (
+        "the night before has a verdict"
+    )
     overdue = deadlines.find_overdue(service, two + timedelta(hours=7))
     assert overdue is not None
     assert (overdue.night, overdue.state) == (night(0), "missing")
