@@ -99,8 +99,8 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("notify", *find_old_names("notify")),
         description="Who is told what docs/notices.md lists: addresses separated by spaces, such as `slack://...`, "
-        "`mailto://...` or `https://...` for a JSON POST, each perhaps with the least severity before it that it is told "
-        "of. Default: only the log.",
+        "`mailto://...` or `https://...` for a JSON POST, each perhaps with the least severity that it is told of "
+        "before it. Default: only the log.",
     )
     digest_schedule: types.Cron = Field(
         "none", description="Cron expression of the digest of how things stand: `0 9 * * *` for nine in the morning."

@@ -1,6 +1,7 @@
 """The dead man's switch: what it tells, to whom, and that it tells it once."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from pydantic import SecretStr
 import lineage
 from lineage import LineageError, NightSummary, Reign
 from retraining.notices import delivery
+from retraining.notices.telling import tell
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import disk, watch
 from retraining.watching.replicas import Observation, Replica
 from retraining.watching.watch import Memory
 
@@ -284,3 +286,43 @@ def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.L
         '{"told": "2022-02-01", "heard": "2022-01-31", "told_serving": true}'
     )
     assert watch.remember(settings) == Memory(heard="2022-01-31")
+
+
+def test_of_a_night_whose_task_failed_it_is_told_once_that_it_has_a_verdict_after_all(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    for night in ("2022-02-01", "2022-02-02"):
+        tell(settings, "task failed", "no headlines", fact=f"{night}: no headlines", task="Trainer", night=night)
+    tell(settings, "task failed", "of a DAG without nights", fact="scoring", task="Score", log_url="http://h/log")
+    stands |= {"2022-02-01": "failed", "2022-02-02": "failed"}
+    watch.look_at_failures(settings)
+    assert [notice["event"] for notice in outside.notices] == ["task failed"] * 3
+    outside.notices.clear()
+    stands["2022-02-01"] = "refused"
+    for _ in range(2):
+        watch.look_at_failures(settings)
+    [notice] = outside.notices
+    assert (notice["event"], notice["severity"]) == ("night has a verdict", "recovered")
+    assert notice["text"] == "night 2022-02-01 is refused: for a reason"
+    stands["gone"] = ""
+    watch.look_at_failures(settings)
+    assert len(outside.notices) == 1
+
+
+def test_a_disk_that_is_nearly_full_is_told_once_and_again_only_after_it_had_room(
+    settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 0
+
+    def usage(place: Path) -> Any:
+        return shutil._ntuple_diskusage(2**40, 2**40 - free, free)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    told = []
+    for gigabytes in (9.0, 1.5, 1.2, 2.5, 1.5, 9.0, 1.5):
+        free = int(gigabytes * 2**30)
+        disk.look(settings)
+        told.append([notice["event"] for notice in outside.notices])
+        outside.notices.clear()
+    # At the limit itself it does not come and go.
+    assert told == [[], ["disk low"], [], [], [], ["disk no longer low"], ["disk low"]]
