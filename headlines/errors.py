@@ -18,6 +18,7 @@
     +-- ConfigError                   (headlines.pushes.rollbacks) the model servers' config file is none
     +-- RollbackError                 (retraining.recording.rollback) the version does not serve, or not yet
     +-- NoteError                     (headlines.notes) a note is not written
+    +-- NoticeError                   (retraining.notices.sending) nobody can be told at an address of NOTIFY
     +-- AcceptanceError               (retraining.recording.acceptances) a drop is not accepted
     +-- AddressError                  (headlines.postgres_address) the address of a database cannot be used
     +-- LineageError                  (lineage.database) * lineage cannot be read

@@ -31,7 +31,7 @@ class Renamed:
     rewrite: Callable[[str], str] = _as_it_is
 
 
-RENAMED: dict[str, Renamed] = {}
+RENAMED: dict[str, Renamed] = {"FAILURE_WEBHOOK_URL": Renamed("NOTIFY")}
 """By the old name, in capitals."""
 GONE: dict[str, str] = {}
 """Settings that nothing took the place of, by name, each with what to do instead: a sentence without a full stop."""

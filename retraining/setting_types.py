@@ -15,6 +15,8 @@ from croniter import croniter
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
+from retraining.notify_addresses import parse_addresses
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where the rooms lie: the checkout or, of an installed wheel, where Python keeps its packages."""
 IS_CHECKOUT = (CHECKOUT / "dags" / "headline_retraining.py").is_file()
@@ -89,6 +91,18 @@ def _split_web_address(text: str) -> SplitResult:
 def _check_web_address(value: SecretStr) -> SecretStr:
     _split_web_address(value.get_secret_value())
     return value
+
+
+def _check_notify(value: SecretStr) -> SecretStr:
+    parse_addresses(value.get_secret_value())
+    return value
+
+
+def _check_public_address(value: str) -> str:
+    parts = _split_web_address(value)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("it is sent to everybody who is told of anything: leave out user, password, ? and #")
+    return value.rstrip("/")
 
 
 def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -221,6 +235,8 @@ Zone = Annotated[str, AfterValidator(_check_zone)]
 Cron = Annotated[str, AfterValidator(_check_schedule)]
 Night = Annotated[str, AfterValidator(check_night)]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
+PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
+NotifyAddresses = Annotated[SecretStr, AfterValidator(_check_notify)]
 Servers = Annotated[
     tuple[str, ...] | None,
     NoDecode,

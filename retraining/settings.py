@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
 
     # Places
     state_dir: types.Place = Field(
@@ -95,11 +95,19 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, description="Retries of a failed task, with exponential backoff.")
     retry_delay_seconds: int = Field(30, ge=1, description="Wait before the first retry.")
     task_timeout_minutes: int = Field(60, ge=1, description="A task that runs longer is stopped and fails.")
-    failure_webhook_url: types.WebAddress | None = Field(
+    notify: types.NotifyAddresses | None = Field(
         None,
-        description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
-        "no longer so, a model is pushed, another version answers than should serve, or the live traffic is beyond its "
-        "limits. Default: only the log.",
+        description="Who is told what docs/notices.md lists: addresses separated by spaces, such as `slack://...`, "
+        "`mailto://...` or `https://...` for a JSON POST, each perhaps with the least severity that it is told of "
+        "before it. Default: only the log.",
+    )
+    digest_schedule: types.Cron = Field(
+        "none", description="Cron expression of the digest of how things stand: `0 9 * * *` for nine in the morning."
+    )
+    web_address: types.PublicAddress | None = Field(
+        None,
+        description="Where people reach the web UI, such as `https://airflow.example.org`, perhaps by a proxy: what "
+        "notices lead to. Default: `WEBSERVER_HOST` and `WEBSERVER_PORT`.",
     )
     night_due_minutes: int = Field(
         420,
@@ -604,6 +612,9 @@ def _explain(location: tuple[int | str, ...], value: object, problem: str) -> st
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
     name = setting.upper() + "".join(f" of {key}" for key in keys)
+    for old, new in renamed_settings.RENAMED.items():
+        if new.name == setting.upper():
+            name += f" (or {old}, as it was called)"
     shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
     return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
 

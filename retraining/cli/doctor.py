@@ -18,10 +18,11 @@ from headlines.names import NIGHTLY_DAG
 from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service, standing
 from retraining.local.api import Api
+from retraining.notices import delivery, sending
 from retraining.settings import Settings, SettingsError
 from retraining.upkeep import pins
 from retraining.version import VERSION
-from retraining.watching import replicas, watch
+from retraining.watching import deadlines, replicas
 
 _LOW_DISK_BYTES = 10 * 2**30
 _LOW_MEMORY_BYTES = 3 * 2**30
@@ -66,6 +67,7 @@ def examine() -> Iterator[Finding]:
         lambda: _disk(settings),
         _memory,
         lambda: _secrets(settings),
+        lambda: _notices(settings),
         lambda: _drops(settings),
         lambda: _programs(health),
         lambda: _database(settings, "airflow", has_postgres),
@@ -149,6 +151,17 @@ def _secrets(settings: Settings) -> Finding:
     return Finding("secrets", "ok", f"{settings.secrets_dir}, readable by you alone")
 
 
+def _notices(settings: Settings) -> Finding:
+    addresses = sending.find_addresses(settings)
+    if problems := [problem for address in addresses if (problem := sending.find_problem(address))]:
+        return Finding("notices", "fail", f"{'; '.join(problems)}; correct NOTIFY")
+    if backlogs := delivery.survey(settings):
+        return Finding("notices", "warn", "; ".join(map(str, backlogs)))
+    if not addresses:
+        return Finding("notices", "ok", "nobody is told, for NOTIFY is not set: they are in the log")
+    return Finding("notices", "ok", f"{', '.join(map(str, addresses))}; to try them: `retraining notify --test`")
+
+
 def _drops(settings: Settings) -> Finding:
     nights = DropsFolder(settings.drops_dir).nights if settings.drops_dir.is_dir() else []
     if not nights:
@@ -210,7 +223,7 @@ def _nights(settings: Settings, has_postgres: bool) -> Finding:
     if settings.postgres_embedded and not has_postgres:
         return Finding("nights", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
     try:
-        survey = watch.survey(settings, datetime.now(UTC), newest=1)
+        survey = deadlines.survey(settings, datetime.now(UTC), newest=1)
     except (LineageError, SettingsError) as error:
         return Finding("nights", "fail", str(error))
     if survey.overdue:

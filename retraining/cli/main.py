@@ -15,6 +15,7 @@ from retraining.cli import (
     lineage_commands,
     night_commands,
     note_commands,
+    notice_commands,
     service_commands,
     upgrade_commands,
 )
@@ -34,6 +35,7 @@ app.add_typer(upgrade_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
+app.add_typer(notice_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

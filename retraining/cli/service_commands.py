@@ -17,6 +17,7 @@ from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
 from retraining.cli.summary import render_nights
 from retraining.local import airflow, lock, model_server, night_runs, preparation, service, standing
+from retraining.notices.links import web_root
 from retraining.settings import Settings
 from retraining.watching import watch
 
@@ -119,6 +120,8 @@ def _warn_of_old_names() -> None:
 
 
 def _show_status(found: Status, settings: Settings) -> None:
+    for backlog in found.unsent:
+        console.print(f"Not sent: {escape(str(backlog))}", style="yellow", highlight=False, soft_wrap=True)
     _warn_of_old_names()
     if other := standing.tell_other_version(settings):
         console.print(escape(other[:1].upper() + other[1:]), style="yellow", highlight=False, soft_wrap=True)
@@ -198,7 +201,7 @@ def print_addresses(settings: Settings) -> None:
     """Says where a browser finds the service, and who may log in."""
     secret = settings.secrets_dir / "airflow_admin_password"
     console.print()
-    console.print(f"Airflow:         [bold]{airflow.web_address(settings)}[/]", highlight=False)
+    console.print(f"Airflow:         [bold]{web_root(settings)}[/]", highlight=False)
     _print_model_server(settings)
     if secret.is_file():
         console.print(f"Log in as {airflow.ADMIN}:  cat '{secret}'", highlight=False, soft_wrap=True)

@@ -10,11 +10,14 @@ from rich.text import Text
 import lineage
 from lineage import LineageError
 from retraining.cli.fitting import Fitting
-from retraining.local import airflow, model_server, service, supervisor
+from retraining.local import model_server, service, supervisor
+from retraining.notices import delivery
+from retraining.notices.delivery import Backlog
+from retraining.notices.links import web_root
 from retraining.settings import Settings
-from retraining.watching import replicas, watch
+from retraining.watching import deadlines, replicas
+from retraining.watching.deadlines import Survey
 from retraining.watching.replicas import Observation
-from retraining.watching.watch import Survey
 
 VERSION = 1
 """Of the JSON: counts up when a field goes away or changes its meaning."""
@@ -41,6 +44,7 @@ class Status:
       observed: what should serve, and what answers.
       survey: the last nights, and what stands in the way of the next.
       problem: why lineage cannot be read; empty where it can.
+      unsent: the notices that wait to be accepted, of each address that has any.
     """
 
     programs: dict[str, Program]
@@ -48,6 +52,7 @@ class Status:
     observed: Observation | None = None
     survey: Survey | None = None
     problem: str = ""
+    unsent: tuple[Backlog, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -59,14 +64,15 @@ class Status:
 
 def find_status(settings: Settings) -> Status:
     """Asks everyone who knows."""
-    addresses = {"airflow": airflow.web_address(settings), "model_server": model_server.address(settings)}
+    unsent = tuple(delivery.survey(settings))
+    addresses = {"airflow": web_root(settings), "model_server": model_server.address(settings)}
     states = service.health(settings).programs
     if not states:
-        return Status({}, addresses, problem="the service is down; start it with `retraining up`")
+        return Status({}, addresses, problem="the service is down; start it with `retraining up`", unsent=unsent)
     observed, survey, problem = None, None, ""
     try:
         observed = replicas.observe(settings)
-        survey = watch.survey(settings, datetime.now(UTC))
+        survey = deadlines.survey(settings, datetime.now(UTC))
     except LineageError as error:
         problem = str(error)
         observed = observed or Observation(None, replicas.ask(settings))
@@ -80,7 +86,7 @@ def find_status(settings: Settings) -> Status:
         name: Program(state, known.get(name, {}).get("pid") or None, str(supervisor.log_path(settings, name)))
         for name, state in states.items()
     }
-    return Status(programs, addresses, observed, survey, problem)
+    return Status(programs, addresses, observed, survey, problem, unsent)
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -103,6 +109,7 @@ def to_json(status: Status) -> dict[str, Any]:
             "age_seconds": int(overdue.age.total_seconds()),
         },
         "problem": status.problem or None,
+        "unsent": lineage.to_json(status.unsent),
     }
 
 

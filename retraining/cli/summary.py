@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from headlines.display import harmless
-from lineage import Check, NightReport
+from lineage import NightReport
 from retraining.cli.fitting import Fitting
+from retraining.watching.night_words import tell_night
 
 STATE_COLOURS = {
     "pushed": "green",
@@ -50,25 +50,5 @@ def _state(report: NightReport) -> Text:
 
 def _note(report: NightReport) -> Text:
     note = Text(f"{report.night}  ", style="bold", overflow="fold")
-    note.append(f"{_drop(report)}{harmless(report.why or report.state).strip()}", style="not bold")
-    failed = [_explain(check) for check in report.checks if not check.passed]
-    if failed:
-        note.append(f" ({'; '.join(failed)})", style="not bold")
+    note.append(tell_night(report), style="not bold")
     return note
-
-
-def _drop(report: NightReport) -> str:
-    if report.drop_version is None:
-        return ""
-    told = f"drop v{report.drop_version}"
-    if report.rows_used is not None:
-        told += f", {report.rows_used} of {report.rows_in} rows used"
-    if report.rows_quarantined is not None:
-        told += f", {report.rows_quarantined} quarantined"
-    return f"{told}: "
-
-
-def _explain(check: Check) -> str:
-    value = "no value" if check.value is None else f"{check.value:.3f}"
-    interval = "" if check.low is None else f" [{check.low:.3f}, {check.high:.3f}]"
-    return f"{check.name} {value}{interval}, must be {check.rule}"

@@ -3,9 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from retraining.local import airflow_series, postgres
+from retraining.notices.links import web_root
 from retraining.openlineage.options import airflow_options
 from retraining.settings import BUNDLE, CHECKOUT, Settings
 
@@ -52,7 +53,8 @@ def url(settings: Settings) -> str:
 def web_address(settings: Settings) -> str:
     """Where the web server answers, for a browser on this machine."""
     host = "127.0.0.1" if settings.webserver_host == "0.0.0.0" else settings.webserver_host
-    return f"http://{host}:{settings.webserver_port}"
+    # Airflow answers below the path of its base_url, whoever asks.
+    return f"http://{host}:{settings.webserver_port}{urlsplit(web_root(settings)).path}"
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -118,7 +120,7 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
         "webserver": {
             "web_server_host": settings.webserver_host,
             "web_server_port": settings.webserver_port,
-            "base_url": web_address(settings),
+            "base_url": web_root(settings),
             "secret_key": settings.secret("airflow_secret_key"),
             "workers": 2,
             "default_ui_timezone": settings.timezone,

@@ -15,8 +15,9 @@ import psutil
 
 from retraining.local import LocalError, airflow, model_server, ports, postgres, preparation, secrets, supervisor
 from retraining.local.preparation import Report
+from retraining.notices import sending
 from retraining.settings import CHECKOUT, Settings
-from retraining.watching import watch
+from retraining.watching import disk, watch
 
 AIRFLOW_PROGRAMS = (
     # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address,
@@ -28,7 +29,7 @@ AIRFLOW_PROGRAMS = (
 WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
 """Sees when a night comes to no verdict, whatever of the others runs: retraining/watching/watch.py."""
 
-MIN_FREE_BYTES = 2 * 2**30
+MIN_FREE_BYTES = disk.MIN_FREE_BYTES
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
 LOAD_SECONDS = 60
@@ -64,8 +65,9 @@ def up(settings: Settings, report: Report) -> Settings:
       The settings with the secrets made on the way.
 
     Raises:
-      ServiceError, PortTakenError, PostgresError, SupervisorError: each with what to do.
+      ServiceError, PortTakenError, PostgresError, SupervisorError, NoticeError: each with what to do.
     """
+    sending.check(settings)
     settings = secrets.make_missing(settings)
     environment = airflow.environment(settings)
     fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()

@@ -15,7 +15,7 @@ from lineage.reader import SCHEMA_VERSION
 from lineage.records import NightState
 from retraining.metrics.catalogue import Readings
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import deadlines
 
 RECENT_NIGHTS = 30
 """How many nights are looked at, so that a look costs the same after three years."""
@@ -61,7 +61,7 @@ def read_nights(settings: Settings, readings: Readings) -> None:
         # As `lineage.latest` has it: a night that is neither due nor run is no night yet.
         nights = [one for one in lineage.calendar(reader, newest=RECENT_NIGHTS) if one.run_id or one.is_due]
         _read_standing(settings, nights[-RECENT_NIGHTS:], readings)
-        readings.put("night_is_overdue", watch.find_overdue(settings, now, reader) is not None)
+        readings.put("night_is_overdue", deadlines.find_overdue(settings, now, reader) is not None)
         if reader.scheduling is None:
             return
         dispatch = reader.scheduling.dispatch()

@@ -140,7 +140,9 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
         start_date=night.isoformat(),
         catchup_mode="newest",
         tuning_schedule="none",
-        failure_webhook_url=SecretStr(f"{address}/notice"),
+        notify=SecretStr(f"{address}/notice"),
+        digest_schedule="none",
+        web_address=None,
         heartbeat_url=SecretStr(f"{address}/alive"),
         **QUICK,
     )

@@ -11,9 +11,9 @@ from airflow.utils.context import Context
 import lineage
 from headlines.errors import HeadlinesError
 from headlines.names import ALARM, LIVE_TRAFFIC, NIGHTLY_DAG
+from retraining.notices.telling import tell
 from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
-from retraining.watching.webhook import notify
 
 # Other DAGs, such as one that scores headlines with the new model, are scheduled on it.
 CHAMPION = Dataset("x-headlines://champion")
@@ -38,11 +38,19 @@ class AnnouncePush(BaseOperator):
     @fail_at_once()
     def execute(self, context: Context) -> str:
         """Returns the pushed version."""
-        report = lineage.run_report(Settings.from_env(), context["dag_run"].run_id)
+        settings = Settings.from_env()
+        report = lineage.run_report(settings, context["dag_run"].run_id)
         if report.pushed_version is None:
             raise AirflowSkipException(f"night {report.night}: nothing pushed; {report.reason}")
         context["outlet_events"][CHAMPION].extra = {"version": report.pushed_version, "night": report.night}
-        notify("pushed", f"night {report.night}: version {report.pushed_version} is pushed; {report.reason}")
+        tell(
+            settings,
+            "pushed",
+            f"night {report.night}: version {report.pushed_version} is pushed; {report.reason}",
+            fact=report.pushed_version,
+            night=report.night,
+            version=report.pushed_version,
+        )
         return report.pushed_version
 
 
@@ -53,8 +61,19 @@ class FailureNotifier(BaseNotifier):
         """Sends what failed, why, and where its log is."""
         task_instance = context["task_instance"]
         what = f"{task_instance.dag_id} {task_instance.run_id} {task_instance.task_id}"
-        serving = f"; {tell_what_serves()}" if task_instance.dag_id == NIGHTLY_DAG else ""
-        notify("task failed", f"{what}: {context.get('exception')}{serving}", log_url=task_instance.log_url)
+        is_nightly = task_instance.dag_id == NIGHTLY_DAG
+        serving = f"; {tell_what_serves()}" if is_nightly else ""
+        night = {"night": _find_night(context)} if is_nightly else {}
+        tell(
+            Settings.from_env(),
+            "task failed",
+            f"{what}: {context.get('exception')}{serving}",
+            # Cleared, it may fail with another reason, which is news; with the same it is none.
+            fact=f"{what}: {context.get('exception')}",
+            task=f"{task_instance.dag_id}, {task_instance.task_id}",
+            log_url=task_instance.log_url,
+            **night,
+        )
 
 
 class TrafficNotifier(BaseNotifier):
@@ -68,4 +87,12 @@ class TrafficNotifier(BaseNotifier):
         artifacts = lineage.artifacts_of_run(settings, context["dag_run"].run_id).outputs
         report = artifacts.get((LIVE_TRAFFIC, "report"))
         if report is not None and report.properties.get(ALARM):
-            notify("live traffic", report.properties[ALARM])
+            alarm = report.properties[ALARM]
+            night = _find_night(context)
+            tell(settings, "live traffic", alarm, fact=f"{night}: {alarm}", night=night)
+
+
+def _find_night(context: Context) -> str:
+    """The night that a run of the nightly DAG is for."""
+    local = context["logical_date"].in_timezone(context["dag"].timezone)
+    return str(context.get("params", {}).get("night") or local.strftime("%Y-%m-%d"))

@@ -21,11 +21,11 @@ import lineage
 from headlines.drops.drops_folder import DropError, DropsFolder, check_drop, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from headlines.schedule import check_night
+from retraining.notices.telling import tell
 from retraining.operators.callbacks import tell_what_serves
 from retraining.operators.reasons import record
 from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
-from retraining.watching.webhook import notify
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0
@@ -124,7 +124,7 @@ class DropSensor(BaseSensorOperator):
             f"night {self.night} is left to night {night}, the newest that is due, whose window holds its drop "
             f"(CATCHUP_MODE=newest); to run it all the same: `retraining run --night {self.night}`"
         )
-        notify("missed night", message)
+        tell(Settings.from_env(), "missed night", message, fact=self.night, night=self.night)
         _skip(context, message)
 
     def _tell_of_missed_nights(self) -> None:
@@ -139,7 +139,8 @@ class DropSensor(BaseSensorOperator):
                 f"window of night {self.night} it is trained on them too. To run each: "
                 f"`retraining backfill {missed_nights[0]} {missed_nights[-1]}`"
             )
-            notify("missed night", message)
+            span = f"{missed_nights[0]} to {missed_nights[-1]}" if len(missed_nights) > 1 else missed_nights[0]
+            tell(Settings.from_env(), "missed night", message, fact=" ".join(missed_nights), night=span)
 
     def _refuse_to_repeat(self, context: Context) -> None:
         for report in lineage.runs_of_night(Settings.from_env(), self.night):
@@ -157,7 +158,7 @@ class DropSensor(BaseSensorOperator):
             message += "The night is run when its drop has come (LATE_DROPS=backfill)"
         else:
             message += f"When the drop has come: `retraining run --night {self.night}`"
-        notify("late drop", message)
+        tell(Settings.from_env(), "late drop", message, fact=self.night, night=self.night)
         _skip(context, message)
 
     def _wait_on(self, context: Context) -> None:

@@ -6,109 +6,47 @@ server does not answer with the version that should serve.
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lineage
 from headlines.durable import replace_file
 from headlines.errors import HeadlinesError
-from headlines.schedule import Due, find_newest_due
-from lineage import LineageError, NightReport, NightSummary, Reader
+from headlines.schedule import find_newest_due
+from lineage import LineageError
+from retraining.notices import delivery, outbox, sending
+from retraining.notices.heartbeat import give_sign_of_life
+from retraining.notices.telling import end, tell, tell_end
 from retraining.settings import Settings
-from retraining.watching import replicas
-from retraining.watching.webhook import give_sign_of_life, notify
+from retraining.watching import digest, disk, replicas
+from retraining.watching.deadlines import Overdue, find_deadline, judge
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 30.0
 _MISSED_LOOKS = 4
 """After as many polls without a look the program is taken to be stuck."""
+_SERVING = "serving"
 _PATIENT_LOOKS = 10
 """What serves may be wrong, or only loading, at as many looks in a row before it is told: five minutes."""
 
 
 @dataclass(frozen=True)
-class Overdue:
-    """A night that should have come to a verdict by now.
-
-    Attributes:
-      night: `YYYY-MM-DD`.
-      age: how long ago the schedule asked for its run.
-      state: how it stands; `unknown` where nobody can be asked.
-      reason: why, and what to do.
-    """
-
-    night: str
-    age: timedelta
-    state: str
-    reason: str
-
-    def __str__(self) -> str:
-        age = _hours(self.age)
-        return f"night {self.night} has no verdict {age} after its scheduled start: {self.state}; {self.reason}"
-
-
-@dataclass(frozen=True)
-class Survey:
-    """How things stand.
-
-    Attributes:
-      nights: the newest that were run or should have been, oldest first.
-      overdue: the night that should have come to a verdict by now, if there is one.
-      obstacle: what keeps the next night from beginning, with what to do; None where nothing does.
-    """
-
-    nights: list[NightReport]
-    overdue: Overdue | None
-    obstacle: str | None
-
-
-@dataclass(frozen=True)
 class Memory:
-    """What the program has said, so that it says nothing twice, whatever restarts it.
+    """What the program has seen, whatever restarts it; what it has told is with the notices (retraining/notices).
 
     Attributes:
-      told: the overdue night that a notice was sent about; empty when nothing is overdue.
       heard: the newest night that a sign of life was given for.
       differing: at how many looks in a row not every model server answered with what should serve.
-      told_serving: whether a notice was sent about that.
       looked_at: when it last looked, ISO 8601.
     """
 
-    told: str = ""
     heard: str = ""
     differing: int = 0
-    told_serving: bool = False
     looked_at: str = field(default="", compare=False)
-
-
-def find_overdue(settings: Settings, now: datetime, reader: Reader | None = None) -> Overdue | None:
-    """The newest night that should have come to a verdict by now, when neither it nor a later one has.
-
-    Args:
-      settings: the schedule and the databases.
-      now: the moment of asking.
-      reader: lineage, where it is open already.
-
-    Raises:
-      LineageError: MLMD or Airflow's database cannot be asked.
-    """
-    due = _find_deadline(settings, now)
-    return _judge(due, now, lineage.calendar(reader or settings, first=due.night)) if due else None
-
-
-def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
-    """How things stand, with the newest few nights, for a person.
-
-    Raises:
-      LineageError: MLMD or Airflow's database cannot be asked.
-    """
-    with lineage.open_lineage(settings) as reader:
-        obstacle = lineage.find_obstacle(reader) if settings.schedule != "none" else None
-        return Survey(lineage.latest(reader, newest), find_overdue(settings, now, reader), obstacle)
 
 
 def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
@@ -116,35 +54,50 @@ def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
 
     Args:
       settings: the schedule, the databases, and whom to tell.
-      memory: what was told before.
+      memory: what was seen before.
       now: the moment of the look.
 
     Returns:
-      What has been told by now; what could not be sent is told again at the next look.
+      What has been seen by now.
     """
     memory = replace(memory, looked_at=now.isoformat())
-    deadline, newest = _find_deadline(settings, now), find_newest_due(settings, now)
+    deadline, newest = find_deadline(settings, now), find_newest_due(settings, now)
     if newest is None:
         return memory
     try:
         nights = lineage.calendar(settings, first=(deadline or newest).night)
-        overdue = _judge(deadline, now, nights) if deadline else None
+        overdue = judge(deadline, now, nights) if deadline else None
     except LineageError as error:
         # A night whose verdict was heard is not overdue because its database does not answer now.
         if deadline is None or deadline.night <= memory.heard:
             return memory
         nights, overdue = (), Overdue(deadline.night, now - deadline.starts_at, "unknown", str(error))
     if overdue:
-        if overdue.night != memory.told and notify("night overdue", str(overdue), night=overdue.night):
-            memory = replace(memory, told=overdue.night)
-    elif memory.told:
-        text = f"night {memory.told} or a later one has come to a verdict: nothing is overdue any more"
-        if notify("night no longer overdue", text, night=memory.told):
-            memory = replace(memory, told="")
+        tell(settings, "night overdue", str(overdue), fact=overdue.night, night=overdue.night)
+    else:
+        for notice in outbox.list_open(settings, "night overdue"):
+            text = f"night {notice.fields['night']} or a later one has come to a verdict: nothing is overdue any more"
+            end(settings, notice, text)
     healthy = max((one.night for one in nights if one.state in lineage.VERDICTS), default="")
-    if healthy >= newest.night and healthy > memory.heard and give_sign_of_life():
+    if healthy >= newest.night and healthy > memory.heard and give_sign_of_life(settings):
         memory = replace(memory, heard=healthy)
     return memory
+
+
+def look_at_failures(settings: Settings) -> None:
+    """Tells of each night of which a failure was told, that it has come to a verdict after all."""
+    failures = [one for one in outbox.list_open(settings, "task failed") if "night" in one.fields]
+    if not failures:
+        return
+    try:
+        nights = lineage.calendar(settings, first=min(one.fields["night"] for one in failures))
+    except LineageError as error:
+        log.warning("Whether a night that failed has a verdict is not known: %s", error)
+        return
+    judged = {one.night: one for one in nights if one.state in lineage.VERDICTS}
+    for notice in failures:
+        if one := judged.get(notice.fields["night"]):
+            end(settings, notice, f"night {one.night} is {one.state}: {one.reason}")
 
 
 def look_at_servers(settings: Settings, memory: Memory) -> Memory:
@@ -154,10 +107,10 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
 
     Args:
       settings: where lineage and the model servers are, and whom to tell.
-      memory: what was told before.
+      memory: what was seen before.
 
     Returns:
-      What has been told by now; what could not be sent is told again at the next look.
+      What has been seen by now.
     """
     try:
         observed = replicas.observe(settings)
@@ -167,34 +120,60 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
         return memory
     version = str(observed.expected.version) if observed.expected else ""
     if observed.is_right and observed.state != "loading":
-        if memory.told_serving and notify("serving as it should again", observed.text, version=version):
-            memory = replace(memory, told_serving=False)
+        tell_end(settings, "serving differs", observed.text, fact=_SERVING, version=version)
         return replace(memory, differing=0)
     memory = replace(memory, differing=memory.differing + 1)
-    if memory.differing >= _PATIENT_LOOKS and not memory.told_serving:
-        memory = replace(memory, told_serving=notify("serving differs", observed.text, version=version))
+    if memory.differing >= _PATIENT_LOOKS:
+        tell(settings, "serving differs", observed.text, fact=_SERVING, version=version)
     return memory
 
 
 def run(settings: Settings) -> None:
-    """Looks until it is ended."""
+    """Looks until it is ended, and sends what anybody tells.
+
+    Raises:
+      RuntimeError: nothing is sent any more; the supervisor starts the program anew.
+    """
     log.info("Watching: a night is overdue %s minutes after its scheduled start.", settings.night_due_minutes)
+    for address in sending.find_addresses(settings):
+        if problem := sending.find_problem(address):
+            log.error("%s; nobody is told there until NOTIFY is corrected.", problem)
+    # Beside the looks, which must go on while an address does not answer.
+    stop = threading.Event()
+    sender = threading.Thread(target=delivery.run, args=(settings, stop), daemon=True)
+    sender.start()
+    try:
+        _look_on(settings, sender)
+    finally:
+        stop.set()
+
+
+def _look_on(settings: Settings, sender: threading.Thread) -> None:
     memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
     while True:
         _keep(settings, memory)
         # First of all: a scheduler that was started a moment ago has not been heard of yet.
         time.sleep(POLL_SECONDS)
-        memory = look_at_servers(settings, look(settings, memory, datetime.now(UTC)))
+        if not sender.is_alive():
+            raise RuntimeError("what sends the notices has ended; the log says why")
+        now = datetime.now(UTC)
+        memory = look_at_servers(settings, look(settings, memory, now))
+        look_at_failures(settings)
+        disk.look(settings)
+        digest.tell_if_due(settings, now)
 
 
 def remember(settings: Settings) -> Memory:
-    """What was told before; nothing where the file is missing or cannot be read."""
+    """What was seen before; nothing where the file is missing or cannot be read."""
+    known = {one.name for one in fields(Memory)}
     try:
-        return Memory(**json.loads(_file(settings).read_text()))
+        content = json.loads(_file(settings).read_text())
+        # An earlier version of the program kept more.
+        return Memory(**{name: value for name, value in content.items() if name in known})
     except FileNotFoundError:
         return Memory()
-    except (OSError, TypeError, ValueError) as error:
-        log.warning("%s cannot be read (%s): what was told before may be told again.", _file(settings), error)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        log.warning("%s cannot be read (%s): a sign of life may be given again.", _file(settings), error)
         return Memory()
 
 
@@ -204,28 +183,9 @@ def is_watching(settings: Settings, now: datetime) -> bool:
     return bool(looked_at) and now - datetime.fromisoformat(looked_at) < timedelta(seconds=_MISSED_LOOKS * POLL_SECONDS)
 
 
-def _find_deadline(settings: Settings, now: datetime) -> Due | None:
-    """The newest night that should have come to a verdict by now."""
-    return find_newest_due(settings, now - timedelta(minutes=settings.night_due_minutes))
-
-
-def _judge(due: Due, now: datetime, nights: Iterable[NightSummary]) -> Overdue | None:
-    later = [one for one in nights if one.night >= due.night]
-    if any(one.state in lineage.VERDICTS for one in later):
-        return None
-    one = next((one for one in later if one.night == due.night), None)
-    state, reason = (one.state, one.reason) if one else ("missing", "neither Airflow nor lineage knows a run of it")
-    return Overdue(due.night, now - due.starts_at, state, reason)
-
-
 def _file(settings: Settings) -> Path:
     return settings.state_dir / "watch.json"
 
 
 def _keep(settings: Settings, memory: Memory) -> None:
     replace_file(_file(settings), json.dumps(asdict(memory)))
-
-
-def _hours(passed: timedelta) -> str:
-    minutes = int(passed.total_seconds() // 60)
-    return f"{minutes // 60} h {minutes % 60:02} min"

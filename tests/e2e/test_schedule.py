@@ -28,6 +28,7 @@ from webhook import Webhook, listen
 import lineage
 from headlines.drops.samples import write_samples
 from retraining.local import airflow, model_server, supervisor
+from retraining.notices import delivery
 
 pytestmark = [
     pytest.mark.timeout(5400),
@@ -209,6 +210,7 @@ def assert_is_served(story: Story, version: str) -> None:
 
 def take_notices(story: Story) -> list[tuple[str, str]]:
     """What the runs told since the last call; what the watch told, whenever it looked, is beside it."""
+    story.wait_until(lambda: not delivery.survey(story.service.settings), 120, "the watch has sent what was told")
     notices = story.webhook.take()
     assert "task failed" not in [event for event, _ in notices], notices
     story.watched += [notice for notice in notices if notice[0].startswith("night ")]

@@ -24,7 +24,7 @@ from retraining.local import postgres as embedded
 from retraining.metrics.catalogue import Readings
 from retraining.metrics.nights import read_nights
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import deadlines
 from retraining.web import pages
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
@@ -415,15 +415,17 @@ def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
     dag = Dag(service, airflow, lineage.OURS.pipeline)
     two = datetime.combine(NEWEST + timedelta(days=1), datetime.min.time(), SAO_PAULO) + timedelta(hours=2)
     dag.record(night(1))
-    assert watch.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, "the night before has a verdict"
-    overdue = watch.find_overdue(service, two + timedelta(hours=7))
+    assert deadlines.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, (
+        "the night before has a verdict"
+    )
+    overdue = deadlines.find_overdue(service, two + timedelta(hours=7))
     assert overdue is not None
     assert (overdue.night, overdue.state) == (night(0), "missing")
     assert str(overdue).startswith(
         f"night {night(0)} has no verdict 7 h 00 min after its scheduled start: missing; no "
     )
     dag.record(night(0), accuracy=0.6)
-    assert watch.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
+    assert deadlines.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
 
 
 def test_prometheus_is_told_what_keeps_nights_from_a_verdict(service: Settings, airflow: ObedientAirflow) -> None:

@@ -29,7 +29,7 @@ from retraining.cli.summary import render_nights
 from retraining.local import postgres as embedded
 from retraining.recording.rollback import roll_back
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import deadlines
 
 NEWEST = (datetime.now(ZoneInfo("America/Sao_Paulo")) - timedelta(hours=2, minutes=3)).date() - timedelta(days=1)
 FAILED, MISSING = (str(NEWEST - timedelta(days=ago)) for ago in (1, 0))
@@ -196,7 +196,7 @@ def test_how_a_night_stands_and_why_is_the_same_everywhere(
 
 
 def test_the_summary_of_status_says_of_each_night_what_its_page_says(settings: Settings, page: Ask) -> None:
-    survey = watch.survey(settings, datetime.now(UTC), newest=20)
+    survey = deadlines.survey(settings, datetime.now(UTC), newest=20)
     console = Console(width=200, record=True, file=None)
     with console.capture() as captured:
         console.print(render_nights(survey.nights))

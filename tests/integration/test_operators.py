@@ -25,8 +25,10 @@ from tfx.types.standard_artifacts import Examples, PushedModel
 
 import lineage
 from lineage import nights
+from retraining.notices import delivery
+from retraining.notices.telling import tell
 from retraining.operators import waiting
-from retraining.operators.callbacks import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier, notify
+from retraining.operators.callbacks import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier
 from retraining.operators.choosing import ChooseNight
 from retraining.operators.waiting import DropSensor, DropTrigger, LateDropWait
 from retraining.settings import Settings
@@ -82,7 +84,7 @@ def notices(use: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]
 
     server = HTTPServer(("127.0.0.1", 0), Webhook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    told = use.model_copy(update={"failure_webhook_url": SecretStr(f"http://127.0.0.1:{server.server_port}/")})
+    told = use.model_copy(update={"notify": SecretStr(f"http://127.0.0.1:{server.server_port}/")})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: told))
     yield received
     server.shutdown()
@@ -215,7 +217,12 @@ def test_a_push_is_announced_with_its_version(use: Settings, notices: Notices) -
     assert operator.execute(context) == "2022020201"
     assert context["outlet_events"][CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
     text = "night 2022-02-02: version 2022020201 is pushed; pushed as 2022020201"
-    assert notices == [{"event": "pushed", "text": text}]
+    [notice] = notices
+    assert (notice["event"], notice["severity"], notice["text"]) == ("pushed", "info", text)
+    assert (notice["night"], notice["version"]) == ("2022-02-02", "2022020201")
+    assert notice["link"] == "http://127.0.0.1:8080/headlines/model/2022020201"
+    operator.execute(context)
+    assert len(notices) == 1, "a task that is cleared tells nothing again"
 
 
 def test_a_refusal_is_not_announced_and_says_why(use: Settings) -> None:
@@ -246,35 +253,39 @@ def test_of_a_night_s_failed_task_it_is_told_what_serves_as_far_as_that_is_known
     context = make_context(EmptyOperator(task_id="DropGate", dag=dag), NIGHT_INTERVAL)
     context["exception"] = AirflowFailException("too few headlines")
     FailureNotifier().notify(context)
+    FailureNotifier().notify(context)
     launch(use, HeadlineExampleGen(night="2022-02-01"), "earlier")
     launch(use, Pusher(pushed=1), "earlier")
+    # It was cleared, and failed for another reason: that is news.
+    context["exception"] = AirflowFailException("still too few")
     FailureNotifier().notify(context)
+    context["exception"] = AirflowFailException("none at all")
     lost = Settings.from_env().model_copy(update={"mlmd_port": 1})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: lost))
     FailureNotifier().notify(context)
     nothing, version, unknown = [notice["text"].removeprefix(f"{dag.dag_id} run-1 DropGate: ") for notice in notices]
     assert (nothing, version) == (
         "too few headlines; nothing serves yet",
-        "too few headlines; version 2022020201 keeps serving",
+        "still too few; version 2022020201 keeps serving",
     )
-    assert unknown.startswith("too few headlines; what serves is not known (MLMD's database at ")
+    assert unknown.startswith("none at all; what serves is not known (MLMD's database at ")
 
 
 def test_a_notice_is_in_the_log_where_nobody_is_told(use: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    assert Settings.from_env().failure_webhook_url is None
+    assert Settings.from_env().notify is None
     with caplog.at_level("INFO"):
-        notify("late drop", "no drop by six")
+        tell(Settings.from_env(), "late drop", "no drop by six", fact="2022-02-02", night="2022-02-02")
     assert "Notice of late drop: no drop by six" in caplog.messages
 
 
 def test_a_notice_that_cannot_be_sent_is_logged_and_fails_nothing(
     use: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    nobody = use.model_copy(update={"failure_webhook_url": SecretStr("http://127.0.0.1:1/")})
+    nobody = use.model_copy(update={"notify": SecretStr("http://127.0.0.1:1/")})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: nobody))
-    notify("late drop", "text")
-    assert "could not be sent" in caplog.text
-    assert "FAILURE_WEBHOOK_URL" in caplog.text
+    tell(nobody, "late drop", "text", fact="2022-02-02", night="2022-02-02")
+    assert "was not accepted by address 1 of NOTIFY (http://): ConnectError" in caplog.text
+    assert [backlog.waiting for backlog in delivery.survey(nobody)] == [1]
 
 
 @pytest.mark.parametrize("alarm", ["", "label of the night's requests is 0.400 from the window, limit 0.250"])
@@ -285,7 +296,9 @@ def test_alarms_about_live_traffic_are_told_and_a_quiet_night_is_not(
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: told))
     launch(use, LiveTraffic(alarm=alarm))
     TrafficNotifier().notify(make_context(EmptyOperator(task_id="LiveTraffic", dag=make_dag()), NIGHT_INTERVAL))
-    assert notices == ([{"event": "live traffic", "text": alarm}] if alarm else [])
+    assert [(one["event"], one["text"], one["night"]) for one in notices] == (
+        [("live traffic", alarm, NIGHT)] if alarm else []
+    )
 
 
 def choose(settings: Settings, asked: datetime, night: str = "None", run_type: str = "manual") -> str:

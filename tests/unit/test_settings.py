@@ -254,7 +254,7 @@ def test_a_setting_with_a_grammar_is_refused_by_name_when_it_is_read(
     assert reason in line and line.endswith("; correct it in .env or in the environment")
 
 
-@pytest.mark.parametrize("name", ["FAILURE_WEBHOOK_URL", "HEARTBEAT_URL"])
+@pytest.mark.parametrize("name", ["HEARTBEAT_URL"])
 def test_an_address_to_be_told_at_is_one_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "hooks.example.org/secret-token")
     with pytest.raises(SettingsError, match=f"^{name}: it is no address that begins with http") as refused:
@@ -308,3 +308,46 @@ def test_doctor_names_each_setting_that_cannot_be_used_and_looks_at_what_needs_n
     assert {subject for subject, _ in findings} == {"Python", "packages", "settings"}
     texts = [one.text for one in doctor.examine() if one.subject == "settings"]
     assert [text.partition("=")[0] for text in texts] == ["SCHEDULE", "TIMEZONE"]
+
+
+@pytest.mark.parametrize("name", ["NOTIFY", "FAILURE_WEBHOOK_URL"])
+def test_addresses_of_notices_are_read_by_either_name_checked_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "https://hooks.example.org/a hooks.example.org/secret-token")
+    with pytest.raises(SettingsError, match=r"^NOTIFY \(or FAILURE_WEBHOOK_URL, as it was called\): address 2 is none"):
+        Settings.from_env()
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env()
+    assert "secret-token" not in str(refused.value)
+    monkeypatch.setenv(name, "warning|slack://a/b/c https://hooks.example.org/secret-token")
+    settings = Settings.from_env()
+    assert settings.write("notify") == "warning|slack://a/b/c https://hooks.example.org/secret-token"
+    assert "secret-token" not in repr(settings)
+    assert settings.to_environment()["NOTIFY"] == settings.write("notify")
+
+
+def test_the_new_name_of_a_setting_wins_over_the_old_one_unless_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILURE_WEBHOOK_URL", "https://old.example.org")
+    monkeypatch.setenv("NOTIFY", "https://new.example.org")
+    assert Settings.from_env().write("notify") == "https://new.example.org"
+    monkeypatch.setenv("NOTIFY", "")
+    assert Settings.from_env().write("notify") == "https://old.example.org"
+
+
+def test_addresses_of_notices_may_be_lines_of_a_secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "notify").write_text("failure|pagerduty://a@b\nhttps://hooks.example.org\n")
+    assert str(Settings.from_env().write("notify")).split() == ["failure|pagerduty://a@b", "https://hooks.example.org"]
+
+
+@pytest.mark.parametrize("wrong", ["airflow.example.org", "https://u:p@airflow.example.org", "https://a.org/?x=1"])
+def test_the_address_of_the_web_ui_has_nothing_that_people_should_not_see(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("WEB_ADDRESS", wrong)
+    with pytest.raises(SettingsError, match=r"^WEB_ADDRESS"):
+        Settings.from_env()
+    monkeypatch.setenv("WEB_ADDRESS", "https://airflow.example.org/headlines/")
+    assert Settings.from_env().web_address == "https://airflow.example.org/headlines"

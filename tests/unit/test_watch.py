@@ -1,7 +1,9 @@
 """The dead man's switch: what it tells, to whom, and that it tells it once."""
 
 import json
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,12 +12,15 @@ from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
+from notice_sink import wait_until
 from pydantic import SecretStr
 
 import lineage
 from lineage import LineageError, NightSummary, Reign
+from retraining.notices import delivery
+from retraining.notices.telling import tell
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import disk, watch
 from retraining.watching.replicas import Observation, Replica
 from retraining.watching.watch import Memory
 
@@ -74,12 +79,11 @@ def outside() -> Iterator[Outside]:
 def settings(tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Settings:
     address = f"http://127.0.0.1:{outside.server.server_port}/"
     made = Settings.from_env(
-        state_dir=tmp_path,
-        scheduled_from="2022-02-01",
-        failure_webhook_url=SecretStr(address),
-        heartbeat_url=SecretStr(address),
+        state_dir=tmp_path, scheduled_from="2022-02-01", notify=SecretStr(address), heartbeat_url=SecretStr(address)
     )
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: made))
+    # What was not accepted is tried again at once.
+    monkeypatch.setattr(delivery, "_FIRST_WAIT", timedelta(0))
     return made
 
 
@@ -109,10 +113,12 @@ def test_before_its_time_nothing_is_overdue_and_then_it_is_told_once(
     assert outside.notices == []
     memory = watch.look(settings, memory, NINE)
     [notice] = outside.notices
-    assert notice == {
+    assert {name: notice[name] for name in ("event", "night", "severity", "text", "link")} == {
         "event": "night overdue",
         "night": "2022-02-01",
+        "severity": "failure",
         "text": "night 2022-02-01 has no verdict 7 h 00 min after its scheduled start: failed; for a reason",
+        "link": "http://127.0.0.1:8080/headlines/night/2022-02-01",
     }
     memory = watch.look(settings, memory, NINE + timedelta(hours=3))
     assert len(outside.notices) == 1
@@ -147,7 +153,8 @@ def test_each_night_that_is_overdue_is_told_and_a_later_verdict_mends_them(
     # Run by hand, beyond the one that is due.
     stands["2022-02-03"] = "pushed"
     watch.look(settings, memory, NINE + DAY)
-    assert outside.take() == [("night no longer overdue", "2022-02-02")]
+    # Of each, for a service may keep an incident of each.
+    assert outside.take() == [("night no longer overdue", "2022-02-01"), ("night no longer overdue", "2022-02-02")]
 
 
 def test_a_notice_that_did_not_arrive_is_sent_at_the_next_look(
@@ -156,15 +163,17 @@ def test_a_notice_that_did_not_arrive_is_sent_at_the_next_look(
     stands["2022-02-01"] = "failed"
     outside.answers = False
     memory = watch.look(settings, Memory(), NINE)
-    assert memory == Memory()
+    assert [backlog.waiting for backlog in delivery.survey(settings)] == [1]
     outside.answers = True
     memory = watch.look(settings, memory, NINE)
+    delivery.deliver(settings)
     stands["2022-02-01"] = "pushed"
     outside.answers = False
     memory = watch.look(settings, memory, NINE)
-    assert (memory.told, memory.heard) == ("2022-02-01", "")
+    assert memory.heard == ""
     outside.answers = True
     memory = watch.look(settings, memory, NINE)
+    delivery.deliver(settings)
     assert outside.take() == [("night overdue", "2022-02-01"), ("night no longer overdue", "2022-02-01")]
     assert outside.signs_of_life == 1
 
@@ -219,6 +228,7 @@ def test_that_the_wrong_version_answers_is_told_once_and_only_after_minutes(
     outside.answers = False
     assert look("nothing", 1) == []
     outside.answers = True
+    delivery.deliver(settings)
     assert look("loading", 3) == [("serving differs", "2022020201")]
     watch._keep(settings, memory)
     memory = watch.remember(settings)
@@ -248,9 +258,11 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
         assert watch.is_watching(settings, datetime.now(UTC))
         asked.append(lineage.calendar.called)  # type: ignore[attr-defined]
         if len(asked) == 2:
+            # The looks do not wait for what sends.
+            wait_until(lambda: outside.notices)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", sleep)
+    monkeypatch.setattr(watch, "time", create_autospec(time, sleep=sleep))
     with pytest.raises(KeyboardInterrupt):
         watch.run(settings)
     assert asked == [False, True]
@@ -260,7 +272,7 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
 def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.remember(settings) == Memory()
     assert not watch.is_watching(settings, NINE)
-    memory = Memory(told="2022-02-01", heard="2022-01-31", looked_at=NINE.isoformat())
+    memory = Memory(heard="2022-01-31", looked_at=NINE.isoformat())
     watch._keep(settings, memory)
     assert watch.remember(settings) == memory
     assert [path.name for path in settings.state_dir.iterdir()] == ["watch.json"]
@@ -268,4 +280,49 @@ def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.L
     assert not watch.is_watching(settings, NINE + timedelta(seconds=121))
     (settings.state_dir / "watch.json").write_text("{half a")
     assert watch.remember(settings) == Memory()
-    assert "may be told again" in caplog.text
+    assert "a sign of life may be given again" in caplog.text
+    # As an earlier version of the program left it.
+    (settings.state_dir / "watch.json").write_text(
+        '{"told": "2022-02-01", "heard": "2022-01-31", "told_serving": true}'
+    )
+    assert watch.remember(settings) == Memory(heard="2022-01-31")
+
+
+def test_of_a_night_whose_task_failed_it_is_told_once_that_it_has_a_verdict_after_all(
+    settings: Settings, stands: dict[str, str], outside: Outside
+) -> None:
+    for night in ("2022-02-01", "2022-02-02"):
+        tell(settings, "task failed", "no headlines", fact=f"{night}: no headlines", task="Trainer", night=night)
+    tell(settings, "task failed", "of a DAG without nights", fact="scoring", task="Score", log_url="http://h/log")
+    stands |= {"2022-02-01": "failed", "2022-02-02": "failed"}
+    watch.look_at_failures(settings)
+    assert [notice["event"] for notice in outside.notices] == ["task failed"] * 3
+    outside.notices.clear()
+    stands["2022-02-01"] = "refused"
+    for _ in range(2):
+        watch.look_at_failures(settings)
+    [notice] = outside.notices
+    assert (notice["event"], notice["severity"]) == ("night has a verdict", "recovered")
+    assert notice["text"] == "night 2022-02-01 is refused: for a reason"
+    stands["gone"] = ""
+    watch.look_at_failures(settings)
+    assert len(outside.notices) == 1
+
+
+def test_a_disk_that_is_nearly_full_is_told_once_and_again_only_after_it_had_room(
+    settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 0
+
+    def usage(place: Path) -> Any:
+        return shutil._ntuple_diskusage(2**40, 2**40 - free, free)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    told = []
+    for gigabytes in (9.0, 1.5, 1.2, 2.5, 1.5, 9.0, 1.5):
+        free = int(gigabytes * 2**30)
+        disk.look(settings)
+        told.append([notice["event"] for notice in outside.notices])
+        outside.notices.clear()
+    # At the limit itself it does not come and go.
+    assert told == [[], ["disk low"], [], [], [], ["disk no longer low"], ["disk low"]]
