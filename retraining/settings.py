@@ -612,10 +612,10 @@ def _explain(location: tuple[int | str, ...], value: object, problem: str) -> st
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
     name = setting.upper() + "".join(f" of {key}" for key in keys)
+    shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
     for old, new in renamed_settings.RENAMED.items():
         if new.name == setting.upper():
-            name += f" (or {old}, as it was called)"
-    shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
+            shown += f" (or {old}, as it was called)"
     return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
 
 
