@@ -25,6 +25,7 @@
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
+    +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- GoneError                     (retraining.recording.pushed_copies) the files of an input are gone
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left

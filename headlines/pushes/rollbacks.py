@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -98,6 +99,25 @@ def write_policy(serving_dir: Path, version: int | None = None) -> None:
     elif policy.WhichOneof("policy_choice") in ("specific", None):
         # Not without a file: TensorFlow Serving, when it is gone, keeps to what it said last (no issue known).
         policy.latest.num_versions = _KEPT
+    after = text_format.MessageToString(config)
+    if after != before:
+        replace_file(serving_dir.parent / POLICY_FILE, after)
+
+
+def move_policy(serving_dir: Path, rewrite: Callable[[str], str]) -> None:
+    """Names in the model servers' config file where the models lie by now; without a file there is nothing to do.
+
+    Args:
+      serving_dir: its folder above holds the file.
+      rewrite: gives the path of today for one of then, and any other, such as one inside a container, as it is.
+
+    Raises:
+      ConfigError, OSError: the file cannot be read or written.
+    """
+    config = _read_config(serving_dir)
+    before = text_format.MessageToString(config)
+    for model in config.model_config_list.config:
+        model.base_path = rewrite(model.base_path)
     after = text_format.MessageToString(config)
     if after != before:
         replace_file(serving_dir.parent / POLICY_FILE, after)

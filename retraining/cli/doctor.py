@@ -20,6 +20,7 @@ from headlines.names import NIGHTLY_DAG
 from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service
 from retraining.local.api import Api
+from retraining.places.relocation import PlacesError, find_difference
 from retraining.settings import CHECKOUT, Settings, SettingsError
 from retraining.watching import replicas, watch
 
@@ -69,6 +70,7 @@ def examine() -> Iterator[Finding]:
         lambda: _programs(health),
         lambda: _database(settings, "airflow", has_postgres),
         lambda: _database(settings, "mlmd", has_postgres),
+        lambda: _places(settings, has_postgres),
         lambda: _dags(settings, has_web),
         lambda: _serving(settings, health, has_postgres),
         lambda: _nights(settings, has_postgres),
@@ -172,6 +174,16 @@ def _database(settings: Settings, which: preparation.Database, has_postgres: boo
     except SettingsError as error:
         problem = str(error)
     return Finding(subject, "fail" if problem else "ok", problem or "lets its role in")
+
+
+def _places(settings: Settings, has_postgres: bool) -> Finding:
+    if settings.postgres_embedded and not has_postgres:
+        return Finding("places", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
+    try:
+        problem = find_difference(settings)
+    except (PlacesError, SettingsError) as error:
+        problem = str(error)
+    return Finding("places", "fail" if problem else "ok", problem or "the service lies where its lineage says")
 
 
 def _dags(settings: Settings, has_web: bool) -> Finding:

@@ -12,6 +12,7 @@ import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
+from retraining.places.relocation import settle_places
 from retraining.settings import BASE, Settings
 
 STEP_SECONDS = 240
@@ -105,6 +106,8 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
     for which in ("airflow", "mlmd"):
         if problem := find_database_problem(settings, which):
             raise PreparationError(problem)
+    # Before anything of the service reads a path of lineage.
+    settle_places(settings, report)
     report("preparing the databases of Airflow and ML Metadata")
     with _begun(settings, environment, "store", "retraining.pipelines.mlmd") as store:
         with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:

@@ -25,11 +25,12 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel, UnionChannel
 
 from headlines.errors import HeadlinesError
+from retraining.places.relocation import check_root
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.pushed_copies import find_copies, find_missing, lend_copies, tolerate_gone
 from retraining.recording.refusals import fail_at_once
-from retraining.recording.store import hold_night, lock
+from retraining.recording.store import hold_night, lock, place_of
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
@@ -111,6 +112,9 @@ class HeadlineLauncher(InProcessComponentLauncher):
         return hold_night(self._connection_config, night, f"process {os.getpid()}, run {self._pipeline_info.run_id}")
 
     def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
+        if not self._input_dict:
+            # Only where a run begins: the nodes behind take what this one made.
+            check_root(place_of(self._connection_config), self._pipeline_info.pipeline_root)
         with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
             self._begin(metadata)
             return super()._run_driver(*args, **kwargs)

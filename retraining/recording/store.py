@@ -117,7 +117,7 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
             with contextlib.closing(_connect(config)):
                 pass
             if attempt == _OPEN_ATTEMPTS:
-                raise StoreError(f"MLMD cannot use its database at {_place(config)}: {error}") from error
+                raise StoreError(f"MLMD cannot use its database at {place_of(config)}: {error}") from error
             time.sleep(random.random())
     raise AssertionError("unreachable")
 
@@ -206,14 +206,14 @@ def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
                 cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
             except psycopg2.errors.LockNotAvailable as error:
                 raise StoreError(
-                    f"another process has been holding the lock {name!r} in {_place(config)} for more than "
+                    f"another process has been holding the lock {name!r} in {place_of(config)} for more than "
                     f"{_LOCK_TIMEOUT_SECONDS} s; end it, or wait for it, and try again"
                 ) from error
         yield
 
 
 def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
-    place = _place(config)
+    place = place_of(config)
     try:
         connection: psycopg2.extensions.connection = psycopg2.connect(**place.arguments)
     except psycopg2.OperationalError as error:
@@ -221,7 +221,8 @@ def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
     return connection
 
 
-def _place(config: ConnectionConfig) -> Postgres:
+def place_of(config: ConnectionConfig) -> Postgres:
+    """Where MLMD is, in our words."""
     server = config.postgresql
     return Postgres("MLMD", "MLMD", server.host, int(server.port or 0), server.dbname, server.user, server.password)
 
