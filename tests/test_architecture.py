@@ -38,6 +38,7 @@ ALLOWED = {
         "retraining.local",
         "retraining.nights",
         "retraining.recording",
+        "retraining.retention",
         "retraining.settings",
         "retraining.watching",
     },
@@ -77,6 +78,15 @@ ALLOWED = {
         "retraining.local",
         "retraining.settings",
         "retraining.watching",
+    },
+    # What is removed is recorded in MLMD, and what a model server was seen to answer with is not.
+    "retraining/retention": {
+        "headlines",
+        "lineage",
+        "retraining.recording",
+        "retraining.retention",
+        "retraining.settings",
+        "retraining.watching.replicas",
     },
     "retraining/watching": {
         "headlines",
