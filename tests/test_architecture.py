@@ -58,6 +58,7 @@ ALLOWED = {
         "retraining.nights.unscored",
         "retraining.operators",
         "retraining.recording.refusals",
+        "retraining.retention",
         "retraining.settings",
         "retraining.watching",
     },

@@ -27,7 +27,7 @@ from headlines.errors import HeadlinesError
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.refusals import fail_at_once
-from retraining.recording.store import hold_night, lock
+from retraining.recording.store import RETENTION_LOCK, hold_night, lock
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
@@ -108,7 +108,12 @@ class HeadlineLauncher(InProcessComponentLauncher):
         return hold_night(self._connection_config, night, f"process {os.getpid()}, run {self._pipeline_info.run_id}")
 
     def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
-        with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
+        with (
+            # Until it is on record what this attempt takes, nothing of that may be removed.
+            lock(self._connection_config, RETENTION_LOCK, is_shared=True),
+            lock(self._connection_config, self._component_info.lock_name),
+            self._metadata_connection as metadata,
+        ):
             self._begin(metadata)
             return super()._run_driver(*args, **kwargs)
 
