@@ -26,6 +26,7 @@
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
+    +-- GoneError                     (retraining.recording.pushed_copies) the files of an input are gone
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left
     +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
         +-- LockedError               (retraining.local.lock) another command is at work on the same state folder

@@ -133,6 +133,8 @@ SCORE = "score"
 # Properties of pushes and rollbacks
 PUSHED = "pushed"
 PUSHED_VERSION = "pushed_version"
+PUSHED_DESTINATION = "pushed_destination"
+"""The folder of the version, as TFX's Pusher writes it."""
 MODEL_ID = "model_id"
 TO_VERSION = "to_version"
 FROM_VERSION = "from_version"
@@ -183,6 +185,9 @@ VERDICT_FILE = "verdict.json"
 CARD_FILE = "card.md"
 TRIALS_FILE = "tuner_results.json"
 """TFX's Tuner writes it: a row for each trial that came to an end."""
+
+SERVING_FORMAT = "Format-Serving"
+"""Folder of the SavedModel in a Trainer's model, as TFX has it (tfx/utils/path_constants.py)."""
 
 # Files of deliveries, and of pushed versions
 HEADLINES_FILE = "headlines.csv"

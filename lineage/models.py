@@ -208,7 +208,7 @@ def serving_now(source: Source) -> Serving | None:
             reign.night or (model.night if model else ""),
             reign.since,
             model,
-            properties.get("pushed_destination", ""),
+            properties.get(names.PUSHED_DESTINATION, ""),
             properties.get(names.REASON, ""),
             reign.rollback,
             before[0] if before else None,
