@@ -12,6 +12,7 @@ NIGHTLY_DAG = "headline_retraining"
 TUNING_DAG = "headline_tuning"
 SCORING_DAG = "headline_scoring"
 LATE_DROPS_DAG = "headline_late_drops"
+HOUSEKEEPING_DAG = "headline_housekeeping"
 
 # Nodes, which are tasks of the same name
 EXAMPLE_GEN = "HeadlineExampleGen"
@@ -28,6 +29,8 @@ WAIT_FOR_DROP = "wait_for_drop"
 ANNOUNCE_PUSH = "announce_push"
 CHOOSE_NIGHT = "choose_night"
 FIND_UNLABELLED = "find_unlabelled"
+REMOVE_FILES = "remove_files"
+CLEAN_RECORDS = "clean_records"
 
 # What runs and their tasks are given
 NIGHT_PARAM = "night"
@@ -151,6 +154,15 @@ WITHDRAWS = "withdraws"
 RULED = "ruled"
 DROP_SHA256 = "drop_sha256"
 
+# Properties of artifacts whose files were removed; their state is DELETED from then on
+REMOVED_AT = "removed_at"
+"""When it was decided, ISO 8601, UTC."""
+REMOVED_BY = "removed_by"
+REMOVED_BYTES = "removed_bytes"
+"""How much that freed; written when the last file is gone, and absent until then."""
+RETENTION = "retention"
+"""Who removes what is not needed any more."""
+
 # Properties of executions: which attempt it was, by which process, and how it ended
 ATTEMPT = "attempt"
 HOST = "host"
@@ -182,6 +194,9 @@ HEADLINES_FILE = "headlines.csv"
 SUCCESS_MARKER = "_SUCCESS"
 POLICY_FILE = "models.config"
 ROLLBACKS_FILE = "rollbacks.json"
+REMOVED_FILE = "removed.json"
+INCOMING = ".incoming-"
+"""How the folder of a version begins until it is whole: never a number, so no model server takes it for one."""
 SAVED_MODEL_FILE = "saved_model.pb"
 
 _REVISIONS = 100

@@ -39,6 +39,7 @@ ALLOWED = {
         "retraining.nights",
         "retraining.places",
         "retraining.recording",
+        "retraining.retention",
         "retraining.settings",
         "retraining.upkeep",
         "retraining.watching",
@@ -68,6 +69,7 @@ ALLOWED = {
         "retraining.nights.unscored",
         "retraining.operators",
         "retraining.recording.refusals",
+        "retraining.retention",
         "retraining.settings",
         "retraining.watching",
     },
@@ -89,6 +91,15 @@ ALLOWED = {
         "retraining.places",
         "retraining.settings",
         "retraining.watching",
+    },
+    # What is removed is recorded in MLMD, and what a model server was seen to answer with is not.
+    "retraining/retention": {
+        "headlines",
+        "lineage",
+        "retraining.recording",
+        "retraining.retention",
+        "retraining.settings",
+        "retraining.watching.replicas",
     },
     "retraining/watching": {
         "headlines",

@@ -123,6 +123,20 @@ def move_policy(serving_dir: Path, rewrite: Callable[[str], str]) -> None:
         replace_file(serving_dir.parent / POLICY_FILE, after)
 
 
+def find_named(serving_dir: Path) -> set[int]:
+    """The versions that the model servers' config file names: to load them alone, or to label them.
+
+    Raises:
+      ConfigError, OSError: the file cannot be read.
+    """
+    models = [model for model in _read_config(serving_dir).model_config_list.config if model.name == MODEL_NAME]
+    return {
+        version
+        for model in models
+        for version in (*model.model_version_policy.specific.versions, *model.version_labels.values())
+    }
+
+
 def _read_config(serving_dir: Path) -> ModelServerConfig:
     path = serving_dir.parent / POLICY_FILE
     text = path.read_text(encoding="utf-8") if path.is_file() else ""

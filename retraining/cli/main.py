@@ -16,6 +16,7 @@ from retraining.cli import (
     lineage_commands,
     night_commands,
     note_commands,
+    retention_commands,
     service_commands,
     upkeep_commands,
 )
@@ -34,6 +35,7 @@ app.add_typer(upkeep_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
+app.add_typer(retention_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

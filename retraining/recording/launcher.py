@@ -30,7 +30,7 @@ from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_l
 from retraining.recording.node_types import register_types
 from retraining.recording.pushed_copies import find_copies, find_missing, lend_copies, tolerate_gone
 from retraining.recording.refusals import fail_at_once
-from retraining.recording.store import hold_night, lock, place_of
+from retraining.recording.store import RETENTION_LOCK, hold_night, lock, place_of
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
@@ -115,7 +115,12 @@ class HeadlineLauncher(InProcessComponentLauncher):
         if not self._input_dict:
             # Only where a run begins: the nodes behind take what this one made.
             check_root(place_of(self._connection_config), self._pipeline_info.pipeline_root)
-        with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
+        with (
+            # Until it is on record what this attempt takes, nothing of that may be removed.
+            lock(self._connection_config, RETENTION_LOCK, is_shared=True),
+            lock(self._connection_config, self._component_info.lock_name),
+            self._metadata_connection as metadata,
+        ):
             self._begin(metadata)
             return super()._run_driver(*args, **kwargs)
 

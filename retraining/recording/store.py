@@ -22,6 +22,9 @@ TYPES_LOCK = "mlmd types"
 MLMD checks it against no other process, and would make each several times (no issue known).
 """
 
+RETENTION_LOCK = "retention"
+"""The lock under which is decided what is removed; what takes inputs shares it until that is on record."""
+
 # MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`; no issue known), and Postgres itself on
 # a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
@@ -192,8 +195,13 @@ def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
 
 
 @contextlib.contextmanager
-def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
+def lock(config: ConnectionConfig, name: str, is_shared: bool = False) -> Iterator[None]:
     """Holds the lock `name` in the database; it is released when the process dies, too.
+
+    Args:
+      config: where it is.
+      name: of the lock.
+      is_shared: whether others may hold it as well who ask for it so.
 
     Raises:
       StoreError: the database does not answer, or another process keeps the lock for more than a minute.
@@ -203,7 +211,8 @@ def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
         with connection.cursor() as cursor:
             try:
                 cursor.execute("SET lock_timeout = %s", (f"{_LOCK_TIMEOUT_SECONDS}s",))
-                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+                kind = "pg_advisory_lock_shared" if is_shared else "pg_advisory_lock"
+                cursor.execute(f"SELECT {kind}(hashtextextended(%s, 0))", (name,))
             except psycopg2.errors.LockNotAvailable as error:
                 raise StoreError(
                     f"another process has been holding the lock {name!r} in {place_of(config)} for more than "
