@@ -37,6 +37,8 @@
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- ServiceError              (retraining.local.service) the service could not be started
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
+        +-- DumpError                     (retraining.upkeep.dumps) a database could not be written to a file or read
+        +-- BackupError                   (retraining.upkeep.archive) a backup could not be written or cannot be used
         +-- TakenError                (retraining.nights.in_process) another process trains the night
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone
         +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should

@@ -50,6 +50,8 @@ ALLOWED = {
         "lineage",
         "retraining.local",
         "retraining.places",
+        # The lock that retention takes.
+        "retraining.recording.store",
         "retraining.settings",
         "retraining.upkeep",
     },

@@ -110,6 +110,18 @@ def relocate(settings: Settings, old: Path | None = None, new: Path | None = Non
     return relocation
 
 
+def move_everything(settings: Settings, moves: Moves) -> Relocation:
+    """Rewrites lineage that was brought here, whatever still lies where it came from, and records where it lies.
+
+    Raises:
+      PlacesError: the database does not answer.
+    """
+    with _transaction(settings.mlmd) as cursor:
+        relocation = _rewrite(cursor, settings, moves)
+        write_places(cursor, places_of(settings))
+    return relocation
+
+
 def find_difference(settings: Settings) -> str:
     """Why paths in lineage lead nowhere, in one line with what to do; empty where the service lies as recorded.
 
