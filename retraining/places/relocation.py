@@ -96,10 +96,10 @@ def relocate(settings: Settings, old: Path | None = None, new: Path | None = Non
             moves = Moves(Move(path, today[name]) for name, path in recorded.items())
         else:
             moves = Moves([Move(str(old), str(new or settings.state_dir))])
-        missing = [one.new for one in moves.moves if one.old != one.new and not Path(one.new).exists()]
-        if missing:
+        there = settings.pipeline_root if old is None else new or settings.state_dir
+        if moves and not there.exists():
             raise PlacesError(
-                f"{missing[0]} is not there, so nothing can have moved to it; bring the files there first, or correct "
+                f"{there} is not there, so nothing can have moved to it; bring the files there first, or correct "
                 "STATE_DIR and its like in .env"
             )
         relocation = _rewrite(cursor, settings, moves, dry_run)
@@ -234,5 +234,9 @@ def _transaction(place: Postgres) -> Iterator[Cursor]:
         connection = psycopg2.connect(**place.arguments)
     except psycopg2.OperationalError as error:
         raise PlacesError(place.explain(error)) from None
-    with closing(connection), connection, connection.cursor() as cursor:
-        yield cursor
+    try:
+        with closing(connection), connection, connection.cursor() as cursor:
+            yield cursor
+    except psycopg2.Error as error:
+        answer = " ".join(str(error).split())
+        raise PlacesError(f"lineage at {place} could not be read or rewritten, and is as it was: {answer}") from error

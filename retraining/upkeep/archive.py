@@ -10,7 +10,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
 
@@ -153,8 +153,10 @@ class _Hashing(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def written(target: Path) -> Iterator[tuple[Writer, Callable[[Manifest], None]]]:
-    """Gives what takes members and, in the end, the manifest; the file is there then, whole and on the disk, or not.
+def written(target: Path) -> Iterator[tuple[Writer, Callable[[Manifest], Manifest]]]:
+    """Gives what takes members and what ends it with the manifest; then the file is there, whole and on the disk.
+
+    The manifest that is given back has the hashes of the members.
 
     Raises:
       BackupError: it could not be written; an earlier file of that name is as it was.
@@ -164,11 +166,12 @@ def written(target: Path) -> Iterator[tuple[Writer, Callable[[Manifest], None]]]
             opened = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR)
             is_finished = False
 
-            def finish(manifest: Manifest) -> None:
+            def finish(manifest: Manifest) -> Manifest:
                 nonlocal is_finished
-                files = {**asdict(manifest), "files": writer.hashes}
-                writer.add_text(_MANIFEST, json.dumps(files, ensure_ascii=False, indent=1).encode())
+                whole = replace(manifest, files=dict(writer.hashes))
+                writer.add_text(_MANIFEST, json.dumps(asdict(whole), ensure_ascii=False, indent=1).encode())
                 is_finished = True
+                return whole
 
             with (
                 os.fdopen(opened, "wb") as file,

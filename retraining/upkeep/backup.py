@@ -122,7 +122,7 @@ def back_up(
             with_drops,
             left_out,
         )
-        finish(manifest)
+        manifest = finish(manifest)
     return manifest
 
 
