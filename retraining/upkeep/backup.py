@@ -108,7 +108,7 @@ def back_up(
             writer.add(DROPS, settings.drops_dir)
         for name in (MADE_AT_FIRST_START, *(secrets.NAMES if with_secrets else ())):
             if (settings.secrets_dir / name).is_file():
-                writer.add(f"{SECRETS}/{name}", settings.secrets_dir / name)
+                writer.add_text(f"{SECRETS}/{name}", (settings.secrets_dir / name).read_bytes())
         manifest = Manifest(
             FORMAT,
             made_at,
@@ -122,8 +122,7 @@ def back_up(
             with_drops,
             left_out,
         )
-        manifest = finish(manifest)
-    return manifest
+        return finish(manifest)
 
 
 def plain_settings(settings: Settings) -> dict[str, str]:

@@ -88,6 +88,7 @@ def restore(settings: Settings, file: Path, report: Report) -> Restored:
 
     try:
         report("writing the files")
+        settings.secrets_dir.mkdir(mode=0o700, parents=True)
         archive.extract(file, place)
         settings = secrets.make_missing(_with_restored_secrets(settings))
         with _databases(settings, report):

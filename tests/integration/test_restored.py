@@ -131,6 +131,7 @@ def test_a_backup_is_of_one_moment_and_is_the_same_service_in_other_folders_and_
     assert (delivered.read_text(), delivered.stat().st_mtime) == ("title,sentiment\n", 1e9)
     assert (later.secrets_dir / "airflow_fernet_key").read_text() == "a key"
     assert (later.secrets_dir / "airflow_fernet_key").stat().st_mode & 0o777 == 0o600
+    assert later.secrets_dir.stat().st_mode & 0o777 == 0o700
     assert (later.secrets_dir / "scheduled_from").read_text() == "2022-02-01"
     assert not (later.state_dir / "databases").exists()
     assert ask(later, "airflow_db", "SELECT id FROM dag_run") == [(1,), (2,)]
