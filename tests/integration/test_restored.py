@@ -2,8 +2,9 @@
 
 import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from headlines.pushes import rollbacks
 from retraining.local import postgres as embedded
+from retraining.local import supervisor
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
 from retraining.upkeep import archive
@@ -142,6 +144,33 @@ def test_a_backup_is_of_one_moment_and_is_the_same_service_in_other_folders_and_
     ]
     [(destination,)] = ask(later, "mlmd", "SELECT string_value FROM artifactproperty WHERE name = 'pushed_destination'")
     assert destination == str(later.serving_dir / "2022020101")
+
+
+def test_a_backup_of_a_postgres_of_ones_own_is_restored_into_the_embedded_one(
+    service: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup.tar.gz"
+    back_up(service, file, quiet)
+    with ExitStack() as probes:
+        ports = [probes.enter_context(closing(socket.socket())) for _ in range(5)]
+        for port in ports:
+            port.bind(("127.0.0.1", 0))
+        numbers = [port.getsockname()[1] for port in ports]
+    names = ("postgres_port", "webserver_port", "supervisor_port", "serving_port", "serving_grpc_port")
+    later = Settings.from_env(
+        state_dir=tmp_path / "later", drops_dir=service.drops_dir, **dict(zip(names, numbers, strict=True))
+    )
+    steps: list[str] = []
+    done = restore(later, file, steps.append)
+    assert done.paths > 0
+    assert "making the embedded Postgres" in steps
+    assert not supervisor.is_running(Settings.from_env(**later.model_dump(include={"state_dir", *names})))
+    assert list_files(later.pipeline_root) == {f"Trainer/model/{number}/saved_model.pb" for number in (1, 2)}
+    # The data are there, and the server that read them has ended.
+    assert (later.state_dir / "postgres" / "data" / "PG_VERSION").is_file()
+    assert not (later.state_dir / "postgres" / "data" / "postmaster.pid").exists()
+    with pytest.raises(BackupError, match=r"STATE_DIR: .* is not empty"):
+        restore(later, file, quiet)
 
 
 def test_settings_that_are_others_than_then_are_shown_but_not_those_of_the_place(
