@@ -23,6 +23,15 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def tell_size(size_bytes: int) -> str:
+    """A size for a person: `0 B`, `12.3 kB`, `1.5 GB`."""
+    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
+    # Rounded as it is shown, so that nothing is ever 1000.0 of a unit.
+    while round(size, 1) >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
 def escape(character: str) -> str:
     """A character by its number, as JSON and Python write it."""
     return f"\\u{ord(character):04x}"

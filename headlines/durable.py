@@ -56,6 +56,23 @@ def copy_file(source: str | Path, target: str | Path) -> None:
     sync(Path(target))
 
 
+def link_file(source: str | Path, target: str | Path) -> None:
+    """Gives a file a second name, so that its content is stored once; where that cannot be, copies it.
+
+    It cannot be on another file system, and where the file system or the kernel forbids it. Neither of the two may be
+    changed in place from then on, only replaced.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # EXDEV, EPERM, EMLINK and others (link(2)): what keeps it from being linked need not keep it from being copied.
+        copy_file(source, target)
+    else:
+        sync(Path(target))
+
+
 def sync(path: Path) -> None:
     """Waits until a file's content, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)

@@ -26,7 +26,9 @@
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
+    +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
+    +-- GoneError                     (retraining.recording.pushed_copies) the files of an input are gone
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left
     +-- SinkError                     (retraining.openlineage.transport) * an OpenLineage event was not sent
     +-- LocalError                    (retraining.local) the service on this machine cannot do what was asked
@@ -40,6 +42,8 @@
         +-- DumpError                 (retraining.upkeep.dumps) a database could not be written to a file or read
         +-- ServiceError              (retraining.local.service) the service could not be started
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
+        +-- DumpError                     (retraining.upkeep.dumps) a database could not be written to a file or read
+        +-- BackupError                   (retraining.upkeep.archive) a backup could not be written or cannot be used
         +-- TakenError                (retraining.nights.in_process) another process trains the night
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone
         +-- RehearsalError            (retraining.nights.rehearsal) the schedule did not do what it should

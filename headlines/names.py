@@ -12,6 +12,7 @@ NIGHTLY_DAG = "headline_retraining"
 TUNING_DAG = "headline_tuning"
 SCORING_DAG = "headline_scoring"
 LATE_DROPS_DAG = "headline_late_drops"
+HOUSEKEEPING_DAG = "headline_housekeeping"
 DAG_PREFIX = "headline_"
 """With which the id of every DAG of ours begins."""
 
@@ -30,6 +31,8 @@ WAIT_FOR_DROP = "wait_for_drop"
 ANNOUNCE_PUSH = "announce_push"
 CHOOSE_NIGHT = "choose_night"
 FIND_UNLABELLED = "find_unlabelled"
+REMOVE_FILES = "remove_files"
+CLEAN_RECORDS = "clean_records"
 
 # What runs and their tasks are given
 NIGHT_PARAM = "night"
@@ -132,6 +135,8 @@ SCORE = "score"
 # Properties of pushes and rollbacks
 PUSHED = "pushed"
 PUSHED_VERSION = "pushed_version"
+PUSHED_DESTINATION = "pushed_destination"
+"""The folder of the version, as TFX's Pusher writes it."""
 MODEL_ID = "model_id"
 TO_VERSION = "to_version"
 FROM_VERSION = "from_version"
@@ -150,6 +155,15 @@ WITHDRAWS = "withdraws"
 # Properties of rulings on drops, beside those of notes that say on what, by whom, when and why
 RULED = "ruled"
 DROP_SHA256 = "drop_sha256"
+
+# Properties of artifacts whose files were removed; their state is DELETED from then on
+REMOVED_AT = "removed_at"
+"""When it was decided, ISO 8601, UTC."""
+REMOVED_BY = "removed_by"
+REMOVED_BYTES = "removed_bytes"
+"""How much that freed; written when the last file is gone, and absent until then."""
+RETENTION = "retention"
+"""Who removes what is not needed any more."""
 
 # Properties of executions: which attempt it was, by which process, and how it ended
 ATTEMPT = "attempt"
@@ -174,6 +188,9 @@ CARD_FILE = "card.md"
 TRIALS_FILE = "tuner_results.json"
 """TFX's Tuner writes it: a row for each trial that came to an end."""
 
+SERVING_FORMAT = "Format-Serving"
+"""Folder of the SavedModel in a Trainer's model, as TFX has it (tfx/utils/path_constants.py)."""
+
 # Files of deliveries, and of pushed versions
 HEADLINES_FILE = "headlines.csv"
 SUCCESS_MARKER = "_SUCCESS"
@@ -181,6 +198,9 @@ POLICY_FILE = "models.config"
 ROLLBACKS_FILE = "rollbacks.json"
 LAST_BACKUP_FILE = "last-backup"
 """In STATE_DIR: whatever backs the service up touches it, so that its age is that of the backup."""
+REMOVED_FILE = "removed.json"
+INCOMING = ".incoming-"
+"""How the folder of a version begins until it is whole: never a number, so no model server takes it for one."""
 SAVED_MODEL_FILE = "saved_model.pb"
 
 _REVISIONS = 100

@@ -110,6 +110,17 @@ class Scheduling:
         rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)
         return next((run.night for run in self._read(rows, self._named_nights())), None)
 
+    def active_runs(self, dags: Collection[str]) -> dict[tuple[str, str], str]:
+        """The runs of some DAGs that have not ended, by DAG and run id; each with its night, where it is the nightly's.
+
+        A run that waits for its drop, or for its turn, is one of them, and MLMD has not heard of it.
+        """
+        rows = self._rows(
+            "SELECT dag_id, run_id FROM dag_run WHERE dag_id IN :dags AND state IN :active", dags=dags, active=_ACTIVE
+        )
+        nights = {run.run_id: run.night for run in self.dispatch().active}
+        return {(dag, run_id): nights.get(run_id, "") if dag == self._names.pipeline else "" for dag, run_id in rows}
+
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
         dag = self._names.pipeline

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from headlines.names import MODEL_ID, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
 from lineage.reader import Reader, Source, open_lineage
-from lineage.reading import COMPLETE, INPUT, LIVE, OUTPUT, RESOLVER, moment, read_artifacts
+from lineage.reading import COMPLETE, INPUT, OUTPUT, RECORDED, RESOLVER, moment, read_artifacts
 from lineage.records import Reign
 from lineage.runs import NEVER
 
@@ -27,10 +27,10 @@ def rollbacks(source: Source) -> tuple[Rollback, ...]:
     """Every rollback, oldest first."""
     with open_lineage(source) as reader:
         ids = reader.column(
-            "SELECT id FROM artifact a WHERE type_id IN :types AND state = :live AND EXISTS (SELECT 1 FROM "
+            "SELECT id FROM artifact a WHERE type_id IN :types AND state IN :recorded AND EXISTS (SELECT 1 FROM "
             "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY id",
             types=reader.types(ROLLBACK_TYPE),
-            live=LIVE,
+            recorded=RECORDED,
             pipelines=reader.pipelines,
         )
         artifacts = read_artifacts(reader, ids)
@@ -173,10 +173,11 @@ def _read_pushes(reader: Reader, artifacts: Collection[int]) -> list[Push]:
         "SELECT a.id, v.string_value, a.create_time_since_epoch FROM artifact a "
         f"JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = '{PUSHED}' AND yes.int_value = 1 "
         f"JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{PUSHED_VERSION}' AND v.is_custom_property "
-        "WHERE a.id IN :artifacts AND a.state = :live AND a.type_id IN :types AND EXISTS (SELECT 1 FROM attribution p "
-        "WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id",
+        "WHERE a.id IN :artifacts AND a.state IN :recorded AND a.type_id IN :types "
+        "AND EXISTS (SELECT 1 FROM attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) "
+        "ORDER BY a.id",
         artifacts=artifacts,
-        live=LIVE,
+        recorded=RECORDED,
         types=reader.types("PushedModel"),
         pipelines=reader.pipelines,
     )
@@ -188,13 +189,13 @@ def models_of_versions(reader: Reader, versions: Iterable[int]) -> dict[int, tup
     numbers = list(map(str, versions))
     rows = reader.rows(
         "SELECT v.string_value, v.artifact_id, m.int_value, n.string_value FROM artifactproperty v "
-        "JOIN artifact a ON a.id = v.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "JOIN artifact a ON a.id = v.artifact_id AND a.state IN :recorded AND a.type_id IN :types "
         f"LEFT JOIN artifactproperty m ON m.artifact_id = a.id AND m.name = '{MODEL_ID}' AND m.is_custom_property "
         "LEFT JOIN artifactproperty n ON n.artifact_id = a.id AND n.name = :night AND n.is_custom_property "
         f"WHERE v.name = '{PUSHED_VERSION}' AND v.is_custom_property AND v.string_value IN :numbers "
         "AND EXISTS (SELECT 1 FROM attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) "
         "ORDER BY v.artifact_id",
-        live=LIVE,
+        recorded=RECORDED,
         types=reader.types("PushedModel"),
         night=reader.names.night,
         numbers=numbers,
@@ -227,14 +228,14 @@ def versions_of_models(reader: Reader, models: Collection[int]) -> dict[int, tup
         "SELECT DISTINCT i.artifact_id, v.string_value FROM event i JOIN execution e ON e.id = i.execution_id "
         "AND e.last_known_state = :complete AND NOT e.type_id IN :resolvers "
         "JOIN event o ON o.execution_id = e.id AND o.type = :output "
-        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state IN :recorded AND a.type_id IN :types "
         f"JOIN artifactproperty yes ON yes.artifact_id = a.id AND yes.name = '{PUSHED}' AND yes.int_value = 1 "
         f"JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = '{PUSHED_VERSION}' AND v.is_custom_property "
         "WHERE i.artifact_id IN :models AND i.type = :input",
         complete=COMPLETE,
         resolvers=reader.types(RESOLVER),
         output=OUTPUT,
-        live=LIVE,
+        recorded=RECORDED,
         types=reader.types("PushedModel"),
         models=models,
         input=INPUT,

@@ -61,13 +61,13 @@ def _find_push_artifacts(reader: Reader, models: Collection[int]) -> list[tuple[
         "SELECT DISTINCT i.artifact_id, a.id FROM event i "
         "JOIN execution e ON e.id = i.execution_id AND e.last_known_state IN :finished AND NOT e.type_id IN :resolvers "
         "JOIN event o ON o.execution_id = e.id AND o.type = :output "
-        "JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "JOIN artifact a ON a.id = o.artifact_id AND a.state IN :recorded AND a.type_id IN :types "
         "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY a.id",
         finished=[reading.COMPLETE, reading.CACHED],
         resolvers=reader.types(reading.RESOLVER),
         input=reading.INPUT,
         output=reading.OUTPUT,
-        live=reading.LIVE,
+        recorded=reading.RECORDED,
         types=reader.types("PushedModel"),
         models=models,
     )
@@ -79,12 +79,12 @@ def find_blessings(reader: Reader, models: Collection[int]) -> dict[int, int]:
         reader.rows(
             "SELECT i.artifact_id, b.id FROM event i JOIN eventpath k ON k.event_id = i.id AND NOT k.is_index_step "
             "AND NOT k.step_key IN :baseline JOIN event o ON o.execution_id = i.execution_id AND o.type = :output "
-            "JOIN artifact b ON b.id = o.artifact_id AND b.state = :live AND b.type_id IN :types "
+            "JOIN artifact b ON b.id = o.artifact_id AND b.state IN :recorded AND b.type_id IN :types "
             "WHERE i.artifact_id IN :models AND i.type = :input ORDER BY b.id",
             baseline=reader.names.baseline,
             input=reading.INPUT,
             output=reading.OUTPUT,
-            live=reading.LIVE,
+            recorded=reading.RECORDED,
             types=reader.types("ModelBlessing"),
             models=models,
         )

@@ -30,11 +30,11 @@ def models(source: Source, limit: int | None = 100) -> tuple[ModelSummary, ...]:
 def find_ids(reader: Reader, limit: int | None = None) -> list[int]:
     """The ids of the models of the pipeline, newest first."""
     return reader.column(
-        "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state = :live AND EXISTS (SELECT 1 FROM "
+        "SELECT a.id FROM artifact a WHERE a.type_id IN :types AND a.state IN :recorded AND EXISTS (SELECT 1 FROM "
         "attribution p WHERE p.artifact_id = a.id AND p.context_id IN :pipelines) ORDER BY a.id DESC"
         + (" LIMIT :rows" if limit else ""),
         types=reader.types("Model"),
-        live=reading.LIVE,
+        recorded=reading.RECORDED,
         pipelines=reader.pipelines,
         rows=limit,
     )
@@ -178,11 +178,11 @@ def _path_to(reader: Reader, model: int, full: bool = False) -> Graph:
     pushes = reader.column(
         "SELECT DISTINCT o.artifact_id FROM event i JOIN eventpath k ON k.event_id = i.id AND NOT k.is_index_step "
         "AND NOT k.step_key IN :baseline JOIN event o ON o.execution_id = i.execution_id "
-        "AND o.type = :output JOIN artifact a ON a.id = o.artifact_id AND a.state = :live AND a.type_id IN :types "
+        "AND o.type = :output JOIN artifact a ON a.id = o.artifact_id AND a.state IN :recorded AND a.type_id IN :types "
         "WHERE i.artifact_id = :model AND i.type = :input",
         output=reading.OUTPUT,
         input=reading.INPUT,
-        live=reading.LIVE,
+        recorded=reading.RECORDED,
         # Refused, it has no push; its verdict is the end then.
         types=reader.types("PushedModel", "ModelBlessing"),
         baseline=reader.names.baseline,
@@ -208,7 +208,7 @@ def serving_now(source: Source) -> Serving | None:
             reign.night or (model.night if model else ""),
             reign.since,
             model,
-            properties.get("pushed_destination", ""),
+            properties.get(names.PUSHED_DESTINATION, ""),
             properties.get(names.REASON, ""),
             reign.rollback,
             before[0] if before else None,

@@ -6,7 +6,7 @@ from lineage.drift import read_gate, read_traffic
 from lineage.models import next_night, read_drops, summarise
 from lineage.notes import notes
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import LIVE, OUTPUT, artifacts_of_run, find_executions, read_executions
+from lineage.reading import OUTPUT, RECORDED, artifacts_of_run, find_executions, read_executions
 from lineage.records import DropUse, ExecutionRecord, ModelSummary, NightDetail, RunDetail
 from lineage.rulings import rulings
 from lineage.runs import find_runs, report_runs, tell_nights
@@ -54,9 +54,9 @@ def _find_drop(reader: Reader, run_id: str, night: str) -> DropUse | None:
 def _models_of(reader: Reader, attempts: list[tuple[ExecutionRecord, ...]]) -> tuple[ModelSummary, ...]:
     ids = reader.column(
         "SELECT DISTINCT a.id FROM event ev JOIN artifact a ON a.id = ev.artifact_id AND a.type_id IN :types "
-        "AND a.state = :live WHERE ev.type = :output AND ev.execution_id IN :executions",
+        "AND a.state IN :recorded WHERE ev.type = :output AND ev.execution_id IN :executions",
         types=reader.types("Model"),
-        live=LIVE,
+        recorded=RECORDED,
         output=OUTPUT,
         executions=[attempt.id for own in attempts for attempt in own],
     )

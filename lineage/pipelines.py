@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lineage.pipeline_names import OURS, Names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import COMPLETE, LIVE, OUTPUT, RESOLVER, moment, read_links, read_places
+from lineage.reading import COMPLETE, OUTPUT, RECORDED, RESOLVER, moment, read_links, read_places
 from lineage.records import PipelineSummary
 
 
@@ -29,12 +29,12 @@ def pipelines(source: Source) -> tuple[PipelineSummary, ...]:
             reader.rows(
                 "SELECT ours.context_id, count(DISTINCT a.id) FROM association ours "
                 "JOIN event o ON o.execution_id = ours.execution_id AND o.type = :output "
-                "JOIN artifact a ON a.id = o.artifact_id AND a.type_id IN :types AND a.state = :live "
+                "JOIN artifact a ON a.id = o.artifact_id AND a.type_id IN :types AND a.state IN :recorded "
                 "JOIN execution e ON e.id = o.execution_id AND e.last_known_state = :complete "
                 "AND NOT e.type_id IN :resolvers WHERE ours.context_id IN :pipelines GROUP BY ours.context_id",
                 types=reader.types("Model"),
                 output=OUTPUT,
-                live=LIVE,
+                recorded=RECORDED,
                 complete=COMPLETE,
                 resolvers=reader.types(RESOLVER),
                 pipelines=list(contexts),

@@ -16,7 +16,9 @@ _ARTIFACT_STATES = ("unknown", "pending", "live", "marked_for_deletion", "delete
 # The numbers of Execution.State, Artifact.State and Event.Type in metadata_store.proto.
 COMPLETE, FAILED, CACHED, CANCELED = 3, 4, 5, 6
 ENDED_BADLY = frozenset((FAILED, CANCELED))
-LIVE, ABANDONED = 2, 5
+LIVE, DELETED, ABANDONED = 2, 4, 5
+RECORDED = (LIVE, DELETED)
+"""The states of what an attempt that finished has made, be its files there or removed since."""
 INPUT, OUTPUT, INTERNAL_OUTPUT = 3, 4, 6
 _ERROR_CHARACTERS = 1000
 # With which Python tells an error: its module and class.

@@ -6,8 +6,10 @@ from typing import Literal
 
 from headlines.bar.checks import Check
 from headlines.drops.rulings import Ruling, find_refused, find_ruling
+from headlines.names import REMOVED_AT, REMOVED_BY
 from headlines.notes import Note
 from headlines.pushes.champion import Rollback
+from headlines.pushes.removals import tell
 from lineage.side_records import GateReport, TrafficReport
 
 Way = Literal["trained-on", "vocabulary", "tuned-on", "judged-against"]
@@ -35,6 +37,15 @@ class ArtifactRecord:
     type: str = ""
     state: str = "unknown"
     created_at: datetime | None = None
+
+    @property
+    def removal(self) -> str:
+        """That its files were removed, with when and by whom, in words; empty for what was not removed."""
+        if self.state != "deleted":
+            return ""
+        at, by = self.properties.get(REMOVED_AT), self.properties.get(REMOVED_BY)
+        # Others who remove files, such as TFX's own garbage collection, leave the state alone.
+        return tell(datetime.fromisoformat(at), by) if at and by else "removed, nobody recorded when"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 
 from headlines import names
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import INPUT, LIVE, OUTPUT, read_artifacts, read_executions, read_links
+from lineage.reading import INPUT, OUTPUT, RECORDED, read_artifacts, read_executions, read_links
 from lineage.records import ArtifactRecord, ExecutionRecord
 from lineage.scores import find_attempts
 from lineage.side_records import Search
@@ -67,13 +67,14 @@ def _find_uses(reader: Reader, ids: list[int]) -> dict[int, set[str]]:
     by_artifact: dict[int, set[str]] = {}
     for artifact, night in reader.rows(
         "SELECT i.artifact_id, n.string_value FROM event i JOIN event o ON o.execution_id = i.execution_id "
-        "AND o.type = :output JOIN artifact m ON m.id = o.artifact_id AND m.type_id IN :models AND m.state = :live "
+        "AND o.type = :output JOIN artifact m ON m.id = o.artifact_id AND m.type_id IN :models "
+        "AND m.state IN :recorded "
         "JOIN artifactproperty n ON n.artifact_id = m.id AND n.name = :night "
         "WHERE i.artifact_id IN :ids AND i.type = :input",
         output=OUTPUT,
         input=INPUT,
         models=reader.types("Model"),
-        live=LIVE,
+        recorded=RECORDED,
         night=reader.names.night,
         ids=ids,
     ):

@@ -292,6 +292,28 @@ class Settings(BaseSettings):
     )
     preload: bool = Field(True, description="Import TFX once in the scheduler, so that tasks start warm.")
 
+    # What is kept of the past. docs/retention.md tells what is needed, and how large it becomes.
+    keep_artifact_nights: int = Field(
+        90,
+        ge=2,
+        description="Nights, the newest, whose artifacts are kept whole: for a rerun, a replay or a comparison. At "
+        "some 22 MB a night 90 take 2 GB.",
+    )
+    keep_served_versions: int = Field(
+        10,
+        ge=2,
+        description="Pushed versions, the newest that no rollback has withdrawn, to which a rollback may always "
+        "return. Beyond the nights that are kept, 11 MB each.",
+    )
+    keep_log_days: int = Field(
+        30, ge=1, description="Days for which Airflow's log files and side records are kept. At 12 MB a day, 0.4 GB."
+    )
+    housekeeping_schedule: types.Cron = Field(
+        "0 12 * * 0",
+        description="Cron expression of the removal of what is not needed any more; `none` for `retraining prune` by "
+        "hand only.",
+    )
+
     # What Prometheus reads: docs/metrics.md
     metrics_port: types.PortOrNone = Field(
         0,

@@ -40,16 +40,22 @@ ALLOWED = {
         "retraining.metrics",
         "retraining.nights",
         "retraining.notices",
+        "retraining.places",
         "retraining.recording",
+        "retraining.retention",
         "retraining.settings",
         "retraining.upkeep",
         "retraining.version",
         "retraining.watching",
     },
+    # What keeps a service for years takes hold of its processes, its databases and its files.
     "retraining/upkeep": {
         "headlines",
         "lineage",
         "retraining.local",
+        "retraining.places",
+        # The lock that retention takes.
+        "retraining.recording.store",
         "retraining.renamed_settings",
         "retraining.settings",
         "retraining.upkeep",
@@ -82,6 +88,7 @@ ALLOWED = {
         "retraining.openlineage.skips",
         "retraining.operators",
         "retraining.recording.refusals",
+        "retraining.retention",
         "retraining.settings",
     },
     "retraining/nights": {
@@ -101,9 +108,19 @@ ALLOWED = {
         "retraining.local",
         "retraining.notices",
         "retraining.openlineage.options",
+        "retraining.places",
         "retraining.settings",
         "retraining.version",
         "retraining.watching",
+    },
+    # What is removed is recorded in MLMD, and what a model server was seen to answer with is not.
+    "retraining/retention": {
+        "headlines",
+        "lineage",
+        "retraining.recording",
+        "retraining.retention",
+        "retraining.settings",
+        "retraining.watching.replicas",
     },
     "retraining/watching": {
         "headlines",
@@ -127,6 +144,7 @@ ALLOWED = {
         "headlines",
         # A rollback changes what serves, and no task of Airflow's tells of it.
         "retraining.openlineage.rollbacks",
+        "retraining.places",
         "retraining.recording",
         "retraining.settings",
         # A ruling on a drop is a person's or DropGate's, and is one record in MLMD.
@@ -139,6 +157,8 @@ ALLOWED = {
         "retraining.openlineage",
         "retraining.settings",
     },
+    # Where a service lies: nothing of what runs it.
+    "retraining/places": {"headlines", "retraining.places", "retraining.settings"},
     "retraining/settings.py": {"headlines", "retraining.renamed_settings", "retraining.setting_types"},
     "retraining/renamed_settings.py": {"headlines.durable"},
     "retraining/notify_addresses.py": set(),
@@ -188,6 +208,7 @@ FORBIDDEN = {
     "retraining/recording/attempts.py": {"airflow"},
     "retraining/recording/settling.py": {"airflow"},
     "retraining/recording/store.py": {"airflow"},
+    "retraining/places": HEAVY,
     "retraining/settings.py": HEAVY,
     "retraining/upkeep": HEAVY,
     "retraining/watching": HEAVY,

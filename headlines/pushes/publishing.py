@@ -10,15 +10,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from headlines.durable import copy_file, replace_file
+from headlines.durable import link_file, replace_file
 from headlines.errors import HeadlinesError
-from headlines.names import find_versions_of, revision_of, version_of
-from headlines.pushes import rollbacks
+from headlines.names import INCOMING, find_versions_of, revision_of, version_of
+from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
 from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
-
-# Never a number, so no model server takes it for a version.
-_INCOMING = ".incoming-"
 
 
 class PushError(HeadlinesError):
@@ -67,7 +64,8 @@ def publish(
     """Makes a model appear, complete, as the night's version in the serving directory.
 
     The newest revision of the same night is kept if it is the same model; otherwise the model becomes the next
-    revision. Nothing is ever replaced or removed, and an older night gets a smaller number than the newer ones. Model
+    revision. Nothing is ever replaced, and no number is given twice, even if its model was removed since. An older
+    night gets a smaller number than the newer ones. Files are linked, and copied only where that cannot be. Model
     servers that a rollback holds at an earlier version move on to this one if it is newer.
 
     Args:
@@ -90,7 +88,7 @@ def publish(
     try:
         serving_dir.mkdir(parents=True, exist_ok=True)
         with rollbacks.hold(serving_dir):
-            for abandoned in serving_dir.glob(f"{_INCOMING}*"):
+            for abandoned in serving_dir.glob(f"{INCOMING}*"):
                 shutil.rmtree(abandoned)
             present = rollbacks.find_versions(serving_dir)
             served = rollbacks.find_served(serving_dir)
@@ -103,10 +101,11 @@ def publish(
                 version = mine[-1]
                 reason = f"kept {version}: the night was run again and made the same model"
             else:
+                used = find_versions_of(night, {*present, *removals.read(serving_dir)})
                 try:
-                    version = version_of(night, revision_of(mine[-1]) + 1 if mine else 1)
+                    version = version_of(night, revision_of(used[-1]) + 1 if used else 1)
                 except ValueError:
-                    problem = f"{night} has used up its revisions with {mine[-1]}; remove the last ones"
+                    problem = f"{night} has used up its revisions with {used[-1]}; remove the last ones"
                     raise FutilePushError(problem) from None
                 reason = f"pushed as {version}" + (f": it differs from {mine[-1]} of the same night" if mine else "")
                 note = (about or {}) | {
@@ -163,15 +162,15 @@ def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback
 
 
 def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:
-    """Copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
-    incoming = target.with_name(f"{_INCOMING}{target.name}")
+    """Links or copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
+    incoming = target.with_name(f"{INCOMING}{target.name}")
     try:
-        shutil.copytree(source, incoming, copy_function=copy_file)
+        shutil.copytree(source, incoming, copy_function=link_file)
         extras = incoming / EXTRAS
         extras.mkdir(exist_ok=True)
         replace_file(extras / ABOUT_FILE, json.dumps(about, ensure_ascii=False, indent=1))
         if related_index is not None:
-            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=copy_file)
+            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=link_file)
         incoming.rename(target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

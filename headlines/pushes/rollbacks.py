@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +102,39 @@ def write_policy(serving_dir: Path, version: int | None = None) -> None:
     after = text_format.MessageToString(config)
     if after != before:
         replace_file(serving_dir.parent / POLICY_FILE, after)
+
+
+def move_policy(serving_dir: Path, rewrite: Callable[[str], str]) -> None:
+    """Names in the model servers' config file where the models lie by now; without a file there is nothing to do.
+
+    Args:
+      serving_dir: its folder above holds the file.
+      rewrite: gives the path of today for one of then, and any other, such as one inside a container, as it is.
+
+    Raises:
+      ConfigError, OSError: the file cannot be read or written.
+    """
+    config = _read_config(serving_dir)
+    before = text_format.MessageToString(config)
+    for model in config.model_config_list.config:
+        model.base_path = rewrite(model.base_path)
+    after = text_format.MessageToString(config)
+    if after != before:
+        replace_file(serving_dir.parent / POLICY_FILE, after)
+
+
+def find_named(serving_dir: Path) -> set[int]:
+    """The versions that the model servers' config file names: to load them alone, or to label them.
+
+    Raises:
+      ConfigError, OSError: the file cannot be read.
+    """
+    models = [model for model in _read_config(serving_dir).model_config_list.config if model.name == MODEL_NAME]
+    return {
+        version
+        for model in models
+        for version in (*model.model_version_policy.specific.versions, *model.version_labels.values())
+    }
 
 
 def _read_config(serving_dir: Path) -> ModelServerConfig:

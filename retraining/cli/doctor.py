@@ -19,6 +19,7 @@ from lineage import LineageError
 from retraining.local import LocalError, ports, preparation, service, standing
 from retraining.local.api import Api
 from retraining.notices import delivery, sending
+from retraining.places.relocation import PlacesError, find_difference
 from retraining.settings import Settings, SettingsError
 from retraining.upkeep import pins
 from retraining.version import VERSION
@@ -72,6 +73,7 @@ def examine() -> Iterator[Finding]:
         lambda: _programs(health),
         lambda: _database(settings, "airflow", has_postgres),
         lambda: _database(settings, "mlmd", has_postgres),
+        lambda: _places(settings, has_postgres),
         lambda: _dags(settings, has_web),
         lambda: _serving(settings, health, has_postgres),
         lambda: _nights(settings, has_postgres),
@@ -190,6 +192,16 @@ def _database(settings: Settings, which: preparation.Database, has_postgres: boo
     except SettingsError as error:
         problem = str(error)
     return Finding(subject, "fail" if problem else "ok", problem or "lets its role in")
+
+
+def _places(settings: Settings, has_postgres: bool) -> Finding:
+    if settings.postgres_embedded and not has_postgres:
+        return Finding("places", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
+    try:
+        problem = find_difference(settings)
+    except (PlacesError, SettingsError) as error:
+        problem = str(error)
+    return Finding("places", "fail" if problem else "ok", problem or "the service lies where its lineage says")
 
 
 def _dags(settings: Settings, has_web: bool) -> Finding:

@@ -18,6 +18,7 @@ from retraining.cli import lineage_tables as tables
 from retraining.cli import side_tables
 from retraining.cli.console import check_order, console, errors, example, print_json, take_night
 from retraining.cli.status import render_observation
+from retraining.places.relocation import find_difference
 from retraining.settings import Settings
 from retraining.watching import replicas
 
@@ -80,6 +81,9 @@ def _example(text: str) -> str:
 def _opened(any_pipeline: bool = False) -> Iterator[Reader]:
     try:
         source: Source = _asked.place or Settings.from_env()
+        if isinstance(source, Settings) and (problem := find_difference(source)):
+            # What lineage knows without its files is answered all the same.
+            errors.print(problem, style="yellow", highlight=False, markup=False, soft_wrap=not errors.is_terminal)
         if not any_pipeline:
             source = _choose_pipeline(source)
         with lineage.open_lineage(source, _asked.names) as reader:

@@ -16,8 +16,10 @@ from retraining.cli import (
     night_commands,
     note_commands,
     notice_commands,
+    retention_commands,
     service_commands,
     upgrade_commands,
+    upkeep_commands,
 )
 from retraining.cli.console import fail
 from retraining.version import VERSION
@@ -31,11 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(service_commands.app)
+app.add_typer(upkeep_commands.app)
 app.add_typer(upgrade_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
 app.add_typer(notice_commands.app)
+app.add_typer(retention_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

@@ -14,6 +14,7 @@ from retraining.local import model_server, service, supervisor
 from retraining.notices import delivery
 from retraining.notices.delivery import Backlog
 from retraining.notices.links import web_root
+from retraining.places.relocation import PlacesError, find_difference
 from retraining.settings import Settings
 from retraining.watching import deadlines, replicas
 from retraining.watching.deadlines import Survey
@@ -43,7 +44,7 @@ class Status:
       addresses: where a browser finds Airflow and the model server.
       observed: what should serve, and what answers.
       survey: the last nights, and what stands in the way of the next.
-      problem: why lineage cannot be read; empty where it can.
+      problem: why lineage cannot be read, or what it names is not found; empty where neither is so.
       unsent: the notices that wait to be accepted, of each address that has any.
     """
 
@@ -56,10 +57,11 @@ class Status:
 
     @property
     def is_well(self) -> bool:
-        """Whether everything runs, the right version answers and no night is overdue."""
+        """Whether everything runs and is found, the right version answers and no night is overdue."""
         is_up = bool(self.programs) and all(program.state == "healthy" for program in self.programs.values())
         is_served = self.observed is not None and self.observed.is_right
-        return is_up and is_served and self.survey is not None and not self.survey.overdue
+        is_known = self.survey is not None and not self.problem
+        return is_up and is_served and is_known and not (self.survey and self.survey.overdue)
 
 
 def find_status(settings: Settings) -> Status:
@@ -73,7 +75,8 @@ def find_status(settings: Settings) -> Status:
     try:
         observed = replicas.observe(settings)
         survey = deadlines.survey(settings, datetime.now(UTC))
-    except LineageError as error:
+        problem = find_difference(settings)
+    except (LineageError, PlacesError) as error:
         problem = str(error)
         observed = observed or Observation(None, replicas.ask(settings))
     if states.get(model_server.PROGRAM.name) == "healthy" and any(

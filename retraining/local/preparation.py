@@ -12,6 +12,7 @@ import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, standing, supervisor
+from retraining.places.relocation import settle_places
 from retraining.settings import BASE, Settings
 
 STEP_SECONDS = 240
@@ -112,6 +113,8 @@ def preparing(settings: Settings, environment: dict[str, str], report: Report) -
         standing.stamp(settings)
     elif note := standing.tell_other_version(settings):
         report(note)
+    # Before anything of the service reads a path of lineage.
+    settle_places(settings, report)
     report("preparing the databases of Airflow and ML Metadata")
     with _begun(settings, environment, "store", "retraining.pipelines.mlmd") as store:
         with _begun(settings, environment, "migrate", "airflow", "db", "migrate") as migrate:

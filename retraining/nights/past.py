@@ -52,10 +52,11 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
         _find_versions(drops, one, drop["version"])
     champion = past.artifacts.inputs.get((names.EVALUATOR, names.BASELINE_MODEL))
     push = past.artifacts.inputs.get((names.EVALUATOR, names.BASELINE_PUSH))
-    if champion and push and not Path(champion.uri).is_dir():
+    if champion and push and find_champion(champion, push) is None:
         raise ReplayError(
-            f"the champion of that night, version {push.properties[names.PUSHED_VERSION]}, is not at {champion.uri} "
-            "any more"
+            f"the champion of that night, version {push.properties[names.PUSHED_VERSION]}, is neither at "
+            f"{champion.uri} any more nor at {push.properties.get(names.PUSHED_DESTINATION)}; bring either back from a "
+            "backup to replay the night"
         )
     tuned = past.artifacts.inputs.get((names.TRAINER, "hyperparameters"))
     if tuned and not Path(tuned.uri).is_dir():
@@ -64,6 +65,12 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
             f"{tuned.uri} any more"
         )
     return past
+
+
+def find_champion(model: ArtifactRecord, push: ArtifactRecord) -> Path | None:
+    """Where a champion's SavedModel is: in its Trainer's folder, or else as it was pushed; None where it is gone."""
+    places = (Path(model.uri, names.SERVING_FORMAT), Path(push.properties.get(names.PUSHED_DESTINATION, "")))
+    return next((place for place in places if (place / names.SAVED_MODEL_FILE).is_file()), None)
 
 
 def stage_drops(

@@ -21,7 +21,7 @@ from headlines.drops.rulings import Ruled
 from headlines.pushes.model_hash import hash_model
 from lineage import ArtifactRecord, RunArtifacts
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
-from retraining.nights.past import EXAMPLES, Artifacts, drops_of, find_past_run, stage_drops
+from retraining.nights.past import EXAMPLES, Artifacts, drops_of, find_champion, find_past_run, stage_drops
 from retraining.settings import Settings
 from tfx_components.rulings import put_ruling
 
@@ -154,7 +154,12 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
     push = before.inputs.get((names.EVALUATOR, names.BASELINE_PUSH))
     if model is None or push is None:
         return
-    _import(settings, place, names.TRAINER, "model", Model, model.uri)
+    found = find_champion(model, push)
+    assert found is not None, "looked for before anything was loaded"
+    # Of the Trainer's folder or of the serving folder; a replay changes neither.
+    copied = place / "champion"
+    shutil.copytree(found, copied / names.SERVING_FORMAT)
+    _import(settings, place, names.TRAINER, "model", Model, str(copied))
     texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
     model_id = _find_output(place, names.TRAINER, "model").id
     properties: dict[str, int | str] = {names.PUSHED: 1, names.MODEL_ID: model_id, **texts}
@@ -213,7 +218,7 @@ def _hash_vocabulary(folder: Path) -> str:
 
 
 def _hash_weights(folder: Path) -> str:
-    return hash_model(folder / "Format-Serving")[:16]
+    return hash_model(folder / names.SERVING_FORMAT)[:16]
 
 
 def _tell_verdict(folder: Path) -> str:

@@ -1,12 +1,13 @@
 """What a run for night D may resolve: champion and tuned hyperparameters as of D, never anything of a later night."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy, _ResolverDriver
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import HyperParameters, Model, PushedModel
 
@@ -29,10 +30,10 @@ class RollbackRecord(types.Artifact):
 class ChampionAsOf(ResolverStrategy):
     """Resolves to the model that was in production before night D, and to the push that put it there.
 
-    That is the pushed model of the greatest version whose night is earlier than D. A night's own push is left out, so
-    that a rerun is compared with what its first run was compared with, and not with itself; so is every later night's,
-    however early it was made. Blessed but never pushed does not count, nor does what a rollback withdrew that counts
-    for night D.
+    That is the pushed model of the greatest version whose night is earlier than D, be it still in its Trainer's folder
+    or only in the serving folder. A night's own push is left out, so that a rerun is compared with what its first run
+    was compared with, and not with itself; so is every later night's, however early it was made. Blessed but never
+    pushed does not count, nor does what a rollback withdrew that counts for night D.
     """
 
     def __init__(self, night: str) -> None:
@@ -54,12 +55,12 @@ class ChampionAsOf(ResolverStrategy):
           ValueError: the night is not a date.
         """
         night = date.fromisoformat(self._night)
-        models = {model.id: model for model in input_dict[MODEL] if _is_live(model)}
+        models = {model.id: model for model in input_dict[MODEL] if _counts(model)}
         # A rerun that made the same model again has recorded the same version again: the latest record is the one kept.
         pushes = {
             int(push.get_string_custom_property(PUSHED_VERSION)): push
             for push in sorted(input_dict[PUSHED_MODEL], key=lambda push: push.id)
-            if _is_live(push)
+            if _counts(push)
             and push.get_int_custom_property(PUSHED) == 1
             and push.get_int_custom_property(MODEL_ID) in models
         }
@@ -102,7 +103,7 @@ class HyperparametersAsOf(ResolverStrategy):
             artifact
             for artifact in _read(store, HyperParameters)
             # A search that goes on, or failed, has not set its night yet.
-            if _is_live(artifact)
+            if _counts(artifact)
             and (tuned_on := artifact.get_string_custom_property(NIGHT))
             and date.fromisoformat(tuned_on) < night
         ]
@@ -130,18 +131,35 @@ class PushedVersion(ResolverStrategy):
         pushes = [
             push
             for push in _read(store, PushedModel)
-            if _is_live(push)
+            if _counts(push)
             and push.get_int_custom_property(PUSHED) == 1
             and push.get_string_custom_property(PUSHED_VERSION) == self._version
         ]
-        models = {model.id: model for model in _read(store, Model) if _is_live(model)}
+        models = {model.id: model for model in _read(store, Model) if _counts(model)}
         for push in sorted(pushes, key=lambda push: push.id, reverse=True):
             if model := models.get(push.get_int_custom_property(MODEL_ID)):
                 return {MODEL: [model]}
         raise LookupError(
-            f"lineage knows no live model that was pushed as version {self._version!r}; `retraining status` lists the "
+            f"lineage knows no model that was pushed as version {self._version!r}; `retraining status` lists the "
             "versions it knows"
         )
+
+
+class _Driver(_ResolverDriver):
+    """TFX's driver of resolvers, which also looks at what was removed since: it was made all the same."""
+
+    def _build_input_dict(self, pipeline_info: Any, input_channels: Mapping[str, types.BaseChannel]) -> Artifacts:
+        found: Artifacts = super()._build_input_dict(pipeline_info, input_channels)
+        store, pipeline = self._metadata_handle.store, self._metadata_handle.get_pipeline_context(pipeline_info)
+        for key, channel in input_channels.items():
+            # Stock takes what is LIVE only (tfx/orchestration/metadata.py, `get_qualified_artifacts`).
+            removed = mlmd.ListOptions(
+                filter_query=f"contexts_p.id = {pipeline.id} AND type = '{channel.type_name}' AND state = DELETED"
+            )
+            if records := store.get_artifacts(list_options=removed):
+                kind = store.get_artifact_type(channel.type_name)
+                found[key] += artifact_utils.deserialize_artifacts(kind, records)
+        return found
 
 
 class _RenderedResolver(Resolver):
@@ -149,6 +167,7 @@ class _RenderedResolver(Resolver):
 
     def __init__(self, strategy: type[ResolverStrategy], config: dict[str, str], **channels: types.BaseChannel) -> None:
         super().__init__(strategy_class=strategy, config=config, **channels)
+        self.driver_class = _Driver
         self._exec_properties: dict[str, Any] = super().exec_properties
 
     @property
@@ -206,3 +225,12 @@ def _read(store: mlmd.MetadataStore, kind: type[types.Artifact]) -> list[types.A
 
 def _is_live(artifact: types.Artifact) -> bool:
     return bool(artifact.mlmd_artifact.state == metadata_store_pb2.Artifact.LIVE)
+
+
+def _counts(artifact: types.Artifact) -> bool:
+    """Whether an artifact was made by an attempt that finished, be its folder there or removed since.
+
+    What was champion as of a night does not depend on what is kept: a night whose champion was removed fails by that
+    name (retraining/recording/pushed_copies.py), and is never compared with an older one instead.
+    """
+    return artifact.mlmd_artifact.state in (metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED)

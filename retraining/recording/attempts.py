@@ -198,6 +198,15 @@ class AttemptMetadata(metadata.Metadata):
             )
         return result
 
+    def get_cached_outputs(self, *args: Any, **kwargs: Any) -> dict[str, list[Artifact]] | None:
+        """What an earlier execution made of the same; None where there is none, or its files were removed.
+
+        Stock looks whether folders are there, and in some of those small files are left.
+        """
+        outputs: dict[str, list[Artifact]] | None = super().get_cached_outputs(*args, **kwargs)
+        artifacts = [artifact for several in (outputs or {}).values() for artifact in several]
+        return outputs if all(one.mlmd_artifact.state == ArtifactRecord.LIVE for one in artifacts) else None
+
     def _is_eligible_previous_execution(self, current_execution: Execution, target_execution: Execution) -> bool:
         """Whether the cache may answer with `target_execution`: it counts, and was given the same."""
         if not counts(target_execution):

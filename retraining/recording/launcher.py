@@ -21,13 +21,16 @@ from tfx.orchestration.kubeflow.decorators import FinalStatusStr
 from tfx.orchestration.launcher.in_process_component_launcher import InProcessComponentLauncher
 from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import ExecutionMode, Pipeline
+from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel, UnionChannel
 
 from headlines.errors import HeadlinesError
+from retraining.places.relocation import check_root
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
+from retraining.recording.pushed_copies import find_copies, find_missing, lend_copies, tolerate_gone
 from retraining.recording.refusals import fail_at_once
-from retraining.recording.store import hold_night, lock
+from retraining.recording.store import RETENTION_LOCK, hold_night, lock, place_of
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
@@ -63,6 +66,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
         """Takes what `BaseComponentLauncher.create` gives it."""
         super().__init__(component=component, metadata_connection=metadata_connection, **kwargs)
         self._component = component
+        self._driver_class = tolerate_gone(component.driver_class)
         self._component_info = AttemptInfo(component.type, component.id, self._pipeline_info)
         self._connection_config = metadata_connection.connection_config
         self._metadata_connection = AttemptMetadata(self._connection_config)
@@ -108,13 +112,35 @@ class HeadlineLauncher(InProcessComponentLauncher):
         return hold_night(self._connection_config, night, f"process {os.getpid()}, run {self._pipeline_info.run_id}")
 
     def _run_driver(self, *args: Any, **kwargs: Any) -> ExecutionDecision:
-        with lock(self._connection_config, self._component_info.lock_name), self._metadata_connection as metadata:
+        if not self._input_dict:
+            # Only where a run begins: the nodes behind take what this one made.
+            check_root(place_of(self._connection_config), self._pipeline_info.pipeline_root)
+        with (
+            # Until it is on record what this attempt takes, nothing of that may be removed.
+            lock(self._connection_config, RETENTION_LOCK, is_shared=True),
+            lock(self._connection_config, self._component_info.lock_name),
+            self._metadata_connection as metadata,
+        ):
             self._begin(metadata)
             return super()._run_driver(*args, **kwargs)
 
     def _begin(self, metadata: AttemptMetadata) -> None:
         register_types(metadata, [self._component])
         metadata.begin(self._component_info)
+
+    def _run_executor(
+        self,
+        execution_id: int,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        copies: dict[int, Path] = {}
+        if missing := find_missing(input_dict):
+            with self._metadata_connection as metadata:
+                copies = find_copies(metadata.store, missing)
+        with lend_copies(copies, input_dict, output_dict) as inputs:
+            super()._run_executor(execution_id, inputs, output_dict, exec_properties)
 
     def _run_publisher(self, *args: Any, **kwargs: Any) -> None:
         with lock(self._connection_config, self._component_info.lock_name):

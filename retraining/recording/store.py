@@ -22,6 +22,9 @@ TYPES_LOCK = "mlmd types"
 MLMD checks it against no other process, and would make each several times (no issue known).
 """
 
+RETENTION_LOCK = "retention"
+"""The lock under which is decided what is removed; what takes inputs shares it until that is on record."""
+
 # MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`; no issue known), and Postgres itself on
 # a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
@@ -117,7 +120,7 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
             with contextlib.closing(_connect(config)):
                 pass
             if attempt == _OPEN_ATTEMPTS:
-                raise StoreError(f"MLMD cannot use its database at {_place(config)}: {error}") from error
+                raise StoreError(f"MLMD cannot use its database at {place_of(config)}: {error}") from error
             time.sleep(random.random())
     raise AssertionError("unreachable")
 
@@ -135,7 +138,7 @@ def migrate_store(config: ConnectionConfig) -> None:
         try:
             CleanStore(config, enable_upgrade_migration=True)
         except (RuntimeError, errors.StatusError) as error:
-            raise StoreError(f"ML Metadata cannot migrate its database at {_place(config)}: {error}") from error
+            raise StoreError(f"ML Metadata cannot migrate its database at {place_of(config)}: {error}") from error
 
 
 def add_indexes(config: ConnectionConfig) -> None:
@@ -208,8 +211,13 @@ def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
 
 
 @contextlib.contextmanager
-def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
+def lock(config: ConnectionConfig, name: str, is_shared: bool = False) -> Iterator[None]:
     """Holds the lock `name` in the database; it is released when the process dies, too.
+
+    Args:
+      config: where it is.
+      name: of the lock.
+      is_shared: whether others may hold it as well who ask for it so.
 
     Raises:
       StoreError: the database does not answer, or another process keeps the lock for more than a minute.
@@ -219,17 +227,18 @@ def lock(config: ConnectionConfig, name: str) -> Iterator[None]:
         with connection.cursor() as cursor:
             try:
                 cursor.execute("SET lock_timeout = %s", (f"{_LOCK_TIMEOUT_SECONDS}s",))
-                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+                kind = "pg_advisory_lock_shared" if is_shared else "pg_advisory_lock"
+                cursor.execute(f"SELECT {kind}(hashtextextended(%s, 0))", (name,))
             except psycopg2.errors.LockNotAvailable as error:
                 raise StoreError(
-                    f"another process has been holding the lock {name!r} in {_place(config)} for more than "
+                    f"another process has been holding the lock {name!r} in {place_of(config)} for more than "
                     f"{_LOCK_TIMEOUT_SECONDS} s; end it, or wait for it, and try again"
                 ) from error
         yield
 
 
 def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
-    place = _place(config)
+    place = place_of(config)
     try:
         connection: psycopg2.extensions.connection = psycopg2.connect(**place.arguments)
     except psycopg2.OperationalError as error:
@@ -237,7 +246,8 @@ def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
     return connection
 
 
-def _place(config: ConnectionConfig) -> Postgres:
+def place_of(config: ConnectionConfig) -> Postgres:
+    """Where MLMD is, in our words."""
     server = config.postgresql
     return Postgres("MLMD", "MLMD", server.host, int(server.port or 0), server.dbname, server.user, server.password)
 

@@ -1,4 +1,4 @@
-"""What a service needs over years beside its nights: upgrades, and what makes them safe.
+"""What a service needs over years beside its nights: upgrades, a backup while it runs, and the way back from one.
 
 Nothing here may import tfx, tensorflow or airflow: those run in processes of their own.
 """

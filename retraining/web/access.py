@@ -9,14 +9,14 @@ from flask import Response, has_request_context
 from flask.globals import request_ctx
 from sqlalchemy.exc import IntegrityError
 
-from headlines.names import LATE_DROPS_DAG, NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
+from headlines.names import HOUSEKEEPING_DAG, LATE_DROPS_DAG, NIGHTLY_DAG, SCORING_DAG, TUNING_DAG
 
 RESOURCE = "Headlines"
 """What a role needs `can_read` on for the pages, `can_edit` for what they change, and `menu_access` for the menu."""
 
 READER, EDITOR = "Headlines reader", "Headlines editor"
 
-DAGS = (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG, LATE_DROPS_DAG)
+DAGS = (NIGHTLY_DAG, TUNING_DAG, SCORING_DAG, LATE_DROPS_DAG, HOUSEKEEPING_DAG)
 """The DAGs whose runs and logs the pages lead to."""
 
 # What Airflow's backends ask for.

@@ -61,6 +61,8 @@ def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_
     corrected.parent.mkdir()
     corrected.write_text("title,sentiment\nfoi bom,positive\n")
     made = sorted(path for path in service.serving_dir.rglob("*"))
+    # Of the champion only the pushed copy is left.
+    shutil.rmtree(lineage.artifacts_of_run(service, f"scheduled__{NIGHTS[0]}").outputs[MODEL].uri)
 
     done = replay(service, NIGHTS[1])
     assert [(c.name, c.identical, c.detail) for c in done.comparisons if not c.identical] == []

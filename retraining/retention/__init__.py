@@ -1,0 +1,1 @@
+"""What the service keeps of its past and what it lets go: old artifacts, served versions, logs."""

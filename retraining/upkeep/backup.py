@@ -1,0 +1,216 @@
+"""A backup of a service while it runs: what lineage says is there, and the files that it names, of one moment.
+
+The order makes it so. A push or a rollback, which is files and a record, is waited for and then held off until both are
+taken. Of Airflow's database the moment is a little earlier than of MLMD's, never later: a task that Airflow still calls
+running is tried again after a restore, while one that it calls done has its record. Artifacts never change once lineage
+calls them live, and retention, which alone removes them, waits.
+"""
+
+import importlib.metadata
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
+from pydantic import SecretStr
+
+from headlines import names
+from headlines.postgres_address import Postgres
+from lineage.reader import SCHEMA_VERSION
+from lineage.reading import LIVE
+from retraining.local import secrets
+from retraining.local.preparation import Report
+from retraining.places.recorded import places_of
+from retraining.settings import Settings
+from retraining.upkeep import archive, dumps
+from retraining.upkeep.archive import FORMAT, BackupError, Manifest, Writer
+
+# Members of a backup: folders of it, and the files in them.
+DATABASES = {"airflow_db": "databases/airflow_db.dump", "mlmd": "databases/mlmd.dump"}
+SERVING, VERSIONS, PIPELINES, SCORES, DROPS = "serving", "serving/versions", "pipelines", "scores", "drops"
+SECRETS = "secrets"
+SERVING_FILES = (names.POLICY_FILE, names.ROLLBACKS_FILE)
+MADE_AT_FIRST_START = "scheduled_from"
+"""Beside the secrets in their folder, and none: without it a service would begin anew."""
+
+_LOCK_TIMEOUT = "60s"
+_RUNNING = 2
+"""The number of RUNNING of Execution.State in metadata_store.proto."""
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A database as it was at a moment.
+
+    Attributes:
+      name: by which `pg_dump` takes the same moment.
+      major: version of the server.
+    """
+
+    name: str
+    major: int
+    cursor: Any
+
+
+def back_up(
+    settings: Settings, target: Path, report: Report, with_secrets: bool = True, with_drops: bool = False
+) -> Manifest:
+    """Writes a backup; whatever goes wrong, an earlier file of that name is as it was.
+
+    Args:
+      settings: of the service, whose databases must answer.
+      target: the file; it is written under another name beside it until it is whole.
+      report: receives one short line per step.
+      with_secrets: whether the secrets made at first start are in it.
+      with_drops: whether the delivered drops are in it.
+
+    Returns:
+      What is in it.
+
+    Raises:
+      BackupError, DumpError: it could not be written.
+    """
+    # Late: the store brings ML Metadata, the formats of TensorFlow Serving take a second.
+    from headlines.pushes import rollbacks
+    from retraining.recording.store import RETENTION_LOCK
+
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    counts: dict[str, int] = {}
+    with ExitStack() as stack:
+        writer, finish = stack.enter_context(archive.written(target))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")))
+        with ExitStack() as pushes:
+            if settings.serving_dir.is_dir():
+                report("waiting for a push to end, if there is one")
+                pushes.enter_context(rollbacks.hold(settings.serving_dir))
+            report("copying the databases of Airflow and ML Metadata")
+            of_airflow = stack.enter_context(_taken(settings.database("airflow_db")))
+            of_mlmd = stack.enter_context(_taken(settings.mlmd, RETENTION_LOCK))
+            for prefix, snapshot in (("airflow_db", of_airflow), ("mlmd", of_mlmd)):
+                file = folder / f"{prefix}.dump"
+                dumps.dump(settings.database(prefix), file, snapshot.name, snapshot.major)  # type: ignore[arg-type]
+                writer.add(DATABASES[prefix], file)
+                file.unlink()
+            counts |= _count(of_airflow.cursor, of_mlmd.cursor)
+            report("copying the pushed models")
+            left_out = _add_serving(writer, settings, of_mlmd.cursor, counts)
+        report("copying the artifacts")
+        left_out |= _add_artifacts(writer, settings, of_mlmd.cursor, counts)
+        if settings.scores_dir.is_dir():
+            writer.add(SCORES, settings.scores_dir)
+        if with_drops and settings.drops_dir.is_dir():
+            report("copying the drops")
+            writer.add(DROPS, settings.drops_dir)
+        for name in (MADE_AT_FIRST_START, *(secrets.NAMES if with_secrets else ())):
+            if (settings.secrets_dir / name).is_file():
+                writer.add_text(f"{SECRETS}/{name}", (settings.secrets_dir / name).read_bytes())
+        manifest = Manifest(
+            FORMAT,
+            made_at,
+            importlib.metadata.version("headline-retraining"),
+            {"airflow_db": of_airflow.major, "mlmd": of_mlmd.major},
+            SCHEMA_VERSION,
+            places_of(settings),
+            plain_settings(settings),
+            counts,
+            with_secrets,
+            with_drops,
+            left_out,
+        )
+        return finish(manifest)
+
+
+def plain_settings(settings: Settings) -> dict[str, str]:
+    """The settings but for secrets, as text, by the names of their variables."""
+    secret = {name.upper() for name in type(settings).model_fields if isinstance(getattr(settings, name), SecretStr)}
+    return {name: text for name, text in settings.to_environment().items() if name not in secret}
+
+
+@contextmanager
+def _taken(place: Postgres, shared_lock: str = "") -> Iterator[_Snapshot]:
+    """A moment of a database, kept for as long as the block takes, and a lock that is waited for before it."""
+    try:
+        connection = psycopg2.connect(**place.arguments)
+    except psycopg2.OperationalError as error:
+        raise BackupError(place.explain(error)) from None
+    with closing(connection), connection.cursor() as cursor:
+        connection.autocommit = True
+        if shared_lock:
+            cursor.execute("SET lock_timeout = %s", [_LOCK_TIMEOUT])
+            try:
+                cursor.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", [shared_lock])
+            except psycopg2.errors.LockNotAvailable:
+                raise BackupError(
+                    f"files that are not needed any more have been being removed for more than {_LOCK_TIMEOUT} "
+                    "(`retraining prune`, or its DAG); wait until that has ended, and try again"
+                ) from None
+        connection.autocommit = False
+        connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+        cursor.execute("SELECT pg_export_snapshot(), current_setting('server_version_num')::int / 10000")
+        [(name, major)] = cursor.fetchall()
+        yield _Snapshot(name, major, cursor)
+
+
+def _count(airflow: Any, mlmd: Any) -> dict[str, int]:
+    counts = {}
+    for cursor, name, table in (
+        (airflow, "runs", "dag_run"),
+        (mlmd, "executions", "execution"),
+        (mlmd, "artifacts", "artifact"),
+    ):
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        [(counts[name],)] = cursor.fetchall()
+    return counts
+
+
+def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str, int]) -> dict[str, str]:
+    """Adds the pushed versions with what says which of them serves; gives those it leaves out."""
+    from headlines.pushes import rollbacks
+
+    for name in SERVING_FILES:
+        if (settings.serving_dir.parent / name).is_file():
+            writer.add(f"{SERVING}/{name}", settings.serving_dir.parent / name)
+    mlmd.execute("SELECT string_value FROM artifactproperty WHERE name = %s", [names.PUSHED_VERSION])
+    known = {version for (version,) in mlmd.fetchall()}
+    mlmd.execute(
+        "SELECT 1 FROM execution e JOIN executionproperty p ON p.execution_id = e.id AND p.name = 'component_id' "
+        "AND p.string_value = %s WHERE e.last_known_state = %s LIMIT 1",
+        [names.PUSHER, _RUNNING],
+    )
+    is_pushing = bool(mlmd.fetchall())
+    left_out = {}
+    for version in rollbacks.find_versions(settings.serving_dir):
+        if is_pushing and str(version) not in known:
+            # Its record is about to be written, and is not in the copy: after a restore the push is made again.
+            left_out[str(settings.serving_dir / str(version))] = "its push was not on record yet"
+            continue
+        writer.add(f"{VERSIONS}/{version}", settings.serving_dir / str(version))
+        counts["versions"] = counts.get("versions", 0) + 1
+    return left_out
+
+
+def _add_artifacts(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str, int]) -> dict[str, str]:
+    """Adds the files of every artifact that is live, which is what retention has left; gives those it cannot add."""
+    mlmd.execute("SELECT DISTINCT uri FROM artifact WHERE state = %s AND uri <> '' ORDER BY uri", [LIVE])
+    root, serving = settings.pipeline_root, settings.serving_dir.parent
+    left_out: dict[str, str] = {}
+    last = None
+    for (uri,) in mlmd.fetchall():
+        path = Path(uri)
+        if last is not None and path.is_relative_to(last):
+            continue
+        if path.is_relative_to(root) and path != root:
+            if path.exists():
+                writer.add(f"{PIPELINES}/{path.relative_to(root)}", path)
+                counts["folders"] = counts.get("folders", 0) + 1
+                last = path
+            else:
+                left_out[uri] = "its files were gone already"
+        elif not path.is_relative_to(serving):
+            left_out[uri] = f"it does not lie in PIPELINE_ROOT={root}"
+    return left_out
