@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics
+.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -34,6 +34,10 @@ test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<f
 test-nights: ## Whole services for many nights: by the clock through outages, through kills, twelve nights, an upgrade; of samples or DROPS
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/e2e/test_schedule.py tests/e2e/test_whole_service.py tests/e2e/test_twelve_nights.py tests/e2e/test_upgrade.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
+
+soak: ## A compressed year of a real service with faults, restarts, reboots and upkeep: NIGHTS=365, SEED=1
+	@scripts/setup.sh dev
+	@PYTHONPATH=.:tests exec $(PYTHON) tests/e2e/soak.py --nights $(if $(filter file,$(origin NIGHTS)),365,$(NIGHTS)) --seed $(or $(SEED),1)
 
 test-unit: ## The quick part of it
 	@scripts/setup.sh dev

@@ -86,6 +86,11 @@ def make_data(settings: Settings) -> None:
         _check_version(target)
         return
     home = target.parent
+    if kept := sorted(home.glob("data-*")):
+        raise PostgresError(
+            f"{target} is not there, and {kept[-1]} is: a move to another Postgres was interrupted; run "
+            "`retraining upgrade`, which puts it back and begins anew"
+        )
     home.mkdir(mode=0o755, parents=True, exist_ok=True)
     half_made, password_file = home / "half-made", home / "password"
     shutil.rmtree(half_made, ignore_errors=True)

@@ -56,7 +56,7 @@ class Plan:
 
 
 def make_plan(settings: Settings, report: Report, old_postgres: Path | None = None) -> Plan:
-    """Looks at everything, and changes nothing.
+    """Looks at everything, and changes nothing but what an interrupted upgrade left.
 
     Args:
       settings: the settings to run with.
@@ -66,6 +66,7 @@ def make_plan(settings: Settings, report: Report, old_postgres: Path | None = No
     Raises:
       UpgradeError, StandingError, PostgresError: there is nothing to upgrade, or it cannot be; with what to do.
     """
+    postgres_major.settle(settings, report)
     last = standing.find_last_version(settings)
     if last is None:
         raise UpgradeError(

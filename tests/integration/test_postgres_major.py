@@ -138,6 +138,18 @@ def test_a_move_that_would_lose_a_row_leaves_the_old_data_where_it_was(settings:
     assert sorted(path.name for path in postgres.data_dir(settings).parent.iterdir()) == ["data"]
 
 
+def test_a_move_that_was_killed_between_its_two_renames_is_put_right(settings: Settings) -> None:
+    data = postgres.data_dir(settings)
+    data.rename(postgres_major.kept_data(settings, OLD))
+    with pytest.raises(PostgresError, match=r"data is not there, and .*data-16 is: .* run `retraining upgrade`"):
+        postgres.make_data(settings)
+    said: list[str] = []
+    postgres_major.settle(settings, said.append)
+    assert postgres_major.find_old_major(settings) == OLD
+    postgres_major.settle(settings, said.append)
+    assert len(said) == 1
+
+
 def test_a_copy_is_put_back_into_a_server_of_an_older_version_too(settings: Settings, old_binaries: Path) -> None:
     folder, rows = copy(settings, old_binaries)
     with databases.running(settings, old_binaries):
