@@ -121,6 +121,8 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
             "web_server_host": settings.webserver_host,
             "web_server_port": settings.webserver_port,
             "base_url": web_root(settings),
+            # https://airflow.apache.org/docs/apache-airflow/2.11.2/howto/run-behind-proxy.html
+            "enable_proxy_fix": settings.web_address is not None,
             "secret_key": settings.secret("airflow_secret_key"),
             "workers": 2,
             "default_ui_timezone": settings.timezone,

@@ -72,6 +72,10 @@ class Backlog:
         )
 
 
+# What this process could not write down, as on a full disk, it does not send again: of a notice, the address's mark.
+_unwritten: set[tuple[str, str]] = set()
+
+
 class _Busy(Exception):
     """Another process sends."""
 
@@ -93,7 +97,7 @@ def deliver_alone(settings: Settings, limit_seconds: float) -> None:
     """Sends what waits if no other process does, as where no watch runs; else leaves it to that one.
 
     Raises:
-      OSError: the state folder cannot be written to.
+      OSError: nothing in the state folder can be locked.
     """
     try:
         with hold(_lock(settings), refuse=_Busy):
@@ -112,9 +116,6 @@ def deliver(settings: Settings, settled: set[str] | None = None, limit_seconds: 
 
     Returns:
       The ids of those that nothing more is to be done about.
-
-    Raises:
-      OSError: what became of a notice cannot be written down.
     """
     addresses, now = find_addresses(settings), datetime.now(UTC)
     known = _read_trouble(settings)
@@ -138,7 +139,8 @@ def deliver(settings: Settings, settled: set[str] | None = None, limit_seconds: 
             else:
                 reached.add(address.mark)
                 notice = replace(notice, accepted=(*notice.accepted, address.mark))
-                outbox.update(settings, notice)
+                if not _keep(settings, notice):
+                    _unwritten.add((notice.id, address.mark))
         if _settle(settings, notice, addresses):
             done.add(notice.id)
     for mark in reached - set(problems):
@@ -146,7 +148,7 @@ def deliver(settings: Settings, settled: set[str] | None = None, limit_seconds: 
     for mark, problem in problems.items():
         trouble[mark] = _grow(trouble.get(mark), problem, now)
     if trouble != known:
-        replace_file(_trouble_file(settings), json.dumps({mark: asdict(one) for mark, one in trouble.items()}))
+        _keep_trouble(settings, trouble)
     return done
 
 
@@ -170,7 +172,7 @@ def _find_waiting(settings: Settings, notice: Notice, addresses: tuple[Address, 
         return
     beginning = outbox.read(settings, notice.of) if notice.of else None
     for address in addresses:
-        if address.mark in notice.accepted:
+        if address.mark in notice.accepted or (notice.id, address.mark) in _unwritten:
             continue
         if beginning is None and not notice.of:
             if address.takes(notice.severity, is_digest=notice.event == "digest"):
@@ -198,8 +200,25 @@ def _settle(settings: Settings, notice: Notice, addresses: tuple[Address, ...]) 
             ", ".join(waiting),
             notice.text,
         )
-    outbox.update(settings, replace(notice, is_settled=True))
+    _keep(settings, replace(notice, is_settled=True))
     return True
+
+
+def _keep(settings: Settings, notice: Notice) -> bool:
+    """Writes down what became of a notice; returns whether that could be done."""
+    try:
+        outbox.update(settings, notice)
+    except OSError as error:
+        log.error("What became of the notice %r cannot be kept (%s): it may be sent twice.", notice.subject, error)
+        return False
+    return True
+
+
+def _keep_trouble(settings: Settings, trouble: dict[str, Trouble]) -> None:
+    try:
+        replace_file(_trouble_file(settings), json.dumps({mark: asdict(one) for mark, one in trouble.items()}))
+    except OSError as error:
+        log.error("Which addresses accept nothing cannot be kept (%s): each is tried at once.", error)
 
 
 def _grow(before: Trouble | None, problem: str, now: datetime) -> Trouble:

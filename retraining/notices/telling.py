@@ -115,7 +115,7 @@ def _tell(settings: Settings, notice: Notice) -> None:
     try:
         delivery.deliver_alone(settings, _ALONE_SECONDS)
     except OSError as error:
-        log.error("What became of the notices cannot be kept (%s): some may be sent twice.", error)
+        log.error("The notices cannot be sent from here (%s): they wait for the watch.", error)
 
 
 def _send_at_once(settings: Settings, notice: Notice) -> None:

@@ -188,4 +188,8 @@ def _file(settings: Settings) -> Path:
 
 
 def _keep(settings: Settings, memory: Memory) -> None:
-    replace_file(_file(settings), json.dumps(asdict(memory)))
+    try:
+        replace_file(_file(settings), json.dumps(asdict(memory)))
+    except OSError as error:
+        # A full disk is one of the things to be told.
+        log.error("%s cannot be written (%s): `retraining status` takes the watch to be stuck.", _file(settings), error)

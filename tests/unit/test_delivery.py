@@ -1,5 +1,6 @@
 """Sending what waits: again until it is accepted, to each address by itself, and visible until then."""
 
+import errno
 import logging
 import threading
 from collections.abc import Iterator
@@ -173,3 +174,20 @@ def test_what_was_told_long_ago_is_forgotten_and_what_still_waits_is_not(setting
     outbox.update(settings, replace(old, is_settled=True))
     outbox.forget(settings)
     assert {one.id for one in outbox.read_all(settings)} == {"waiting", "new"}
+
+
+def test_on_a_full_disk_a_notice_is_not_sent_again_and_again(
+    settings: Settings, sinks: list[Sink], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(path: Path, content: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep(settings, "full-disk-1")
+    sinks[1].status = 500
+    monkeypatch.setattr(outbox, "replace_file", fail)
+    monkeypatch.setattr(delivery, "replace_file", fail)
+    for _ in range(3):
+        delivery.deliver(settings)
+    assert [len(sink.posts) for sink in sinks] == [1, 0, 1]
+    assert sinks[1].asked == 3
+    assert "cannot be kept ([Errno 28] No space left on device)" in caplog.text

@@ -351,3 +351,14 @@ def test_the_address_of_the_web_ui_has_nothing_that_people_should_not_see(
         Settings.from_env()
     monkeypatch.setenv("WEB_ADDRESS", "https://airflow.example.org/headlines/")
     assert Settings.from_env().web_address == "https://airflow.example.org/headlines"
+
+
+def test_airflow_answers_below_the_address_by_which_people_reach_it() -> None:
+    settings = Settings.from_env(web_address="https://airflow.example.org/x", **SECRETS)
+    environment = airflow.environment(settings)
+    assert environment["AIRFLOW__WEBSERVER__BASE_URL"] == "https://airflow.example.org/x"
+    assert environment["AIRFLOW__WEBSERVER__ENABLE_PROXY_FIX"] == "True"
+    assert airflow.web_address(settings) == "http://127.0.0.1:8080/x"
+    plain = airflow.environment(Settings.from_env(**SECRETS))
+    assert plain["AIRFLOW__WEBSERVER__BASE_URL"] == "http://127.0.0.1:8080"
+    assert plain["AIRFLOW__WEBSERVER__ENABLE_PROXY_FIX"] == "False"
