@@ -9,6 +9,7 @@ import pickletools
 from collections.abc import Collection
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -65,7 +66,7 @@ class Scheduling:
         # The last year has a day that no other follows, and no runs.
         ends = last and last < "9999"
         end = (datetime.fromisoformat(str(last)) + day if ends else datetime(9999, 1, 1)).replace(tzinfo=zone)
-        named = self._named_nights()
+        named = self._named_nights
         rows = self._rows(
             f"{_RUN} (execution_date >= :begin AND execution_date < :end OR run_id IN :named) ORDER BY id",
             dag=self._names.pipeline,
@@ -92,7 +93,7 @@ class Scheduling:
             begin=begin,
         )
         due = find_newest_due(self._schedule, self._now - _GRACE)
-        named = [*self._named_nights().values(), *([due.night] if due else [])]
+        named = [*self._named_nights.values(), *([due.night] if due else [])]
         return {year for (year,) in rows} | {int(night[:4]) for night in named}
 
     def find_last_successes(self, prefix: str) -> dict[str, datetime]:
@@ -108,7 +109,7 @@ class Scheduling:
     def find_night(self, run_id: str) -> str | None:
         """The night of a run; None if Airflow has no such run."""
         rows = self._rows(f"{_RUN} run_id = :run", dag=self._names.pipeline, run=run_id)
-        return next((run.night for run in self._read(rows, self._named_nights())), None)
+        return next((run.night for run in self._read(rows, self._named_nights)), None)
 
     def active_runs(self, dags: Collection[str]) -> dict[tuple[str, str], str]:
         """The runs of some DAGs that have not ended, by DAG and run id; each with its night, where it is the nightly's.
@@ -123,6 +124,11 @@ class Scheduling:
 
     def dispatch(self) -> Dispatch:
         """What decides whether runs begin and go on."""
+        return self._dispatch
+
+    # One transaction sees one moment, so that nothing need be asked twice in it.
+    @cached_property
+    def _dispatch(self) -> Dispatch:
         dag = self._names.pipeline
         dags = self._rows(
             "SELECT is_paused, max_active_runs, fileloc FROM dag WHERE dag_id = :dag AND is_active", dag=dag
@@ -157,12 +163,13 @@ class Scheduling:
             is_paused,
             import_error,
             max_active_runs,
-            tuple(self._read(rows, self._named_nights())),
+            tuple(self._read(rows, self._named_nights)),
             heartbeats.get("SchedulerJob"),
             heartbeats.get("TriggererJob"),
             dict(pools),
         )
 
+    @cached_property
     def _named_nights(self) -> dict[str, str]:
         """The night of each run that was asked for one, and of each whose sensor has begun, as it was rendered.
 

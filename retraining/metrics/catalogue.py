@@ -10,6 +10,8 @@ from typing import Literal
 
 from prometheus_client.core import GaugeMetricFamily
 
+from headlines.names import FRESH_ROWS
+
 PREFIX = "headlines_"
 
 SourceName = Literal["lineage", "nights", "replicas", "programs", "places", "folders"]
@@ -113,7 +115,7 @@ _LINEAGE = (
     Metric("candidate_check_low", "Lower end of the 95 % interval of what it found.", "lineage", ("check",)),
     Metric("candidate_check_high", "Upper end of the 95 % interval of what it found.", "lineage", ("check",)),
     Metric("candidate_check_passed", "1 if the check was passed, 0 if not.", "lineage", ("check",)),
-    Metric("fresh_rows", "Rows of that night that no earlier night had: what is live for the champion.", "lineage"),
+    Metric(FRESH_ROWS, "Rows of that night that no earlier night had: what is live for the champion.", "lineage"),
     Metric("fresh_accuracy_ratio", "Accuracy on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
     Metric("fresh_macro_f1_ratio", "Macro-F1 on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
     Metric("min_accuracy_ratio", "The setting MIN_ACCURACY.", "lineage"),

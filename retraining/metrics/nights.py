@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import lineage
 from headlines.drops.measures import QUARANTINED_SHARE
-from headlines.names import DAG_PREFIX
+from headlines.names import DAG_PREFIX, FRESH_ROWS
 from lineage import NightReport, NightSummary, Reader
 from lineage.reader import SCHEMA_VERSION
 from lineage.records import NightState
@@ -151,7 +151,7 @@ def _read_candidate(settings: Settings, reader: Reader, judged: NightReport, rea
             continue
         readings.put(f"candidate_{name}", judged.metrics[metric])
         for point in lineage.metric_history(reader, metric, judged.night, judged.night).points:
-            readings.put("fresh_rows", point.fresh_rows)
+            readings.put(FRESH_ROWS, point.fresh_rows)
             for model in ("champion", "lr", "majority"):
                 readings.put(f"fresh_{name}", getattr(point, f"fresh_{model}"), model)
 

@@ -312,11 +312,10 @@ def test_every_panel_of_the_dashboard_has_data_in_a_real_prometheus(
 ) -> None:
     # From Airflow's database, which has no tables here: test_airflow_runs.py has.
     elsewhere = {
-        *("headlines_next_night_is_held_up", "time() - headlines_scheduler_heartbeat_timestamp_seconds"),
-        *(
-            "time() - headlines_triggerer_heartbeat_timestamp_seconds",
-            "time() - headlines_dag_success_timestamp_seconds",
-        ),
+        "headlines_next_night_is_held_up",
+        "time() - headlines_scheduler_heartbeat_timestamp_seconds",
+        "time() - headlines_triggerer_heartbeat_timestamp_seconds",
+        "time() - headlines_dag_success_timestamp_seconds",
     }
     airflow()
     prometheus.wait("airflow_task_duration_seconds_count")
