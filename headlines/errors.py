@@ -24,6 +24,7 @@
     +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
+    |   +-- PlainConnectionError      (retraining.recording.store) MLMD would send in clear what must be encrypted
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left

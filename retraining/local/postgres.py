@@ -124,14 +124,15 @@ def make_databases(settings: Settings) -> None:
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
 
 
-def connect_superuser(settings: Settings) -> Any:
-    """A connection in autocommit, as the server's superuser `postgres`.
+def connect_superuser(settings: Settings, password: str | None = None) -> Any:
+    """A connection in autocommit, as the server's superuser `postgres`, by the settings' password or another.
 
     Raises:
       psycopg2.OperationalError: the server does not answer, or the password is wrong.
     """
-    password = settings.secret("postgres_password")
-    place = Postgres("The server", "POSTGRES", settings.postgres_host, settings.postgres_port, *_SUPERUSER, password)
+    password = password or settings.secret("postgres_password")
+    where = (settings.postgres_host, settings.postgres_port, *_SUPERUSER)
+    place = Postgres("The server", "POSTGRES", *where, password, settings.tls_options)
     connection = psycopg2.connect(**place.arguments)
     connection.autocommit = True
     return connection

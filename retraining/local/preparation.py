@@ -11,6 +11,7 @@ from typing import Literal
 import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from headlines.postgres_address import is_local
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
 from retraining.settings import BASE, Settings
 
@@ -74,6 +75,21 @@ def find_database_problem(settings: Settings, which: Database) -> str | None:
     except psycopg2.OperationalError as error:
         return place.explain(error)
     return None
+
+
+def describe_encryption(settings: Settings, which: Database) -> str:
+    """How psycopg2's connections to a database that lets its role in are encrypted, as libpq sees its own end.
+
+    Postgres' `pg_stat_ssl` would tell of the last leg alone, such as the one from PgBouncer.
+    """
+    place = settings.database("mlmd" if which == "mlmd" else "airflow_db")
+    with closing(psycopg2.connect(**place.arguments)) as connection:
+        if connection.info.ssl_in_use:
+            checked = "" if settings.postgres_sslmode.startswith("verify") else ", its server not checked"
+            return f"by {connection.info.ssl_attribute('protocol')}{checked}"
+    if is_local(place.host):
+        return "in clear, within this machine"
+    return f"IN CLEAR to {place.host}"
 
 
 def superuser_answers(settings: Settings) -> bool:
