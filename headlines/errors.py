@@ -2,6 +2,7 @@
 
     HeadlinesError
     +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
+    +-- SourceError                   (retraining.secret_sources) a secret cannot be had from where a setting says it is
     +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
     |   +-- GrowingDropError          (headlines.drops.drops_folder) * its files changed a moment ago
     |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
@@ -35,6 +36,7 @@
         +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- ServiceError              (retraining.local.service) the service could not be started
+        +-- RotationError             (retraining.upkeep.rotation) secrets cannot be rotated now, or by that name
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone

@@ -39,6 +39,16 @@ ALLOWED = {
         "retraining.nights",
         "retraining.recording",
         "retraining.settings",
+        "retraining.upkeep",
+        "retraining.watching",
+    },
+    "retraining/upkeep": {
+        "headlines",
+        "lineage",
+        "retraining.local",
+        "retraining.recording",
+        "retraining.settings",
+        "retraining.upkeep",
         "retraining.watching",
     },
     "retraining/web": {
@@ -75,6 +85,7 @@ ALLOWED = {
         "lineage",
         "modules.features",
         "retraining.local",
+        "retraining.secret_sources",
         "retraining.settings",
         "retraining.watching",
     },
@@ -138,7 +149,9 @@ FORBIDDEN = {
     "retraining/recording/attempts.py": {"airflow"},
     "retraining/recording/settling.py": {"airflow"},
     "retraining/recording/store.py": {"airflow"},
+    "retraining/secret_sources.py": HEAVY,
     "retraining/settings.py": HEAVY,
+    "retraining/upkeep": HEAVY,
     "retraining/watching": HEAVY,
     "retraining/web": HEAVY - {"airflow", "tensorflow_metadata"},
     "serving": {"airflow", "apache_beam", "ml_metadata", "tfx"},
@@ -284,6 +297,7 @@ def test_only_settings_reads_the_environment_for_the_service() -> None:
     assert readers <= {
         "retraining/local/airflow.py",
         "retraining/local/model_server.py",
+        "retraining/secret_sources.py",
         "tfx_components/infra_check.py",
     }
 

@@ -19,7 +19,7 @@ from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
 from headlines.postgres_address import is_local
 from lineage import LineageError
-from retraining.local import LocalError, ports, preparation, service
+from retraining.local import LocalError, ports, preparation, secrets, service
 from retraining.local.api import Api
 from retraining.settings import CHECKOUT, Settings, SettingsError
 from retraining.watching import replicas, watch
@@ -142,6 +142,9 @@ def _secrets(settings: Settings) -> Finding:
     if exposed:
         names = ", ".join(path.name for path in exposed)
         return Finding("secrets", "fail", f"others can read {names}; run: chmod 600 '{settings.secrets_dir}'/*")
+    if staged := secrets.find_staged(settings):
+        names = ", ".join(map(str.upper, staged))
+        return Finding("secrets", "warn", f"{names} was rotated, and takes effect with the next `retraining up`")
     return Finding("secrets", "ok", f"{settings.secrets_dir}, readable by you alone")
 
 

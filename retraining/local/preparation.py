@@ -30,6 +30,7 @@ _STEPS = {
     "store": "creating ML Metadata's tables and types",
     "migrate": "creating Airflow's tables",
     "admin": "creating the web user",
+    "fernet": "encrypting Airflow's connections and variables by the new key",
 }
 
 
@@ -102,6 +103,8 @@ def superuser_answers(settings: Settings) -> bool:
         postgres.connect_superuser(settings).close()
     except psycopg2.OperationalError as error:
         if "authentication failed" in str(error):
+            if postgres.follow_superuser_password(settings):
+                return True
             advice = "correct it"
             if settings.postgres_embedded:
                 advice = (
@@ -148,6 +151,16 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
         answer = f"{password}\n{password}\n"
         with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
             _finish(settings, "admin", process)
+
+
+def encrypt_anew(settings: Settings, environment: dict[str, str]) -> None:
+    """Encrypts what Airflow keeps by the key that is to follow, if there is one; nothing of Airflow may run yet."""
+    if not secrets.is_following(settings, "airflow_fernet_key"):
+        return
+    # One transaction, and what is by the new key already is read by it too: it may be done again.
+    with _begun(settings, environment, "fernet", "airflow", "rotate-fernet-key") as process:
+        _finish(settings, "fernet", process)
+    secrets.finish(settings, "airflow_fernet_key")
 
 
 @contextmanager
