@@ -1,6 +1,6 @@
 """Secrets that stand elsewhere: in a file that `X_FILE` names, or in Airflow's secrets backend by `X_SECRET`.
 
-Docker and Kubernetes mount secrets as files; a team keeps them in Vault or a cloud's store, which Airflow reads already.
+Docker and Kubernetes mount secrets as files; a team keeps them in Vault or a cloud's store, which Airflow can read.
 """
 
 import functools
@@ -61,7 +61,8 @@ class ElsewhereSource(PydanticBaseSettingsSource):
         Raises:
           SourceError: a setting is given twice, a file cannot be read, or the backend does not have it.
         """
-        files, keys = {}, {}
+        files: dict[str, str] = {}
+        keys: dict[str, str] = {}
         for name, field in self.settings_cls.model_fields.items():
             if not is_secret(field):
                 continue
@@ -75,12 +76,13 @@ class ElsewhereSource(PydanticBaseSettingsSource):
         if keys:
             answers = _ask_backend(tuple(sorted(set(keys.values()))), tuple(self._backend().items()))
             for name, key in keys.items():
-                if answers[key] is None:
+                value = answers[key]
+                if value is None:
                     raise SourceError(
-                        f"{name.upper()}_SECRET={key!r}: Airflow's secrets backend has no variable of that name; put it "
-                        f"there, or correct the name"
+                        f"{name.upper()}_SECRET={key!r}: Airflow's secrets backend has no variable of that name; put "
+                        "it there, or correct the name"
                     )
-                values[name] = answers[key]
+                values[name] = value
         return values
 
     def _backend(self) -> Mapping[str, str]:

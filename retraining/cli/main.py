@@ -11,7 +11,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from headlines.errors import HeadlinesError
-from retraining.cli import drop_commands, lineage_commands, night_commands, note_commands, secret_commands, service_commands
+from retraining.cli import (
+    drop_commands,
+    lineage_commands,
+    night_commands,
+    note_commands,
+    secret_commands,
+    service_commands,
+)
 from retraining.cli.console import fail
 
 app = typer.Typer(

@@ -90,7 +90,7 @@ def connection_config(settings: Settings) -> ConnectionConfig:
         # Its wheel is built without OpenSSL: ml_metadata 1.16 takes `sslmode` and knows disable and prefer alone.
         raise PlainConnectionError(
             f"POSTGRES_SSLMODE={settings.postgres_sslmode}, but MLMD's own client has no TLS and would send to "
-            f"MLMD_HOST={host} in clear; run a TLS tunnel on this machine (stunnel, PgBouncer or your cloud's proxy) and "
+            f"MLMD_HOST={host} in clear; run a TLS tunnel on this machine (stunnel, PgBouncer, your cloud's proxy) and "
             "set MLMD_TUNNEL=127.0.0.1:<its port>: docs/security.md has an example"
         )
     return ConnectionConfig(

@@ -12,8 +12,8 @@ from retraining.watching import watch
 
 _BY_HAND = {
     "postgres_password": "`psql` as postgres: \\password postgres; then set POSTGRES_PASSWORD where it stands",
-    "mlmd_password": "`psql` as the server's administrator: \\password {mlmd_user} (letters and digits alone); then set "
-    "MLMD_PASSWORD where it stands, and restart what reads it",
+    "mlmd_password": "`psql` as the server's administrator: \\password {mlmd_user} (letters and digits alone); then "
+    "set MLMD_PASSWORD where it stands, and restart what reads it",
     "airflow_db_password": "`psql` as the server's administrator: \\password {airflow_db_user}; then set "
     "AIRFLOW_DB_PASSWORD where it stands, and restart Airflow",
     "airflow_fernet_key": "set AIRFLOW_FERNET_KEY to the new key, a comma and the old one; restart Airflow; "

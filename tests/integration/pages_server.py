@@ -83,8 +83,6 @@ with DAG("others", schedule=None, start_date=datetime(2022, 2, 1)):
     EmptyOperator(task_id="secret")
 """
 RUN = "scheduled__2022-02-02"
-BY_GUNICORN = "PAGES_BY_GUNICORN"
-"""The variable with which gunicorn serves, as in the service, and not Flask's own server, which starts sooner."""
 
 
 class PagesServer:
@@ -222,30 +220,7 @@ def serve(port: int, told: Path, pipeline: str) -> None:
     app.add_url_rule("/modules", "modules", lambda: sorted({name.split(".")[0] for name in sys.modules}))
     app.add_url_rule("/roles", "roles", lambda: _make_roles(security))
     _tell_routes(app)
-    if os.environ.get(BY_GUNICORN):
-        _run_gunicorn(app, port)
-    else:
-        app.run("127.0.0.1", port, threaded=True)
-
-
-def _run_gunicorn(app: Any, port: int) -> None:
-    """Serves as `airflow webserver` does, which puts gunicorn before the application."""
-    from airflow import settings
-    from gunicorn.app.base import BaseApplication
-
-    # A connection must not be used on both sides of a fork, nor keep SQLite's lock on this one.
-    settings.Session.remove()
-    settings.engine.dispose()
-
-    class Served(BaseApplication):
-        def load_config(self) -> None:
-            for name, value in {"bind": f"127.0.0.1:{port}", "threads": 4, "control_socket_disable": True}.items():
-                self.cfg.set(name, value)
-
-        def load(self) -> Any:
-            return app
-
-    Served().run()
+    app.run("127.0.0.1", port, threaded=True)
 
 
 def _run_dag(dag: Any) -> None:

@@ -190,7 +190,7 @@ def test_what_a_user_set_is_not_changed_and_the_way_is_told_without_its_value(
     box.runs = False
     told = CliRunner().invoke(app, ["rotate-secrets"])
     assert told.exit_code == 0, told.output
-    assert "are used from the next `retraining up` on: AIRFLOW_ADMIN_PASSWORD" in told.output
+    assert "retraining up` on: AIRFLOW_ADMIN_PASSWORD" in told.output
     assert "AIRFLOW_SECRET_KEY is not changed" in told.output and "SERVING_TOKEN is not changed" in told.output
     assert value not in told.output
     assert set(secrets.find_staged(Settings.from_env())) == set(ALL) - {"airflow_secret_key"}
@@ -199,7 +199,9 @@ def test_what_a_user_set_is_not_changed_and_the_way_is_told_without_its_value(
 
 
 def test_on_a_server_of_ones_own_the_statements_are_told(settings: Settings) -> None:
-    planned = rotation.plan(settings.model_copy(update={"postgres_embedded": False}), ["MLMD_PASSWORD", "postgres_password"])
+    planned = rotation.plan(
+        settings.model_copy(update={"postgres_embedded": False}), ["MLMD_PASSWORD", "postgres_password"]
+    )
     assert planned.renewed == ()
     assert "\\password mlmd" in planned.by_hand["mlmd_password"]
     with pytest.raises(rotation.RotationError, match="no secret of that name; there are airflow_admin_password"):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from ml_metadata.proto import metadata_store_pb2
-from postgres_server import Server
 from tls_front import make_authority, serve_tls
 
 from lineage import LineageError, database
@@ -109,5 +108,5 @@ def test_settings_that_promise_tls_where_there_is_none_are_refused(
     monkeypatch.setenv("POSTGRES_EMBEDDED", "false")
     for tunnel in ("db.example.org:5432", "127.0.0.1", "127.0.0.1:0"):
         monkeypatch.setenv("MLMD_TUNNEL", tunnel)
-        with pytest.raises(SettingsError, match="MLMD_TUNNEL=.*write host:port of this machine"):
+        with pytest.raises(SettingsError, match=r"MLMD_TUNNEL=.*write host:port of this machine"):
             Settings.from_env()
