@@ -2,6 +2,7 @@
 
     HeadlinesError
     +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
+    +-- SourceError                   (retraining.secret_sources) a secret cannot be had from where a setting says it is
     +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
     |   +-- GrowingDropError          (headlines.drops.drops_folder) * its files changed a moment ago
     |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
@@ -25,6 +26,7 @@
     +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
+    |   +-- PlainConnectionError      (retraining.recording.store) MLMD would send in clear what must be encrypted
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
@@ -41,6 +43,7 @@
         +-- UpgradeError              (retraining.upkeep) the service was not upgraded
         +-- DumpError                 (retraining.upkeep.dumps) a database could not be written to a file or read
         +-- ServiceError              (retraining.local.service) the service could not be started
+        +-- RotationError             (retraining.upkeep.rotation) secrets cannot be rotated now, or by that name
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- DumpError                     (retraining.upkeep.dumps) a database could not be written to a file or read
         +-- BackupError                   (retraining.upkeep.archive) a backup could not be written or cannot be used

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -114,6 +114,15 @@ def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
                 "path: leave out user, password, ? and #; SERVING_TOKEN is how one is let in"
             )
     return None if value is None else tuple(dict.fromkeys(address.rstrip("/") for address in value))
+
+
+def _check_loopback(value: str) -> str:
+    from headlines.postgres_address import is_local
+
+    host, separator, port = value.rpartition(":")
+    if not (separator and is_local(host) and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError("write host:port of this machine, as 127.0.0.1:6432: from here to there nothing is encrypted")
+    return value
 
 
 def _refuse_unknown(labels: Iterable[str]) -> None:
@@ -237,6 +246,8 @@ Night = Annotated[str, AfterValidator(check_night)]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
 PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 NotifyAddresses = Annotated[SecretStr, AfterValidator(_check_notify)]
+LoopbackAddress = Annotated[str, AfterValidator(_check_loopback)]
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Servers = Annotated[
     tuple[str, ...] | None,
     NoDecode,

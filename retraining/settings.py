@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from headlines.errors import HeadlinesError
-from retraining import renamed_settings
+from headlines.postgres_address import REQUIRES_TLS
+from retraining import renamed_settings, secret_sources
 from retraining import setting_types as types
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
@@ -43,7 +50,8 @@ class SettingsError(HeadlinesError):
 class Settings(BaseSettings):
     """Settings from the environment, then `.env`, then what was made at first start, then these defaults.
 
-    The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`.
+    The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`. A secret may be
+    named by its place instead, as `MLMD_PASSWORD_FILE` or `MLMD_PASSWORD_SECRET`: secret_sources.py.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
@@ -106,8 +114,9 @@ class Settings(BaseSettings):
     )
     web_address: types.PublicAddress | None = Field(
         None,
-        description="Where people reach the web UI, such as `https://airflow.example.org`, perhaps by a proxy: what "
-        "notices lead to. Default: `WEBSERVER_HOST` and `WEBSERVER_PORT`.",
+        description="Where people reach the web UI by a reverse proxy, such as `https://airflow.example.org`: what "
+        "notices lead to. The proxy's forwarded headers are then trusted, and with https cookies are for https alone. "
+        "Default: no proxy, `WEBSERVER_HOST` and `WEBSERVER_PORT`.",
     )
     night_due_minutes: int = Field(
         420,
@@ -333,6 +342,14 @@ class Settings(BaseSettings):
     postgres_password: SecretStr | None = Field(
         None, description="Password of its superuser `postgres`. Made at first start."
     )
+    postgres_sslmode: types.SslMode = Field(
+        "prefer",
+        description="TLS of the connections to both databases, as libpq has it: `verify-full` checks who answers. Not "
+        "of MLMD's own client, which has none: `MLMD_TUNNEL`.",
+    )
+    postgres_sslrootcert: types.Place | None = Field(
+        None, description="File of the certificates that have signed the servers'. Default: where libpq looks."
+    )
     mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
     mlmd_port: types.Port = Field(
         default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
@@ -341,6 +358,11 @@ class Settings(BaseSettings):
     mlmd_user: str = Field("mlmd", description="Its role.")
     mlmd_password: SecretStr | None = Field(
         None, description="Its password: no spaces, quotes or backslashes. Made at first start."
+    )
+    mlmd_tunnel: types.LoopbackAddress | None = Field(
+        None,
+        description="Near end of a TLS tunnel to MLMD's database, `127.0.0.1:6432`: MLMD's own client goes through it. "
+        "Default: it goes to `MLMD_HOST`, which it refuses over a network where `POSTGRES_SSLMODE` requires TLS.",
     )
     airflow_db_host: str = Field("127.0.0.1", description="Server of Airflow's database.")
     airflow_db_port: types.Port = Field(
@@ -353,6 +375,9 @@ class Settings(BaseSettings):
     # Airflow
     webserver_host: str = Field("127.0.0.1", description="Address the web server binds to.")
     webserver_port: types.Port = Field(8080, description="Port of the Airflow web server.")
+    session_lifetime_minutes: int = Field(
+        720, ge=1, description="A browser that has asked for nothing this long must log in again."
+    )
     supervisor_port: types.Port = Field(19001, description="Port of the process supervisor, on loopback.")
     supervisor_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
     airflow_admin_password: SecretStr | None = Field(
@@ -394,14 +419,15 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: Any,
+        init_settings: PydanticBaseSettingsSource,
         env_settings: Any,
         dotenv_settings: Any,
-        file_secret_settings: Any,
-    ) -> tuple[Any, ...]:
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Where settings come from, the first wins: old names count where nothing says the name of now."""
         old_names = renamed_settings.RenamedSource(settings_cls, env_settings.env_vars, dotenv_settings.env_vars)
-        return init_settings, env_settings, dotenv_settings, old_names, file_secret_settings
+        elsewhere = secret_sources.ElsewhereSource(settings_cls, env_settings, dotenv_settings)
+        return init_settings, env_settings, dotenv_settings, old_names, elsewhere, file_secret_settings
 
     @field_validator("scheduled_from")
     @classmethod
@@ -435,6 +461,16 @@ class Settings(BaseSettings):
         return (
             moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
         ).isoformat()
+
+    @field_validator("postgres_sslmode")
+    @classmethod
+    def _check_sslmode(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("postgres_embedded") and value in REQUIRES_TLS:
+            raise ValueError(
+                "the embedded Postgres has no TLS and listens on loopback alone; unset it, or set "
+                "POSTGRES_EMBEDDED=false to use another server"
+            )
+        return value
 
     @field_validator("mlmd_password")
     @classmethod
@@ -504,7 +540,14 @@ class Settings(BaseSettings):
         from headlines.postgres_address import Postgres
 
         host, port, name, user = (getattr(self, f"{prefix}_{part}") for part in ("host", "port", "database", "user"))
-        return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))
+        password = self.secret(f"{prefix}_password")
+        return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, password, self.tls_options)
+
+    @property
+    def tls_options(self) -> dict[str, str]:
+        """What libpq is told of TLS beyond its own defaults, by its parameters."""
+        options = {} if self.postgres_sslmode == "prefer" else {"sslmode": self.postgres_sslmode}
+        return options | ({"sslrootcert": str(self.postgres_sslrootcert)} if self.postgres_sslrootcert else {})
 
     @property
     def given_hyperparameters(self) -> dict[str, dict[str, Any]]:
@@ -531,11 +574,21 @@ class Settings(BaseSettings):
     @property
     def server_options(self) -> dict[str, str]:
         """What `.env` says to the model server beyond the settings here, as environment variables."""
+        return {
+            name: value for name, value in self._beyond(_SERVER_PREFIX).items() if name not in self.secret_pointers()
+        }
+
+    @property
+    def backend_options(self) -> dict[str, str]:
+        """What `.env` says of Airflow's secrets backend, as environment variables."""
+        return self._beyond(secret_sources.BACKEND_PREFIX.lower())
+
+    def _beyond(self, prefix: str) -> dict[str, str]:
         variables = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
         return {
             name.upper(): value
             for name, value in variables.items()
-            if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
+            if value and name.startswith(prefix) and name not in type(self).model_fields
         }
 
     @classmethod
@@ -548,6 +601,11 @@ class Settings(BaseSettings):
             {name: text for name, text in file.items() if text},
             ENV_FILE,
         )
+
+    @classmethod
+    def secret_pointers(cls) -> set[str]:
+        """The variables that may say where a secret is; who is given the secret itself must not see them."""
+        return secret_sources.pointers(cls)
 
     def secret(self, name: str) -> str:
         """The plain value of the secret setting `name`.
@@ -591,6 +649,8 @@ class Settings(BaseSettings):
                 _check_base()
             secrets_dir = BASE / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
+        except secret_sources.SourceError as error:
+            raise SettingsError(str(error)) from None
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(

@@ -17,6 +17,7 @@ from retraining.cli import (
     note_commands,
     notice_commands,
     retention_commands,
+    secret_commands,
     service_commands,
     upgrade_commands,
     upkeep_commands,
@@ -40,6 +41,7 @@ app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
 app.add_typer(notice_commands.app)
 app.add_typer(retention_commands.app)
+app.add_typer(secret_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

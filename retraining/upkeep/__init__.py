@@ -1,4 +1,5 @@
-"""What a service needs over years beside its nights: upgrades, a backup while it runs, and the way back from one.
+"""What a service needs over years beside its nights: upgrades, a backup and the way back
+from one, secrets that are rotated.
 
 Nothing here may import tfx, tensorflow or airflow: those run in processes of their own.
 """
