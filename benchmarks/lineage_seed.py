@@ -236,7 +236,7 @@ class Nights:
         for index, (key, kind) in enumerate(outputs.items()):
             artifact = mlmd.Artifact(
                 type_id=self._types[kind],
-                uri=f"/pipelines/{node}/{key}/{self._executions}",
+                uri=f"{self._settings.pipeline_root}/{node}/{key}/{self._executions}",
                 name=f"{key}:{names.NIGHTLY_DAG}:{self._executions}:0",
                 state=mlmd.Artifact.ABANDONED if error else mlmd.Artifact.LIVE,
             )
