@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak audit sbom
+.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -90,6 +90,10 @@ quality: ## Measure the model on DROPS=<folder>: each night from the nights befo
 bench-lineage: ## Measure every question about lineage after 3 and 30 years of nights, beside MLMD's own API
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.lineage
+
+bench-retention: ## Simulate three years of nights: what they leave on the disk with housekeeping, and without
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.retention
 
 bench-pages: ## Measure every page of the web UI after 3 years of nights
 	@scripts/setup.sh dev

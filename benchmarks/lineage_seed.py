@@ -70,7 +70,8 @@ class Nights:
         }
         self._pipeline = mlmd.Context(type_id=self._types["pipeline"], name=names.NIGHTLY_DAG)
         self._pipeline.properties["pipeline_name"].string_value = names.NIGHTLY_DAG
-        [self._pipeline.id] = self._store.put_contexts([self._pipeline])
+        known = self._store.get_context_by_type_and_name("pipeline", names.NIGHTLY_DAG)
+        [self._pipeline.id] = [known.id] if known else self._store.put_contexts([self._pipeline])
         # Ids of the model and of its push, by what the resolver calls them.
         self._champion: dict[str, int] = {}
         self._champion_version = ""
@@ -236,7 +237,7 @@ class Nights:
         for index, (key, kind) in enumerate(outputs.items()):
             artifact = mlmd.Artifact(
                 type_id=self._types[kind],
-                uri=f"/pipelines/{node}/{key}/{self._executions}",
+                uri=f"{self._settings.pipeline_root}/{node}/{key}/{self._executions}",
                 name=f"{key}:{names.NIGHTLY_DAG}:{self._executions}:0",
                 state=mlmd.Artifact.ABANDONED if error else mlmd.Artifact.LIVE,
             )

@@ -57,7 +57,9 @@ def summarise(reader: Reader, ids: Collection[int]) -> dict[int, ModelSummary]:
         pipeline, run_id, node = made_by.get(identity, ("", "", ""))
         if artifact.type == "Model" and pipeline == reader.names.pipeline and node == reader.names.trainer:
             night = nights[identity] or _night_of(reader, run_id)
-            summaries[identity] = ModelSummary(identity, night, run_id, artifact.uri, versions.get(identity, ()))
+            summaries[identity] = ModelSummary(
+                identity, night, run_id, artifact.uri, versions.get(identity, ()), artifact.removal
+            )
     return summaries
 
 

@@ -327,6 +327,7 @@ class ModelSummary:
       run_id: that made it.
       uri: where it is.
       versions: under which it was pushed, oldest first; more than one is rare.
+      removal: that its files were removed, with when and by whom, in words; empty where they were not.
     """
 
     id: int
@@ -334,6 +335,7 @@ class ModelSummary:
     run_id: str
     uri: str
     versions: tuple[int, ...] = ()
+    removal: str = ""
 
 
 @dataclass(frozen=True)

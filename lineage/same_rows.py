@@ -50,6 +50,13 @@ def pair_models(a: ModelDetail, b: ModelDetail, evaluator: str) -> Paired:
             return _pair(kept.actual, *((own, others) if judged is a else (others, own)), which=which)
         return _recall_verdict(judged, which, turned=judged is a)
     silent = [name for name, kept in zip(names, kept_by, strict=True) if kept is None]
+    removed = [
+        f"what {name} answered to each evaluation row was {evaluation.removal}"
+        for name, model, kept in zip(names, (a, b), kept_by, strict=True)
+        if kept is None and (evaluation := _find_evaluation(model, evaluator)) and evaluation.removal
+    ]
+    if removed:
+        return Paired(problem="; ".join(removed))
     if kept_by[0] is None or kept_by[1] is None:
         return Paired(
             problem=f"what {' and '.join(silent)} answered to each evaluation row is not on record: judged before that "

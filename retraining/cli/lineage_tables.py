@@ -42,7 +42,8 @@ def render_model(answer: lineage.ModelDetail) -> RenderableType:
     model = answer.model
     of = f" of night {model.night}" if model.night else ""
     head = [
-        f"{lineage.name_model(model)}{of}, made by {model.run_id}, {model.uri}",
+        f"{lineage.name_model(model)}{of}, made by {model.run_id}, {model.uri}"
+        + (f", {model.removal}" if model.removal else ""),
         f"{answer.state}: {report.reason or report.why or report.state}",
     ]
     if model.night:

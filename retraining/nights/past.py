@@ -19,6 +19,8 @@ from retraining.settings import Settings
 Artifacts = Mapping[tuple[str, str], ArtifactRecord]
 
 EXAMPLES = (names.EXAMPLE_GEN, "examples")
+# What a replay reads again of what the run made; of its verdict stays what is compared.
+_COMPARED = (EXAMPLES, ("Transform", "transform_graph"), (names.TRAINER, "model"))
 
 
 class ReplayError(LocalError):
@@ -38,7 +40,8 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
 
     Raises:
       NightError: the night may not be run, nor was it.
-      ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone.
+      ReplayError: the night has no finished run, or a drop, the champion or the hyperparameters it used are gone,
+        or what it made was removed.
     """
     finished = find_finished(settings, night)
     if finished is None:
@@ -47,6 +50,13 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
             f"night {night} has no finished run to replay; run it first: `retraining run --night {night}`"
         )
     past = PastRun(finished.run_id, artifacts_of_run(settings, finished.run_id))
+    for place in _COMPARED:
+        made = past.artifacts.outputs.get(place)
+        if made and made.removal:
+            raise ReplayError(
+                f"there is nothing left to compare a replay of night {night} with: its {made.type} was {made.removal}; "
+                f"to run the night again instead: `retraining run --night {night} --force`"
+            )
     drops = DropsFolder(settings.drops_dir)
     for one, drop in drops_of(past.artifacts.outputs[EXAMPLES]).items():
         _find_versions(drops, one, drop["version"])

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ from tfx.dsl.io import fileio
 from tfx.types.standard_artifacts import Model, PushedModel
 
 from headlines.errors import HeadlinesError
-from headlines.names import MODEL_ID, PUSHED, PUSHED_DESTINATION, SAVED_MODEL_FILE, SERVING_FORMAT
+from headlines.names import (
+    MODEL_ID,
+    NIGHT,
+    PUSHED,
+    PUSHED_DESTINATION,
+    REMOVED_AT,
+    REMOVED_BY,
+    SAVED_MODEL_FILE,
+    SERVING_FORMAT,
+)
+from headlines.pushes.removals import tell
 
 Artifacts = Mapping[str, list[types.Artifact]]
 
@@ -75,9 +86,13 @@ def lend_copies(copies: Mapping[int, Path], inputs: Artifacts, outputs: Artifact
 
 
 def find_missing(artifacts: Artifacts) -> list[types.Artifact]:
-    """Those whose files are not where lineage says."""
+    """Those whose files are not where lineage says; of what was removed small files may be left."""
     everything = (artifact for several in artifacts.values() for artifact in several)
-    return [artifact for artifact in everything if not artifact.uri or not fileio.exists(artifact.uri)]
+    return [one for one in everything if _was_removed(one) or not one.uri or not fileio.exists(one.uri)]
+
+
+def _was_removed(artifact: types.Artifact) -> bool:
+    return bool(artifact.mlmd_artifact.state == Record.DELETED)
 
 
 def find_copies(store: MetadataStore, artifacts: list[types.Artifact]) -> dict[int, Path]:
@@ -98,11 +113,26 @@ def _find_pushes(store: MetadataStore, models: set[int]) -> Iterator[tuple[int, 
 
 
 def _explain(store: MetadataStore, artifact: types.Artifact) -> str:
+    said: Mapping[str, Any] = artifact.mlmd_artifact.custom_properties
+    if _was_removed(artifact) and REMOVED_AT in said:
+        removal = tell(datetime.fromisoformat(said[REMOVED_AT].string_value), said[REMOVED_BY].string_value)
+        text, night = f"{artifact.type_name} {artifact.id} was {removal}", _find_night(store, artifact)
+        again = f"`retraining run --night {night} --force`" if night else "clear all tasks of its run"
+        text += f"; one task alone cannot be run on it, but its night as a whole can, from its drops on: {again}"
+        is_model = artifact.type_name == Model.TYPE_NAME
+        return text + (". As the champion of another night it must be brought back from a backup" if is_model else "")
     pushed = [destination for _, destination in _find_pushes(store, {artifact.id})]
     copied = f", nor what was pushed of it at {pushed[-1]}" if pushed else ""
-    was_removed = artifact.mlmd_artifact.state == Record.DELETED
     return (
         f"{artifact.type_name} {artifact.id} is not at {artifact.uri or 'any place'}{copied}: "
-        + ("lineage says that it was removed" if was_removed else "its files are gone")
+        + ("lineage says that it was removed" if _was_removed(artifact) else "its files are gone")
         + "; bring them back from a backup or, if the service was moved, say so with `retraining relocate`"
     )
+
+
+def _find_night(store: MetadataStore, artifact: types.Artifact) -> str:
+    """The night of the run that made an artifact; empty where no node of it says one."""
+    # Those that only took it came later.
+    runs = sorted(context.id for context in store.get_contexts_by_artifact(artifact.id) if context.type == "run")
+    executions = [execution for run in runs[:1] for execution in store.get_executions_by_context(run)]
+    return next((one.properties[NIGHT].string_value for one in executions if NIGHT in one.properties), "")

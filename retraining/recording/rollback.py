@@ -12,7 +12,7 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, 
 
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
-from headlines.pushes import rollbacks
+from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, find_withdrawn
 from retraining.openlineage.rollbacks import tell_of_rollback
 from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
@@ -211,6 +211,8 @@ def _choose(serving_dir: Path, served: int, to_version: int | None, pushed: Coll
             raise RollbackError(f"{served or 'nothing'} serves, and there is no earlier version to roll back to")
         return earlier[-1]
     if to_version not in usable:
+        if removal := removals.read(serving_dir).get(to_version):
+            raise RollbackError(f"version {to_version} was {removal}; bring it back from a backup to serve it again")
         others = ", ".join(str(version) for version in reversed(usable)) or "none"
         raise RollbackError(f"there is no pushed model {to_version} in {serving_dir}; there are: {others}")
     return to_version

@@ -205,7 +205,10 @@ def _find_hyperparameters(facts: Facts, nights: Iterable[str]) -> dict[int, str]
 
 
 def read_needed(
-    settings: Settings, source: Source | None = None, served: Mapping[int, str] | None = None
+    settings: Settings,
+    source: Source | None = None,
+    served: Mapping[int, str] | None = None,
+    now: datetime | None = None,
 ) -> NeededArtifacts:
     """Reads what the rule decides by, and says which artifacts it comes to.
 
@@ -213,13 +216,14 @@ def read_needed(
       settings: how much is kept, and where the models are.
       source: lineage, where it is open already.
       served: what model servers were seen to answer with, as `Facts.served` has it.
+      now: the moment. Default: this one.
 
     Raises:
       LineageError: lineage cannot be read.
     """
     with lineage.open_lineage(source or settings) as reader:
         rule = find_needed(
-            read_facts(reader, settings.serving_dir, served),
+            read_facts(reader, settings.serving_dir, served, now),
             settings.keep_artifact_nights,
             settings.keep_served_versions,
         )

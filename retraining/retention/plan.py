@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +115,7 @@ def plan_artifacts(
     needed: NeededArtifacts,
     pipeline_root: Path,
     sizes: Sizes,
+    now: datetime,
     limit: int | None = None,
     without: Collection[int] = (),
 ) -> list[Item]:
@@ -125,6 +126,7 @@ def plan_artifacts(
       needed: what must be kept.
       pipeline_root: what lies elsewhere is not the service's.
       sizes: measures them.
+      now: the moment.
       limit: at most so many. Default: all.
       without: ids that are left out.
     """
@@ -132,7 +134,7 @@ def plan_artifacts(
     nights = needed.rule.nights
     old = f"older than night {nights[0]}, the first that is kept" if nights else "no night is kept"
     items: list[Item] = []
-    for identity, kind, uri, state, night in _read_removable(reader, list(kinds)):
+    for identity, kind, uri, state, night in _read_removable(reader, list(kinds), now - REST):
         path = find_own_folder(uri, pipeline_root)
         is_held = state == LIVE and identity in needed.artifacts
         if path is None or is_held or identity in without:
@@ -146,8 +148,7 @@ def plan_artifacts(
     return items
 
 
-def _read_removable(reader: Reader, kinds: list[int]) -> list[tuple[int, int, str, int, str | None]]:
-    young = datetime.now(UTC) - REST
+def _read_removable(reader: Reader, kinds: list[int], young: datetime) -> list[tuple[int, int, str, int, str | None]]:
     has = "EXISTS (SELECT 1 FROM artifactproperty r WHERE r.artifact_id = a.id AND r.is_custom_property AND r.name = "
     return reader.rows(
         "SELECT a.id, a.type_id, a.uri, a.state, n.string_value FROM artifact a "

@@ -7,7 +7,7 @@ the next removal ends what this one began.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -70,18 +70,22 @@ def to_json(pruning: Pruning, is_done: bool) -> dict[str, Any]:
     }
 
 
-def plan(settings: Settings) -> Pruning:
+def plan(settings: Settings, now: datetime | None = None) -> Pruning:
     """Looks what may go, and changes nothing.
+
+    Args:
+      settings: of the service.
+      now: the moment. Default: this one.
 
     Raises:
       LineageError: lineage cannot be read.
     """
     served, notes = _observe(settings)
-    sizes, now = Sizes(), datetime.now(UTC)
+    sizes, now = Sizes(), now or datetime.now(UTC)
     with lineage.open_lineage(settings) as reader:
-        needed = read_needed(settings, reader, served)
+        needed = read_needed(settings, reader, served, now)
         items = [
-            *plan_artifacts(reader, needed, settings.pipeline_root, sizes),
+            *plan_artifacts(reader, needed, settings.pipeline_root, sizes, now),
             *plan_versions(settings.serving_dir, needed.rule, sizes),
             *plan_leftovers(reader, settings, sizes, now),
         ]
@@ -89,12 +93,12 @@ def plan(settings: Settings) -> Pruning:
     return Pruning((*items, *logs), notes=notes)
 
 
-def remove(settings: Settings, report: Callable[[str], None] = lambda _: None) -> Pruning:
+def remove(settings: Settings, now: datetime | None = None) -> Pruning:
     """Removes what may go; a process that is ended meanwhile leaves nothing that the next removal does not end.
 
     Args:
       settings: of the service.
-      report: is told what is at work.
+      now: the moment. Default: this one.
 
     Raises:
       LineageError, StoreError: a database does not answer, or another process removes at this moment.
@@ -102,10 +106,8 @@ def remove(settings: Settings, report: Callable[[str], None] = lambda _: None) -
     store = open_store(connection_config(settings))
     with lock(connection_config(settings), _WORK_LOCK):
         served, notes = _observe(settings)
-        work = _Work(settings, store, served)
-        report("artifacts and versions")
+        work = _Work(settings, store, served, now or datetime.now(UTC))
         work.remove_recorded()
-        report("leftovers and logs")
         work.remove_unrecorded()
     return Pruning(tuple(work.items), tuple(work.problems), notes)
 
@@ -131,11 +133,11 @@ def _observe(settings: Settings) -> tuple[dict[int, str], tuple[str, ...]]:
 class _Work:
     """One removal."""
 
-    def __init__(self, settings: Settings, store: MetadataStore, served: dict[int, str]) -> None:
+    def __init__(self, settings: Settings, store: MetadataStore, served: dict[int, str], now: datetime) -> None:
         self._settings = settings
         self._store = store
         self._served = served
-        self._at = datetime.now(UTC)
+        self._at = now
         self._sizes = Sizes()
         self.items: list[Item] = []
         self.problems: list[str] = []
@@ -146,7 +148,7 @@ class _Work:
         while True:
             with self._decide() as (reader, needed):
                 root = self._settings.pipeline_root
-                batch = plan_artifacts(reader, needed, root, self._sizes, _BATCH, tried)
+                batch = plan_artifacts(reader, needed, root, self._sizes, self._at, _BATCH, tried)
                 mark(self._store, [item.id for item in batch], self._at, RETENTION)
                 versions = plan_versions(self._settings.serving_dir, needed.rule, self._sizes)
                 hidden = self._hide(versions)
@@ -180,7 +182,7 @@ class _Work:
             stack.enter_context(self._hold_pushes())
             stack.enter_context(lock(connection_config(self._settings), RETENTION_LOCK))
             reader = stack.enter_context(lineage.open_lineage(self._settings))
-            yield reader, read_needed(self._settings, reader, self._served)
+            yield reader, read_needed(self._settings, reader, self._served, self._at)
 
     def _hold_pushes(self) -> contextlib.AbstractContextManager[None]:
         serving_dir = self._settings.serving_dir

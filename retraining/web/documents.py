@@ -41,6 +41,11 @@ def text_of(artifact: ArtifactRecord | None, name: str) -> str | None:
     return path.read_text(encoding="utf-8") if path and path.is_file() else None
 
 
+def tell_removal(artifact: ArtifactRecord | None) -> str:
+    """That the files of an artifact were removed, as a sentence; empty where they were not, or there is none."""
+    return f"The files were {artifact.removal}." if artifact and artifact.removal else ""
+
+
 def class_mixes(examples: ArtifactRecord | None, described: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:
     """The share of each label in the night's drop and in the window it was trained with.
 

@@ -107,7 +107,7 @@ SCORING_EDGES = {
     "BulkInferrer": ["ScoreWriter"],
     "ScoreWriter": [],
 }
-PLAIN_TASKS = {"wait_for_drop", "announce_push", "choose_night", "find_unlabelled"}
+PLAIN_TASKS = {"wait_for_drop", "announce_push", "choose_night", "find_unlabelled", "remove_files", "clean_records"}
 
 
 def load(tmp_path: Path, **environment: str) -> dict[str, Any]:
@@ -181,13 +181,14 @@ def test_every_node_of_every_dag_has_a_link_to_what_it_recorded_in_its_own_pipel
 
 def test_every_task_of_a_run_for_a_night_has_a_link_to_it_also_the_sensor(loaded: dict[str, Any]) -> None:
     for name, dag in loaded["dags"].items():
-        assert {task["night"] for task in dag["tasks"].values()} == {f"/headlines/run?dag_id={name}&run_id=a+run"}
+        address = "" if name == "headline_housekeeping" else f"/headlines/run?dag_id={name}&run_id=a+run"
+        assert {task["night"] for task in dag["tasks"].values()} == {address}
     assert "(/headlines/nights)" in loaded["dags"]["headline_retraining"]["doc"]
 
 
 def test_every_task_is_retried_with_backoff_is_limited_in_time_and_tells_of_its_failure(loaded: dict[str, Any]) -> None:
     # The sensor has its cut-off, and a search its own time before the last trial's.
-    limits = {"wait_for_drop": None, "Tuner": 2 * 3600}
+    limits = {"wait_for_drop": None, "Tuner": 2 * 3600, "remove_files": 3 * 3600}
     for dag in loaded["dags"].values():
         for name, task in dag["tasks"].items():
             assert task["retries"] == 2, name
@@ -205,6 +206,17 @@ def test_tuning_runs_every_few_weeks_and_scoring_at_every_push(loaded: dict[str,
         assert dag["params"]["night"]["format"] == "date"
 
 
+def test_housekeeping_runs_every_week_in_two_parts_of_which_neither_waits_for_the_other(loaded: dict[str, Any]) -> None:
+    housekeeping = loaded["dags"]["headline_housekeeping"]
+    assert (housekeeping["schedule"], housekeeping["timezone"]) == ("0 12 * * 0", "America/Sao_Paulo")
+    assert (housekeeping["catchup"], housekeeping["max_active_runs"], housekeeping["paused"]) == (False, 1, False)
+    # What one of the two cannot do keeps the other from nothing.
+    assert {name: task["downstream"] for name, task in housekeeping["tasks"].items()} == {
+        "remove_files": [],
+        "clean_records": [],
+    }
+
+
 def test_only_the_announcement_has_the_dataset_as_its_outlet(dag: dict[str, Any]) -> None:
     outlets = {name: task["outlets"] for name, task in dag["tasks"].items() if task["outlets"]}
     assert outlets == {"announce_push": ["x-headlines://champion"]}
@@ -217,13 +229,14 @@ def test_the_trigger_form_asks_for_a_night_and_for_force_with_a_json_schema(dag:
 
 
 def test_schedule_catchup_and_retries_follow_the_settings(tmp_path: Path) -> None:
-    tuning = {"TUNING_SCHEDULE": "none", "TUNING_MINUTES": "90"}
+    tuning = {"TUNING_SCHEDULE": "none", "TUNING_MINUTES": "90", "HOUSEKEEPING_SCHEDULE": "none"}
     loaded = load(tmp_path, SCHEDULE="none", CATCHUP_MODE="each", RETRIES="0", TIMEZONE="Europe/Lisbon", **tuning)
     nightly = loaded["dags"]["headline_retraining"]
     assert (nightly["schedule"], nightly["catchup"], nightly["timezone"]) == (None, True, "Europe/Lisbon")
     assert nightly["tasks"]["Trainer"]["retries"] == 0
     search = loaded["dags"]["headline_tuning"]
     assert (search["schedule"], search["tasks"]["Tuner"]["timeout"]) == (None, 150 * 60)
+    assert loaded["dags"]["headline_housekeeping"]["schedule"] is None
 
 
 def test_with_a_file_of_hyperparameters_the_trainer_takes_no_tuned_ones(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import re
 import socket
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from lineage_story import LATE
 from pages_server import FORMULAS, PAGES, TITLE, PagesServer, find_token, show
+from postgres_server import query
 from status_server import run_status_server
 
 from headlines.pushes.rollbacks import find_served
@@ -546,3 +549,48 @@ def test_the_button_rolls_back_in_the_name_of_who_pressed_it(
     assert states[2022020702] == "withdrawn"
     assert states[2022020101] == "pushed"
     assert "&lt;b&gt;rótulos&lt;/b&gt; trocados" in page
+
+
+REMOVAL = "removed on 2023-05-01 by retention"
+
+
+@pytest.fixture
+def removed(story: Settings) -> Iterator[Settings]:
+    """The story, after all that retention may ever take from it was taken."""
+    from retraining.recording.removals import mark
+    from retraining.recording.store import connection_config, open_store
+    from retraining.retention.plan import REMOVABLE
+
+    kinds = ", ".join(f"'{kind}'" for kind in REMOVABLE)
+    rows = query(story, f"SELECT a.id FROM artifact a JOIN type t ON t.id = a.type_id WHERE t.name IN ({kinds})")
+    ids = [identity for (identity,) in rows]
+    marked = mark(open_store(connection_config(story)), ids, datetime(2023, 5, 1, tzinfo=UTC), "retention")
+    hidden = [path.rename(path.with_suffix(".hidden")) for path in story.pipeline_root.rglob("row_answers.json")]
+    yield story
+    for path in hidden:
+        path.rename(path.with_suffix(".json"))
+    chosen = ", ".join(map(str, marked))
+    query(story, f"UPDATE artifact SET state = 2 WHERE id IN ({chosen}) RETURNING id")
+    query(
+        story, f"DELETE FROM artifactproperty WHERE artifact_id IN ({chosen}) AND name LIKE 'removed_%' RETURNING name"
+    )
+
+
+def test_what_was_removed_is_told_with_its_date_on_every_page_that_would_have_shown_it(
+    told: PagesServer, clients: dict[str, httpx.Client], removed: Settings
+) -> None:
+    client = clients["reader"]
+    for page in PAGES:
+        assert client.get(page).status_code == 200, page
+        assert client.get(twin(page)).status_code == 200, page
+    for page in (
+        "/headlines/model/2022020702",
+        "/headlines/night/2022-02-07",
+        "/headlines/execution/3",
+        "/headlines/compare?a=2022-02-09&b=2022-02-10",
+    ):
+        assert REMOVAL in client.get(page).text, page
+    # What is asked of MLMD alone is answered as before.
+    recall = client.get("/headlines/recall?drop=2022-02-05:1").text
+    assert "2022020702" in recall
+    assert client.get("/headlines/api/model/2022020702").json()["model"]["model"]["removal"] == REMOVAL

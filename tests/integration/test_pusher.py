@@ -17,7 +17,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Pu
 from tfx.utils import proto_utils
 from tiny_model import save_tiny_model
 
-from headlines.pushes import rollbacks
+from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback
 from headlines.pushes.model_hash import hash_model
 from headlines.pushes.publishing import PushError, publish
@@ -250,10 +250,47 @@ def small_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
+def refuse_link(source: Path, target: Path) -> None:
+    """As `link` does between two file systems."""
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def test_a_model_and_its_version_are_stored_once_where_the_file_system_lets_them_be(
+    model_path: Path, serving_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = model_path.parent / "index"
+    index.mkdir()
+    (index / "rows.json").write_text("[]")
+    version = publish(model_path, serving_dir, NIGHT, related_index=index).path
+    files = [path.relative_to(model_path) for path in model_path.rglob("*") if path.is_file()]
+    assert files and all((model_path / name).samefile(version / name) for name in files)
+    assert (version / "assets.extra" / "related" / "rows.json").samefile(index / "rows.json")
+    monkeypatch.setattr(os, "link", refuse_link)
+    copied = publish(model_path, serving_dir, date(2022, 2, 6), "2022020501").path
+    assert not any((model_path / name).samefile(copied / name) for name in files)
+    assert hash_model(copied) == hash_model(version) == hash_model(model_path)
+
+
+def test_a_number_is_not_given_twice_also_when_the_version_that_had_it_was_removed(
     model_path: Path, other_path: Path, serving_dir: Path
 ) -> None:
     publish(model_path, serving_dir, NIGHT)
+    publish(other_path, serving_dir, NIGHT)
+    with rollbacks.hold(serving_dir):
+        hidden = removals.hide(serving_dir, [2022020501, 2022020502], datetime(2023, 5, 1, tzinfo=UTC), "retention")
+    assert sorted(hidden) == [2022020501, 2022020502]
+    assert rollbacks.find_versions(serving_dir) == []
+    assert removals.read(serving_dir)[2022020502] == "removed on 2023-05-01 by retention"
+    again = publish(model_path, serving_dir, NIGHT)
+    assert (again.version, again.reason) == (2022020503, "pushed as 2022020503")
+
+
+def test_a_full_disk_is_told_and_leaves_the_earlier_champion_as_it_was(
+    model_path: Path, other_path: Path, serving_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(model_path, serving_dir, NIGHT)
+    # What is linked takes no space.
+    monkeypatch.setattr(os, "link", refuse_link)
     with small_disk(), pytest.raises(PushError) as caught:
         publish(other_path, serving_dir, date(2022, 2, 6), "2022020501")
     assert str(serving_dir) in str(caught.value)

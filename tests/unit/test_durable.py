@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headlines.durable import copy_file, replace_file, stage
+from headlines.durable import copy_file, link_file, replace_file, stage
 
 
 def test_a_file_is_replaced_in_one_step_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -57,6 +57,25 @@ def test_a_copy_has_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\0\xff")
     copy_file(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"\0\xff"
+
+
+def test_a_file_has_a_second_name_or_where_that_cannot_be_a_copy_and_none_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, linked, copied = (tmp_path / name for name in ("source", "linked", "copied"))
+    source.write_bytes(b"weights")
+    link_file(source, linked)
+    assert linked.samefile(source)
+    with pytest.raises(FileExistsError):
+        link_file(source, linked)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("fs.protected_hardlinks")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_file(source, copied)
+    assert copied.read_bytes() == b"weights"
+    assert not copied.samefile(source)
 
 
 def test_what_a_killed_process_left_is_swept_and_what_another_is_writing_is_not(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def model(reader: Reader, name: str) -> Page:
         "card": text,
         "rendered": render(text, below=2, prefix="card-") if text else None,
         "model_run": curves.uri if curves else None,
-        "tensorboard": show_curves(curves) if curves else None,
+        "tensorboard": show_curves(curves) if curves and not curves.removal else None,
+        "curves_removal": documents.tell_removal(curves),
         "picture": lay_out(lineage.path_back(reader, name)),
     }
 

@@ -24,6 +24,11 @@ def night(reader: Reader, name: str) -> Page:
         "statistics": described,
         "anomalies": documents.anomalies(artifacts.get(("ExampleValidator", "anomalies"))),
         "quarantine": documents.count_reasons(artifacts.get((EXAMPLE_GEN, "quarantine")), name),
+        # Of what was removed the page says so, where it would otherwise say that it is not known.
+        "removals": {
+            "statistics": documents.tell_removal(artifacts.get(("StatisticsGen", "statistics"))),
+            "examples": documents.tell_removal(artifacts.get((EXAMPLE_GEN, "examples"))),
+        },
         "refresh_seconds": find_refresh([_find_state(detail)]),
     }
 
