@@ -8,7 +8,7 @@ import lineage
 from retraining.local import LocalError, secrets, service, supervisor
 from retraining.local.preparation import Report
 from retraining.settings import Settings
-from retraining.watching import watch
+from retraining.watching import deadlines
 
 _BY_HAND = {
     "postgres_password": "`psql` as postgres: \\password postgres; then set POSTGRES_PASSWORD where it stands",
@@ -106,7 +106,7 @@ def rotate(settings: Settings, names: Sequence[str], report: Report, interrupt: 
 
 def _refuse_during_a_night(settings: Settings) -> None:
     try:
-        nights = watch.survey(settings, datetime.now(UTC), newest=3).nights
+        nights = deadlines.survey(settings, datetime.now(UTC), newest=3).nights
     except lineage.LineageError:
         # Nothing can run that could not be asked for.
         return
