@@ -60,7 +60,7 @@ def find_licences(name: str, version: str) -> list[dict[str, Any]]:
         return []
     if found["Version"] != version:
         return []
-    expression = found["License-Expression"] or ""
+    expression = _first(found.get_all("License-Expression"))
     if expression and not get_spdx_licensing().validate(expression).errors:
         return [{"expression": expression}]
     names = [
@@ -68,10 +68,14 @@ def find_licences(name: str, version: str) -> list[dict[str, Any]]:
         for classifier in found.get_all("Classifier") or ()
         if classifier.startswith("License ::") and not classifier.endswith("OSI Approved")
     ]
-    text = " ".join((found["License"] or "").split())
+    text = " ".join(_first(found.get_all("License")).split())
     if not names and text and len(text) <= _LONGEST_NAME and not re.fullmatch("UNKNOWN", text, re.IGNORECASE):
         names = [text]
     return [{"license": {"name": name}} for name in dict.fromkeys(names)]
+
+
+def _first(values: list[str] | None) -> str:
+    return values[0] if values else ""
 
 
 def main() -> None:
