@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
+.PHONY: help audit sbom setup demo up down status test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -51,6 +51,14 @@ lint: ## Style and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@exec $(PYTHON) -m mypy
+
+audit: ## Ask which pinned packages have known vulnerabilities, beyond those that security/accepted.toml accepts
+	@scripts/setup.sh dev
+	@exec $(PYTHON) scripts/audit.py
+
+sbom: ## Write what the service and the model server are made of into sbom/, as CycloneDX
+	@scripts/setup.sh dev
+	@exec $(PYTHON) scripts/sbom.py
 
 lock: ## Resolve requirements*.txt anew into the locks
 	@scripts/setup.sh lock

@@ -2,6 +2,7 @@
 
     HeadlinesError
     +-- SettingsError                 (retraining.settings) a setting is missing or cannot be used
+    +-- SourceError                   (retraining.secret_sources) a secret cannot be had from where a setting says it is
     +-- DropError                     (headlines.drops.drops_folder) a drop cannot be used as a whole
     |   +-- GrowingDropError          (headlines.drops.drops_folder) * its files changed a moment ago
     |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
@@ -24,6 +25,7 @@
     +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
     |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
+    |   +-- PlainConnectionError      (retraining.recording.store) MLMD would send in clear what must be encrypted
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- DiskFullError                 (retraining.recording.launcher) * an attempt found no space left
@@ -34,6 +36,7 @@
         +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- ServiceError              (retraining.local.service) the service could not be started
+        +-- RotationError             (retraining.upkeep.rotation) secrets cannot be rotated now, or by that name
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone

@@ -3,12 +3,23 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headlines.errors import HeadlinesError
 
 _SCHEMES = ("postgresql", "postgres")
+REQUIRES_TLS = frozenset({"require", "verify-ca", "verify-full"})
+"""The values of libpq's `sslmode` with which nothing is sent in clear."""
+
+
+def is_local(host: str) -> bool:
+    """Whether what is sent to a host stays on this machine: it is a loopback address, or the folder of a socket."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith("/")
 
 
 class AddressError(HeadlinesError):
@@ -82,6 +93,11 @@ class Postgres:
             "password": self.password,
         }
 
+    @property
+    def requires_tls(self) -> bool:
+        """Whether nothing may be sent to it in clear."""
+        return self.options.get("sslmode") in REQUIRES_TLS
+
     def explain(self, error: Exception) -> str:
         """What a person can do about the server's refusal."""
         who = f"user {self.user}" if self.user else "this user"
@@ -92,6 +108,8 @@ class Postgres:
                 "PGPASSWORD or in libpq's password file"
             )
         names = ", ".join(f"{self.prefix}_{part}" for part in ("HOST", "PORT", "DATABASE", "USER"))
+        if self.requires_tls:
+            names += ", POSTGRES_SSLMODE, POSTGRES_SSLROOTCERT"
         return refusal + (
             f"Check that its server runs (`retraining status`; `retraining up` starts it), and {names} and "
             f"{self.prefix}_PASSWORD in .env"

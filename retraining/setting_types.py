@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -100,6 +100,22 @@ def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
                 "path: leave out user, password, ? and #; SERVING_TOKEN is how one is let in"
             )
     return None if value is None else tuple(dict.fromkeys(address.rstrip("/") for address in value))
+
+
+def _check_origin(value: str) -> str:
+    parts = _split_web_address(value.rstrip("/"))
+    if parts.path or parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("it is the beginning of every page's address alone, as https://host or https://host:port")
+    return value.rstrip("/")
+
+
+def _check_loopback(value: str) -> str:
+    from headlines.postgres_address import is_local
+
+    host, separator, port = value.rpartition(":")
+    if not (separator and is_local(host) and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError("write host:port of this machine, as 127.0.0.1:6432: from here to there nothing is encrypted")
+    return value
 
 
 def _refuse_unknown(labels: Iterable[str]) -> None:
@@ -221,6 +237,9 @@ Zone = Annotated[str, AfterValidator(_check_zone)]
 Cron = Annotated[str, AfterValidator(_check_schedule)]
 Night = Annotated[str, AfterValidator(check_night)]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
+LoopbackAddress = Annotated[str, AfterValidator(_check_loopback)]
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Servers = Annotated[
     tuple[str, ...] | None,
     NoDecode,

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from headlines.errors import HeadlinesError
+from headlines.postgres_address import REQUIRES_TLS
+from retraining import secret_sources
 from retraining import setting_types as types
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
@@ -42,7 +44,8 @@ class SettingsError(HeadlinesError):
 class Settings(BaseSettings):
     """Settings from the environment, then `.env`, then what was made at first start, then these defaults.
 
-    The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`.
+    The environment variable of a field is its name in capitals: `window_nights` is `WINDOW_NIGHTS`. A secret may be
+    named by its place instead, as `MLMD_PASSWORD_FILE` or `MLMD_PASSWORD_SECRET`: secret_sources.py.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -274,6 +277,14 @@ class Settings(BaseSettings):
     postgres_password: SecretStr | None = Field(
         None, description="Password of its superuser `postgres`. Made at first start."
     )
+    postgres_sslmode: types.SslMode = Field(
+        "prefer",
+        description="TLS of the connections to both databases, as libpq has it: `verify-full` checks who answers. Not "
+        "of MLMD's own client, which has none: `MLMD_TUNNEL`.",
+    )
+    postgres_sslrootcert: types.Place | None = Field(
+        None, description="File of the certificates that have signed the servers'. Default: where libpq looks."
+    )
     mlmd_host: str = Field("127.0.0.1", description="Server of the MLMD database.")
     mlmd_port: types.Port = Field(
         default_factory=lambda settings: settings["postgres_port"], description="Its port. Default: `POSTGRES_PORT`."
@@ -282,6 +293,11 @@ class Settings(BaseSettings):
     mlmd_user: str = Field("mlmd", description="Its role.")
     mlmd_password: SecretStr | None = Field(
         None, description="Its password: no spaces, quotes or backslashes. Made at first start."
+    )
+    mlmd_tunnel: types.LoopbackAddress | None = Field(
+        None,
+        description="Near end of a TLS tunnel to MLMD's database, `127.0.0.1:6432`: MLMD's own client goes through it. "
+        "Default: it goes to `MLMD_HOST`, which it refuses over a network where `POSTGRES_SSLMODE` requires TLS.",
     )
     airflow_db_host: str = Field("127.0.0.1", description="Server of Airflow's database.")
     airflow_db_port: types.Port = Field(
@@ -294,6 +310,14 @@ class Settings(BaseSettings):
     # Airflow
     webserver_host: str = Field("127.0.0.1", description="Address the web server binds to.")
     webserver_port: types.Port = Field(8080, description="Port of the Airflow web server.")
+    webserver_url: types.Origin | None = Field(
+        None,
+        description="Where browsers reach the web server through a reverse proxy, `https://airflow.example.org`; the "
+        "proxy's forwarded headers are then trusted, and with https cookies are for https alone. Default: no proxy.",
+    )
+    session_lifetime_minutes: int = Field(
+        720, ge=1, description="A browser that has asked for nothing this long must log in again."
+    )
     supervisor_port: types.Port = Field(19001, description="Port of the process supervisor, on loopback.")
     supervisor_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
     airflow_admin_password: SecretStr | None = Field(
@@ -331,6 +355,19 @@ class Settings(BaseSettings):
         100, ge=1, description="With fewer requests no such notice is sent, nor one of answers below `MIN_ACCURACY`."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources, the one that wins first."""
+        elsewhere = secret_sources.ElsewhereSource(settings_cls, env_settings, dotenv_settings)
+        return init_settings, env_settings, dotenv_settings, elsewhere, file_secret_settings
+
     @field_validator("scheduled_from")
     @classmethod
     def _check_first_day(cls, value: str) -> str:
@@ -363,6 +400,16 @@ class Settings(BaseSettings):
         return (
             moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
         ).isoformat()
+
+    @field_validator("postgres_sslmode")
+    @classmethod
+    def _check_sslmode(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("postgres_embedded") and value in REQUIRES_TLS:
+            raise ValueError(
+                "the embedded Postgres has no TLS and listens on loopback alone; unset it, or set "
+                "POSTGRES_EMBEDDED=false to use another server"
+            )
+        return value
 
     @field_validator("mlmd_password")
     @classmethod
@@ -432,7 +479,14 @@ class Settings(BaseSettings):
         from headlines.postgres_address import Postgres
 
         host, port, name, user = (getattr(self, f"{prefix}_{part}") for part in ("host", "port", "database", "user"))
-        return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, self.secret(f"{prefix}_password"))
+        password = self.secret(f"{prefix}_password")
+        return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, password, self.tls_options)
+
+    @property
+    def tls_options(self) -> dict[str, str]:
+        """What libpq is told of TLS beyond its own defaults, by its parameters."""
+        options = {} if self.postgres_sslmode == "prefer" else {"sslmode": self.postgres_sslmode}
+        return options | ({"sslrootcert": str(self.postgres_sslrootcert)} if self.postgres_sslrootcert else {})
 
     @property
     def given_hyperparameters(self) -> dict[str, dict[str, Any]]:
@@ -459,12 +513,27 @@ class Settings(BaseSettings):
     @property
     def server_options(self) -> dict[str, str]:
         """What `.env` says to the model server beyond the settings here, as environment variables."""
+        return {
+            name: value for name, value in self._beyond(_SERVER_PREFIX).items() if name not in self.secret_pointers()
+        }
+
+    @property
+    def backend_options(self) -> dict[str, str]:
+        """What `.env` says of Airflow's secrets backend, as environment variables."""
+        return self._beyond(secret_sources.BACKEND_PREFIX.lower())
+
+    def _beyond(self, prefix: str) -> dict[str, str]:
         variables = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
         return {
             name.upper(): value
             for name, value in variables.items()
-            if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
+            if value and name.startswith(prefix) and name not in type(self).model_fields
         }
+
+    @classmethod
+    def secret_pointers(cls) -> set[str]:
+        """The variables that may say where a secret is; who is given the secret itself must not see them."""
+        return secret_sources.pointers(cls)
 
     def secret(self, name: str) -> str:
         """The plain value of the secret setting `name`.
@@ -508,6 +577,8 @@ class Settings(BaseSettings):
                 _check_base()
             secrets_dir = BASE / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
+        except secret_sources.SourceError as error:
+            raise SettingsError(str(error)) from None
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(

@@ -6,7 +6,7 @@ The only module here that reads the environment; it must not import tensorflow.
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SERVING_"
@@ -48,6 +48,9 @@ class Settings(BaseSettings):
         description="If set, requests need `Authorization: Bearer <token>`, all but the page, `/openapi.json` and the "
         "probes.",
     )
+    token_file: Path | None = Field(
+        None, description="A file that holds the token instead, as Docker and Kubernetes mount secrets."
+    )
 
     # How much
     max_batch: int = Field(32, ge=1, description="Rows that are run together; a request of more is a large one.")
@@ -68,6 +71,23 @@ class Settings(BaseSettings):
     request_log_share: float = Field(1.0, ge=0, le=1, description="Share of the requests that the log keeps.")
     request_log_bytes: int = Field(10 << 20, ge=1024, description="Size at which the log starts a new file.")
     request_log_files: int = Field(5, ge=1, description="Older files of the log that are kept.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_token(cls, values: dict[str, Any]) -> dict[str, Any]:
+        path = values.get("token_file")
+        if not path:
+            return values
+        if values.get("token"):
+            raise ValueError("SERVING_TOKEN and SERVING_TOKEN_FILE are both set; leave one of them out")
+        try:
+            token = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"SERVING_TOKEN_FILE={path}: {getattr(error, 'strerror', None) or error}") from None
+        if not token:
+            # An empty token would let everybody in.
+            raise ValueError(f"SERVING_TOKEN_FILE={path}: the file is empty; write the token into it")
+        return {**values, "token": token}
 
     @field_validator("dir", "request_log")
     @classmethod
@@ -96,6 +116,8 @@ class Settings(BaseSettings):
 
 
 def _explain(problem: Any) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
     name = PREFIX + str(problem["loc"][0]).upper()
     if problem["type"] == "missing":
         return f"{name} is not set; set it to the folder that holds a folder per pushed version"

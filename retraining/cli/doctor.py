@@ -17,8 +17,9 @@ import psutil
 import lineage
 from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
+from headlines.postgres_address import is_local
 from lineage import LineageError
-from retraining.local import LocalError, ports, preparation, service
+from retraining.local import LocalError, ports, preparation, secrets, service
 from retraining.local.api import Api
 from retraining.settings import CHECKOUT, Settings, SettingsError
 from retraining.watching import replicas, watch
@@ -141,6 +142,9 @@ def _secrets(settings: Settings) -> Finding:
     if exposed:
         names = ", ".join(path.name for path in exposed)
         return Finding("secrets", "fail", f"others can read {names}; run: chmod 600 '{settings.secrets_dir}'/*")
+    if staged := secrets.find_staged(settings):
+        names = ", ".join(map(str.upper, staged))
+        return Finding("secrets", "warn", f"{names} was rotated, and takes effect with the next `retraining up`")
     return Finding("secrets", "ok", f"{settings.secrets_dir}, readable by you alone")
 
 
@@ -171,7 +175,19 @@ def _database(settings: Settings, which: preparation.Database, has_postgres: boo
         problem = preparation.find_database_problem(settings, which)
     except SettingsError as error:
         problem = str(error)
-    return Finding(subject, "fail" if problem else "ok", problem or "lets its role in")
+    if problem:
+        return Finding(subject, "fail", problem)
+    how = preparation.describe_encryption(settings, which)
+    level: Level = "warn" if "IN CLEAR" in how else "ok"
+    advice = "; set POSTGRES_SSLMODE=verify-full, docs/security.md tells how" if level == "warn" else ""
+    if which == "mlmd" and "TLS" in how:
+        # It has none: retraining/recording/store.py.
+        client = settings.mlmd_tunnel or settings.mlmd_host
+        is_far = not is_local(client.rpartition(":")[0] if settings.mlmd_tunnel else client)
+        advice = f". MLMD's own client: {'IN CLEAR' if is_far else 'in clear'} to {client}"
+        if is_far:
+            level, advice = "warn", f"{advice}; set MLMD_TUNNEL, docs/security.md tells how"
+    return Finding(subject, level, f"lets its role in, {how}{advice}")
 
 
 def _dags(settings: Settings, has_web: bool) -> Finding:

@@ -11,7 +11,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from headlines.errors import HeadlinesError
-from retraining.cli import drop_commands, lineage_commands, night_commands, note_commands, service_commands
+from retraining.cli import (
+    drop_commands,
+    lineage_commands,
+    night_commands,
+    note_commands,
+    secret_commands,
+    service_commands,
+)
 from retraining.cli.console import fail
 
 app = typer.Typer(
@@ -26,6 +33,7 @@ app.add_typer(service_commands.app)
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
+app.add_typer(secret_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

@@ -185,7 +185,7 @@ def print_addresses(settings: Settings) -> None:
     """Says where a browser finds the service, and who may log in."""
     secret = settings.secrets_dir / "airflow_admin_password"
     console.print()
-    console.print(f"Airflow:         [bold]{airflow.web_address(settings)}[/]", highlight=False)
+    console.print(f"Airflow:         [bold]{airflow.public_address(settings)}[/]", highlight=False)
     _print_model_server(settings)
     if secret.is_file():
         console.print(f"Log in as {airflow.ADMIN}:  cat '{secret}'", highlight=False, soft_wrap=True)

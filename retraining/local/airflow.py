@@ -3,9 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from retraining.local import postgres
+from retraining.secret_sources import BACKEND_PREFIX
 from retraining.settings import BUNDLE, CHECKOUT, Settings
 
 ADMIN = "admin"
@@ -13,6 +14,12 @@ ADMIN = "admin"
 
 MARK = "RETRAINING_SERVICE_OF"
 """Set to the state folder in every process of a service, so that `down` finds what outlived its parent."""
+
+_PASSED = BACKEND_PREFIX
+"""What of Airflow's configuration a user sets in the environment: where connections, variables and secrets are kept.
+
+All else that Airflow reads is this project's, and follows from the settings.
+"""
 
 _ARITHMETIC = {
     # Rounds otherwise than Eigen, and takes half the time for an epoch.
@@ -45,7 +52,8 @@ def url(settings: Settings) -> str:
     """The SQLAlchemy address of Airflow's database, password included."""
     user, password = quote(settings.airflow_db_user, safe=""), quote(settings.secret("airflow_db_password"), safe="")
     place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{quote(settings.airflow_db_database, safe='')}"
-    return f"postgresql+psycopg2://{user}:{password}@{place}"
+    options = f"?{urlencode(settings.tls_options)}" if settings.tls_options else ""
+    return f"postgresql+psycopg2://{user}:{password}@{place}{options}"
 
 
 def web_address(settings: Settings) -> str:
@@ -54,19 +62,28 @@ def web_address(settings: Settings) -> str:
     return f"http://{host}:{settings.webserver_port}"
 
 
+def public_address(settings: Settings) -> str:
+    """Where whoever is told of a page finds it: behind the proxy, if there is one."""
+    return settings.webserver_url or web_address(settings)
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The whole environment of every process of the service, this process' own included."""
     path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if settings.postgres_embedded:
         path.insert(1, str(postgres.find_binaries()))
+    dropped = settings.secret_pointers()
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up.
-        if not name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"))
+        # Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up. Where a secret
+        # is must not be said beside the secret.
+        if name.startswith(_PASSED)
+        or not (name in dropped or name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME")))
     }
     return {
         **settings.server_options,
+        **settings.backend_options,
         **inherited,
         **settings.to_environment(),
         **_QUIET,
@@ -81,6 +98,22 @@ def environment(settings: Settings) -> dict[str, str]:
         # (dvarrazzo/py-setproctitle#166).
         "SPT_NOENV": "1",
         MARK: str(settings.state_dir),
+    }
+
+
+def _protection(settings: Settings) -> dict[str, object]:
+    """How browsers are held to their sessions, and whom the web server believes where they are."""
+    return {
+        # No other site shows a page of ours in a frame and has it clicked.
+        "x_frame_enabled": False,
+        "cookie_secure": bool(settings.webserver_url and settings.webserver_url.startswith("https://")),
+        # `Strict` would have whoever follows a link of a notice log in again.
+        "cookie_samesite": "Lax",
+        # In the database, where a session ends with its row; the cookie is a signed number alone.
+        "session_backend": "database",
+        "session_lifetime_minutes": settings.session_lifetime_minutes,
+        # Without a proxy anybody could send the headers.
+        "enable_proxy_fix": settings.webserver_url is not None,
     }
 
 
@@ -117,13 +150,17 @@ def _airflow_settings(settings: Settings) -> dict[str, str]:
         "webserver": {
             "web_server_host": settings.webserver_host,
             "web_server_port": settings.webserver_port,
-            "base_url": web_address(settings),
+            "base_url": public_address(settings),
             "secret_key": settings.secret("airflow_secret_key"),
             "workers": 2,
             "default_ui_timezone": settings.timezone,
             "warn_deployment_exposure": False,
+            **_protection(settings),
             "instance_name": "Headline retraining",
         },
+        # By the address of whoever asks, and in each of the web server's processes apart; the same holds for passwords
+        # that scripts give, by retraining/web/attempts.py.
+        "fab": {"auth_rate_limited": True, "auth_rate_limit": "5 per 40 second"},
         "scheduler": {
             "job_heartbeat_sec": 2,
             "scheduler_heartbeat_sec": 2,

@@ -77,5 +77,7 @@ def run_here(settings: Settings) -> None:
     """
     ports.check_free(settings, {"SERVING_PORT", "SERVING_GRPC_PORT"})
     prepare(settings)
-    environment = {**settings.server_options, **os.environ, **settings.to_environment(), "PYTHONPATH": str(CHECKOUT)}
+    # Where a secret is must not be said beside the secret.
+    inherited = {name: value for name, value in os.environ.items() if name not in settings.secret_pointers()}
+    environment = {**settings.server_options, **inherited, **settings.to_environment(), "PYTHONPATH": str(CHECKOUT)}
     os.execve(sys.executable, [sys.executable, "-m", "serving"], environment)

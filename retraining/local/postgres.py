@@ -14,9 +14,10 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from headlines.postgres_address import Postgres
-from retraining.local import LocalError
+from retraining.local import LocalError, secrets
 from retraining.settings import Settings
 
 _PASSING = {"dac_read_search": 2, "dac_override": 1}
@@ -115,7 +116,8 @@ def make_databases(settings: Settings) -> None:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
             statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}")
-            cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(password)))
+            verifier = _encrypt(password, role, connection)
+            cursor.execute(statement.format(verb, sql.Identifier(role), sql.Literal(verifier)))
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
             if not cursor.fetchone():
                 cursor.execute(
@@ -124,14 +126,39 @@ def make_databases(settings: Settings) -> None:
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
 
 
-def connect_superuser(settings: Settings) -> Any:
-    """A connection in autocommit, as the server's superuser `postgres`.
+def follow_superuser_password(settings: Settings) -> bool:
+    """Gives the superuser the settings' password, where the one that it follows still lets in.
+
+    Returns:
+      Whether it did; False where nothing is to follow, or neither of the two lets in.
+    """
+    earlier = secrets.read(settings, "postgres_password")
+    if earlier is None or earlier == settings.secret("postgres_password"):
+        return False
+    try:
+        connection = connect_superuser(settings, earlier)
+    except psycopg2.OperationalError:
+        return False
+    with closing(connection), connection.cursor() as cursor:
+        verifier = _encrypt(settings.secret("postgres_password"), "postgres", connection)
+        cursor.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(verifier)))
+    return True
+
+
+def _encrypt(password: str, role: str, connection: Any) -> str:
+    """What the server keeps of a password: sent so, a statement that fails leaves no password in its log."""
+    return str(encrypt_password(password, role, connection, "scram-sha-256"))
+
+
+def connect_superuser(settings: Settings, password: str | None = None) -> Any:
+    """A connection in autocommit, as the server's superuser `postgres`, by the settings' password or another.
 
     Raises:
       psycopg2.OperationalError: the server does not answer, or the password is wrong.
     """
-    password = settings.secret("postgres_password")
-    place = Postgres("The server", "POSTGRES", settings.postgres_host, settings.postgres_port, *_SUPERUSER, password)
+    password = password or settings.secret("postgres_password")
+    where = (settings.postgres_host, settings.postgres_port, *_SUPERUSER)
+    place = Postgres("The server", "POSTGRES", *where, password, settings.tls_options)
     connection = psycopg2.connect(**place.arguments)
     connection.autocommit = True
     return connection

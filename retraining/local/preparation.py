@@ -11,6 +11,7 @@ from typing import Literal
 import psycopg2
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from headlines.postgres_address import is_local
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, supervisor
 from retraining.settings import BASE, Settings
 
@@ -29,6 +30,7 @@ _STEPS = {
     "store": "creating ML Metadata's tables and types",
     "migrate": "creating Airflow's tables",
     "admin": "creating the web user",
+    "fernet": "encrypting Airflow's connections and variables by the new key",
 }
 
 
@@ -76,6 +78,21 @@ def find_database_problem(settings: Settings, which: Database) -> str | None:
     return None
 
 
+def describe_encryption(settings: Settings, which: Database) -> str:
+    """How psycopg2's connections to a database that lets its role in are encrypted, as libpq sees its own end.
+
+    Postgres' `pg_stat_ssl` would tell of the last leg alone, such as the one from PgBouncer.
+    """
+    place = settings.database("mlmd" if which == "mlmd" else "airflow_db")
+    with closing(psycopg2.connect(**place.arguments)) as connection:
+        if connection.info.ssl_in_use:
+            checked = "" if settings.postgres_sslmode.startswith("verify") else ", its server not checked"
+            return f"by {connection.info.ssl_attribute('protocol')}{checked}"
+    if is_local(place.host):
+        return "in clear, within this machine"
+    return f"IN CLEAR to {place.host}"
+
+
 def superuser_answers(settings: Settings) -> bool:
     """Whether the server answers to its superuser.
 
@@ -86,6 +103,8 @@ def superuser_answers(settings: Settings) -> bool:
         postgres.connect_superuser(settings).close()
     except psycopg2.OperationalError as error:
         if "authentication failed" in str(error):
+            if postgres.follow_superuser_password(settings):
+                return True
             advice = "correct it"
             if settings.postgres_embedded:
                 advice = (
@@ -132,6 +151,16 @@ def make_admin(settings: Settings, environment: dict[str, str]) -> None:
         answer = f"{password}\n{password}\n"
         with _begun(settings, environment, "admin", *command, *names, answer=answer) as process:
             _finish(settings, "admin", process)
+
+
+def encrypt_anew(settings: Settings, environment: dict[str, str]) -> None:
+    """Encrypts what Airflow keeps by the key that is to follow, if there is one; nothing of Airflow may run yet."""
+    if not secrets.is_following(settings, "airflow_fernet_key"):
+        return
+    # One transaction, and what is by the new key already is read by it too: it may be done again.
+    with _begun(settings, environment, "fernet", "airflow", "rotate-fernet-key") as process:
+        _finish(settings, "fernet", process)
+    secrets.finish(settings, "airflow_fernet_key")
 
 
 @contextmanager

@@ -67,6 +67,10 @@ def up(settings: Settings, report: Report) -> Settings:
       ServiceError, PortTakenError, PostgresError, SupervisorError: each with what to do.
     """
     settings = secrets.make_missing(settings)
+    if secrets.find_staged(settings):
+        report("new secrets are to be used: starting anew with them")
+        down(settings)
+        settings = secrets.take_next(settings)
     environment = airflow.environment(settings)
     fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()
     was_running = supervisor.is_running(settings)
@@ -172,8 +176,10 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         postgres.make_data(settings)
         supervisor.run(settings, "postgres")
         wait_for_postgres(settings)
+        secrets.finish(settings, "postgres_password")
         postgres.make_databases(settings)
     with preparation.preparing(settings, environment, report):
+        preparation.encrypt_anew(settings, environment)
         report("starting the scheduler, the triggerer, the web server and the model server")
         # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start the
         # nightly DAG is paused, the scoring DAG waits for a push and a search is skipped, and later each attempt makes
@@ -231,7 +237,12 @@ def _configured(environment: dict[str, str]) -> dict[str, str]:
     """The part of the environment that comes from the settings."""
     names = {name.upper() for name in Settings.model_fields}
     prefixes = ("AIRFLOW__", "SERVING_")
-    return {name: value for name, value in environment.items() if name in names or name.startswith(prefixes)}
+    configured = {name: value for name, value in environment.items() if name in names or name.startswith(prefixes)}
+    # Nothing that runs uses the superuser's.
+    configured.pop("POSTGRES_PASSWORD", None)
+    # The first encrypts; one behind it is the one before it, until the next start.
+    keys = ("AIRFLOW_FERNET_KEY", "AIRFLOW__CORE__FERNET_KEY")
+    return configured | {name: configured[name].partition(",")[0] for name in keys if name in configured}
 
 
 def _end_leftovers(settings: Settings) -> bool:

@@ -13,7 +13,7 @@ from ml_metadata import MetadataStore, errors
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, PostgreSQLDatabaseConfig
 
 from headlines.errors import HeadlinesError
-from headlines.postgres_address import Postgres
+from headlines.postgres_address import Postgres, is_local
 from retraining.settings import Settings
 
 TYPES_LOCK = "mlmd types"
@@ -52,6 +52,12 @@ class RecordError(StoreError):
     may_pass = False
 
 
+class PlainConnectionError(StoreError):
+    """MLMD's client would send over a network what must be encrypted; the message says what to do."""
+
+    may_pass = False
+
+
 class CleanStore(MetadataStore):
     """A MetadataStore on Postgres that takes any string, and gives the paths of events back as they were put.
 
@@ -73,13 +79,25 @@ def connection_config(settings: Settings) -> ConnectionConfig:
 
     Raises:
       SettingsError: MLMD_PASSWORD is not set.
+      StoreError: POSTGRES_SSLMODE requires TLS, and MLMD's client, which has none, would go over a network.
     """
     place = settings.mlmd
+    host, port = place.host, str(place.port)
+    if settings.mlmd_tunnel:
+        host, _, port = settings.mlmd_tunnel.rpartition(":")
+        host = host.strip("[]")
+    elif place.requires_tls and not is_local(host):
+        # Its wheel is built without OpenSSL: ml_metadata 1.16 takes `sslmode` and knows disable and prefer alone.
+        raise PlainConnectionError(
+            f"POSTGRES_SSLMODE={settings.postgres_sslmode}, but MLMD's own client has no TLS and would send to "
+            f"MLMD_HOST={host} in clear; run a TLS tunnel on this machine (stunnel, PgBouncer, your cloud's proxy) and "
+            "set MLMD_TUNNEL=127.0.0.1:<its port>: docs/security.md has an example"
+        )
     return ConnectionConfig(
         postgresql=PostgreSQLDatabaseConfig(
-            host=place.host,
+            host=host,
             # A string; without it MLMD aborts the whole process (no issue known).
-            port=str(place.port),
+            port=port,
             dbname=place.name,
             user=place.user,
             password=place.password or "",

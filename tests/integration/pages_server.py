@@ -88,8 +88,8 @@ RUN = "scheduled__2022-02-02"
 class PagesServer:
     """A running web application."""
 
-    def __init__(self, home: Path, port: int, pipeline: str = "story") -> None:
-        """Starts it for the lineage of a pipeline, and waits until it answers."""
+    def __init__(self, home: Path, port: int, pipeline: str = "story", **options: str) -> None:
+        """Starts it for the lineage of a pipeline, with further variables, and waits until it answers."""
         self.url = f"http://127.0.0.1:{port}"
         self._told = home / "settings.json"
         self._told.write_text("{}")
@@ -109,6 +109,7 @@ class PagesServer:
             "AIRFLOW__WEBSERVER__SECRET_KEY": "of the tests",
             "PYTHONPATH": str(CHECKOUT),
             "STATE_DIR": str(home / "state"),
+            **options,
         }
         with (home / "server.log").open("wb") as log:
             self._process = subprocess.Popen(

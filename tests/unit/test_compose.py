@@ -43,7 +43,7 @@ def test_the_services_are_the_ones_a_team_needs() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_that_a_service_is_given_exists(name: str) -> None:
     known = {field.upper() for field in Settings.model_fields}
-    assert set(COMPOSE["services"][name]["environment"]) <= known
+    assert set(COMPOSE["services"][name]["environment"]) - {"HOME"} <= known
 
 
 def test_every_setting_that_our_model_server_is_given_exists() -> None:
@@ -133,6 +133,27 @@ def test_no_container_runs_as_root_and_every_long_running_one_has_a_healthcheck(
     assert COMPOSE["services"]["serving"]["user"] == "1000:1000"
     for name, service in COMPOSE["services"].items():
         assert name == "init" or "healthcheck" in service, name
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_no_container_can_write_outside_its_volumes_or_come_to_more_rights(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service and "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in service["tmpfs"]
+    # What has no user here has one in its image, which is looked at above.
+    assert service.get("user") not in ("root", "0", "0:0")
+    assert "user" in service or "build" in service
+
+
+def test_what_a_service_writes_is_in_a_volume_or_in_tmp() -> None:
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        places = [volume.split(":")[1] for volume in service["volumes"] if not volume.endswith(":ro")]
+        places += service["tmpfs"]
+        written = [service["environment"][setting] for setting in ("STATE_DIR", "SERVING_DIR", "HOME")]
+        assert all(any(Path(path).is_relative_to(place) for place in places) for path in written), name
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
