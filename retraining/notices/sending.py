@@ -127,7 +127,8 @@ def _render(notice: Notice, form: str) -> str:
         return notice.html or as_html(parts)
     if form == "markdown":
         return notice.markdown or as_markdown(parts)
-    return f"{notice.text}\n\n{notice.link}" if notice.link else notice.text
+    # A digest has a link in each of its parts.
+    return f"{notice.text}\n\n{notice.link}" if notice.link and not notice.html else notice.text
 
 
 def _make_plugin(address: Address) -> "NotifyBase":

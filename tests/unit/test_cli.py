@@ -130,7 +130,18 @@ def test_the_status_as_json_is_alone_on_standard_output_also_when_everything_is_
     told = json.loads(done.stdout)
     assert (told["version"], told["is_well"], told["programs"]) == (1, False, {})
     assert set(told) == {
-        *("version", "is_well", "programs", "addresses", "observed", "nights", "obstacle", "overdue", "problem")
+        *(
+            "version",
+            "is_well",
+            "programs",
+            "addresses",
+            "observed",
+            "nights",
+            "obstacle",
+            "overdue",
+            "problem",
+            "unsent",
+        )
     }
     assert set(told["addresses"]) == {"airflow", "model_server"}
     assert "retraining up" in told["problem"]

@@ -102,7 +102,7 @@ def test_mail_is_text_and_html_with_letters_as_they_are(sink: Sink) -> None:
 
 
 def test_a_digest_comes_as_the_service_shows_it(sink: Sink) -> None:
-    digest = replace(NOTICE, event="digest", severity="info", markdown="**Drift**", html="<h3>Drift</h3>", link="")
+    digest = replace(NOTICE, event="digest", severity="info", markdown="**Drift**", html="<h3>Drift</h3>")
     with take_mail() as (port, mails):
         send_to(f"mailto://127.0.0.1:{port}?from=ops@example.org&to=ana@example.org&mode=insecure", digest)
     _, html = [part.get_content() for part in mails[0].iter_parts()]

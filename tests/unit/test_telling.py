@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from retraining.notices import delivery, outbox, telling
 from retraining.notices.events import EVENTS
+from retraining.notices.outbox import Notice
 from retraining.notices.telling import tell, tell_end
 from retraining.settings import Settings
 
@@ -168,3 +170,11 @@ def test_no_two_kinds_have_one_name_and_each_ending_has_its_own() -> None:
     # By its name an event's files are found: none may begin as another's.
     slugs = [f"{outbox._slug(name)}-" for name in EVENTS]
     assert not [(a, b) for a in slugs for b in slugs if a != b and a.startswith(b)]
+
+
+def test_of_two_that_found_nothing_told_yet_the_second_changes_nothing(settings: Settings) -> None:
+    first = Notice("late-drop-1", "late drop", "warning", "late", "seen first", "", "2022-02-02T12:00:00+00:00")
+    assert outbox.add(settings, first)
+    assert not outbox.add(settings, replace(first, text="seen second"))
+    assert outbox.read_all(settings) == [first]
+    assert [path.name for path in outbox.folder(settings).iterdir()] == ["late-drop-1.json"], "nothing is left behind"
