@@ -109,7 +109,7 @@ def _version(settings: Settings) -> Finding:
         other = standing.tell_other_version(settings)
     except LocalError as error:
         return Finding("version", "fail", str(error))
-    return Finding("version", "warn" if other else "ok", other or f"{VERSION}, which this state is of, if of any")
+    return Finding("version", "warn" if other else "ok", other or VERSION)
 
 
 def _ports(settings: Settings, has_started: bool) -> Finding:

@@ -52,7 +52,7 @@ def find_binaries(settings: Settings, major: str, given: Path | None, report: Re
       UpgradeError: they are not those, or cannot be had.
     """
     if given is not None:
-        if found := _look_below(given, major):
+        if found := _look_below(given.absolute(), major):
             return found
         raise UpgradeError(f"{given} holds no `postgres` of version {major}; name the folder of that one's binaries")
     kept = _kept(settings, major)
