@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from launching import launch_all, pipeline
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Execution, ExecutionType
 from postgres_server import Server
 from pydantic import SecretStr
+from tiny_pipeline import nodes
 
 from headlines.pushes import rollbacks
 from retraining.local import postgres as embedded
 from retraining.local import supervisor
+from retraining.places.relocation import PlacesError, relocate, settle_places
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
 from retraining.upkeep import archive
@@ -171,6 +175,45 @@ def test_a_backup_of_a_postgres_of_ones_own_is_restored_into_the_embedded_one(
     assert not (later.state_dir / "postgres" / "data" / "postmaster.pid").exists()
     with pytest.raises(BackupError, match=r"STATE_DIR: .* is not empty"):
         restore(later, file, quiet)
+
+
+def test_nights_after_a_restore_and_after_a_move_are_judged_against_the_champion(
+    make_place: Make, tmp_path: Path
+) -> None:
+    def run(settings: Settings, night: str) -> tuple[str, str]:
+        """Runs a night; which champion it was judged against, and what it pushed."""
+        judged = settings.model_copy(update={"min_accuracy": 0.6, "min_macro_f1": 0.4})
+        chain = nodes(judged, night, sure=float(night[-1]))
+        launch_all(judged, pipeline(judged, *chain, beam_pipeline_args=list(judged.beam_runner_args)), night)
+        store = MetadataStore(connection_config(judged))
+        blessing, push = (
+            max(store.get_artifacts_by_type(kind), key=lambda one: one.id) for kind in ("ModelBlessing", "PushedModel")
+        )
+        return (
+            blessing.custom_properties["champion_version"].string_value,
+            push.custom_properties["pushed_version"].string_value,
+        )
+
+    first, second, file = make_place("first"), make_place("second"), tmp_path / "backup.tar.gz"
+    ask(first, "airflow_db", "CREATE TABLE dag_run (id int)")
+    assert run(first, "2022-02-01") == ("", "2022020101")
+    back_up(first, file, quiet)
+    shutil.rmtree(tmp_path / "first")
+    restore(second, file, quiet)
+    assert run(second, "2022-02-02") == ("2022020101", "2022020201")
+
+    (tmp_path / "moved").mkdir()
+    second.state_dir.rename(tmp_path / "moved" / "state")
+    moved = Settings.from_env(
+        **second.model_dump(exclude={"state_dir", "pipeline_root", "serving_dir", "scores_dir"}),
+        state_dir=tmp_path / "moved" / "state",
+    )
+    with pytest.raises(PlacesError, match="`retraining relocate`"):
+        settle_places(moved, quiet)
+    relocate(moved)
+    assert run(moved, "2022-02-03") == ("2022020201", "2022020301")
+    astray = [uri for (uri,) in ask(moved, "mlmd", "SELECT uri FROM artifact") if str(moved.state_dir) not in uri]
+    assert astray == []
 
 
 def test_settings_that_are_others_than_then_are_shown_but_not_those_of_the_place(
