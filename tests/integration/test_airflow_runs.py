@@ -420,3 +420,20 @@ def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
     )
     dag.record(night(0), accuracy=0.6)
     assert watch.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
+
+
+def test_cleaning_airflow_s_records_leaves_what_pages_and_commands_tell_of_nights(
+    service: Settings, airflow: ObedientAirflow
+) -> None:
+    dag = Dag(service, airflow, "cleaned")
+    run = dag.do("begin", night(1))
+    dag.do("work", run, "wait_for_drop", "skip there was no drop")
+    dag.do("end", run, "success")
+    before = dag.calendar(night(1))
+    assert before[night(1)].state == "skipped"
+    assert "there was no drop" in before[night(1)].reason
+    airflow.do("hear", "BackfillJob", 40 * 86400)
+    jobs, runs = airflow.do("clean_records", "BackfillJob")
+    assert jobs == 0
+    assert runs >= 1
+    assert dag.calendar(night(1)) == before
