@@ -230,6 +230,23 @@ def forget(dag_id: str) -> int:
         return int(session.query(DagRun).filter_by(dag_id=dag_id).count())
 
 
+def clean_records(job_type: str) -> list[int]:
+    """Runs the task that cleans records, as in the service's own Airflow: how many such jobs, and runs, are left."""
+    from airflow.jobs.job import Job
+    from airflow.models import DagRun
+    from airflow.utils.context import Context
+    from airflow.utils.session import create_session
+
+    from retraining.operators import housekeeping
+
+    housekeeping.AIRFLOW_HOME = str(Settings.from_env().airflow_home)
+    with contextlib.redirect_stdout(sys.stderr):
+        housekeeping.CleanRecords(task_id="clean_records").execute(Context())
+    with create_session() as session:
+        jobs = session.query(Job).filter(Job.job_type == job_type).count()
+        return [int(jobs), int(session.query(DagRun).count())]
+
+
 def hear(job_type: str, seconds_ago: float | None) -> None:
     """A scheduler or a triggerer that was last heard of so long ago; with None there never was one."""
     from airflow.jobs.job import Job

@@ -463,3 +463,20 @@ def test_when_a_run_of_each_dag_last_succeeded_is_known(service: Settings, dag: 
         assert reader.scheduling.find_last_successes("ag") == {}
     assert found.keys() == {dag.names.pipeline}
     assert abs(time.time() - found[dag.names.pipeline].timestamp()) < 600
+
+
+def test_cleaning_airflow_s_records_leaves_what_pages_and_commands_tell_of_nights(
+    service: Settings, airflow: ObedientAirflow
+) -> None:
+    dag = Dag(service, airflow, "cleaned")
+    run = dag.do("begin", night(1))
+    dag.do("work", run, "wait_for_drop", "skip there was no drop")
+    dag.do("end", run, "success")
+    before = dag.calendar(night(1))
+    assert before[night(1)].state == "skipped"
+    assert "there was no drop" in before[night(1)].reason
+    airflow.do("hear", "BackfillJob", 40 * 86400)
+    jobs, runs = airflow.do("clean_records", "BackfillJob")
+    assert jobs == 0
+    assert runs >= 1
+    assert dag.calendar(night(1)) == before

@@ -9,6 +9,7 @@ import signal
 import string
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from headlines.errors import HeadlinesError
 from lineage import execution_detail
 from retraining.recording.attempts import in_one_line
 from retraining.recording.launcher import DiskFullError, UnsupportedPipelineError, refuse_what_airflow_ignores
+from retraining.recording.removals import mark
 from retraining.recording.settling import settle_dead_executions
 from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings
@@ -302,6 +304,16 @@ def test_the_cache_never_answers_with_what_was_cleared(settings: Settings) -> No
     launch(settings, make, "run-2", cache=True)
     assert states(settings) == ["COMPLETE*", "COMPLETE", "CACHED"]
     assert outputs(settings, executions(settings)[1]) == outputs(settings, executions(settings)[2])
+
+
+def test_the_cache_does_not_answer_with_what_was_removed_though_a_small_file_of_it_is_left(settings: Settings) -> None:
+    make = Make()
+    first = launch(settings, make, cache=True).output_dict["model"][0]
+    assert launch(settings, make, "run-2", cache=True).output_dict["model"][0].id == first.id
+    mark(MetadataStore(connection_config(settings)), [first.id], datetime(2023, 5, 1, tzinfo=UTC), "retention")
+    again = launch(settings, make, "run-3", cache=True).output_dict["model"][0]
+    assert again.uri != first.uri
+    assert (Path(again.uri) / "flavour").is_file()
 
 
 def test_how_long_an_attempt_took_is_what_it_recorded_itself(settings: Settings) -> None:

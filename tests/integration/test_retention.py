@@ -20,7 +20,9 @@ from headlines.names import NIGHTLY_DAG, version_of
 from headlines.pushes import removals, rollbacks
 from lineage import open_lineage
 from lineage.reading import DELETED, LIVE
+from retraining.recording.launcher import HeadlineLauncher
 from retraining.recording.rollback import RollbackError, roll_back
+from retraining.recording.store import RETENTION_LOCK, connection_config, lock
 from retraining.retention import removal
 from retraining.retention.needed import find_needed, read_facts, read_needed
 from retraining.settings import CHECKOUT, Settings
@@ -161,6 +163,19 @@ def test_what_was_removed_is_told_by_every_answer_and_nights_go_on(nights: Setti
     assert roll_back(nights, "as it was", "ana", VERSIONS[3]).to_version == VERSIONS[3]
     assert removal.remove(nights).problems == ()
     assert rollbacks.find_served(nights.serving_dir) == VERSIONS[3]
+    # What kills have left goes when it is a day old; what lineage does not know, and is not empty, is left alone.
+    trainer, serving = nights.pipeline_root / "Trainer" / "model", nights.serving_dir
+    left = [trainer / "901", nights.pipeline_root / ".temp" / "7" / "x", serving / ".incoming-2022020101"]
+    stranger = trainer / "902" / "weights"
+    for path in (*left, stranger.parent):
+        path.mkdir(parents=True)
+    stranger.touch()
+    assert not {item.path for item in removal.plan(nights).items} & set(left)
+    for path in (*left, left[1].parent, stranger, stranger.parent):
+        os.utime(path, (0, 0))
+    removal.remove(nights)
+    assert not any(path.exists() for path in left)
+    assert stranger.exists()
     # A task of a removed night that is cleared says that only the whole night can be run again.
     judge = quick_pipeline.nodes(nights, NIGHTS[1])[2]
     info = PipelineInfo(NIGHTLY_DAG, str(nights.pipeline_root), f"scheduled__{NIGHTS[1]}")
@@ -201,3 +216,22 @@ def test_what_a_model_server_may_answer_with_stays_where_it_cannot_be_asked(nigh
     assert [item for item in planned.items if item.kind in ("version", "artifact")] == []
     [note] = planned.notes
     assert "http://127.0.0.1:9" in note and "SERVING_URLS" in note
+
+
+def test_nothing_can_be_removed_while_a_node_records_what_it_takes(
+    nights: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, seen = HeadlineLauncher._begin, []
+
+    def look(*arguments: object) -> None:
+        statement = f"SELECT pg_try_advisory_lock(hashtextextended('{RETENTION_LOCK}', 0))"
+        seen.extend(is_free for (is_free,) in query(nights, statement))
+        begin(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HeadlineLauncher, "_begin", look)
+    run_night(nights, "2022-02-06")
+    assert seen == [False] * 4
+    # Two nodes at once do not wait for each other, but both for a removal.
+    config = connection_config(nights)
+    with lock(config, RETENTION_LOCK, is_shared=True), lock(config, RETENTION_LOCK, is_shared=True):
+        pass
