@@ -50,7 +50,8 @@ ALLOWED = {
         "lineage",
         "retraining.local",
         "retraining.places",
-        # The lock that retention takes.
+        # The lock that retention takes; and what was at work is so no longer in a copy.
+        "retraining.recording.settling",
         "retraining.recording.store",
         "retraining.settings",
         "retraining.upkeep",
