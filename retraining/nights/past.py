@@ -79,7 +79,8 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
 
 def find_champion(model: ArtifactRecord, push: ArtifactRecord) -> Path | None:
     """Where a champion's SavedModel is: in its Trainer's folder, or else as it was pushed; None where it is gone."""
-    places = (Path(model.uri, names.SERVING_FORMAT), Path(push.properties.get(names.PUSHED_DESTINATION, "")))
+    pushed = push.properties.get(names.PUSHED_DESTINATION)
+    places = [Path(model.uri, names.SERVING_FORMAT), *([Path(pushed)] if pushed else [])]
     return next((place for place in places if (place / names.SAVED_MODEL_FILE).is_file()), None)
 
 

@@ -32,7 +32,7 @@ def read_places(cursor: Cursor) -> dict[str, str]:
     if cursor.fetchone() != (True,):
         return {}
     cursor.execute(f"SELECT DISTINCT ON (setting) setting, path FROM {TABLE} ORDER BY setting, since DESC")
-    return dict(cursor.fetchall())
+    return {name: path for name, path in cursor.fetchall() if name in PLACES}
 
 
 def write_places(cursor: Cursor, places: Mapping[str, str]) -> None:

@@ -212,7 +212,7 @@ def _rewrite(cursor: Cursor, settings: Settings, moves: Moves, dry_run: bool = F
 
 
 def _rewrite_local(settings: Settings, moves: Moves) -> None:
-    """Moves what `retraining run --local` keeps beside the service."""
+    """Moves what `run --local` keeps beside the service."""
     file = settings.state_dir / "local" / "mlmd.sqlite"
     if file.is_file():
         with closing(sqlite3.connect(file)) as connection, connection:

@@ -108,8 +108,9 @@ def _find_pushes(store: MetadataStore, models: set[int]) -> Iterator[tuple[int, 
     for push in sorted(store.get_artifacts_by_type(PushedModel.TYPE_NAME), key=lambda push: int(push.id)):
         properties: Mapping[str, Any] = push.custom_properties
         is_push = push.state in (Record.LIVE, Record.DELETED) and properties[PUSHED].int_value == 1
-        if is_push and properties[MODEL_ID].int_value in models:
-            yield properties[MODEL_ID].int_value, properties[PUSHED_DESTINATION].string_value
+        destination = properties[PUSHED_DESTINATION].string_value
+        if is_push and destination and properties[MODEL_ID].int_value in models:
+            yield properties[MODEL_ID].int_value, destination
 
 
 def _explain(store: MetadataStore, artifact: types.Artifact) -> str:

@@ -44,6 +44,27 @@ def settle_dead_executions(settings: Settings) -> list[str]:
     return sentences
 
 
+def settle_restored_executions(settings: Settings) -> int:
+    """Settles what was RUNNING when a backup was made: whatever machine that was on, nothing of it runs for the copy.
+
+    To be called when paths in lineage are those of the copy, for what such an attempt left is removed. A rollback is
+    settled by what its files say, at the start of the service.
+
+    Returns:
+      How many there were.
+
+    Raises:
+      StoreError: the database cannot be reached.
+    """
+    count = 0
+    with AttemptMetadata(connection_config(settings)) as metadata:
+        for execution in metadata.store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
+            if "component_id" in execution.properties:
+                settle(metadata.store, execution, f"{process_of(execution)} was at work when the backup was made")
+                count += 1
+    return count
+
+
 def settle_local_executions(config: ConnectionConfig, error: str, has_seen_end: bool = False) -> None:
     """Settles what is RUNNING in the database of LocalDagRunner's, where nobody else runs anything.
 

@@ -69,6 +69,9 @@ def restore(settings: Settings, file: Path, report: Report) -> Restored:
       BackupError: the backup cannot be used, or there is something already where it would go; nothing was touched.
       DumpError, PostgresError, PreparationError, SupervisorError: a database could not be made or read.
     """
+    # Late: it brings TFX.
+    from retraining.recording.settling import settle_restored_executions
+
     report("checking the backup")
     manifest = archive.check(file)
     _check_versions(manifest, file)
@@ -100,6 +103,8 @@ def restore(settings: Settings, file: Path, report: Report) -> Restored:
             today = places_of(settings)
             moves = Moves(Move(manifest.places[name], today[name]) for name in PLACES)
             paths = move_everything(settings, moves).paths
+            # Only now: what such an attempt left is removed, and not where the backup comes from.
+            settle_restored_executions(settings)
         shutil.rmtree(settings.state_dir / _INTO)
     except BaseException:
         with service.uninterrupted():
@@ -229,6 +234,6 @@ def _take_back(settings: Settings, files: Collection[Path]) -> None:
         with suppress(OSError):
             folder.rmdir()
     # Its lock is this command's, and everything beside it too.
-    for path in settings.state_dir.iterdir():
+    for path in settings.state_dir.iterdir() if settings.state_dir.is_dir() else ():
         if path.name != _LOCK:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

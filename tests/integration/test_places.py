@@ -109,6 +109,15 @@ def test_a_service_that_has_moved_is_put_right_at_its_start_and_says_so_once(bef
     assert [path for setting, path in since if setting == "state_dir"] == [str(before.state_dir), str(after.state_dir)]
 
 
+def test_a_setting_that_still_names_the_old_folder_is_told(before: Settings, tmp_path: Path) -> None:
+    tell(before)
+    file = before.state_dir / "best.json"
+    after = move(before, tmp_path / "elsewhere").model_copy(update={"hyperparameters_file": file})
+    _, hint = tell(after)
+    assert hint.startswith(f"HYPERPARAMETERS_FILE={file} is not there any more")
+    assert str(after.state_dir / "best.json") in hint
+
+
 def test_a_service_that_never_recorded_its_places_is_put_right_by_its_records(before: Settings, tmp_path: Path) -> None:
     after = move(before, tmp_path / "elsewhere" / "state")
     [sentence] = tell(after)

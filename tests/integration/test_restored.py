@@ -141,6 +141,14 @@ def test_a_backup_is_of_one_moment_and_is_the_same_service_in_other_folders_and_
     assert (later.secrets_dir / "scheduled_from").read_text() == "2022-02-01"
     assert not (later.state_dir / "databases").exists()
     assert ask(later, "airflow_db", "SELECT id FROM dag_run") == [(1,), (2,)]
+    [(state, error)] = ask(
+        later,
+        "mlmd",
+        "SELECT e.last_known_state, p.string_value FROM execution e JOIN executionproperty p ON p.execution_id = e.id "
+        "AND p.name = 'error'",
+    )
+    assert (state, error) == (Execution.FAILED, "an unknown process was at work when the backup was made")
+    assert ask(service, "mlmd", "SELECT last_known_state FROM execution") == [(Execution.RUNNING,)]
     uris = [uri for (uri,) in ask(later, "mlmd", "SELECT uri FROM artifact ORDER BY id")]
     assert uris == [
         uri.replace(str(service.pipeline_root), str(later.pipeline_root))
