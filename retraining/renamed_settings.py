@@ -39,6 +39,11 @@ GONE: dict[str, str] = {}
 _LINE = re.compile(r"^(?P<lead>\s*(?:export\s+)?)(?P<name>\w+)(?P<equals>\s*=\s*)(?P<value>.*)$")
 
 
+def find_old_names(field: str) -> list[str]:
+    """What a field of the settings was called, as fields are."""
+    return [old.lower() for old, new in RENAMED.items() if new.name == field.upper()]
+
+
 def find_problems(environment: Mapping[str, str], file: Mapping[str, str], place: Path) -> list[str]:
     """One sentence for each old name that is still used, with what to do.
 
@@ -103,12 +108,11 @@ class RenamedSource(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: object, field_name: str) -> tuple[str | None, str, bool]:
         """The text of one field, as pydantic-settings asks for it."""
-        for old, new in RENAMED.items():
-            if new.name == field_name.upper():
-                for variables in self._variables:
-                    value = next((text for name, text in variables.items() if name.upper() == old and text), None)
-                    if value:
-                        return new.rewrite(value), field_name, False
+        for old in find_old_names(field_name):
+            for variables in self._variables:
+                value = next((text for name, text in variables.items() if name.lower() == old and text), None)
+                if value:
+                    return RENAMED[old.upper()].rewrite(value), field_name, False
         return None, field_name, False
 
     def __call__(self) -> dict[str, str]:

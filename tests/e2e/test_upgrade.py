@@ -18,7 +18,7 @@ from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, query
 
 import lineage
 from headlines.drops.samples import write_samples
-from retraining.local import airflow, model_server, standing
+from retraining.local import airflow, model_server, standing, supervisor
 from retraining.upkeep import answers
 from retraining.version import FIRST, VERSION
 
@@ -111,9 +111,10 @@ def test_the_upgrade_keeps_every_answer_and_what_serves(before: answers.Answers,
 
 
 def test_a_second_upgrade_has_nothing_to_do(before: answers.Answers, new: Service) -> None:
-    processes = {process.pid for process in new.find_processes()}
+    # The programs' own children come and go.
+    programs = {name: state["pid"] for name, state in supervisor.states(new.settings).items()}
     assert "There is nothing to do" in new("upgrade").stdout
-    assert processes <= {process.pid for process in new.find_processes()}
+    assert {name: state["pid"] for name, state in supervisor.states(new.settings).items()} == programs
 
 
 @pytest.mark.parametrize(
