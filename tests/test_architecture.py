@@ -146,6 +146,7 @@ FORBIDDEN = {
     "retraining/recording/attempts.py": {"airflow"},
     "retraining/recording/settling.py": {"airflow"},
     "retraining/recording/store.py": {"airflow"},
+    "retraining/retention": HEAVY - {"ml_metadata"},
     "retraining/settings.py": HEAVY,
     "retraining/watching": HEAVY,
     "retraining/web": HEAVY - {"airflow", "tensorflow_metadata"},
