@@ -80,7 +80,9 @@ class Files:
                 "SELECT a.id, t.name, a.uri, v.string_value, m.uri FROM artifact a JOIN type t ON t.id = a.type_id "
                 "LEFT JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' "
                 "LEFT JOIN artifactproperty i ON i.artifact_id = a.id AND i.name = 'model_id' "
-                f"LEFT JOIN artifact m ON m.id = i.int_value WHERE a.id > {self._newest[0]} ORDER BY a.id"
+                # An attempt that failed takes its files back.
+                f"LEFT JOIN artifact m ON m.id = i.int_value WHERE a.state = 2 AND a.id > {self._newest[0]} "
+                "ORDER BY a.id"
             )
             rows = cursor.fetchall()
             cursor.execute("SELECT (SELECT max(id) FROM artifact), (SELECT max(id) FROM execution)")
