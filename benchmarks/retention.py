@@ -80,7 +80,9 @@ class Files:
                 "SELECT a.id, t.name, a.uri, v.string_value, m.uri FROM artifact a JOIN type t ON t.id = a.type_id "
                 "LEFT JOIN artifactproperty v ON v.artifact_id = a.id AND v.name = 'pushed_version' "
                 "LEFT JOIN artifactproperty i ON i.artifact_id = a.id AND i.name = 'model_id' "
-                f"LEFT JOIN artifact m ON m.id = i.int_value WHERE a.id > {self._newest[0]} ORDER BY a.id"
+                # An attempt that failed takes its files back.
+                f"LEFT JOIN artifact m ON m.id = i.int_value WHERE a.state = 2 AND a.id > {self._newest[0]} "
+                "ORDER BY a.id"
             )
             rows = cursor.fetchall()
             cursor.execute("SELECT (SELECT max(id) FROM artifact), (SELECT max(id) FROM execution)")
@@ -165,11 +167,26 @@ def main() -> None:
     _judge(curve, without)
 
 
+def _find_growth(curve: list[tuple[int, float]]) -> float:
+    """GB a year, once all that is kept for a time has filled up: from the first half to the second of what follows.
+
+    Of halves, since a week's nights come and go between two months.
+    """
+    settled = [one for one in curve if one[0] >= 6]
+    half = len(settled) // 2
+    if not half:
+        return 0.0
+    early, late = settled[:half], settled[half:]
+    (begin, before), (end, after) = (
+        (sum(month for month, _ in part) / len(part), sum(size for _, size in part) / len(part))
+        for part in (early, late)
+    )
+    return 12 * (after - before) / (end - begin)
+
+
 def _judge(curve: list[tuple[int, float, float]], without: float) -> None:
     peak = max(size for _, size, _ in curve)
-    # By then all that is kept for a time has filled up.
-    settled = [one for one in curve if one[0] >= 6]
-    growth = (settled[-1][1] - settled[0][1]) / max((settled[-1][0] - settled[0][0]) / 12, 1 / 12) if settled else 0.0
+    growth = _find_growth([(month, size) for month, size, _ in curve])
     misses = []
     if peak > MAX_GIGABYTES:
         misses.append(f"{peak:.2f} GB at most, not {MAX_GIGABYTES:.1f}")

@@ -218,6 +218,7 @@ FORBIDDEN = {
     "retraining/recording/settling.py": {"airflow"},
     "retraining/recording/store.py": {"airflow"},
     "retraining/places": HEAVY,
+    "retraining/retention": HEAVY - {"ml_metadata"},
     "retraining/secret_sources.py": HEAVY,
     "retraining/settings.py": HEAVY,
     "retraining/upkeep": HEAVY,

@@ -114,6 +114,9 @@ def remove(settings: Settings, now: datetime | None = None) -> Pruning:
 
 def _observe(settings: Settings) -> tuple[dict[int, str], tuple[str, ...]]:
     """What model servers answer with, or are about to; everything where one cannot be asked."""
+    present = rollbacks.find_versions(settings.serving_dir)
+    if not present:
+        return {}, ()
     served: dict[int, str] = {}
     notes = []
     for replica in replicas.ask(settings):
@@ -125,7 +128,6 @@ def _observe(settings: Settings) -> tuple[dict[int, str], tuple[str, ...]]:
                 f"({replica.problem}); start it, or take it out of SERVING_URLS"
             )
     if notes:
-        present = rollbacks.find_versions(settings.serving_dir)
         served = dict.fromkeys(present, "a model server cannot be asked what it answers with") | served
     return served, tuple(notes)
 

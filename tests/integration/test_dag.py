@@ -141,7 +141,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def dag(loaded: dict[str, Any]) -> dict[str, Any]:
-    assert set(loaded["dags"]) == {"headline_retraining", "headline_scoring", "headline_tuning"}
+    assert set(loaded["dags"]) == {f"headline_{name}" for name in ("retraining", "scoring", "tuning", "housekeeping")}
     nightly: dict[str, Any] = loaded["dags"]["headline_retraining"]
     return nightly
 
