@@ -7,6 +7,7 @@
     |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
     |   +-- UnreachableDropError      (headlines.drops.drops_folder) * the disk or the network below it does not answer
     |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
+    +-- LowDiskError                  (headlines.disk) less of a disk is free than a night needs
     +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it
     +-- SearchError                   (tfx_components.tuner) a search for hyperparameters found nothing
     +-- PushError                     (headlines.pushes.publishing) * a model could not be published

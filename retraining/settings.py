@@ -68,6 +68,13 @@ class Settings(BaseSettings):
         description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
     )
 
+    min_free_gb: float = Field(
+        2.0,
+        ge=0,
+        description="A night fails at once, and a notice is sent, when less than this is free on a disk that it writes "
+        "to; in GB of 2**30 bytes.",
+    )
+
     # Schedule
     schedule: types.Cron = Field(
         "0 2 * * *", description="Cron expression of the nightly run; `none` for runs by hand only."
@@ -97,8 +104,8 @@ class Settings(BaseSettings):
     failure_webhook_url: types.WebAddress | None = Field(
         None,
         description="Receives a JSON POST when a task fails, a drop is late, a night was missed, a night is overdue or "
-        "no longer so, a model is pushed, another version answers than should serve, or the live traffic is beyond its "
-        "limits. Default: only the log.",
+        "no longer so, a model is pushed, another version answers than should serve, a program fails again and "
+        "again, a disk is nearly full, or the live traffic is beyond its limits. Default: only the log.",
     )
     night_due_minutes: int = Field(
         420,
@@ -450,6 +457,11 @@ class Settings(BaseSettings):
     def secrets_dir(self) -> Path:
         """Where the values made at first start are kept, one file (mode 0600) per setting."""
         return self.state_dir / "secrets"
+
+    @property
+    def written_places(self) -> tuple[Path, ...]:
+        """The folders in which a night leaves something; each may be on a disk of its own."""
+        return (self.state_dir, self.pipeline_root, self.serving_dir, self.scores_dir)
 
     @property
     def airflow_home(self) -> Path:

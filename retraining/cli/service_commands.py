@@ -16,7 +16,7 @@ from retraining.cli.console import console, example, fail, print_document
 from retraining.cli.progress import show_steps
 from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
 from retraining.cli.summary import render_nights
-from retraining.local import airflow, lock, model_server, night_runs, preparation, service
+from retraining.local import airflow, lock, model_server, night_runs, preparation, processes, service
 from retraining.settings import Settings
 from retraining.watching import watch
 
@@ -59,7 +59,7 @@ def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", h
     """Run a command in the service's environment: Airflow's own command line, or Python with the same settings."""
     environment = airflow.environment(Settings.from_env())
     # It is the caller's process: `retraining down` must not end it.
-    del environment[airflow.MARK]
+    del environment[processes.MARK]
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
@@ -79,12 +79,13 @@ def serve() -> None:
 
 @app.command("watch", epilog=example("retraining watch"))
 def keep_watch() -> None:
-    """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
+    """See when a night comes to no verdict, a program fails or a disk fills, and tell, once; end it with Ctrl-C.
 
     The service runs the same program.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    watch.run(Settings.from_env())
+    settings = Settings.from_env()
+    watch.run(settings, lambda: service.look_at_programs(settings))
 
 
 @app.command(epilog=example("retraining status"))

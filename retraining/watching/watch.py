@@ -1,33 +1,43 @@
 """The dead man's switch: a program that sees when a night comes to no verdict, also where no task runs to say so.
 
 It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD to speak up. It also sees when a model
-server does not answer with the version that should serve.
+server does not answer with the version that should serve, when a program of the service fails again and again, and when
+a disk is nearly full. Should it be silent itself, the supervisor starts it again, the next night tells
+(retraining/operators/waiting.py), and whatever waits for HEARTBEAT_URL misses its sign of life.
 """
 
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lineage
+from headlines import disk
 from headlines.durable import replace_file
 from headlines.errors import HeadlinesError
 from headlines.schedule import Due, find_newest_due
 from lineage import LineageError, NightReport, NightSummary, Reader
 from retraining.settings import Settings
 from retraining.watching import replicas
+from retraining.watching.programs import Failures, Look, judge
 from retraining.watching.webhook import give_sign_of_life, notify
 
 log = logging.getLogger(__name__)
 
+STARTED_WITH = "started-with"
+"""The file, in the state folder, that each start of the service writes."""
 POLL_SECONDS = 30.0
+_START_SECONDS = 600.0
+"""How long a service may take from there to the first look."""
 _MISSED_LOOKS = 4
 """After as many polls without a look the program is taken to be stuck."""
 _PATIENT_LOOKS = 10
 """What serves may be wrong, or only loading, at as many looks in a row before it is told: five minutes."""
+_ENOUGH = 1.1
+"""A disk that was nearly full has room again when so much more than the limit is free."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ class Memory:
       heard: the newest night that a sign of life was given for.
       differing: at how many looks in a row not every model server answered with what should serve.
       told_serving: whether a notice was sent about that.
+      failures: what is known of programs that end again and again.
+      told_disks: where the disks are mounted that a notice was sent about, since little is free on them.
       looked_at: when it last looked, ISO 8601.
     """
 
@@ -82,6 +94,8 @@ class Memory:
     heard: str = ""
     differing: int = 0
     told_serving: bool = False
+    failures: Failures = field(default_factory=Failures)
+    told_disks: list[str] = field(default_factory=list)
     looked_at: str = field(default="", compare=False)
 
 
@@ -176,8 +190,42 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
     return memory
 
 
-def run(settings: Settings) -> None:
-    """Looks until it is ended."""
+def look_at_disks(settings: Settings, memory: Memory) -> Memory:
+    """Tells, once for each disk, that less is free than a night needs, and when it is enough again.
+
+    Args:
+      settings: where a night writes, how much must be free, and whom to tell.
+      memory: what was told before.
+
+    Returns:
+      What has been told by now; what could not be sent is told again at the next look.
+    """
+    try:
+        low = disk.find_low(settings.written_places, settings.min_free_gb)
+        # What goes up and down at the limit is told once.
+        nearly_low = disk.find_low(settings.written_places, settings.min_free_gb * _ENOUGH)
+    except OSError as error:
+        log.warning("How much of a disk is free is not known: %s", error)
+        return memory
+    told = list(memory.told_disks)
+    for one in low:
+        text = f"{disk.tell_low([one], settings.min_free_gb)}: no night will begin; free some there"
+        if str(one.mount) not in told and notify("disk nearly full", text, disk=str(one.mount)):
+            told.append(str(one.mount))
+    for mount in set(told) - {str(one.mount) for one in nearly_low}:
+        text = f"there is room again on the disk at {mount}, more than MIN_FREE_GB={settings.min_free_gb:g}"
+        if notify("disk has room again", text, disk=mount):
+            told.remove(mount)
+    return replace(memory, told_disks=told)
+
+
+def run(settings: Settings, find_programs: Callable[[], Look]) -> None:
+    """Looks until it is ended.
+
+    Args:
+      settings: where everything is, and whom to tell.
+      find_programs: how the programs of the service are.
+    """
     log.info("Watching: a night is overdue %s minutes after its scheduled start.", settings.night_due_minutes)
     memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
     while True:
@@ -185,12 +233,15 @@ def run(settings: Settings) -> None:
         # First of all: a scheduler that was started a moment ago has not been heard of yet.
         time.sleep(POLL_SECONDS)
         memory = look_at_servers(settings, look(settings, memory, datetime.now(UTC)))
+        memory = look_at_disks(settings, memory)
+        memory = replace(memory, failures=judge(find_programs(), memory.failures, notify))
 
 
 def remember(settings: Settings) -> Memory:
     """What was told before; nothing where the file is missing or cannot be read."""
     try:
-        return Memory(**json.loads(_file(settings).read_text()))
+        kept = json.loads(_file(settings).read_text())
+        return Memory(**{**kept, "failures": Failures(**kept.get("failures", {}))})
     except FileNotFoundError:
         return Memory()
     except (OSError, TypeError, ValueError) as error:
@@ -202,6 +253,13 @@ def is_watching(settings: Settings, now: datetime) -> bool:
     """Whether the program has looked lately."""
     looked_at = remember(settings).looked_at
     return bool(looked_at) and now - datetime.fromisoformat(looked_at) < timedelta(seconds=_MISSED_LOOKS * POLL_SECONDS)
+
+
+def find_silence(settings: Settings, now: datetime) -> str | None:
+    """Since when the program has not looked, where it once has; None where it looks, never did, or has yet to begin."""
+    looked_at, started = remember(settings).looked_at, settings.state_dir / STARTED_WITH
+    is_starting = started.exists() and now.timestamp() - started.stat().st_mtime < _START_SECONDS
+    return None if not looked_at or is_starting or is_watching(settings, now) else looked_at
 
 
 def _find_deadline(settings: Settings, now: datetime) -> Due | None:
