@@ -3,7 +3,9 @@
 The only module that reads the environment; nothing here may import tfx, tensorflow or airflow.
 """
 
+import errno
 import json
+import os
 from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 ENV_FILE = BASE / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
+# The folders that a command may find unusable; an inner one before the one it is in.
+_PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "drops_dir")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -453,6 +457,27 @@ class Settings(BaseSettings):
             "HYPERPARAMETERS": self.hyperparameters,
         }
 
+    def make_state_dir(self) -> None:
+        """Makes the state folder where it is not there.
+
+        Raises:
+          SettingsError: it cannot be made.
+        """
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(_explain_place("STATE_DIR", self.state_dir, error)) from None
+
+    def explain(self, error: OSError) -> str | None:
+        """What to do about a file that cannot be used, where it is in or above the folder of a setting; else None."""
+        for name in _PLACES:
+            place: Path = getattr(self, name)
+            for file in filter(None, (error.filename2, error.filename)):
+                path = Path(os.fsdecode(file))
+                if path.is_absolute() and (path.is_relative_to(place) or place.is_relative_to(path)):
+                    return _explain_place(name.upper(), place, error)
+        return None
+
     @property
     def secrets_dir(self) -> Path:
         """Where the values made at first start are kept, one file (mode 0600) per setting."""
@@ -476,6 +501,15 @@ class Settings(BaseSettings):
             name.upper(): value
             for name, value in variables.items()
             if value and name.startswith(_SERVER_PREFIX) and name not in type(self).model_fields
+        }
+
+    @classmethod
+    def given_by_environment(cls) -> dict[str, str]:
+        """The settings, those of the model server with them, that only this process' environment gives, by variable."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if value and (name.lower() in cls.model_fields or name.startswith(_SERVER_PREFIX.upper()))
         }
 
     def secret(self, name: str) -> str:
@@ -514,12 +548,15 @@ class Settings(BaseSettings):
         Raises:
           SettingsError: one line per setting that is wrong.
         """
+        secrets_dir = BASE / "var" / "secrets"
         try:
             located = _Places(_env_file=ENV_FILE)
             if not (overrides.get("state_dir") or "state_dir" in located.model_fields_set):
                 _check_base()
             secrets_dir = BASE / (overrides.get("state_dir") or located.state_dir) / "secrets"
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
+        except OSError as error:
+            raise SettingsError(_explain_place("STATE_DIR", secrets_dir.parent, error)) from None
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
@@ -557,6 +594,26 @@ def _check_base() -> None:
             f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; "
             "set STATE_DIR and DROPS_DIR, or run it in a folder of your own"
         )
+
+
+def _explain_place(setting: str, place: Path, error: OSError) -> str:
+    """Why a folder cannot be used, and what to do."""
+    from headlines import disk
+
+    file = Path(os.fsdecode(error.filename2 or error.filename or place))
+    other = f"set {setting} to a folder of your own"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        blocking = next((path for path in reversed([file, *file.parents]) if path.exists() and not path.is_dir()), file)
+        why = f"{blocking} is a file where a folder should be; move it away, or {other}"
+    elif error.errno == errno.EROFS:
+        why = f"{disk.find_disk(file).name} is mounted read-only, so {file} cannot be written; {other}"
+    elif isinstance(error, PermissionError):
+        why = f"this user may not use {file}; give it the right, run this as who may, or {other}"
+    elif full := disk.tell_full(error, [place]):
+        why = f"{file} cannot be written: {full}; free some there, or {other}"
+    else:
+        why = f"{file} cannot be used: {error.strerror or error}; mend that, or {other}"
+    return f"{setting}={str(place)!r}: {why}"
 
 
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:

@@ -11,8 +11,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from headlines.errors import HeadlinesError
-from retraining.cli import drop_commands, lineage_commands, night_commands, note_commands, service_commands
+from retraining.cli import (
+    boot_commands,
+    drop_commands,
+    lineage_commands,
+    night_commands,
+    note_commands,
+    service_commands,
+)
 from retraining.cli.console import fail
+from retraining.settings import Settings
 
 app = typer.Typer(
     name="retraining",
@@ -23,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(service_commands.app)
+app.add_typer(boot_commands.app, name="service")
 app.add_typer(night_commands.app)
 app.add_typer(drop_commands.app)
 app.add_typer(note_commands.app)
@@ -44,6 +53,16 @@ def take_options(
     """Nightly retraining of a headline-sentiment model: the service and its runs."""
 
 
+def _fail_for_a_place(error: OSError) -> None:
+    """Ends the command where what it could not use is a folder of a setting; elsewhere the traceback tells more."""
+    try:
+        message = Settings.from_env().explain(error)
+    except HeadlinesError as problem:
+        message = str(problem)
+    if message:
+        fail(message)
+
+
 def main() -> NoReturn:
     """Runs the command; what a user can mend is one message, not a traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -53,4 +72,7 @@ def main() -> NoReturn:
         app(prog_name="retraining")
     except HeadlinesError as error:
         fail(str(error))
+    except OSError as error:
+        _fail_for_a_place(error)
+        raise
     sys.exit(0)

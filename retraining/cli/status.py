@@ -1,6 +1,6 @@
 """How the service stands: what runs, what serves, what became of the last nights; for a person, or for a script."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +8,18 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 import lineage
+from headlines import disk
 from lineage import LineageError
 from retraining.cli.fitting import Fitting
-from retraining.local import airflow, model_server, service, supervisor
+from retraining.local import airflow, model_server, postgres, service, supervisor
+from retraining.local.processes import Stray
 from retraining.settings import Settings
 from retraining.watching import replicas, watch
 from retraining.watching.replicas import Observation
 from retraining.watching.watch import Survey
 
+UNPAUSE = "unpause in the web UI, or: `retraining exec airflow dags unpause <name>`"
+_COMMAND_CHARACTERS = 80
 VERSION = 1
 """Of the JSON: counts up when a field goes away or changes its meaning."""
 
@@ -41,6 +45,8 @@ class Status:
       observed: what should serve, and what answers.
       survey: the last nights, and what stands in the way of the next.
       problem: why lineage cannot be read; empty where it can.
+      strays: processes of the service that belong to no running program.
+      alarms: what else must be mended before a night can go well: a disk that is nearly full, data of another Postgres.
     """
 
     programs: dict[str, Program]
@@ -48,21 +54,26 @@ class Status:
     observed: Observation | None = None
     survey: Survey | None = None
     problem: str = ""
+    strays: list[Stray] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def is_well(self) -> bool:
-        """Whether everything runs, the right version answers and no night is overdue."""
+        """Whether everything runs and nothing besides, the right version answers, no night is overdue or will be."""
         is_up = bool(self.programs) and all(program.state == "healthy" for program in self.programs.values())
         is_served = self.observed is not None and self.observed.is_right
-        return is_up and is_served and self.survey is not None and not self.survey.overdue
+        is_clean = not self.strays and not self.alarms
+        return is_up and is_clean and is_served and self.survey is not None and not self.survey.overdue
 
 
 def find_status(settings: Settings) -> Status:
     """Asks everyone who knows."""
     addresses = {"airflow": airflow.web_address(settings), "model_server": model_server.address(settings)}
     states = service.health(settings).programs
+    strays, alarms = service.find_strays(settings), find_alarms(settings)
     if not states:
-        return Status({}, addresses, problem="the service is down; start it with `retraining up`")
+        problem = "the service is down; start it with `retraining up`"
+        return Status({}, addresses, problem=problem, strays=strays, alarms=alarms)
     observed, survey, problem = None, None, ""
     try:
         observed = replicas.observe(settings)
@@ -80,7 +91,23 @@ def find_status(settings: Settings) -> Status:
         name: Program(state, known.get(name, {}).get("pid") or None, str(supervisor.log_path(settings, name)))
         for name, state in states.items()
     }
-    return Status(programs, addresses, observed, survey, problem)
+    return Status(programs, addresses, observed, survey, problem, strays, alarms)
+
+
+def find_alarms(settings: Settings) -> list[str]:
+    """What must be mended before a night can go well, beyond programs and databases."""
+    alarms = []
+    if low := disk.find_low(settings.written_places, settings.min_free_gb):
+        alarms.append(f"{disk.tell_low(low, settings.min_free_gb)}: no night will begin; free some there")
+    if problem := postgres.find_version_problem(settings):
+        alarms.append(problem)
+    return alarms
+
+
+def tell_stray(stray: Stray) -> str:
+    """A stray in a line."""
+    program = f", left by an earlier {stray.program}" if stray.program else ""
+    return f"process {stray.pid}{program}, {stray.memory_mb} MB: {stray.command[:_COMMAND_CHARACTERS]}"
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -103,6 +130,9 @@ def to_json(status: Status) -> dict[str, Any]:
             "age_seconds": int(overdue.age.total_seconds()),
         },
         "problem": status.problem or None,
+        "strays": lineage.to_json(status.strays),
+        "alarms": status.alarms,
+        "paused": survey.paused if survey else None,
     }
 
 

@@ -61,7 +61,8 @@ def environment(settings: Settings) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         # Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up.
-        if not name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME"))
+        # What systemd says to one process is not for those that it starts, gunicorn and Postgres among them.
+        if not name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "NOTIFY_SOCKET", "WATCHDOG_"))
     }
     return {
         **settings.server_options,

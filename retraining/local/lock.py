@@ -18,8 +18,9 @@ def hold(settings: Settings) -> AbstractContextManager[None]:
 
     Raises:
       LockedError: another process holds it.
+      SettingsError: it cannot be made.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_state_dir()
 
     def refuse(holder: str) -> LockedError:
         pid, _, command = holder.partition(" ")

@@ -22,7 +22,7 @@ _CONFIGURATION = """\
 ; because a path may hold what this format reads as its own: %, ; and #.
 [supervisord]
 logfile=logs/supervisor.log
-pidfile=supervisor.pid
+pidfile={pid_file}
 nodaemon=true
 silent=true
 {user}
@@ -54,6 +54,9 @@ stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
 
+
+PID_FILE = "supervisor.pid"
+"""Its file in the state folder, which it removes at an orderly end."""
 
 START_SECONDS = 60
 """A program that ends sooner is started again after a wait, one second longer at each time; a later end is followed by
@@ -118,7 +121,7 @@ def start(settings: Settings, programs: list[Program], environment: dict[str, st
     # Silences its warning about root (Supervisor/supervisor#308), which speaks of its configuration search path; ours
     # is explicit.
     is_root = os.geteuid() == 0
-    sections = [_CONFIGURATION.format(user="user=root\n" if is_root else "")]
+    sections = [_CONFIGURATION.format(pid_file=PID_FILE, user="user=root\n" if is_root else "")]
     fixed = {"mark": PROGRAM_MARK, "start_seconds": START_SECONDS, "retries": _WITHOUT_END}
     sections += [
         _PROGRAM.format(**{**vars(program), **fixed, "command": program.command.replace("%", "%%")})

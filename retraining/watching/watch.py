@@ -69,11 +69,13 @@ class Survey:
       nights: the newest that were run or should have been, oldest first.
       overdue: the night that should have come to a verdict by now, if there is one.
       obstacle: what keeps the next night from beginning, with what to do; None where nothing does.
+      paused: the DAGs of the service that are paused.
     """
 
     nights: list[NightReport]
     overdue: Overdue | None
     obstacle: str | None
+    paused: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
     """
     with lineage.open_lineage(settings) as reader:
         obstacle = lineage.find_obstacle(reader) if settings.schedule != "none" else None
-        return Survey(lineage.latest(reader, newest), find_overdue(settings, now, reader), obstacle)
+        overdue = find_overdue(settings, now, reader)
+        return Survey(lineage.latest(reader, newest), overdue, obstacle, lineage.find_paused(reader))
 
 
 def look(settings: Settings, memory: Memory, now: datetime) -> Memory:
