@@ -94,6 +94,8 @@ def judge(look: Look, known: Failures, notify: Notify) -> Failures:
             text = f"{name} has run for {int(WELL_SECONDS // 60)} minutes: it no longer fails"
             if notify("program well again", text, program=name):
                 told.remove(name)
+                # What was before it is over.
+                starts[name] = [program.started_at]
     return Failures(look.supervisor, starts, looks, told)
 
 

@@ -1,6 +1,7 @@
 """The dead man's switch: what it tells, to whom, and that it tells it once."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 import lineage
+from headlines import disk
 from lineage import LineageError, NightSummary, Reign
 from retraining.settings import Settings
 from retraining.watching import watch
+from retraining.watching.programs import Failures, Look, Program, judge
 from retraining.watching.replicas import Observation, Replica
 from retraining.watching.watch import Memory
 
@@ -252,7 +255,7 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
 
     monkeypatch.setattr(watch.time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        watch.run(settings)
+        watch.run(settings, lambda: Look({}, 0, 0.0))
     assert asked == [False, True]
     assert outside.take()[0][0] == "night overdue"
 
@@ -260,7 +263,8 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
 def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.remember(settings) == Memory()
     assert not watch.is_watching(settings, NINE)
-    memory = Memory(told="2022-02-01", heard="2022-01-31", looked_at=NINE.isoformat())
+    failures = Failures(7, {"scheduler": [1.0, 2.0]}, {"scheduler": 3}, ["scheduler"])
+    memory = Memory("2022-02-01", "2022-01-31", failures=failures, told_disks=["/"], looked_at=NINE.isoformat())
     watch._keep(settings, memory)
     assert watch.remember(settings) == memory
     assert [path.name for path in settings.state_dir.iterdir()] == ["watch.json"]
@@ -269,3 +273,101 @@ def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.L
     (settings.state_dir / "watch.json").write_text("{half a")
     assert watch.remember(settings) == Memory()
     assert "may be told again" in caplog.text
+
+
+class Programs:
+    """A program that is looked at every half minute, and who was told of it."""
+
+    def __init__(self) -> None:
+        self.now, self.started_at, self.supervisor = 1000.0, 1000.0, 1
+        self.known = Failures()
+        self.notices: list[tuple[str, str]] = []
+        self.answers = True
+
+    def look(self, state: str = "healthy", times: int = 1, starts_anew: bool = False) -> list[str]:
+        """Looks so often: the events that were told meanwhile."""
+        before = len(self.notices)
+        for _ in range(times):
+            self.now += 30
+            if starts_anew:
+                self.started_at = self.now
+            look = Look({"scheduler": Program(state, self.started_at)}, self.supervisor, self.now)
+            self.known = judge(look, self.known, self.notify)
+        return [event for event, _ in self.notices[before:]]
+
+    def notify(self, event: str, message: str, program: str) -> bool:
+        assert program == "scheduler"
+        if self.answers:
+            self.notices.append((event, message))
+        return self.answers
+
+
+def test_a_program_that_ends_again_and_again_is_told_once_and_once_when_it_is_well() -> None:
+    programs = Programs()
+    assert programs.look(times=3) == []
+    # It ends three times, though it answers at each look.
+    assert programs.look(starts_anew=True, times=3) == ["program keeps failing"]
+    assert "scheduler ended and was started again 3 times within an hour" in programs.notices[0][1]
+    assert "`retraining logs scheduler`" in programs.notices[0][1]
+    assert programs.look("backoff", starts_anew=True, times=200) == []
+    assert programs.look(times=39) == []
+    assert programs.look() == ["program well again"]
+    assert programs.look(times=100) == []
+
+
+def test_a_program_that_does_its_work_late_or_never_is_told_after_five_minutes() -> None:
+    programs = Programs()
+    assert programs.look("starting", times=9) == []
+    assert programs.look() == []
+    assert programs.look("starting", times=10) == ["program keeps failing"]
+    assert "it is starting for minutes" in programs.notices[-1][1]
+    # What the model server answers with is told of by itself.
+    assert Programs().look("failing", times=50) == Programs().look("loading", times=50) == []
+
+
+def test_a_restart_of_the_whole_service_is_no_failure_of_its_programs() -> None:
+    programs = Programs()
+    for number in range(10):
+        programs.supervisor = number
+        assert programs.look(starts_anew=True) == []
+    assert judge(Look({}, 0, 0.0), programs.known, programs.notify) == programs.known
+
+
+def test_what_could_not_be_sent_of_a_program_is_sent_at_the_next_look() -> None:
+    programs = Programs()
+    programs.answers = False
+    assert programs.look(starts_anew=True, times=5) == []
+    programs.answers = True
+    assert programs.look() == ["program keeps failing"]
+
+
+def test_a_disk_that_is_nearly_full_is_told_once_and_once_when_it_has_room_again(
+    settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1.0
+    found = lambda path: disk.Disk(Path("/data"), "/dev/sdb1", int(free * 2**30), 10)  # noqa: E731
+    monkeypatch.setattr(disk, "find_disk", create_autospec(disk.find_disk, side_effect=found))
+    memory = watch.look_at_disks(settings, watch.look_at_disks(settings, Memory()))
+    [notice] = outside.notices
+    assert (notice["event"], notice["disk"]) == ("disk nearly full", "/data")
+    assert "1.0 GB free on the disk at /data (/dev/sdb1), less than MIN_FREE_GB=2: no night" in notice["text"]
+    # At the limit it goes up and down.
+    free = 2.1
+    assert watch.look_at_disks(settings, memory) == memory
+    free = 2.3
+    assert watch.look_at_disks(settings, memory).told_disks == []
+    assert [one["event"] for one in outside.notices] == ["disk nearly full", "disk has room again"]
+
+
+def test_a_silent_watch_is_seen_unless_the_service_starts_or_never_had_one(settings: Settings) -> None:
+    assert watch.find_silence(settings, NINE) is None
+    watch._keep(settings, Memory(looked_at=NINE.isoformat()))
+    assert watch.find_silence(settings, NINE + timedelta(seconds=119)) is None
+    later = NINE + timedelta(hours=8)
+    assert watch.find_silence(settings, later) == NINE.isoformat()
+    # After eight hours without current the first night may begin before the first look.
+    started = settings.state_dir / watch.STARTED_WITH
+    started.touch()
+    os.utime(started, (later.timestamp(), later.timestamp()))
+    assert watch.find_silence(settings, later + timedelta(minutes=9)) is None
+    assert watch.find_silence(settings, later + timedelta(minutes=11)) == NINE.isoformat()
