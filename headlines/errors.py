@@ -35,6 +35,8 @@
         +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- ServiceError              (retraining.local.service) the service could not be started
+        |   +-- UnhealthyError        (retraining.local.service) it runs, and not all of it is healthy
+        +-- UnitError                 (retraining.boot.unit) the service cannot be started at boot as it is
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- TakenError                (retraining.nights.in_process) another process trains the night
         +-- ReplayError               (retraining.nights.past) what a replay needs is gone

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from headlines.errors import HeadlinesError
 from retraining import setting_types as types
@@ -506,10 +506,11 @@ class Settings(BaseSettings):
     @classmethod
     def given_by_environment(cls) -> dict[str, str]:
         """The settings, those of the model server with them, that only this process' environment gives, by variable."""
+        variables = EnvSettingsSource(cls).env_vars
         return {
-            name: value
-            for name, value in os.environ.items()
-            if value and (name.lower() in cls.model_fields or name.startswith(_SERVER_PREFIX.upper()))
+            name.upper(): value
+            for name, value in variables.items()
+            if value and (name in cls.model_fields or name.startswith(_SERVER_PREFIX))
         }
 
     def secret(self, name: str) -> str:
