@@ -65,7 +65,7 @@ class DropSensor(BaseSensorOperator):
     def execute(self, context: Context) -> None:
         """Returns when the drop is there, defers while it may still come, and says why when it may not."""
         check_night(self._schedule, self.night)
-        _tell_of_silent_watch()
+        _tell_of_silent_watch(self._schedule)
         dag_run = context["dag_run"]
         scheduled = dag_run.run_type == "scheduled"
         if scheduled and self.night < self._scheduled_from:
@@ -121,7 +121,7 @@ class DropSensor(BaseSensorOperator):
         Raises:
           LowDiskError: one has; the message names it.
         """
-        settings = Settings.from_env()
+        settings = self._schedule
         remedy = f"clear this task, or `retraining run --night {self.night} --force`"
         disk.check_room(settings.written_places, settings.min_free_gb, remedy)
 
@@ -189,9 +189,8 @@ class DropSensor(BaseSensorOperator):
             log.info("A run of %s has waited for night %s before.", LATE_DROPS_DAG, self.night)
 
 
-def _tell_of_silent_watch() -> None:
+def _tell_of_silent_watch(settings: Settings) -> None:
     """Tells when the program that watches the nights has stopped looking: somebody must watch it, too."""
-    settings = Settings.from_env()
     if since := watch.find_silence(settings, datetime.now(UTC)):
         text = (
             f"the watch last looked at {since}: nobody will see a night that is overdue; see `retraining logs watch`, "
