@@ -8,6 +8,7 @@
     |   +-- EmptyFileError            (headlines.drops.rows) a file of it has no rows
     |   +-- UnreachableDropError      (headlines.drops.drops_folder) * the disk or the network below it does not answer
     |   +-- ChangedDropError          (tfx_components.headline_example_gen.driver) it is not what an earlier run used
+    +-- LowDiskError                  (headlines.disk) less of a disk is free than a night needs
     +-- BadDropError                  (tfx_components.gate) a drop can be read, and nothing may be trained on it
     +-- SearchError                   (tfx_components.tuner) a search for hyperparameters found nothing
     +-- PushError                     (headlines.pushes.publishing) * a model could not be published
@@ -43,6 +44,8 @@
         +-- UpgradeError              (retraining.upkeep) the service was not upgraded
         +-- DumpError                 (retraining.upkeep.dumps) a database could not be written to a file or read
         +-- ServiceError              (retraining.local.service) the service could not be started
+        |   +-- UnhealthyError        (retraining.local.service) it runs, and not all of it is healthy
+        +-- UnitError                 (retraining.boot.unit) the service cannot be started at boot as it is
         +-- RotationError             (retraining.upkeep.rotation) secrets cannot be rotated now, or by that name
         +-- ApiError                  (retraining.local.api) Airflow refused or did not answer
         +-- DumpError                     (retraining.upkeep.dumps) a database could not be written to a file or read

@@ -9,7 +9,7 @@ from headlines.bar.checks import Check
 from headlines.drops.rulings import Ruled, Ruling
 from headlines.notes import Note
 from headlines.pushes.champion import Rollback
-from lineage.calendar import calendar, find_gaps, find_obstacle, gaps, latest
+from lineage.calendar import calendar, find_gaps, find_obstacle, find_paused, gaps, latest
 from lineage.champions import champion_as_of, pushed_versions, reigns, rollbacks, serving_version
 from lineage.compare import compare
 from lineage.database import LineageError

@@ -19,7 +19,7 @@ from headlines.schedule import Schedule, find_due, find_newest_due
 from lineage.database import Database, connect
 from lineage.pipeline_names import Names
 from lineage.records import Dispatch, ScheduledRun, ScheduledTask
-from lineage.standing import Timetable, find_stop
+from lineage.standing import Timetable, find_closed_pool, find_stop
 
 _GRACE = timedelta(minutes=2)
 """How long the scheduler may take to begin a run that is due."""
@@ -52,8 +52,18 @@ class Scheduling:
         )
 
     def find_stop(self) -> str | None:
-        """What keeps the next night from beginning, with what to do; None where nothing does."""
-        return find_stop(self._names, self.dispatch(), self._now)
+        """What keeps the next night from beginning or going on, with what to do; None where nothing does."""
+        dispatch = self.dispatch()
+        return find_stop(self._names, dispatch, self._now) or find_closed_pool(dispatch)
+
+    def find_paused(self) -> list[str]:
+        """The DAGs that are paused of those whose names begin as this one's does."""
+        prefix = self._names.pipeline.partition("_")[0] + "_"
+        rows = self._rows(
+            "SELECT dag_id FROM dag WHERE is_active AND is_paused AND starts_with(dag_id, :prefix) ORDER BY dag_id",
+            prefix=prefix,
+        )
+        return [dag for (dag,) in rows]
 
     def runs(self, first: str | None = None, last: str | None = None) -> dict[str, list[ScheduledRun]]:
         """The runs of each night, in the order in which Airflow made them.
@@ -158,6 +168,14 @@ class Scheduling:
             "HAVING coalesce(sum(t.pool_slots), 0) >= p.slots",
             holding=["running", "queued"],
         )
+        closed = self._rows(
+            "WITH newest AS (SELECT DISTINCT pool FROM task_instance WHERE dag_id = :dag AND run_id = "
+            "(SELECT run_id FROM dag_run WHERE dag_id = :dag ORDER BY id DESC LIMIT 1)), "
+            "named AS (SELECT pool FROM newest UNION SELECT 'default_pool' WHERE NOT EXISTS (SELECT 1 FROM newest)) "
+            "SELECT n.pool, p.pool IS NOT NULL FROM named n LEFT JOIN slot_pool p ON p.pool = n.pool "
+            "WHERE coalesce(p.slots, 0) = 0 ORDER BY n.pool",
+            dag=dag,
+        )
         return Dispatch(
             bool(dags),
             is_paused,
@@ -167,6 +185,7 @@ class Scheduling:
             heartbeats.get("SchedulerJob"),
             heartbeats.get("TriggererJob"),
             dict(pools),
+            dict(closed),
         )
 
     @cached_property

@@ -97,6 +97,12 @@ def find_obstacle(source: Source) -> str | None:
         return reader.scheduling.find_stop() if reader.scheduling else None
 
 
+def find_paused(source: Source) -> list[str]:
+    """The DAGs of the service that are paused, the nightly one among them; empty where Airflow is not asked."""
+    with open_lineage(source) as reader:
+        return reader.scheduling.find_paused() if reader.scheduling else []
+
+
 def gaps(
     source: Source, first: str | None = None, last: str | None = None, newest: int | None = None
 ) -> tuple[Gap, ...]:

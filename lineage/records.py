@@ -203,6 +203,8 @@ class Dispatch:
       active: the runs that have not ended, oldest first.
       scheduler_seen, triggerer_seen: when the newest of them was last heard of.
       pools: of each pool that has no free slot, how many it has.
+      closed_pools: the pools of the newest run, or else Airflow's default one, that have no slot at all; with whether
+        there is such a pool.
     """
 
     is_known: bool
@@ -213,6 +215,7 @@ class Dispatch:
     scheduler_seen: datetime | None
     triggerer_seen: datetime | None
     pools: dict[str, int]
+    closed_pools: dict[str, bool]
 
 
 @dataclass(frozen=True)

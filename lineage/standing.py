@@ -100,6 +100,9 @@ def explain_run(names: Names, run: ScheduledRun, dispatch: Dispatch, now: dateti
                 f"{task.name} waits for a slot of the pool {task.pool}, which has {slots}, none of them free; give it "
                 f"more: `retraining exec airflow pools set {task.pool} <slots> ''`"
             )
+    for task in run.tasks:
+        if task.state in ("scheduled", "queued") and dispatch.closed_pools.get(task.pool) is False:
+            return "stuck", f"{task.name} cannot begin: {find_closed_pool(dispatch)}"
     at_work = [task for task in run.tasks if task.state in ("running", "restarting")]
     if at_work:
         return "running", ", ".join(f"{task.name} since {_moment(task.since)}" for task in at_work)
@@ -145,6 +148,14 @@ def find_stop(names: Names, dispatch: Dispatch, now: datetime) -> str | None:
             f"the DAG {names.pipeline} is paused; unpause it in the web UI, or: `retraining exec airflow dags unpause "
             f"{names.pipeline}`"
         )
+    return None
+
+
+def find_closed_pool(dispatch: Dispatch) -> str | None:
+    """Which pool no task can begin in, with what to do; None where each has slots."""
+    for pool, is_there in dispatch.closed_pools.items():
+        problem = f"the pool {pool} has no slots" if is_there else f"there is no pool {pool}, which its tasks ask for"
+        return f"{problem}, so none of them begins; give it some: `retraining exec airflow pools set {pool} <slots> ''`"
     return None
 
 

@@ -3,7 +3,9 @@
 The only module that reads the environment; nothing here may import tfx, tensorflow or airflow.
 """
 
+import errno
 import json
+import os
 from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 ENV_FILE = BASE / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
+# The folders that a command may find unusable; an inner one before the one it is in.
+_PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "drops_dir")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -75,6 +79,13 @@ class Settings(BaseSettings):
     scores_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
         description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
+    )
+
+    min_free_gb: float = Field(
+        2.0,
+        ge=0,
+        description="A night fails at once, and a notice is sent, when less than this is free on a disk that it writes "
+        "to; in GB of 2**30 bytes.",
     )
 
     # Schedule
@@ -561,10 +572,36 @@ class Settings(BaseSettings):
             "HYPERPARAMETERS": self.hyperparameters,
         }
 
+    def make_state_dir(self) -> None:
+        """Makes the state folder where it is not there.
+
+        Raises:
+          SettingsError: it cannot be made.
+        """
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(_explain_place("STATE_DIR", self.state_dir, error)) from None
+
+    def explain(self, error: OSError) -> str | None:
+        """What to do about a file that cannot be used, where it is in or above the folder of a setting; else None."""
+        for name in _PLACES:
+            place: Path = getattr(self, name)
+            for file in filter(None, (error.filename2, error.filename)):
+                path = Path(os.fsdecode(file))
+                if path.is_absolute() and (path.is_relative_to(place) or place.is_relative_to(path)):
+                    return _explain_place(name.upper(), place, error)
+        return None
+
     @property
     def secrets_dir(self) -> Path:
         """Where the values made at first start are kept, one file (mode 0600) per setting."""
         return self.state_dir / "secrets"
+
+    @property
+    def written_places(self) -> tuple[Path, ...]:
+        """The folders in which a night leaves something; each may be on a disk of its own."""
+        return (self.state_dir, self.pipeline_root, self.serving_dir, self.scores_dir)
 
     @property
     def airflow_home(self) -> Path:
@@ -607,6 +644,16 @@ class Settings(BaseSettings):
         """The variables that may say where a secret is; who is given the secret itself must not see them."""
         return secret_sources.pointers(cls)
 
+    @classmethod
+    def given_by_environment(cls) -> dict[str, str]:
+        """The settings, those of the model server with them, that only this process' environment gives, by variable."""
+        variables = EnvSettingsSource(cls).env_vars
+        return {
+            name.upper(): value
+            for name, value in variables.items()
+            if value and (name in cls.model_fields or name.startswith(_SERVER_PREFIX))
+        }
+
     def secret(self, name: str) -> str:
         """The plain value of the secret setting `name`.
 
@@ -643,6 +690,7 @@ class Settings(BaseSettings):
         Raises:
           SettingsError: one line per setting that is wrong.
         """
+        secrets_dir = BASE / "var" / "secrets"
         try:
             located = _Places(_env_file=ENV_FILE)
             if not (overrides.get("state_dir") or "state_dir" in located.model_fields_set):
@@ -651,6 +699,8 @@ class Settings(BaseSettings):
             return cls(_env_file=ENV_FILE, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None, **overrides)
         except secret_sources.SourceError as error:
             raise SettingsError(str(error)) from None
+        except OSError as error:
+            raise SettingsError(_explain_place("STATE_DIR", secrets_dir.parent, error)) from None
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
@@ -688,6 +738,26 @@ def _check_base() -> None:
             f"STATE_DIR is not set, there is no checkout, and this process runs in {BASE}, which is no place for it; "
             "set STATE_DIR and DROPS_DIR, or run it in a folder of your own"
         )
+
+
+def _explain_place(setting: str, place: Path, error: OSError) -> str:
+    """Why a folder cannot be used, and what to do."""
+    from headlines import disk
+
+    file = Path(os.fsdecode(error.filename2 or error.filename or place))
+    other = f"set {setting} to a folder of your own"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        blocking = next((path for path in reversed([file, *file.parents]) if path.exists() and not path.is_dir()), file)
+        why = f"{blocking} is a file where a folder should be; move it away, or {other}"
+    elif error.errno == errno.EROFS:
+        why = f"{disk.find_disk(file).name} is mounted read-only, so {file} cannot be written; {other}"
+    elif isinstance(error, PermissionError):
+        why = f"this user may not use {file}; give it the right, run this as who may, or {other}"
+    elif full := disk.tell_full(error, [place]):
+        why = f"{file} cannot be written: {full}; free some there, or {other}"
+    else:
+        why = f"{file} cannot be used: {error.strerror or error}; mend that, or {other}"
+    return f"{setting}={str(place)!r}: {why}"
 
 
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:

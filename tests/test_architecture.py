@@ -35,6 +35,7 @@ ALLOWED = {
         "headlines",
         "lineage",
         "modules.features",
+        "retraining.boot",
         "retraining.cli",
         "retraining.local",
         "retraining.metrics",
@@ -70,6 +71,7 @@ ALLOWED = {
         "retraining.upkeep",
         "retraining.watching",
     },
+    "retraining/boot": {"headlines", "retraining.boot", "retraining.local", "retraining.settings"},
     "retraining/web": {
         "headlines",
         "lineage",
@@ -202,6 +204,7 @@ FORBIDDEN = {
     "headlines/pushes/rollbacks.py": HEAVY - {"tensorflow_serving"} | {"psycopg2"},
     "lineage": HEAVY,
     "modules": {"airflow", "tfx"},
+    "retraining/boot": HEAVY,
     "retraining/cli": HEAVY,
     # Inside `schema propose`, which is TFDV's.
     "retraining/cli/schema.py": HEAVY - {"tensorflow_data_validation"},

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from headlines import disk
 from headlines.drops.alarms import Limits, Quarantined, find_alarms, tell_too_few
 from headlines.drops.destination import (
     check_file,
@@ -230,7 +231,9 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
         place = error.filename2 or error.filename
         raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
     except OSError as error:
-        raise DropError(f"{target} cannot be delivered: {error.strerror}; let this user write there") from None
+        full = disk.tell_full(error, [target])
+        remedy = f"{full}; free some there" if full else "let this user write there"
+        raise DropError(f"{target} cannot be delivered: {error.strerror}; {remedy}") from None
     return target
 
 

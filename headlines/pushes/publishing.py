@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from headlines import disk
 from headlines.durable import link_file, replace_file
 from headlines.errors import HeadlinesError
 from headlines.names import INCOMING, find_versions_of, revision_of, version_of
@@ -180,7 +181,9 @@ def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:
     # copytree goes on after a failed file and gathers what went wrong: the first of it tells enough.
     cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error
     size = sum(file.stat().st_size for file in model_path.rglob("*") if file.is_file()) / 1e6
+    full = disk.tell_full(OSError(str(cause)), [serving_dir])
+    remedy = f"{full}; free some there" if full else "free space or correct the permissions there"
     return (
-        f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; "
-        "free space or correct the permissions there, then clear this task. What was served before still is."
+        f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; {remedy}, then clear this "
+        "task. What was served before still is."
     )

@@ -1,7 +1,6 @@
 """What can be wrong with this machine and this checkout, and how to mend it."""
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +12,13 @@ from typing import Literal
 import psutil
 
 import lineage
+from headlines import disk
 from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
 from headlines.postgres_address import is_local
 from lineage import LineageError
-from retraining.local import LocalError, ports, preparation, secrets, service, standing
+from retraining.cli.status import UNPAUSE, tell_stray
+from retraining.local import LocalError, ports, postgres, preparation, secrets, service, standing
 from retraining.local.api import Api
 from retraining.notices import delivery, sending
 from retraining.places.relocation import PlacesError, find_difference
@@ -26,7 +27,7 @@ from retraining.upkeep import pins
 from retraining.version import VERSION
 from retraining.watching import deadlines, replicas
 
-_LOW_DISK_BYTES = 10 * 2**30
+_LOW_DISK_GB = 10.0
 _LOW_MEMORY_BYTES = 3 * 2**30
 
 Level = Literal["ok", "warn", "fail"]
@@ -72,11 +73,14 @@ def examine() -> Iterator[Finding]:
         lambda: _notices(settings),
         lambda: _drops(settings),
         lambda: _programs(health),
+        lambda: _strays(settings),
+        lambda: _postgres(settings),
         lambda: _database(settings, "airflow", has_postgres),
         lambda: _database(settings, "mlmd", has_postgres),
         lambda: _places(settings, has_postgres),
         lambda: _dags(settings, has_web),
         lambda: _serving(settings, health, has_postgres),
+        lambda: _pauses(settings, has_postgres),
         lambda: _nights(settings, has_postgres),
     )
     for check in checks:
@@ -122,18 +126,26 @@ def _ports(settings: Settings, has_started: bool) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = settings.state_dir
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    text = f"{free / 2**30:.1f} GB free at {place}"
-    if free < service.MIN_FREE_BYTES:
-        return Finding("disk", "fail", f"{text}; free some, or set STATE_DIR to a folder on another disk")
-    if free < _LOW_DISK_BYTES:
-        return Finding("disk", "warn", f"{text}; a night takes some 20 MB, the packages 4 GB")
+    try:
+        low = disk.find_low(settings.written_places, settings.min_free_gb)
+        nearly = disk.find_low(settings.written_places, _LOW_DISK_GB)
+        own = disk.find_disk(settings.state_dir)
+    except OSError as error:
+        return Finding("disk", "fail", f"it cannot be looked at: {error}")
+    if low:
+        text = disk.tell_low(low, settings.min_free_gb)
+        return Finding(
+            "disk", "fail", f"{text}: no night begins; free some there, or set STATE_DIR to a folder elsewhere"
+        )
+    place = next(path for path in (settings.state_dir, *settings.state_dir.parents) if path.exists())
+    if not place.is_dir():
+        return Finding("disk", "fail", f"{place} is a file where a folder should be; move it away, or set STATE_DIR")
     if not os.access(place, os.W_OK):
         return Finding("disk", "fail", f"{place} cannot be written to; give yourself the right, or set STATE_DIR")
-    return Finding("disk", "ok", text)
+    if nearly:
+        text = " and ".join(map(str, nearly))
+        return Finding("disk", "warn", f"{text}; a night takes some 20 MB, the packages 4 GB")
+    return Finding("disk", "ok", str(own))
 
 
 def _memory() -> Finding:
@@ -185,6 +197,19 @@ def _programs(health: service.Health) -> Finding:
     if ill := [f"{name} is {state}" for name, state in health.programs.items() if state != "healthy"]:
         return Finding("programs", "fail", f"{'; '.join(ill)}; see `retraining logs <program>`, `retraining up`")
     return Finding("programs", "ok", f"{', '.join(health.programs)} are healthy")
+
+
+def _postgres(settings: Settings) -> Finding:
+    problem = postgres.find_version_problem(settings)
+    return Finding("Postgres", "fail" if problem else "ok", problem or "of the version that its data was made by")
+
+
+def _strays(settings: Settings) -> Finding:
+    strays = service.find_strays(settings)
+    if not strays:
+        return Finding("strays", "ok", "no process has outlived its program")
+    listed = "; ".join(map(tell_stray, strays[:3])) + (f"; and {len(strays) - 3} more" if len(strays) > 3 else "")
+    return Finding("strays", "fail", f"{listed}. They belong to no running program; `retraining down` ends them")
 
 
 def _database(settings: Settings, which: preparation.Database, has_postgres: bool) -> Finding:
@@ -245,6 +270,18 @@ def _serving(settings: Settings, health: service.Health, has_postgres: bool) -> 
         return Finding("model servers", "fail", str(error))
     level: Level = "fail" if not observed.is_right else "warn" if observed.state == "loading" else "ok"
     return Finding("model servers", level, observed.text)
+
+
+def _pauses(settings: Settings, has_postgres: bool) -> Finding:
+    if settings.postgres_embedded and not has_postgres:
+        return Finding("pauses", "ok", "not looked at: the service's Postgres does not run; `retraining up`")
+    try:
+        paused = lineage.find_paused(settings)
+    except (LineageError, SettingsError) as error:
+        return Finding("pauses", "fail", str(error))
+    if paused:
+        return Finding("pauses", "warn", f"{', '.join(paused)} paused: no scheduled run begins; {UNPAUSE}")
+    return Finding("pauses", "ok", "no DAG of the service is paused")
 
 
 def _nights(settings: Settings, has_postgres: bool) -> Finding:

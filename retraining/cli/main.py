@@ -11,6 +11,7 @@ import typer
 
 from headlines.errors import HeadlinesError
 from retraining.cli import (
+    boot_commands,
     drop_commands,
     lineage_commands,
     night_commands,
@@ -23,6 +24,7 @@ from retraining.cli import (
     upkeep_commands,
 )
 from retraining.cli.console import fail
+from retraining.settings import Settings
 from retraining.version import VERSION
 
 app = typer.Typer(
@@ -34,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(service_commands.app)
+app.add_typer(boot_commands.app, name="service")
 app.add_typer(upkeep_commands.app)
 app.add_typer(upgrade_commands.app)
 app.add_typer(night_commands.app)
@@ -60,6 +63,16 @@ def take_options(
     """Nightly retraining of a headline-sentiment model: the service and its runs."""
 
 
+def _fail_for_a_place(error: OSError) -> None:
+    """Ends the command where what it could not use is a folder of a setting; elsewhere the traceback tells more."""
+    try:
+        message = Settings.from_env().explain(error)
+    except HeadlinesError as problem:
+        message = str(problem)
+    if message:
+        fail(message)
+
+
 def main() -> NoReturn:
     """Runs the command; what a user can mend is one message, not a traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -69,4 +82,7 @@ def main() -> NoReturn:
         app(prog_name="retraining")
     except HeadlinesError as error:
         fail(str(error))
+    except OSError as error:
+        _fail_for_a_place(error)
+        raise
     sys.exit(0)

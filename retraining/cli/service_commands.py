@@ -12,11 +12,13 @@ import typer
 from rich.markup import escape
 
 from headlines.display import harmless
+from headlines.names import NIGHTLY_DAG
+from retraining.boot import foreground
 from retraining.cli.console import console, example, fail, print_document
 from retraining.cli.progress import show_steps
-from retraining.cli.status import Status, find_status, render_observation, render_programs, to_json
+from retraining.cli.status import UNPAUSE, Status, find_status, render_observation, render_programs, tell_stray, to_json
 from retraining.cli.summary import render_nights
-from retraining.local import airflow, lock, model_server, night_runs, preparation, service, standing
+from retraining.local import airflow, lock, model_server, night_runs, preparation, processes, service, standing
 from retraining.notices.links import web_root
 from retraining.settings import Settings
 from retraining.watching import watch
@@ -26,13 +28,33 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 @app.command(epilog=example("retraining up"))
-def up() -> None:
-    """Start the service, or what of it does not run: Postgres, Airflow's three programs and the model server."""
+def up(
+    in_foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay until the service ends, and stop it at Ctrl-C, as systemd does.")
+    ] = False,
+) -> None:
+    """Start the service, or what of it does not run: Postgres, Airflow's three programs and the model server.
+
+    What is healthy goes on running when something else is not; then this exits with 1. An interrupt stops what this
+    call has started.
+    """
     settings = Settings.from_env()
+    _warn_of_old_names()
+    if in_foreground:
+        _keep_up(settings)
+        return
     with lock.hold(settings), show_steps(console) as report:
         settings = service.up(settings, report)
-    _warn_of_old_names()
     print_addresses(settings)
+
+
+def _keep_up(settings: Settings) -> None:
+    try:
+        foreground.keep(settings, lambda line: console.print(line, highlight=False, soft_wrap=True), print_addresses)
+    except SystemExit as end:
+        # Whoever ends a service by its signal has got what was asked for.
+        if end.code != 128 + signal.SIGTERM:
+            raise
 
 
 @app.command(epilog=example("retraining down"))
@@ -61,7 +83,7 @@ def execute(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", h
     """Run a command in the service's environment: Airflow's own command line, or Python with the same settings."""
     environment = airflow.environment(Settings.from_env())
     # It is the caller's process: `retraining down` must not end it.
-    del environment[airflow.MARK]
+    del environment[processes.MARK]
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
@@ -81,7 +103,7 @@ def serve() -> None:
 
 @app.command("watch", epilog=example("retraining watch"))
 def keep_watch() -> None:
-    """See when a night comes to no verdict in time, and tell, once; in the foreground, until it is ended with Ctrl-C.
+    """See when a night comes to no verdict, a program fails or a disk fills, and tell, once; end it with Ctrl-C.
 
     The service runs the same program. With METRICS_PORT it is also what Prometheus asks.
     """
@@ -90,7 +112,7 @@ def keep_watch() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings.from_env()
     endpoint.start(settings)
-    watch.run(settings)
+    watch.run(settings, lambda: service.look_at_programs(settings))
 
 
 @app.command(epilog=example("retraining status"))
@@ -127,8 +149,16 @@ def _show_status(found: Status, settings: Settings) -> None:
         console.print(escape(other[:1].upper() + other[1:]), style="yellow", highlight=False, soft_wrap=True)
     if not found.programs:
         console.print("The service is down; start it with `retraining up`.")
+    else:
+        console.print(render_programs(found, settings))
+    for stray in found.strays:
+        console.print(f"Stray: {escape(tell_stray(stray))}", style="red", highlight=False, soft_wrap=True)
+    if found.strays:
+        console.print("Strays belong to no running program; `retraining down` ends them.", highlight=False)
+    for alarm in found.alarms:
+        console.print(escape(alarm), style="red", highlight=False, soft_wrap=True)
+    if not found.programs:
         return
-    console.print(render_programs(found, settings))
     print_addresses(settings)
     if found.observed:
         console.print()
@@ -143,6 +173,8 @@ def _show_status(found: Status, settings: Settings) -> None:
         console.print(
             f"No night will begin: {escape(found.survey.obstacle)}", style="yellow", highlight=False, soft_wrap=True
         )
+    if others := [dag for dag in found.survey.paused if dag != NIGHTLY_DAG]:
+        console.print(f"Paused: {', '.join(others)}; {UNPAUSE}", style="yellow", highlight=False, soft_wrap=True)
     if found.survey.overdue:
         console.print(f"Overdue: {escape(str(found.survey.overdue))}", style="red", highlight=False, soft_wrap=True)
 

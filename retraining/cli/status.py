@@ -1,6 +1,6 @@
 """How the service stands: what runs, what serves, what became of the last nights; for a person, or for a script."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,9 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 import lineage
+from headlines import disk
 from lineage import LineageError
 from retraining.cli.fitting import Fitting
-from retraining.local import model_server, service, supervisor
+from retraining.local import model_server, postgres, service, supervisor
+from retraining.local.processes import Stray
 from retraining.notices import delivery
 from retraining.notices.delivery import Backlog
 from retraining.notices.links import web_root
@@ -20,6 +22,8 @@ from retraining.watching import deadlines, replicas
 from retraining.watching.deadlines import Survey
 from retraining.watching.replicas import Observation
 
+UNPAUSE = "unpause in the web UI, or: `retraining exec airflow dags unpause <name>`"
+_COMMAND_CHARACTERS = 80
 VERSION = 1
 """Of the JSON: counts up when a field goes away or changes its meaning."""
 
@@ -46,6 +50,8 @@ class Status:
       survey: the last nights, and what stands in the way of the next.
       problem: why lineage cannot be read, or what it names is not found; empty where neither is so.
       unsent: the notices that wait to be accepted, of each address that has any.
+      strays: processes of the service that belong to no running program.
+      alarms: what else must be mended before a night can go well: a disk that is nearly full, data of another Postgres.
     """
 
     programs: dict[str, Program]
@@ -54,14 +60,17 @@ class Status:
     survey: Survey | None = None
     problem: str = ""
     unsent: tuple[Backlog, ...] = ()
+    strays: list[Stray] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def is_well(self) -> bool:
-        """Whether everything runs and is found, the right version answers and no night is overdue."""
+        """Whether all runs and is found, nothing runs besides, the right version answers, no night is or will be late."""
         is_up = bool(self.programs) and all(program.state == "healthy" for program in self.programs.values())
         is_served = self.observed is not None and self.observed.is_right
         is_known = self.survey is not None and not self.problem
-        return is_up and is_served and is_known and not (self.survey and self.survey.overdue)
+        is_clean = not self.strays and not self.alarms
+        return is_up and is_clean and is_served and is_known and not (self.survey and self.survey.overdue)
 
 
 def find_status(settings: Settings) -> Status:
@@ -69,8 +78,10 @@ def find_status(settings: Settings) -> Status:
     unsent = tuple(delivery.survey(settings))
     addresses = {"airflow": web_root(settings), "model_server": model_server.address(settings)}
     states = service.health(settings).programs
+    strays, alarms = service.find_strays(settings), find_alarms(settings)
     if not states:
-        return Status({}, addresses, problem="the service is down; start it with `retraining up`", unsent=unsent)
+        problem = "the service is down; start it with `retraining up`"
+        return Status({}, addresses, problem=problem, unsent=unsent, strays=strays, alarms=alarms)
     observed, survey, problem = None, None, ""
     try:
         observed = replicas.observe(settings)
@@ -89,7 +100,23 @@ def find_status(settings: Settings) -> Status:
         name: Program(state, known.get(name, {}).get("pid") or None, str(supervisor.log_path(settings, name)))
         for name, state in states.items()
     }
-    return Status(programs, addresses, observed, survey, problem, unsent)
+    return Status(programs, addresses, observed, survey, problem, unsent, strays, alarms)
+
+
+def find_alarms(settings: Settings) -> list[str]:
+    """What must be mended before a night can go well, beyond programs and databases."""
+    alarms = []
+    if low := disk.find_low(settings.written_places, settings.min_free_gb):
+        alarms.append(f"{disk.tell_low(low, settings.min_free_gb)}: no night will begin; free some there")
+    if problem := postgres.find_version_problem(settings):
+        alarms.append(problem)
+    return alarms
+
+
+def tell_stray(stray: Stray) -> str:
+    """A stray in a line."""
+    program = f", left by an earlier {stray.program}" if stray.program else ""
+    return f"process {stray.pid}{program}, {stray.memory_mb} MB: {stray.command[:_COMMAND_CHARACTERS]}"
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -113,6 +140,9 @@ def to_json(status: Status) -> dict[str, Any]:
         },
         "problem": status.problem or None,
         "unsent": lineage.to_json(status.unsent),
+        "strays": lineage.to_json(status.strays),
+        "alarms": status.alarms,
+        "paused": survey.paused if survey else None,
     }
 
 

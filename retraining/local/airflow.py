@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from retraining.local import airflow_series, postgres
+from retraining.local.processes import MARK
 from retraining.notices.links import web_root
 from retraining.openlineage.options import airflow_options
 from retraining.secret_sources import BACKEND_PREFIX
@@ -14,13 +15,16 @@ from retraining.settings import BUNDLE, CHECKOUT, Settings
 ADMIN = "admin"
 """The web user made at first start."""
 
-MARK = "RETRAINING_SERVICE_OF"
-"""Set to the state folder in every process of a service, so that `down` finds what outlived its parent."""
-
 _PASSED = BACKEND_PREFIX
 """What of Airflow's configuration a user sets in the environment: where connections, variables and secrets are kept.
 
 All else that Airflow reads is this project's, and follows from the settings.
+"""
+_DROPPED = ("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "NOTIFY_SOCKET", "WATCHDOG_")
+"""What is not passed on.
+
+Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up. What systemd says to one
+process is not for those that it starts, gunicorn and Postgres among them.
 """
 
 _ARITHMETIC = {
@@ -74,10 +78,8 @@ def environment(settings: Settings) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # Bytecode halves every start, and a stray Airflow or virtual environment must not be picked up. Where a secret
-        # is must not be said beside the secret.
-        if name.startswith(_PASSED)
-        or not (name in dropped or name.startswith(("AIRFLOW__", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME")))
+        # Where a secret is must not be said beside the secret.
+        if name.startswith(_PASSED) or not (name in dropped or name.startswith(_DROPPED))
     }
     return {
         **settings.server_options,

@@ -18,8 +18,9 @@ def hold(settings: Settings) -> AbstractContextManager[None]:
 
     Raises:
       LockedError: another process holds it.
+      SettingsError: it cannot be made.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_state_dir()
 
     def refuse(holder: str) -> LockedError:
         pid, _, command = holder.partition(" ")
@@ -29,3 +30,11 @@ def hold(settings: Settings) -> AbstractContextManager[None]:
         )
 
     return holding.hold(settings.state_dir / "lock", f"{os.getpid()} retraining {' '.join(sys.argv[1:])}", refuse)
+
+
+def find_holder(settings: Settings) -> int | None:
+    """The process of the command that held the state folder last, or holds it still."""
+    try:
+        return int((settings.state_dir / "lock").read_text().split(" ", 1)[0])
+    except (OSError, ValueError):
+        return None

@@ -17,7 +17,7 @@ from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
 from headlines.postgres_address import Postgres
-from retraining.local import LocalError, secrets
+from retraining.local import LocalError, processes, secrets
 from retraining.settings import Settings
 
 _PASSING = {"dac_read_search": 2, "dac_override": 1}
@@ -44,7 +44,7 @@ def find_binaries() -> Path:
 
 def data_dir(settings: Settings) -> Path:
     """Where the server keeps its data."""
-    return settings.state_dir / "postgres" / "data"
+    return processes.data_dir(settings.state_dir)
 
 
 def read_major(data: Path) -> str:
@@ -84,7 +84,8 @@ def make_data(settings: Settings) -> None:
     target = data_dir(settings)
     _check_passage(target, find_binaries())
     if target.exists():
-        _check_version(target)
+        if problem := find_version_problem(settings):
+            raise PostgresError(problem)
         return
     home = target.parent
     if kept := sorted(home.glob("data-*")):
@@ -181,14 +182,18 @@ def connect_superuser(settings: Settings, password: str | None = None) -> Any:
     return connection
 
 
-def _check_version(data: Path) -> None:
+def find_version_problem(settings: Settings) -> str | None:
+    """What to do about data that a Postgres of another major version has made; None where there is nothing to do."""
+    data = data_dir(settings)
+    if not settings.postgres_embedded or not (data / "PG_VERSION").is_file():
+        return None
     made_by, installed = read_major(data), find_major(find_binaries())
     if made_by == installed:
-        return
+        return None
     advice = "run `retraining upgrade`, which moves the databases over"
     if int(made_by) > int(installed):
         advice = "this checkout is older than the one that ran here last: check that one out again and run `make setup`"
-    raise PostgresError(f"{data} was made by Postgres {made_by}, but {installed} is installed; {advice}")
+    return f"{data} was made by Postgres {made_by}, but {installed} is installed; {advice}"
 
 
 def _give_to_server(path: Path) -> None:

@@ -2,22 +2,34 @@
 
 import hashlib
 import json
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
 import psutil
 
-from retraining.local import LocalError, airflow, model_server, ports, postgres, preparation, secrets, supervisor
+from headlines import disk
+from retraining.local import (
+    LocalError,
+    airflow,
+    lock,
+    model_server,
+    ports,
+    postgres,
+    preparation,
+    processes,
+    secrets,
+    supervisor,
+)
 from retraining.local.preparation import Report
 from retraining.notices import sending
 from retraining.settings import CHECKOUT, Settings
-from retraining.watching import disk, watch
+from retraining.watching import watch
+from retraining.watching.programs import Look, Program
 
 AIRFLOW_PROGRAMS = (
     # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address,
@@ -29,15 +41,26 @@ AIRFLOW_PROGRAMS = (
 WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
 """Sees when a night comes to no verdict, whatever of the others runs: retraining/watching/watch.py."""
 
-MIN_FREE_BYTES = disk.MIN_FREE_BYTES
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
 LOAD_SECONDS = 60
 """The longest a start waits for a pushed model to be loaded, besides."""
+_FAILING_SECONDS = 10
+"""A program that is still, or again, without a process this long after it was first seen so is not waited for."""
+_ADVICE = (
+    "What runs goes on, and what does not is started again and again. `retraining status` shows how it stands, "
+    "`retraining up` waits once more, `retraining down` stops it"
+)
+UNIT_MARK = "RETRAINING_UNIT"
+"""Set to its name by a systemd unit that starts the service (retraining/boot)."""
 
 
 class ServiceError(LocalError):
     """The service could not be started or reached; the message says why and what to do."""
+
+
+class UnhealthyError(ServiceError):
+    """The service runs, and not all of it is healthy; the message says what is not, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +72,22 @@ class Health:
     @property
     def has_started(self) -> bool:
         """Whether everything runs, even if the model server has nothing that it could serve."""
-        return bool(self.programs) and set(self.programs.values()) <= {"healthy", "loading", "failing"}
+        return bool(self.programs) and not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        """The programs that do not answer yet.
+
+        A model that cannot be loaded is mended with the help of the service: what is pushed next, or a rollback.
+        """
+        return [name for name, state in self.programs.items() if state not in ("healthy", "loading", "failing")]
 
 
 def up(settings: Settings, report: Report) -> Settings:
     """Starts whatever of the service does not run; the caller holds the lock.
 
-    Whatever goes wrong, an interrupt included, what this call started is stopped again.
+    What cannot be prepared, and an interrupt, stop again what this call started. What merely is not healthy yet does
+    not: a night needs no web server, and on a busy machine stopping what is healthy and starting it over helps nobody.
 
     Args:
       settings: the settings to run with; a service that runs with others is started anew.
@@ -65,36 +97,38 @@ def up(settings: Settings, report: Report) -> Settings:
       The settings with the secrets made on the way.
 
     Raises:
-      ServiceError, PortTakenError, PostgresError, SupervisorError, NoticeError: each with what to do.
+      UnhealthyError: it runs, and after a patient wait not all of it is healthy.
+      ServiceError, PortTakenError, PostgresError, PreparationError, SupervisorError, NoticeError: each with what to do.
     """
     sending.check(settings)
     settings = secrets.make_missing(settings)
     if secrets.find_staged(settings):
+        _leave_to_unit(settings, "new secrets are to be used")
         report("new secrets are to be used: starting anew with them")
         down(settings)
         settings = secrets.take_next(settings)
     environment = airflow.environment(settings)
     fingerprint = hashlib.sha256(json.dumps(_configured(environment)).encode()).hexdigest()
     was_running = supervisor.is_running(settings)
-    marker = settings.state_dir / "started-with"
+    marker = settings.state_dir / watch.STARTED_WITH
     if was_running and marker.is_file() and marker.read_text() != fingerprint:
+        _leave_to_unit(settings, "settings have changed since the service was started")
         report("settings have changed since the service was started: starting it anew")
         down(settings)
         was_running = False
     if was_running and health(settings).has_started:
         return settings
     if not was_running:
-        _end_leftovers(settings)
+        processes.end_all(settings.state_dir)
         ports.check_free(settings)
-        _check_place(settings)
-        # A process id of before a restart of this machine may be another's now.
-        for stale in settings.airflow_home.glob("*.pid"):
-            stale.unlink()
+        _check_place(settings, report)
         marker.write_text(fingerprint)
     try:
         if not was_running:
             supervisor.start(settings, list_programs(settings), environment)
         _start(settings, environment, report)
+    except UnhealthyError:
+        raise
     except BaseException:
         if not was_running:
             with uninterrupted():
@@ -116,7 +150,32 @@ def down(settings: Settings) -> bool:
             process = psutil.Process(rpc.getPID())
             rpc.shutdown()
             psutil.wait_procs([process], timeout=60)
-    return _end_leftovers(settings) or was_running
+    return processes.end_all(settings.state_dir) or was_running
+
+
+def look_at_programs(settings: Settings) -> Look:
+    """How the programs are, for the watch."""
+    known, states = supervisor.states(settings), health(settings).programs
+    programs = {name: Program(states.get(name, "gone"), float(info["start"])) for name, info in known.items()}
+    return Look(programs, supervisor.find_pid(settings) or 0, time.time())
+
+
+def find_strays(settings: Settings) -> list[processes.Stray]:
+    """The processes of the service that belong to no running program."""
+    known = supervisor.states(settings)
+    running = {name: int(info["pid"]) for name, info in known.items() if info["pid"]}
+    # A start that is at work has steps of its own beside it.
+    others = [supervisor.find_pid(settings), lock.find_holder(settings)]
+    return processes.find_strays(settings.state_dir, running, [pid for pid in others if pid])
+
+
+def find_unit(settings: Settings) -> str | None:
+    """The systemd unit that has started the running service; None where none has, or nothing runs."""
+    pid = supervisor.find_pid(settings)
+    try:
+        return psutil.Process(pid).environ().get(UNIT_MARK) if pid else None
+    except psutil.Error:
+        return None
 
 
 def health(settings: Settings) -> Health:
@@ -124,7 +183,7 @@ def health(settings: Settings) -> Health:
     programs = {name: str(info["statename"]).lower() for name, info in supervisor.states(settings).items()}
     answers = _web_health(settings) if programs else {}
     for name, state in programs.items():
-        if state != "running":
+        if state.upper() not in supervisor.RUNS:
             continue
         if name == "webserver":
             programs[name] = "healthy" if answers else "starting"
@@ -169,7 +228,7 @@ def wait_for_postgres(settings: Settings) -> None:
     Raises:
       SupervisorError, PreparationError, ServiceError: it does not run, or refuses its superuser.
     """
-    _wait("postgres", settings, lambda: preparation.superuser_answers(settings))
+    _wait(settings, lambda: [] if preparation.superuser_answers(settings) else ["postgres"])
 
 
 def _start(settings: Settings, environment: dict[str, str], report: Report) -> None:
@@ -195,8 +254,11 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
     # Only now: its first look asks the databases.
     supervisor.run(settings, WATCH.name)
     report("waiting for them to be healthy")
-    # A model that cannot be loaded is mended with the help of the service: what is pushed next, or a rollback.
-    _wait("webserver", settings, lambda: health(settings).has_started)
+    try:
+        _wait(settings, lambda: health(settings).missing)
+    except supervisor.SupervisorError as error:
+        # The others run, and the supervisor goes on trying.
+        raise UnhealthyError(f"{error}\n{_ADVICE}") from None
     deadline = time.monotonic() + LOAD_SECONDS
     while (state := health(settings).programs.get(model_server.PROGRAM.name)) == "loading":
         if time.monotonic() > deadline:
@@ -206,13 +268,39 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         report(f"the model server answers with no version, it is {state}: `retraining status` says why")
 
 
-def _wait(name: str, settings: Settings, is_done: Callable[[], bool]) -> None:
+def _wait(settings: Settings, find_missing: Callable[[], list[str]]) -> None:
+    """Waits until no program is missing.
+
+    Raises:
+      SupervisorError: one of them ends again and again, or the supervisor is gone.
+      UnhealthyError: one is not healthy after START_SECONDS.
+    """
     deadline = time.monotonic() + START_SECONDS
-    while not is_done():
-        supervisor.check(settings)
-        if time.monotonic() > deadline:
-            raise ServiceError(f"{name} did not become healthy within {START_SECONDS} s; see `retraining logs {name}`")
+    first_seen: dict[str, float] = {}
+    while missing := find_missing():
+        now = time.monotonic()
+        for name in supervisor.find_failing(settings):
+            if name in missing and now - first_seen.setdefault(name, now) > _FAILING_SECONDS:
+                raise supervisor.SupervisorError(supervisor.explain_failure(settings, name))
+        if now > deadline:
+            raise UnhealthyError(
+                f"after {START_SECONDS} s not healthy yet: {', '.join(missing)}; see `retraining logs {missing[0]}`\n"
+                f"{_ADVICE}"
+            )
         time.sleep(0.1)
+
+
+def _leave_to_unit(settings: Settings, why: str) -> None:
+    """Refuses to start anew what systemd has started, for it would take it to be stopped, and not keep it running.
+
+    Raises:
+      ServiceError: a unit runs it; the message says what to do.
+    """
+    if unit := find_unit(settings):
+        raise ServiceError(
+            f"{why}, and {unit} runs the service, so systemd is to start it anew: `systemctl restart {unit}`, or "
+            f"`systemctl --user restart {unit}` for a unit of your own"
+        )
 
 
 def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
@@ -223,16 +311,17 @@ def _web_health(settings: Settings) -> dict[str, dict[str, str]]:
     return dict(answer.json()) if answer.is_success else {}
 
 
-def _check_place(settings: Settings) -> None:
+def _check_place(settings: Settings, report: Report) -> None:
     for place, remedy in ((settings.state_dir, "set STATE_DIR to another"), (CHECKOUT, "move the checkout")):
         if "%" in str(place):
             raise ServiceError(f"Airflow cannot work in {place}, since it takes the % for its own; {remedy}")
-    free = shutil.disk_usage(settings.state_dir).free
-    if free < MIN_FREE_BYTES:
-        raise ServiceError(
-            f"{settings.state_dir} has {free / 2**30:.1f} GB free, the service needs {MIN_FREE_BYTES / 2**30:.0f} GB; "
-            "free some, or set STATE_DIR to a folder on another disk"
-        )
+    low = disk.find_low(settings.written_places, settings.min_free_gb)
+    if low and not postgres.data_dir(settings).exists():
+        problem = disk.tell_low(low, settings.min_free_gb)
+        raise ServiceError(f"{problem}; free some there, or set STATE_DIR to a folder on another disk")
+    if low:
+        # What serves goes on serving; nights say the same, and do not begin.
+        report(f"{disk.tell_low(low, settings.min_free_gb)}: no night will begin")
 
 
 def _configured(environment: dict[str, str]) -> dict[str, str]:
@@ -245,27 +334,3 @@ def _configured(environment: dict[str, str]) -> dict[str, str]:
     # The first encrypts; one behind it is the one before it, until the next start.
     keys = ("AIRFLOW_FERNET_KEY", "AIRFLOW__CORE__FERNET_KEY")
     return configured | {name: configured[name].partition(",")[0] for name in keys if name in configured}
-
-
-def _end_leftovers(settings: Settings) -> bool:
-    """Ends what belongs to this state folder's service and has lost its supervisor."""
-    leftovers = [process for process in psutil.process_iter() if _belongs(process, settings)]
-    for process in leftovers:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(leftovers, timeout=10)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
-    return bool(leftovers)
-
-
-def _belongs(process: psutil.Process, settings: Settings) -> bool:
-    try:
-        return process.environ().get(airflow.MARK) == str(settings.state_dir)
-    except (psutil.Error, OSError):
-        return False
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    with suppress(psutil.Error):
-        process.send_signal(number)

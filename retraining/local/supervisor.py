@@ -14,6 +14,7 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from retraining.local import LocalError
+from retraining.local.processes import PROGRAM_MARK
 from retraining.settings import Settings
 
 _CONFIGURATION = """\
@@ -21,7 +22,7 @@ _CONFIGURATION = """\
 ; because a path may hold what this format reads as its own: %, ; and #.
 [supervisord]
 logfile=logs/supervisor.log
-pidfile=supervisor.pid
+pidfile={pid_file}
 nodaemon=true
 silent=true
 {user}
@@ -36,12 +37,13 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 _PROGRAM = """
 [program:{name}]
-command={command}
+command=python -m retraining.local.succession {name} {command}
+environment={mark}="{name}"
 priority={priority}
 autostart=false
 autorestart=true
-startsecs=2
-startretries=3
+startsecs={start_seconds}
+startretries={retries}
 stopsignal={stop_signal}
 stopasgroup={stop_group}
 killasgroup=true
@@ -51,6 +53,21 @@ stdout_logfile=logs/{name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
+
+
+PID_FILE = "supervisor.pid"
+"""Its file in the state folder, which it removes at an orderly end."""
+
+START_SECONDS = 60
+"""A program that ends sooner is started again after a wait, one second longer at each time; a later end is followed by
+a start at once (`change_state` and `finish` in supervisor/process.py)."""
+
+_WITHOUT_END = 2**31 - 1
+"""How often a program is started again; after a day of trying the wait is seven minutes, after a month forty."""
+
+
+RUNS = ("RUNNING", "STARTING")
+"""The states of a program that has a process; `STARTING` says only that it is younger than START_SECONDS."""
 
 
 class SupervisorError(LocalError):
@@ -63,7 +80,8 @@ class Program:
 
     Attributes:
       name: what users call it, and the name of its log.
-      command: run in `state_dir`, with the environment given at start; must hold no path (see above).
+      command: run in `state_dir`, with the environment given at start; must hold no path (see above). Whatever an
+        earlier process of the program has left is ended first (succession.py).
       priority: lower starts first and stops last.
       stop_signal: what ends it in an orderly way.
       stop_group: whether its children get the signal too.
@@ -103,9 +121,11 @@ def start(settings: Settings, programs: list[Program], environment: dict[str, st
     # Silences its warning about root (Supervisor/supervisor#308), which speaks of its configuration search path; ours
     # is explicit.
     is_root = os.geteuid() == 0
-    sections = [_CONFIGURATION.format(user="user=root\n" if is_root else "")]
+    sections = [_CONFIGURATION.format(pid_file=PID_FILE, user="user=root\n" if is_root else "")]
+    fixed = {"mark": PROGRAM_MARK, "start_seconds": START_SECONDS, "retries": _WITHOUT_END}
     sections += [
-        _PROGRAM.format(**{**vars(program), "command": program.command.replace("%", "%%")}) for program in programs
+        _PROGRAM.format(**{**vars(program), **fixed, "command": program.command.replace("%", "%%")})
+        for program in programs
     ]
     configuration.write_text("".join(sections))
     with log_path(settings, "supervisor").open("ab") as log:
@@ -144,6 +164,12 @@ def connect(settings: Settings) -> Iterator[Any | None]:
         yield rpc
 
 
+def find_pid(settings: Settings) -> int | None:
+    """The process of the running supervisor of this state folder."""
+    with connect(settings) as rpc:
+        return None if rpc is None else int(rpc.getPID())
+
+
 def is_running(settings: Settings) -> bool:
     """Whether the supervisor of this state folder runs."""
     with connect(settings) as rpc:
@@ -157,7 +183,7 @@ def states(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def run(settings: Settings, name: str) -> None:
-    """Starts a program unless it runs.
+    """Starts a program unless it runs; one that waits for its next start is started at once.
 
     Raises:
       SupervisorError: the supervisor is gone.
@@ -165,19 +191,29 @@ def run(settings: Settings, name: str) -> None:
     with connect(settings) as rpc:
         if rpc is None:
             raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
-        if rpc.getProcessInfo(name)["statename"] not in ("RUNNING", "STARTING", "BACKOFF"):
+        state = rpc.getProcessInfo(name)["statename"]
+        if state == "BACKOFF":
+            rpc.stopProcess(name)
+        if state not in RUNS:
             rpc.startProcess(name, False)
 
 
-def check(settings: Settings) -> None:
-    """Raises SupervisorError with the end of its log if the supervisor has given a program up, or is gone itself."""
+def find_failing(settings: Settings) -> list[str]:
+    """The programs that have ended within seconds and wait to be started again.
+
+    Raises:
+      SupervisorError: the supervisor itself is gone.
+    """
     programs = states(settings)
     if not programs:
         raise SupervisorError(f"the supervisor is gone; see {log_path(settings, 'supervisor')}")
-    for name, info in programs.items():
-        if info["statename"] == "FATAL":
-            path = log_path(settings, name)
-            raise SupervisorError(f"{name} does not run; {path} ends with:\n{last_lines(path)}")
+    return [name for name, info in programs.items() if info["statename"] in ("BACKOFF", "FATAL")]
+
+
+def explain_failure(settings: Settings, name: str) -> str:
+    """What is told of a program that does not run: where its log is and how it ends."""
+    path = log_path(settings, name)
+    return f"{name} does not run; {path} ends with:\n{last_lines(path)}"
 
 
 class _Transport(xmlrpc.client.Transport):

@@ -151,6 +151,7 @@ _REST = (
     Metric("program_start_timestamp_seconds", "When it was last started.", "programs", ("program",)),
     Metric("disk_free_bytes", "What the service can still write in a folder.", "places", ("setting",)),
     Metric("disk_size_bytes", "Size of the file system that the folder is on.", "places", ("setting",)),
+    Metric("disk_limit_bytes", "MIN_FREE_GB: with less free no night begins.", "places"),
     Metric("secret_modified_timestamp_seconds", "When a secret was made or changed.", "places", ("secret",)),
     Metric("backup_timestamp_seconds", "When STATE_DIR/last-backup was last touched.", "places"),
     Metric("watch_look_timestamp_seconds", "When the watch last looked.", "places"),

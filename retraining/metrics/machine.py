@@ -16,6 +16,7 @@ from retraining.watching import replicas, watch
 from retraining.watching.replicas import Observation
 
 _DISKS = ("state_dir", "drops_dir", "serving_dir", "pipeline_root")
+_GIB = 2**30
 _BLOCK_BYTES = 512
 """Unit of `st_blocks`, whatever the file system's own is: stat(2)."""
 
@@ -62,6 +63,7 @@ def read_places(settings: Settings, readings: Readings) -> None:
             usage = shutil.disk_usage(place)
             readings.put("disk_free_bytes", usage.free, name.upper())
             readings.put("disk_size_bytes", usage.total, name.upper())
+    readings.put("disk_limit_bytes", settings.min_free_gb * _GIB)
     if settings.secrets_dir.is_dir():
         for file in sorted(settings.secrets_dir.iterdir()):
             readings.put("secret_modified_timestamp_seconds", file.stat().st_mtime, file.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx import v1 as tfx
 
+from headlines import disk
 from headlines.holding import hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
@@ -46,7 +47,9 @@ def run_in_place(settings: Settings, night: str, place: Path, prepare: Callable[
 
     Raises:
       TakenError: the service or another command trains the night, or another process runs a night in `place`.
+      LowDiskError: less is free there than a night needs.
     """
+    disk.check_room([place], settings.min_free_gb, "run the night again")
     with hold_place(place), _hold_night(settings, night):
         prepare()
         config = sqlite_in(place)

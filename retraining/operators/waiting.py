@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ from airflow.utils.context import Context
 from airflow.utils.state import TaskInstanceState
 
 import lineage
+from headlines import disk
 from headlines.drops.drops_folder import DropError, DropsFolder, check_drop, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from headlines.schedule import check_night
@@ -26,6 +27,7 @@ from retraining.operators.callbacks import tell_what_serves
 from retraining.operators.reasons import record
 from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
+from retraining.watching import watch
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0
@@ -63,6 +65,7 @@ class DropSensor(BaseSensorOperator):
     def execute(self, context: Context) -> None:
         """Returns when the drop is there, defers while it may still come, and says why when it may not."""
         check_night(self._schedule, self.night)
+        _tell_of_silent_watch(self._schedule)
         dag_run = context["dag_run"]
         scheduled = dag_run.run_type == "scheduled"
         if scheduled and self.night < self._scheduled_from:
@@ -91,6 +94,7 @@ class DropSensor(BaseSensorOperator):
                 raise
             problem = str(error)
         else:
+            self._check_room()
             log.info("The drop of night %s is complete.", self.night)
             return
         cut_off = dag_run.data_interval_end + self._wait
@@ -108,7 +112,18 @@ class DropSensor(BaseSensorOperator):
         """Goes on after the wait."""
         if not event["complete"]:
             self._give_up(event["cut_off"], event["problem"], context)
+        self._check_room()
         log.info("The drop of night %s is complete.", self.night)
+
+    def _check_room(self) -> None:
+        """Fails the night before it begins, and not in the middle, where a disk has less room than it needs.
+
+        Raises:
+          LowDiskError: one has; the message names it.
+        """
+        settings = self._schedule
+        remedy = f"clear this task, or `retraining run --night {self.night} --force`"
+        disk.check_room(settings.written_places, settings.min_free_gb, remedy)
 
     def _leave_to_a_newer_night(self, context: Context) -> None:
         """Skips the run when, after an outage or behind a long run, the schedule is a night further on already."""
@@ -172,6 +187,16 @@ class DropSensor(BaseSensorOperator):
             )
         except DagRunAlreadyExists:
             log.info("A run of %s has waited for night %s before.", LATE_DROPS_DAG, self.night)
+
+
+def _tell_of_silent_watch(settings: Settings) -> None:
+    """Tells when the program that watches the nights has stopped looking: somebody must watch it, too."""
+    if since := watch.find_silence(settings, datetime.now(UTC)):
+        text = (
+            f"the watch last looked at {since}: nobody will see a night that is overdue; see `retraining logs watch`, "
+            "`retraining up` starts it"
+        )
+        tell(settings, watch.SILENT, text, fact=watch.SILENT, since=since)
 
 
 class LateDropWait(BaseOperator):

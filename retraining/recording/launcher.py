@@ -1,11 +1,9 @@
 """How Airflow launches a TFX component: so that retries, clears and failures leave clean lineage."""
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from tfx.orchestration.pipeline import ExecutionMode, Pipeline
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel, UnionChannel
 
+from headlines import disk
 from headlines.errors import HeadlinesError
 from retraining.places.relocation import check_root
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
@@ -34,9 +33,6 @@ from retraining.recording.store import RETENTION_LOCK, hold_night, lock, place_o
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
-
-# As the C library, and so every library, says it.
-_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class UnsupportedPipelineError(HeadlinesError):
 
 
 class DiskFullError(HeadlinesError):
-    """An attempt found no space left; the message says where there is how much, and what to do."""
+    """An attempt found no space left; the message names the disk and what is free of it, and says what to do."""
 
     may_pass = True
 
@@ -95,14 +91,13 @@ class HeadlineLauncher(InProcessComponentLauncher):
             raise
 
     def _explain_full_disk(self, error: BaseException) -> DiskFullError | None:
-        text = in_one_line(error)
-        if not any(full in text for full in _FULL):
+        # Before what the attempt had made is removed.
+        full = disk.tell_full(error, [Path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir())])
+        if not full:
             return None
-        places = (Path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir()))
-        free = " and ".join(f"{place} has {_free_megabytes(place)} MB" for place in places)
         return DiskFullError(
-            f"{self._component_info.component_id} found no space left on a disk ({text}); {free} free. Free some, or "
-            "set STATE_DIR or TMPDIR to a folder on another disk, then clear this task. What it had made is removed"
+            f"{self._component_info.component_id} found no space left on a disk ({in_one_line(error)}): {full}. Free "
+            "some there, then clear this task; STATE_DIR and TMPDIR may be on another disk. What it had made is removed"
         )
 
     def _hold_night(self) -> contextlib.AbstractContextManager[None]:
@@ -166,11 +161,6 @@ class HeadlineLauncher(InProcessComponentLauncher):
                 self._component_info.component_id,
                 in_one_line(cause),
             )
-
-
-def _free_megabytes(place: Path) -> int:
-    there = next(path for path in (place, *place.parents) if path.exists())
-    return shutil.disk_usage(there).free >> 20
 
 
 def find_trained_night(exec_properties: Mapping[str, Any]) -> str | None:

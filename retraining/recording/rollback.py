@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, Execution, ExecutionType
 
+from headlines import disk
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
 from headlines.pushes import removals, rollbacks
@@ -144,7 +145,9 @@ def _hold(serving_dir: Path) -> Iterator[None]:
 def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
     if isinstance(error, rollbacks.ConfigError):
         return str(error)
-    return f"{serving_dir.parent} cannot be written ({error}); free space or correct the permissions there"
+    full = disk.tell_full(error, [serving_dir.parent])
+    remedy = f"{full}; free some there" if full else "free space or correct the permissions there"
+    return f"{serving_dir.parent} cannot be written ({error}); {remedy}"
 
 
 def _settle(settings: Settings, store: MetadataStore) -> list[str]:

@@ -11,7 +11,7 @@ import psycopg2
 import lineage
 from lineage import LineageError
 from retraining import renamed_settings
-from retraining.local import airflow, ports, postgres, preparation, standing, supervisor
+from retraining.local import ports, postgres, preparation, processes, standing, supervisor
 from retraining.local.preparation import Report
 from retraining.local.standing import Schema
 from retraining.settings import ENV_FILE, Settings
@@ -153,7 +153,7 @@ def _is_ours(settings: Settings, port: int) -> bool:
             and connection.pid
         ):
             try:
-                return psutil.Process(connection.pid).environ().get(airflow.MARK) == str(settings.state_dir)
+                return psutil.Process(connection.pid).environ().get(processes.MARK) == str(settings.state_dir)
             except psutil.Error:
                 return False
     return False

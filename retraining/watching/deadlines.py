@@ -1,7 +1,7 @@
 """When a night is overdue, and how things stand with the newest: for whoever looks, be it the watch or a person."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import lineage
@@ -39,11 +39,13 @@ class Survey:
       nights: the newest that were run or should have been, oldest first.
       overdue: the night that should have come to a verdict by now, if there is one.
       obstacle: what keeps the next night from beginning, with what to do; None where nothing does.
+      paused: the DAGs of the service that are paused.
     """
 
     nights: list[NightReport]
     overdue: Overdue | None
     obstacle: str | None
+    paused: list[str] = field(default_factory=list)
 
 
 def find_overdue(settings: Settings, now: datetime, reader: Reader | None = None) -> Overdue | None:
@@ -69,7 +71,8 @@ def survey(settings: Settings, now: datetime, newest: int = 5) -> Survey:
     """
     with lineage.open_lineage(settings) as reader:
         obstacle = lineage.find_obstacle(reader) if settings.schedule != "none" else None
-        return Survey(lineage.latest(reader, newest), find_overdue(settings, now, reader), obstacle)
+        overdue = find_overdue(settings, now, reader)
+        return Survey(lineage.latest(reader, newest), overdue, obstacle, lineage.find_paused(reader))
 
 
 def find_deadline(settings: Settings, now: datetime) -> Due | None:

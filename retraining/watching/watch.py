@@ -1,18 +1,22 @@
 """The dead man's switch: a program that sees when a night comes to no verdict, also where no task runs to say so.
 
 It runs beside Airflow, under the supervisor, and needs neither Airflow nor MLMD to speak up. It also sees when a model
-server does not answer with the version that should serve.
+server does not answer with the version that should serve, when a program of the service fails again and again, and when
+a disk is nearly full. Should it be silent itself, the supervisor starts it again, the next night tells
+(retraining/operators/waiting.py), and whatever waits for HEARTBEAT_URL misses its sign of life.
 """
 
 import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lineage
+from headlines import disk
 from headlines.durable import replace_file
 from headlines.errors import HeadlinesError
 from headlines.schedule import find_newest_due
@@ -21,17 +25,27 @@ from retraining.notices import delivery, outbox, sending
 from retraining.notices.heartbeat import give_sign_of_life
 from retraining.notices.telling import end, tell, tell_end
 from retraining.settings import Settings
-from retraining.watching import digest, disk, replicas
+from retraining.watching import digest, programs, replicas
 from retraining.watching.deadlines import Overdue, find_deadline, judge
+from retraining.watching.programs import Failures, Look
 
 log = logging.getLogger(__name__)
 
+STARTED_WITH = "started-with"
+"""The file, in the state folder, that each start of the service writes."""
 POLL_SECONDS = 30.0
+_START_SECONDS = 600.0
+"""How long a service may take from there to the first look."""
 _MISSED_LOOKS = 4
 """After as many polls without a look the program is taken to be stuck."""
 _SERVING = "serving"
+_DISK = "disk nearly full"
+SILENT = "watch is silent"
+"""What the task tells that finds this program silent."""
 _PATIENT_LOOKS = 10
 """What serves may be wrong, or only loading, at as many looks in a row before it is told: five minutes."""
+_ENOUGH = 1.1
+"""A disk that was nearly full has room again when so much more than the limit is free."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +55,13 @@ class Memory:
     Attributes:
       heard: the newest night that a sign of life was given for.
       differing: at how many looks in a row not every model server answered with what should serve.
+      failures: what is known of programs that end again and again.
       looked_at: when it last looked, ISO 8601.
     """
 
     heard: str = ""
     differing: int = 0
+    failures: Failures = field(default_factory=Failures)
     looked_at: str = field(default="", compare=False)
 
 
@@ -128,8 +144,32 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
     return memory
 
 
-def run(settings: Settings) -> None:
+def look_at_disks(settings: Settings) -> None:
+    """Tells of each disk that less is free than a night needs, and when it is enough again."""
+    try:
+        low = disk.find_low(settings.written_places, settings.min_free_gb)
+        # What goes up and down at the limit is told once.
+        nearly_low = disk.find_low(settings.written_places, settings.min_free_gb * _ENOUGH)
+    except OSError as error:
+        log.warning("How much of a disk is free is not known: %s", error)
+        return
+    for one in low:
+        text = f"{disk.tell_low([one], settings.min_free_gb)}: no night will begin; free some there"
+        tell(settings, _DISK, text, fact=str(one.mount), disk=str(one.mount))
+    still_low = {str(one.mount) for one in nearly_low}
+    for notice in outbox.list_open(settings, _DISK):
+        mount = notice.fields["disk"]
+        if mount not in still_low:
+            text = f"there is room again on the disk at {mount}, more than MIN_FREE_GB={settings.min_free_gb:g}"
+            end(settings, notice, text)
+
+
+def run(settings: Settings, find_programs: Callable[[], Look]) -> None:
     """Looks until it is ended, and sends what anybody tells.
+
+    Args:
+      settings: where everything is, and whom to tell.
+      find_programs: how the programs of the service are.
 
     Raises:
       RuntimeError: nothing is sent any more; the supervisor starts the program anew.
@@ -143,12 +183,12 @@ def run(settings: Settings) -> None:
     sender = threading.Thread(target=delivery.run, args=(settings, stop), daemon=True)
     sender.start()
     try:
-        _look_on(settings, sender)
+        _look_on(settings, sender, find_programs)
     finally:
         stop.set()
 
 
-def _look_on(settings: Settings, sender: threading.Thread) -> None:
+def _look_on(settings: Settings, sender: threading.Thread, find_programs: Callable[[], Look]) -> None:
     memory = replace(remember(settings), looked_at=datetime.now(UTC).isoformat())
     while True:
         _keep(settings, memory)
@@ -158,18 +198,20 @@ def _look_on(settings: Settings, sender: threading.Thread) -> None:
             raise RuntimeError("what sends the notices has ended; the log says why")
         now = datetime.now(UTC)
         memory = look_at_servers(settings, look(settings, memory, now))
+        memory = replace(memory, failures=programs.judge(settings, find_programs(), memory.failures))
         look_at_failures(settings)
-        disk.look(settings)
+        look_at_disks(settings)
         digest.tell_if_due(settings, now)
+        tell_end(settings, SILENT, "the watch looks again", fact=SILENT)
 
 
 def remember(settings: Settings) -> Memory:
     """What was seen before; nothing where the file is missing or cannot be read."""
-    known = {one.name for one in fields(Memory)}
     try:
-        content = json.loads(_file(settings).read_text())
+        kept = json.loads(_file(settings).read_text())
         # An earlier version of the program kept more.
-        return Memory(**{name: value for name, value in content.items() if name in known})
+        known = {name: value for name, value in kept.items() if name in {one.name for one in fields(Memory)}}
+        return Memory(**{**known, "failures": Failures(**known.get("failures", {}))})
     except FileNotFoundError:
         return Memory()
     except (AttributeError, OSError, TypeError, ValueError) as error:
@@ -181,6 +223,13 @@ def is_watching(settings: Settings, now: datetime) -> bool:
     """Whether the program has looked lately."""
     looked_at = remember(settings).looked_at
     return bool(looked_at) and now - datetime.fromisoformat(looked_at) < timedelta(seconds=_MISSED_LOOKS * POLL_SECONDS)
+
+
+def find_silence(settings: Settings, now: datetime) -> str | None:
+    """Since when the program has not looked, where it once has; None where it looks, never did, or has yet to begin."""
+    looked_at, started = remember(settings).looked_at, settings.state_dir / STARTED_WITH
+    is_starting = started.exists() and now.timestamp() - started.stat().st_mtime < _START_SECONDS
+    return None if not looked_at or is_starting or is_watching(settings, now) else looked_at
 
 
 def _file(settings: Settings) -> Path:

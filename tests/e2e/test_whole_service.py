@@ -16,7 +16,8 @@ from driving import Service, predict, query
 from openlineage_sink import Sink, find_problems
 
 import lineage
-from retraining.local import model_server, supervisor
+from retraining.local import model_server, processes, supervisor
+from retraining.local import service as local
 
 # Some of these tests run two whole nights, on whatever machine this is.
 pytestmark = pytest.mark.timeout(3600)
@@ -221,6 +222,40 @@ def running_pids(service: Service) -> list[int]:
            WHERE e.last_known_state = 2""",
     )
     return [pid for (pid,) in rows]
+
+
+@pytest.mark.long
+def test_a_killed_scheduler_takes_all_of_it_along_and_the_night_goes_on_and_ends_well(service: Service) -> None:
+    run = run_id(service, "2022-02-02")
+    clear(service, run, ["Trainer"])
+    wait_until(lambda: bool(running_pids(service)), 120, "the Trainer runs")
+    old = find_processes(service, "scheduler")
+    [trainer] = running_pids(service)
+    assert trainer in old
+    assert len(old) > 4, "executor, workers, the processor of DAG files and the task"
+    os.kill(supervisor.states(service.settings)["scheduler"]["pid"], signal.SIGKILL)
+    # Well before a scheduler has started, which is when the old ones would go on beside it.
+    wait_until(lambda: not old & find_processes(service, "scheduler"), 30, "nothing is left of the old one")
+    assert finish(service, run) == "success", states(service, run)
+    assert local.find_strays(service.settings) == []
+    assert count_running(service) == 0
+
+
+@pytest.mark.long
+def test_whatever_program_is_killed_comes_back_by_itself_without_strays(service: Service) -> None:
+    # Each with all that it has begun, Postgres' backends, gunicorn's workers and Airflow's triggers among it.
+    for name in ("serving", "webserver", "triggerer", "postgres"):
+        os.kill(supervisor.states(service.settings)[name]["pid"], signal.SIGKILL)
+    wait_until(lambda: not local.health(service.settings).has_started, 30, "the end of some is seen")
+    wait_until(lambda: local.health(service.settings).has_started, 300, "all of them are healthy again")
+    assert local.find_strays(service.settings) == []
+    done = service("status", check=False)
+    assert "Stray" not in done.stdout
+
+
+def find_processes(service: Service, program: str) -> set[int]:
+    found = processes.find_all(service.settings.state_dir)
+    return {process.pid for process, owner in found if owner == program}
 
 
 @pytest.mark.long

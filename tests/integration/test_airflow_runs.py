@@ -238,6 +238,29 @@ def test_a_task_without_a_slot_names_its_pool(dag: Dag, airflow: ObedientAirflow
     assert dag.stands(night(0))[0] == "stuck"
 
 
+def test_a_pool_without_slots_or_that_is_gone_is_an_obstacle_before_a_night_meets_it(
+    dag: Dag, airflow: ObedientAirflow
+) -> None:
+    run = dag.do("begin", night(0))
+    dag.do("put", run, "Trainer", "success", 1, pool="shut")
+    assert re.match(r"there is no pool shut, which its tasks ask for, .*airflow pools set shut", str(dag.obstacle()))
+    dag.do("put", run, "Trainer", "scheduled", 1, pool="shut")
+    state, reason = dag.stands(night(0))
+    assert (state, reason[:50]) == ("stuck", "Trainer cannot begin: there is no pool shut, which")
+    airflow.do("make_pool", "shut", 0)
+    assert str(dag.obstacle()).startswith("the pool shut has no slots, so none of them begins; give it some: ")
+    airflow.do("make_pool", "shut", 2)
+    assert dag.obstacle() is None
+
+
+def test_each_dag_of_the_service_that_is_paused_is_named(dag: Dag, service: Settings) -> None:
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert dag.names.pipeline not in lineage.find_paused(reader)
+    dag.do("read_dag", paused=True)
+    with lineage.open_lineage(service, dag.names) as reader:
+        assert dag.names.pipeline in lineage.find_paused(reader)
+
+
 def test_a_task_that_is_not_begun_for_minutes_is_stuck(dag: Dag) -> None:
     run = dag.do("begin", night(0))
     dag.do("put", run, "Trainer", "queued", 1)

@@ -69,13 +69,13 @@ def test_what_needs_a_person_comes_first_and_is_gone_when_it_is_over(asked: Sett
     with listen() as sink:
         sink.status = 500
         settings = asked.model_copy(update={"notify": SecretStr(sink.url)})
-        tell(settings, "disk low", "1 GB free at /var", fact="/var", place="/var")
+        tell(settings, "disk nearly full", "1 GB free at /var", fact="/var", disk="/var")
         first = digest.gather(settings, NOW)[0]
         assert first.heading == "What needs a person"
         low, unsent = first.lines
-        assert low == "The disk of /var is nearly full: 1 GB free at /var"
+        assert low == "The disk at /var is nearly full: 1 GB free at /var"
         assert unsent.startswith("1 notice waits for address 1 of NOTIFY (http://), which accepts none since ")
-        tell_end(settings, "disk low", "9 GB free at /var", fact="/var", place="/var")
+        tell_end(settings, "disk nearly full", "9 GB free at /var", fact="/var", disk="/var")
         assert "disk" not in " ".join(digest.gather(settings, NOW)[0].lines)
 
 

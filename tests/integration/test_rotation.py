@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from retraining.cli import doctor
 from retraining.cli.main import app
-from retraining.local import airflow, ports, postgres, preparation, secrets, service, supervisor
+from retraining.local import airflow, ports, postgres, preparation, processes, secrets, service, supervisor
 from retraining.settings import Settings
 from retraining.upkeep import rotation
 
@@ -104,8 +104,8 @@ def box(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Box:
     monkeypatch.setattr(supervisor, "run", lambda *_: None)
     monkeypatch.setattr(supervisor, "check", lambda _: None)
     monkeypatch.setattr(service, "down", end)
-    monkeypatch.setattr(service, "_end_leftovers", lambda _: False)
-    monkeypatch.setattr(service, "_check_place", lambda _: None)
+    monkeypatch.setattr(processes, "end_all", lambda _: False)
+    monkeypatch.setattr(service, "_check_place", lambda *_: None)
     monkeypatch.setattr(service, "health", lambda _: service.Health({"serving": "healthy"}))
     monkeypatch.setattr(ports, "check_free", lambda _: None)
     monkeypatch.setattr(preparation, "preparing", lambda *_: contextlib.nullcontext())

@@ -10,19 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from free_ports import free_port
 from signals import hear_signals
 
-from retraining.local import LocalError, airflow, lock, postgres, preparation, secrets, service, supervisor
+from retraining.local import LocalError, airflow, lock, postgres, preparation, processes, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 
 PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +39,7 @@ def find_processes(settings: Settings) -> list[str]:
     for process in psutil.process_iter():
         try:
             if (
-                process.environ().get(airflow.MARK) == str(settings.state_dir)
+                process.environ().get(processes.MARK) == str(settings.state_dir)
                 or f"port={settings.postgres_port}" in process.cmdline()
             ):
                 found.append(" ".join(process.cmdline()))
@@ -144,11 +138,12 @@ def test_two_settings_with_one_port_are_told(settings: Settings) -> None:
         service.up(same, print)
 
 
-def test_a_full_disk_is_told_before_anything_is_started(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MIN_FREE_BYTES", 2**60)
-    with pytest.raises(LocalError, match="STATE_DIR"):
-        service.up(settings, print)
-    assert find_processes(settings) == []
+def test_a_full_disk_is_told_before_anything_is_started(settings: Settings, tmp_path: Path) -> None:
+    # One that has nothing yet; what serves already goes on serving.
+    changed = settings.model_copy(update={"state_dir": tmp_path, "min_free_gb": 2.0**30})
+    with pytest.raises(LocalError, match=r"GB free on the disk at /.*MIN_FREE_GB=1\.07374e\+09; .* STATE_DIR"):
+        service.up(changed, print)
+    assert find_processes(changed) == []
 
 
 def test_a_path_that_airflow_cannot_take_is_told_before_anything_is_started(settings: Settings) -> None:

@@ -325,3 +325,27 @@ def test_half_a_drop_is_waited_for_and_the_notice_at_the_cut_off_names_what_is_u
     with pytest.raises(AirflowSkipException, match=r"under way \(more\.csv\.part\)"):
         run(delivered, "2022-02-06", timezone=ZONE, drop_wait_minutes=0)
     assert "more.csv.part" in notices[-1] and "delete them" in notices[-1]
+
+
+def test_a_night_fails_before_it_begins_where_a_disk_has_no_room_for_it(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:30")
+    with pytest.raises(
+        AirflowFailException, match=r"free on the disk at /.*MIN_FREE_GB=.*then clear this task, or `retr"
+    ):
+        run(delivered, "2022-02-06", min_free_gb=2.0**30)
+    run(delivered, "2022-02-06", min_free_gb=0)
+    assert notices == []
+
+
+def test_the_first_task_of_a_night_tells_of_a_watch_that_has_fallen_silent(
+    delivered: Path, known: list[NightReport], notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, "2022-02-07T02:00:30")
+    (delivered.parent / "watch.json").write_text('{"looked_at": "2022-02-01T00:00:00+00:00"}')
+    run(delivered, "2022-02-06")
+    [notice] = notices
+    assert notice.startswith(
+        "the watch last looked at 2022-02-01T00:00:00+00:00: nobody will see a night that is overdue"
+    )

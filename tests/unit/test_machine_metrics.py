@@ -30,7 +30,10 @@ def test_each_disk_is_measured_also_of_a_folder_that_is_not_made_yet(settings: S
     settings_told = {("STATE_DIR",), ("DROPS_DIR",), ("SERVING_DIR",), ("PIPELINE_ROOT",)}
     assert readings.values["disk_size_bytes"] == dict.fromkeys(settings_told, usage.total)
     assert readings.values["disk_free_bytes"].keys() == settings_told
-    assert readings.values.keys() == {"disk_size_bytes", "disk_free_bytes"}, "nothing else is known yet"
+    assert readings.values["disk_limit_bytes"] == {(): settings.min_free_gb * 2**30}
+    assert readings.values.keys() == {"disk_size_bytes", "disk_free_bytes", "disk_limit_bytes"}, (
+        "nothing else is known yet"
+    )
 
 
 def test_secrets_the_backup_and_the_watch_tell_when(settings: Settings) -> None:

@@ -98,8 +98,8 @@ def test_an_end_is_told_once_and_only_if_the_beginning_was(settings: Settings, s
 
 def test_whoever_is_told_of_failures_only_hears_when_one_is_over(settings: Settings, sink: Sink) -> None:
     grave = settings.model_copy(update={"notify": SecretStr(f"failure|{sink.url}/grave")})
-    tell(grave, "disk low", "1 GB free", fact="/var", place="/var")
-    tell_end(grave, "disk low", "9 GB free", fact="/var", place="/var")
+    tell(grave, "housekeeping failed", "no room", fact="housekeeping")
+    tell_end(grave, "housekeeping failed", "it works", fact="housekeeping")
     tell(grave, "night overdue", "no verdict", fact="2022-02-01", night="2022-02-01")
     tell_end(grave, "night overdue", "it has one", fact="2022-02-01", night="2022-02-01")
     assert take(sink) == [("night overdue", "no verdict"), ("night no longer overdue", "it has one")]
@@ -110,12 +110,12 @@ def test_a_beginning_that_did_not_arrive_arrives_before_its_end(
 ) -> None:
     monkeypatch.setattr(delivery, "_FIRST_WAIT", delivery.timedelta(0))
     sink.status = 500
-    tell(settings, "disk low", "1 GB free", fact="/var", place="/var")
-    tell_end(settings, "disk low", "9 GB free", fact="/var", place="/var")
+    tell(settings, "disk nearly full", "1 GB free", fact="/var", disk="/var")
+    tell_end(settings, "disk nearly full", "9 GB free", fact="/var", disk="/var")
     assert take(sink) == []
     sink.status = 200
     delivery.deliver(settings)
-    assert take(sink) == [("disk low", "1 GB free"), ("disk no longer low", "9 GB free")]
+    assert take(sink) == [("disk nearly full", "1 GB free"), ("disk has room again", "9 GB free")]
     assert {one.is_settled for one in outbox.read_all(settings)} == {True}
 
 

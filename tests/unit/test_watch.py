@@ -1,7 +1,7 @@
 """The dead man's switch: what it tells, to whom, and that it tells it once."""
 
 import json
-import shutil
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +16,13 @@ from notice_sink import wait_until
 from pydantic import SecretStr
 
 import lineage
+from headlines import disk
 from lineage import LineageError, NightSummary, Reign
 from retraining.notices import delivery
 from retraining.notices.telling import tell
 from retraining.settings import Settings
-from retraining.watching import disk, watch
+from retraining.watching import programs, watch
+from retraining.watching.programs import Failures, Look, Program
 from retraining.watching.replicas import Observation, Replica
 from retraining.watching.watch import Memory
 
@@ -264,7 +266,7 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
 
     monkeypatch.setattr(watch, "time", create_autospec(time, sleep=sleep))
     with pytest.raises(KeyboardInterrupt):
-        watch.run(settings)
+        watch.run(settings, lambda: Look({}, 0, 0.0))
     assert asked == [False, True]
     assert outside.take()[0][0] == "night overdue"
 
@@ -272,7 +274,8 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
 def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.remember(settings) == Memory()
     assert not watch.is_watching(settings, NINE)
-    memory = Memory(heard="2022-01-31", looked_at=NINE.isoformat())
+    failures = Failures(7, {"scheduler": [1.0, 2.0]}, {"scheduler": 3})
+    memory = Memory(heard="2022-01-31", failures=failures, looked_at=NINE.isoformat())
     watch._keep(settings, memory)
     assert watch.remember(settings) == memory
     assert [path.name for path in settings.state_dir.iterdir()] == ["watch.json"]
@@ -309,20 +312,99 @@ def test_of_a_night_whose_task_failed_it_is_told_once_that_it_has_a_verdict_afte
     assert len(outside.notices) == 1
 
 
-def test_a_disk_that_is_nearly_full_is_told_once_and_again_only_after_it_had_room(
+class Programs:
+    """A program that is looked at every half minute, and who was told of it."""
+
+    def __init__(self, settings: Settings, outside: Outside) -> None:
+        self.now, self.started_at, self.supervisor = 1000.0, 1000.0, 1
+        self.known = Failures()
+        self.settings, self.outside = settings, outside
+
+    def look(self, state: str = "healthy", times: int = 1, starts_anew: bool = False) -> list[tuple[str, str]]:
+        """Looks so often: the events that were told meanwhile, with their texts."""
+        for _ in range(times):
+            self.now += 30
+            if starts_anew:
+                self.started_at = self.now
+            look = Look({"scheduler": Program(state, self.started_at)}, self.supervisor, self.now)
+            self.known = programs.judge(self.settings, look, self.known)
+        notices = [(str(one["event"]), str(one["text"])) for one in self.outside.notices]
+        assert {one["program"] for one in self.outside.notices} <= {"scheduler"}
+        self.outside.notices.clear()
+        return notices
+
+
+def test_a_program_that_ends_again_and_again_is_told_once_and_once_when_it_is_well(
+    settings: Settings, outside: Outside
+) -> None:
+    looks = Programs(settings, outside)
+    assert looks.look(times=3) == []
+    # It ends three times, though it answers at each look.
+    [(event, text)] = looks.look(starts_anew=True, times=3)
+    assert event == "program keeps failing"
+    assert "scheduler ended and was started again 3 times within an hour" in text
+    assert "`retraining logs scheduler`" in text
+    assert looks.look("backoff", starts_anew=True, times=200) == []
+    assert looks.look(times=39) == []
+    assert [event for event, _ in looks.look()] == ["program well again"]
+    assert looks.look(times=100) == []
+    # What was before that does not count, and what comes about again is told again.
+    assert looks.look(starts_anew=True, times=2) == []
+    assert [event for event, _ in looks.look(starts_anew=True)] == ["program keeps failing"]
+
+
+def test_a_program_that_does_its_work_late_or_never_is_told_after_five_minutes(
+    settings: Settings, outside: Outside
+) -> None:
+    looks = Programs(settings, outside)
+    assert looks.look("starting", times=9) == []
+    assert looks.look() == []
+    [(event, text)] = looks.look("starting", times=10)
+    assert event == "program keeps failing"
+    assert "it is starting for minutes" in text
+
+
+def test_what_the_model_server_answers_with_is_no_failure_of_its_program(settings: Settings, outside: Outside) -> None:
+    looks = Programs(settings, outside)
+    assert looks.look("failing", times=50) == looks.look("loading", times=50) == []
+
+
+def test_a_restart_of_the_whole_service_is_no_failure_of_its_programs(settings: Settings, outside: Outside) -> None:
+    looks = Programs(settings, outside)
+    for number in range(10):
+        looks.supervisor = number
+        assert looks.look(starts_anew=True) == []
+    assert programs.judge(settings, Look({}, 0, 0.0), looks.known) == looks.known
+
+
+def test_a_disk_that_is_nearly_full_is_told_once_and_once_when_it_has_room_again(
     settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = 0
-
-    def usage(place: Path) -> Any:
-        return shutil._ntuple_diskusage(2**40, 2**40 - free, free)  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    free = 0.0
+    found = lambda path: disk.Disk(Path("/data"), "/dev/sdb1", int(free * 2**30), 10)  # noqa: E731
+    monkeypatch.setattr(disk, "find_disk", create_autospec(disk.find_disk, side_effect=found))
     told = []
-    for gigabytes in (9.0, 1.5, 1.2, 2.5, 1.5, 9.0, 1.5):
-        free = int(gigabytes * 2**30)
-        disk.look(settings)
+    # At the limit it goes up and down.
+    for free in (9.0, 1.0, 1.2, 2.1, 1.5, 2.3, 1.0):
+        watch.look_at_disks(settings)
         told.append([notice["event"] for notice in outside.notices])
+        if free == 1.0:
+            [notice] = outside.notices
+            assert notice["disk"] == "/data"
+            assert "1.0 GB free on the disk at /data (/dev/sdb1), less than MIN_FREE_GB=2: no night" in notice["text"]
         outside.notices.clear()
-    # At the limit itself it does not come and go.
-    assert told == [[], ["disk low"], [], [], [], ["disk no longer low"], ["disk low"]]
+    assert told == [[], ["disk nearly full"], [], [], [], ["disk has room again"], ["disk nearly full"]]
+
+
+def test_a_silent_watch_is_seen_unless_the_service_starts_or_never_had_one(settings: Settings) -> None:
+    assert watch.find_silence(settings, NINE) is None
+    watch._keep(settings, Memory(looked_at=NINE.isoformat()))
+    assert watch.find_silence(settings, NINE + timedelta(seconds=119)) is None
+    later = NINE + timedelta(hours=8)
+    assert watch.find_silence(settings, later) == NINE.isoformat()
+    # After eight hours without current the first night may begin before the first look.
+    started = settings.state_dir / watch.STARTED_WITH
+    started.touch()
+    os.utime(started, (later.timestamp(), later.timestamp()))
+    assert watch.find_silence(settings, later + timedelta(minutes=9)) is None
+    assert watch.find_silence(settings, later + timedelta(minutes=11)) == NINE.isoformat()
