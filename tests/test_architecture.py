@@ -53,6 +53,8 @@ ALLOWED = {
         "headlines",
         "lineage",
         "retraining.local",
+        # What is still to be told is in a backup.
+        "retraining.notices.outbox",
         "retraining.places",
         "retraining.recording",
         "retraining.renamed_settings",
@@ -66,8 +68,8 @@ ALLOWED = {
         "lineage",
         "retraining.local",
         "retraining.metrics",
+        "retraining.notices",
         "retraining.settings",
-        "retraining.upkeep",
         "retraining.watching",
     },
     "retraining/web": {
