@@ -136,6 +136,8 @@ def test_what_was_removed_is_told_by_every_answer_and_nights_go_on(nights: Setti
     pushed, served = lineage.pushed_versions(nights), lineage.serving_version(nights)
     before = lineage.nights(nights)
     pruning = removal.remove(nights)
+    number, size_bytes = lineage.count_removed(nights)
+    assert number > 0 and 0 < size_bytes <= pruning.size_bytes
     assert pruning.problems == ()
     assert states(nights, "Model") == [DELETED] * 2 + [LIVE] * 3
     assert states(nights, "PushedModel") == [LIVE] * 5
