@@ -38,7 +38,7 @@ class Link:
 
 
 def count_removed(source: Source) -> tuple[int, int]:
-    """How many artifacts retention has removed the files of, and how many bytes those took."""
+    """How many artifacts retention has removed the files of, and how many bytes that freed."""
     with open_lineage(source) as reader:
         [(number, size)] = reader.rows(
             "SELECT count(*), sum(double_value) FROM artifactproperty WHERE name = :name", name=REMOVED_BYTES

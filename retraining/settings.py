@@ -306,7 +306,7 @@ class Settings(BaseSettings):
         90,
         ge=2,
         description="Nights, the newest, whose artifacts are kept whole: for a rerun, a replay or a comparison. At "
-        "some 22 MB a night 90 take 2 GB.",
+        "some 18 MB a night 90 take 1.6 GB.",
     )
     keep_served_versions: int = Field(
         10,

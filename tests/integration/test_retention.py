@@ -135,9 +135,12 @@ def test_a_dry_run_names_what_would_go_and_changes_nothing(nights: Settings) -> 
 def test_what_was_removed_is_told_by_every_answer_and_nights_go_on(nights: Settings) -> None:
     pushed, served = lineage.pushed_versions(nights), lineage.serving_version(nights)
     before = lineage.nights(nights)
+    Path(uris_of(nights, "Model")[0], "of its own").write_bytes(bytes(10_000))
     pruning = removal.remove(nights)
-    number, size_bytes = lineage.count_removed(nights)
-    assert number > 0 and 0 < size_bytes <= pruning.size_bytes
+    sizes = [item.size_bytes for item in pruning.items if item.kind == "artifact"]
+    # What a pushed version shared with it, that one has freed.
+    assert lineage.count_removed(nights) == (len(sizes), sum(sizes)) == (2, sum(sizes))
+    assert sum(sizes) >= 10_000
     assert pruning.problems == ()
     assert states(nights, "Model") == [DELETED] * 2 + [LIVE] * 3
     assert states(nights, "PushedModel") == [LIVE] * 5
