@@ -142,7 +142,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def dag(loaded: dict[str, Any]) -> dict[str, Any]:
-    assert set(loaded["dags"]) == {"headline_retraining", "headline_scoring", "headline_tuning"}
+    names = {"headline_retraining", "headline_scoring", "headline_tuning", "headline_housekeeping"}
+    assert set(loaded["dags"]) == names
     nightly: dict[str, Any] = loaded["dags"]["headline_retraining"]
     return nightly
 
