@@ -9,15 +9,22 @@ from airflow.models import DAG
 
 from headlines.names import CLEAN_RECORDS, HOUSEKEEPING_DAG, REMOVE_FILES
 from retraining.operators.arguments import dag_arguments
+from retraining.operators.callbacks import HousekeepingEndNotifier, HousekeepingNotifier
 from retraining.operators.housekeeping import CleanRecords, RemoveFiles
 from retraining.settings import Settings
 
 settings = Settings.from_env()
+arguments = dag_arguments(settings)
 
 with DAG(
     HOUSEKEEPING_DAG,
     **{
-        **dag_arguments(settings),
+        **arguments,
+        "default_args": {
+            **arguments["default_args"],
+            "on_failure_callback": HousekeepingNotifier(),
+            "on_success_callback": HousekeepingEndNotifier(),
+        },
         "description": "Removes old artifacts, served versions, logs and records that nothing needs any more.",
         "doc_md": __doc__,
         "schedule": None if settings.housekeeping_schedule == "none" else settings.housekeeping_schedule,

@@ -33,7 +33,7 @@ from lineage.orphans import orphans
 from lineage.pipeline_names import OURS, Names
 from lineage.pipelines import find_names, pipelines
 from lineage.reader import Reader, Source, UnknownError, open_lineage
-from lineage.reading import artifacts_of_run, execution_detail, find_execution
+from lineage.reading import artifacts_of_run, count_removed, execution_detail, find_execution
 from lineage.recall import drops, recall
 from lineage.records import (
     ArtifactRecord,

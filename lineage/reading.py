@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headlines.names import ATTEMPT, ENDED, ERROR, EXECUTION_RESULT, PID, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, EXECUTION_RESULT, PID, REMOVED_BYTES, SUPERSEDED_BY
 from lineage.reader import Reader, Source, UnknownError, open_lineage
 from lineage.records import ArtifactRecord, ExecutionDetail, ExecutionRecord, RunArtifacts
 
@@ -35,6 +35,15 @@ class Link:
     artifact_id: int
     is_output: bool
     key: str
+
+
+def count_removed(source: Source) -> tuple[int, int]:
+    """How many artifacts retention has removed the files of, and how many bytes that freed."""
+    with open_lineage(source) as reader:
+        [(number, size)] = reader.rows(
+            "SELECT count(*), sum(double_value) FROM artifactproperty WHERE name = :name", name=REMOVED_BYTES
+        )
+        return int(number), int(size or 0)
 
 
 def read_artifacts(reader: Reader, ids: Collection[int]) -> dict[int, ArtifactRecord]:

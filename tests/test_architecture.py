@@ -54,6 +54,8 @@ ALLOWED = {
         "headlines",
         "lineage",
         "retraining.local",
+        # What is still to be told is in a backup.
+        "retraining.notices.outbox",
         "retraining.places",
         "retraining.recording",
         "retraining.renamed_settings",
@@ -67,8 +69,8 @@ ALLOWED = {
         "lineage",
         "retraining.local",
         "retraining.metrics",
+        "retraining.notices",
         "retraining.settings",
-        "retraining.upkeep",
         "retraining.watching",
     },
     "retraining/boot": {"headlines", "retraining.boot", "retraining.local", "retraining.settings"},

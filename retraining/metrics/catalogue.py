@@ -118,6 +118,8 @@ _LINEAGE = (
     Metric(FRESH_ROWS, "Rows of that night that no earlier night had: what is live for the champion.", "lineage"),
     Metric("fresh_accuracy_ratio", "Accuracy on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
     Metric("fresh_macro_f1_ratio", "Macro-F1 on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
+    Metric("removed_artifacts", "Artifacts whose files retention has removed, ever.", "lineage"),
+    Metric("removed_bytes", "What that freed, without what pushed versions shared with them.", "lineage"),
     Metric("min_accuracy_ratio", "The setting MIN_ACCURACY.", "lineage"),
 )
 _NIGHTS = (
@@ -154,6 +156,7 @@ _REST = (
     Metric("disk_limit_bytes", "MIN_FREE_GB: with less free no night begins.", "places"),
     Metric("secret_modified_timestamp_seconds", "When a secret was made or changed.", "places", ("secret",)),
     Metric("backup_timestamp_seconds", "When STATE_DIR/last-backup was last touched.", "places"),
+    Metric("notices_not_sent", "Notices that an address of NOTIFY has not accepted yet.", "places", ("address",)),
     Metric("watch_look_timestamp_seconds", "When the watch last looked.", "places"),
     Metric("folder_size_bytes", "What a part of STATE_DIR takes on disk.", "folders", ("folder",)),
 )

@@ -11,6 +11,7 @@ from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local import service, supervisor
 from retraining.metrics.catalogue import Readings
+from retraining.notices import delivery, sending
 from retraining.settings import Settings
 from retraining.watching import replicas, watch
 from retraining.watching.replicas import Observation
@@ -57,7 +58,7 @@ def read_programs(settings: Settings, readings: Readings) -> None:
 
 
 def read_places(settings: Settings, readings: Readings) -> None:
-    """How full the disks are, how old the secrets and the backup, and when the watch last looked."""
+    """How full the disks are, how old the secrets and the backup, what waits to be sent, and when the watch looked."""
     for name in _DISKS:
         if (place := _find_existing(getattr(settings, name))) is not None:
             usage = shutil.disk_usage(place)
@@ -70,6 +71,12 @@ def read_places(settings: Settings, readings: Readings) -> None:
     backup = settings.state_dir / LAST_BACKUP_FILE
     if backup.exists():
         readings.put("backup_timestamp_seconds", backup.stat().st_mtime)
+    addresses = sending.find_addresses(settings)
+    waiting = {str(address): 0 for address in addresses} | {
+        backlog.address: backlog.waiting for backlog in delivery.survey(settings)
+    }
+    for address, number in waiting.items():
+        readings.put("notices_not_sent", number, address)
     if looked_at := watch.remember(settings).looked_at:
         readings.put("watch_look_timestamp_seconds", datetime.fromisoformat(looked_at).timestamp())
 

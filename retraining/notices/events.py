@@ -89,9 +89,9 @@ EVENTS = {
         Event(
             "housekeeping failed",
             "warning",
-            "housekeeping failed",
+            "housekeeping failed: {task}",
             NIGHTS,
-            Ending("housekeeping works again", "housekeeping works again"),
+            Ending("housekeeping works again", "housekeeping works again: {task}"),
         ),
         Event("digest", "info", "how things stand", SERVING),
         Event("test", "info", "a notice to try whether it arrives", NIGHTS),

@@ -73,7 +73,7 @@ def folder(settings: Settings) -> Path:
 def begin_id(settings: Settings, event: str, fact: str) -> str | None:
     """The id for a fact that has begun; None where it has been told and has not ended since."""
     number = _find_number(settings, event, fact)
-    if number and not _file(settings, f"{_stem(event, fact)}-{number}{_END}").exists():
+    if number and not path_of(settings, f"{_stem(event, fact)}-{number}{_END}").exists():
         return None
     return f"{_stem(event, fact)}-{number + 1}"
 
@@ -82,7 +82,7 @@ def find_open(settings: Settings, event: str, fact: str) -> Notice | None:
     """The notice of a fact that was told and has not ended."""
     number = _find_number(settings, event, fact)
     one = read(settings, f"{_stem(event, fact)}-{number}") if number else None
-    return one if one and not _file(settings, end_id(one)).exists() else None
+    return one if one and not path_of(settings, end_id(one)).exists() else None
 
 
 def list_open(settings: Settings, event: str) -> list[Notice]:
@@ -107,10 +107,10 @@ def add(settings: Settings, notice: Notice) -> bool:
     Raises:
       OSError: it cannot be written.
     """
-    path = _file(settings, notice.id)
+    path = path_of(settings, notice.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with stage(path) as aside:
-        replace_file(aside, _write(notice))
+        replace_file(aside, to_text(notice))
         try:
             # Unlike a rename it fails where another process was faster; and nobody ever reads half a file.
             os.link(aside, path)
@@ -119,18 +119,23 @@ def add(settings: Settings, notice: Notice) -> bool:
     return True
 
 
+def to_text(notice: Notice) -> str:
+    """A notice as its file has it."""
+    return json.dumps(asdict(notice))
+
+
 def update(settings: Settings, notice: Notice) -> None:
     """Keeps what became of a notice.
 
     Raises:
       OSError: it cannot be written.
     """
-    replace_file(_file(settings, notice.id), _write(notice))
+    replace_file(path_of(settings, notice.id), to_text(notice))
 
 
 def read(settings: Settings, name: str) -> Notice | None:
     """A notice by its id; None where there is none, or its file is none."""
-    path = _file(settings, name)
+    path = path_of(settings, name)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         return Notice(**{**known, "accepted": tuple(known["accepted"])})
@@ -152,7 +157,7 @@ def forget(settings: Settings) -> None:
     """Removes what was told so long ago that nobody tells it again."""
     for one in read_all(settings):
         if one.is_settled and one.age > KEPT:
-            _file(settings, one.id).unlink(missing_ok=True)
+            path_of(settings, one.id).unlink(missing_ok=True)
 
 
 def _find_number(settings: Settings, event: str, fact: str) -> int:
@@ -172,9 +177,6 @@ def _slug(event: str) -> str:
     return event.replace(" ", "-")
 
 
-def _file(settings: Settings, name: str) -> Path:
+def path_of(settings: Settings, name: str) -> Path:
+    """The file of a notice, by its id."""
     return folder(settings) / f"{name}.json"
-
-
-def _write(notice: Notice) -> str:
-    return json.dumps(asdict(notice))

@@ -11,7 +11,7 @@ from airflow.utils.context import Context
 import lineage
 from headlines.errors import HeadlinesError
 from headlines.names import ALARM, LIVE_TRAFFIC, NIGHTLY_DAG
-from retraining.notices.telling import tell
+from retraining.notices.telling import tell, tell_end
 from retraining.recording.refusals import fail_at_once
 from retraining.settings import Settings
 
@@ -74,6 +74,32 @@ class FailureNotifier(BaseNotifier):
             log_url=task_instance.log_url,
             **night,
         )
+
+
+class HousekeepingNotifier(BaseNotifier):
+    """Tells of housekeeping that failed, until it works again: what one task could not do is one fact."""
+
+    def notify(self, context: Context) -> None:
+        """Sends which task failed and why."""
+        task_instance = context["task_instance"]
+        tell(
+            Settings.from_env(),
+            "housekeeping failed",
+            f"{task_instance.task_id}: {context.get('exception')}; without it disks fill up. "
+            f"By hand, after what it says: `retraining exec airflow dags trigger {task_instance.dag_id}`",
+            fact=task_instance.task_id,
+            task=f"{task_instance.dag_id}, {task_instance.task_id}",
+            log_url=task_instance.log_url,
+        )
+
+
+class HousekeepingEndNotifier(BaseNotifier):
+    """Tells whoever was told that a task of housekeeping failed that it has succeeded."""
+
+    def notify(self, context: Context) -> None:
+        """Sends that it has."""
+        task = context["task_instance"].task_id
+        tell_end(Settings.from_env(), "housekeeping failed", f"{task} has succeeded", fact=task)
 
 
 class TrafficNotifier(BaseNotifier):

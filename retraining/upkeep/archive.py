@@ -38,6 +38,7 @@ class Manifest:
       format: of the backup.
       made_at: when, UTC.
       project: version of this project that made it.
+      ran_by: the version that had run the service until then, as a start compares it.
       postgres: major version of the server of each database.
       mlmd_schema: version of MLMD's schema.
       places: where the service lay, by setting.
@@ -51,6 +52,7 @@ class Manifest:
     format: int
     made_at: str
     project: str
+    ran_by: str
     postgres: dict[str, int]
     mlmd_schema: int
     places: dict[str, str]

@@ -3,13 +3,13 @@
 The order makes it so. A push or a rollback, which is files and a record, is waited for and then held off until both are
 taken. Of Airflow's database the moment is a little earlier than of MLMD's, never later: a task that Airflow still calls
 running is tried again after a restore, while one that it calls done has its record. Artifacts never change once lineage
-calls them live, and retention, which alone removes them, waits.
+calls them live, and retention, which alone removes them, waits. Secrets that are rotated meanwhile end it.
 """
 
-import importlib.metadata
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,18 +23,20 @@ from headlines import names
 from headlines.postgres_address import Postgres
 from lineage.reader import SCHEMA_VERSION
 from lineage.reading import LIVE
-from retraining.local import secrets
+from retraining.local import standing
 from retraining.local.preparation import Report
+from retraining.notices import outbox
 from retraining.places.recorded import places_of
 from retraining.settings import Settings
 from retraining.upkeep import archive, dumps
 from retraining.upkeep.archive import FORMAT, BackupError, Manifest, Writer
+from retraining.version import VERSION
 
 # Members of a backup: folders of it, and the files in them.
 DATABASES = {"airflow_db": "databases/airflow_db.dump", "mlmd": "databases/mlmd.dump"}
 SERVING, VERSIONS, PIPELINES, SCORES, DROPS = "serving", "serving/versions", "pipelines", "scores", "drops"
-SECRETS = "secrets"
-SERVING_FILES = (names.POLICY_FILE, names.ROLLBACKS_FILE)
+SECRETS, NOTICES = "secrets", "notices"
+SERVING_FILES = (names.POLICY_FILE, names.ROLLBACKS_FILE, names.REMOVED_FILE)
 MADE_AT_FIRST_START = "scheduled_from"
 """Beside the secrets in their folder, and none: without it a service would begin anew."""
 
@@ -81,6 +83,7 @@ def back_up(
 
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     counts: dict[str, int] = {}
+    secrets = _read_secrets(settings, with_secrets)
     with ExitStack() as stack:
         writer, finish = stack.enter_context(archive.written(target))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")))
@@ -106,13 +109,17 @@ def back_up(
         if with_drops and settings.drops_dir.is_dir():
             report("copying the drops")
             writer.add(DROPS, settings.drops_dir)
-        for name in (MADE_AT_FIRST_START, *(secrets.NAMES if with_secrets else ())):
-            if (settings.secrets_dir / name).is_file():
-                writer.add_text(f"{SECRETS}/{name}", (settings.secrets_dir / name).read_bytes())
+        for notice in outbox.read_all(settings):
+            writer.add_text(f"{NOTICES}/{outbox.path_of(settings, notice.id).name}", outbox.to_text(notice).encode())
+        if _read_secrets(settings, with_secrets) != secrets:
+            raise BackupError("secrets were rotated meanwhile, and may not be those of the databases; try again")
+        for name, secret in secrets.items():
+            writer.add_text(f"{SECRETS}/{name}", secret)
         manifest = Manifest(
             FORMAT,
             made_at,
-            importlib.metadata.version("headline-retraining"),
+            VERSION,
+            standing.find_last_version(settings) or VERSION,
             {"airflow_db": of_airflow.major, "mlmd": of_mlmd.major},
             SCHEMA_VERSION,
             places_of(settings),
@@ -122,13 +129,41 @@ def back_up(
             with_drops,
             left_out,
         )
-        return finish(manifest)
+        done = finish(manifest)
+    # Only now is the file there. Its age is that of the moment that it holds.
+    _tell_age(settings, made_at)
+    return done
 
 
 def plain_settings(settings: Settings) -> dict[str, str]:
     """The settings but for secrets, as text, by the names of their variables."""
     secret = {name.upper() for name in type(settings).model_fields if isinstance(getattr(settings, name), SecretStr)}
     return {name: text for name, text in settings.to_environment().items() if name not in secret}
+
+
+def _read_secrets(settings: Settings, with_secrets: bool) -> dict[str, bytes]:
+    """What lies beside the secrets, and they: those made at first start, those to follow them, and those put there."""
+    found = {}
+    for path in sorted(settings.secrets_dir.glob("[!.]*")):
+        if path.is_file() and (path.name == MADE_AT_FIRST_START or with_secrets):
+            # One to follow may take its place at this moment.
+            with suppress(FileNotFoundError):
+                found[path.name] = path.read_bytes()
+    return found
+
+
+def _tell_age(settings: Settings, made_at: str) -> None:
+    """Says of which moment the newest backup is, to whoever watches its age."""
+    marker = settings.state_dir / names.LAST_BACKUP_FILE
+    moment = datetime.fromisoformat(made_at).timestamp()
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        os.utime(marker, (moment, moment))
+    except OSError as error:
+        raise BackupError(
+            f"the backup is written, and that it is cannot be told to who watches its age: {marker}: {error.strerror}"
+        ) from error
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import psycopg2
 from pydantic import SecretStr
 
 from lineage.reader import SCHEMA_VERSION
-from retraining.local import airflow, ports, postgres, preparation, secrets, service, supervisor
+from retraining.local import airflow, ports, postgres, preparation, secrets, service, standing, supervisor
 from retraining.local.preparation import Report
+from retraining.notices import outbox
 from retraining.places.moves import Move, Moves
 from retraining.places.recorded import PLACES, places_of
 from retraining.places.relocation import move_everything
@@ -22,6 +23,7 @@ from retraining.upkeep.backup import (
     DATABASES,
     DROPS,
     MADE_AT_FIRST_START,
+    NOTICES,
     PIPELINES,
     SCORES,
     SECRETS,
@@ -106,6 +108,8 @@ def restore(settings: Settings, file: Path, report: Report) -> Restored:
             # Only now: what such an attempt left is removed, and not where the backup comes from.
             settle_restored_executions(settings)
         shutil.rmtree(settings.state_dir / _INTO)
+        # A newer version asks to be upgraded to, as in the place of then.
+        standing.stamp(settings, manifest.ran_by)
     except BaseException:
         with service.uninterrupted():
             _take_back(settings, files)
@@ -122,6 +126,7 @@ def locate(name: PurePosixPath, settings: Settings) -> Path | None:
         (SCORES, settings.scores_dir),
         (DROPS, settings.drops_dir),
         (SECRETS, settings.secrets_dir),
+        (NOTICES, outbox.folder(settings)),
         ("databases", settings.state_dir / _INTO),
     ):
         if name.is_relative_to(folder):

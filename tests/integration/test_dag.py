@@ -39,6 +39,7 @@ for dag in bag.dags.values():
         "backoff": task.retry_exponential_backoff,
         "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
         "notifies": bool(task.on_failure_callback),
+        "told": [type(told).__name__ for told in (task.on_failure_callback, task.on_success_callback)],
         "outlets": [outlet.uri for outlet in task.outlets],
         "launcher": task.python_callable.keywords["component_launcher_class"].__name__
             if hasattr(task, "python_callable") else None,
@@ -215,6 +216,8 @@ def test_housekeeping_runs_every_week_in_two_parts_of_which_neither_waits_for_th
         "remove_files": [],
         "clean_records": [],
     }
+    told = [task["told"] for task in housekeeping["tasks"].values()]
+    assert told == [["HousekeepingNotifier", "HousekeepingEndNotifier"]] * 2
 
 
 def test_only_the_announcement_has_the_dataset_as_its_outlet(dag: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import create_autospec
 
 import pendulum
 import pytest
-from airflow.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.models import DAG
 from airflow.operators.empty import EmptyOperator
 from airflow.timetables.base import DataInterval
@@ -28,7 +28,14 @@ from lineage import nights
 from retraining.notices import delivery
 from retraining.notices.telling import tell
 from retraining.operators import waiting
-from retraining.operators.callbacks import CHAMPION, AnnouncePush, FailureNotifier, TrafficNotifier
+from retraining.operators.callbacks import (
+    CHAMPION,
+    AnnouncePush,
+    FailureNotifier,
+    HousekeepingEndNotifier,
+    HousekeepingNotifier,
+    TrafficNotifier,
+)
 from retraining.operators.choosing import ChooseNight
 from retraining.operators.waiting import DropSensor, DropTrigger, LateDropWait
 from retraining.settings import Settings
@@ -269,6 +276,22 @@ def test_of_a_night_s_failed_task_it_is_told_what_serves_as_far_as_that_is_known
         "still too few; version 2022020201 keeps serving",
     )
     assert unknown.startswith("none at all; what serves is not known (MLMD's database at ")
+
+
+def test_of_housekeeping_that_fails_it_is_told_once_until_it_works_again(use: Settings, notices: Notices) -> None:
+    for task in ("remove_files", "clean_records"):
+        context = make_context(EmptyOperator(task_id=task, dag=make_dag()), NIGHT_INTERVAL)
+        HousekeepingEndNotifier().notify(context)
+        for reason in ("a file is held", "two files are held"):
+            context["exception"] = AirflowException(reason)
+            HousekeepingNotifier().notify(context)
+    HousekeepingEndNotifier().notify(context)
+    assert [(one["event"], one["severity"], one["task"]) for one in notices] == [
+        ("housekeeping failed", "warning", "headlines, remove_files"),
+        ("housekeeping failed", "warning", "headlines, clean_records"),
+        ("housekeeping works again", "recovered", "headlines, clean_records"),
+    ]
+    assert notices[0]["text"].startswith("remove_files: a file is held; ")
 
 
 def test_a_notice_is_in_the_log_where_nobody_is_told(use: Settings, caplog: pytest.LogCaptureFixture) -> None:

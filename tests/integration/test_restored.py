@@ -1,5 +1,6 @@
 """A backup of databases and files of one moment, and a service made of it in other folders and databases."""
 
+import json
 import os
 import secrets
 import shutil
@@ -7,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import psycopg2
@@ -18,9 +20,12 @@ from postgres_server import Server
 from pydantic import SecretStr
 from tiny_pipeline import nodes
 
-from headlines.pushes import rollbacks
+from headlines.names import LAST_BACKUP_FILE
+from headlines.pushes import removals, rollbacks
 from retraining.local import postgres as embedded
-from retraining.local import supervisor
+from retraining.local import standing, supervisor
+from retraining.notices import outbox
+from retraining.notices.telling import tell
 from retraining.places.relocation import PlacesError, relocate, settle_places
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
@@ -97,12 +102,20 @@ def service(make_place: Make) -> Settings:
     pushing.properties["component_id"].string_value = "Pusher"
     store.put_executions([pushing])
     rollbacks.write_policy(settings.serving_dir)
+    removed = {"2022013101": {"at": "2022-02-01T12:00:00+00:00", "by": "retention"}}
+    (settings.serving_dir.parent / "removed.json").write_text(json.dumps(removed))
     settings.secrets_dir.mkdir(parents=True)
-    for name, text in (("airflow_fernet_key", "a key"), ("scheduled_from", "2022-02-01")):
+    for name, text in (
+        ("airflow_fernet_key", "a key"),
+        ("airflow_fernet_key.next", "one to follow it"),
+        ("notify", "https://hooks.example.org/"),
+        ("scheduled_from", "2022-02-01"),
+    ):
         (settings.secrets_dir / name).write_text(text)
     (settings.drops_dir / "2022-02-01").mkdir()
     (settings.drops_dir / "2022-02-01" / "headlines.csv").write_text("title,sentiment\n")
     os.utime(settings.drops_dir / "2022-02-01" / "headlines.csv", (1e9, 1e9))
+    standing.stamp(settings, "0.1.5")
     return settings.model_copy(update={"scheduled_from": "2022-02-01"})
 
 
@@ -130,12 +143,19 @@ def test_a_backup_is_of_one_moment_and_is_the_same_service_in_other_folders_and_
 
     done = restore(later, file, quiet)
     assert done.manifest == made
-    assert list_files(later.serving_dir.parent) == {"headlines/2022020101/saved_model.pb", "models.config"}
+    files = {"headlines/2022020101/saved_model.pb", "models.config", "removed.json"}
+    assert list_files(later.serving_dir.parent) == files
+    # No number is given twice.
+    assert removals.read(later.serving_dir) == {2022013101: "removed on 2022-02-01 by retention"}
     assert f'base_path: "{later.serving_dir}"' in (later.serving_dir.parent / "models.config").read_text()
     assert list_files(later.pipeline_root) == {f"Trainer/model/{number}/saved_model.pb" for number in (1, 2)}
     delivered = later.drops_dir / "2022-02-01" / "headlines.csv"
     assert (delivered.read_text(), delivered.stat().st_mtime) == ("title,sentiment\n", 1e9)
-    assert (later.secrets_dir / "airflow_fernet_key").read_text() == "a key"
+    assert {path.name: path.read_text() for path in later.secrets_dir.glob("airflow_fernet_key*")} == {
+        "airflow_fernet_key": "a key",
+        "airflow_fernet_key.next": "one to follow it",
+    }
+    assert (later.secrets_dir / "notify").read_text() == "https://hooks.example.org/"
     assert (later.secrets_dir / "airflow_fernet_key").stat().st_mode & 0o777 == 0o600
     assert later.secrets_dir.stat().st_mode & 0o777 == 0o700
     assert (later.secrets_dir / "scheduled_from").read_text() == "2022-02-01"
@@ -232,6 +252,41 @@ def test_settings_that_are_others_than_then_are_shown_but_not_those_of_the_place
     done = restore(later.model_copy(update={"serving_token": SecretStr("hidden")}), file, quiet)
     assert done.differences.pop("WINDOW_NIGHTS") == ("3", "12")
     assert set(done.differences) <= {f"{db}_{part}" for db in ("MLMD", "AIRFLOW_DB") for part in ("DATABASE", "USER")}
+
+
+def test_a_backup_says_its_age_and_only_when_it_is_there(service: Settings, tmp_path: Path) -> None:
+    marker = service.state_dir / LAST_BACKUP_FILE
+    with pytest.raises(BackupError):
+        back_up(service.model_copy(update={"mlmd_password": SecretStr("wrong")}), tmp_path / "none", quiet)
+    assert not marker.exists()
+    made = back_up(service, tmp_path / "backup.tar.gz", quiet)
+    assert marker.stat().st_mtime == datetime.fromisoformat(made.made_at).timestamp()
+
+
+def test_what_is_to_be_told_and_who_ran_the_service_come_along(
+    service: Settings, make_place: Make, tmp_path: Path
+) -> None:
+    file, later = tmp_path / "backup.tar.gz", make_place("later")
+    told = service.model_copy(update={"notify": SecretStr("http://127.0.0.1:1/")})
+    tell(told, "night overdue", "no verdict", fact="2022-02-01", night="2022-02-01")
+    back_up(service, file, quiet)
+    restore(later, file, quiet)
+    assert outbox.read_all(later) == outbox.read_all(service) != []
+    # What was told is known there, and not told again.
+    assert outbox.begin_id(later, "night overdue", "2022-02-01") is None
+    assert standing.find_last_version(later) == "0.1.5"
+
+
+def test_secrets_that_are_rotated_while_a_backup_is_written_end_it(service: Settings, tmp_path: Path) -> None:
+    key = service.secrets_dir / "airflow_fernet_key"
+
+    def rotate(step: str) -> None:
+        if step == "copying the artifacts":
+            key.with_name("airflow_fernet_key.next").replace(key)
+
+    with pytest.raises(BackupError, match="secrets were rotated meanwhile"):
+        back_up(service, tmp_path / "backup.tar.gz", rotate)
+    assert not (tmp_path / "backup.tar.gz").exists()
 
 
 def test_secrets_can_be_left_out_and_are_made_anew(service: Settings, make_place: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -82,10 +83,10 @@ def _artifacts(settings: Settings, kind: str) -> list[tuple[str, int]]:
     return [(uri, state) for uri, state in query(settings, statement)]
 
 
-@pytest.fixture
-def nights(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
+@contextmanager
+def made(postgres: Server, state_dir: Path) -> Iterator[Settings]:
     """Settings that lead to five nights, each with a push, of which two are kept."""
-    with lend_database(postgres, tmp_path / "state") as settings:
+    with lend_database(postgres, state_dir) as settings:
         settings = settings.model_copy(
             update={
                 "keep_artifact_nights": 2,
@@ -99,7 +100,22 @@ def nights(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
-def test_what_lineage_and_the_serving_folder_say_is_what_the_rule_decides_by(nights: Settings) -> None:
+@pytest.fixture
+def nights(postgres: Server, tmp_path: Path) -> Iterator[Settings]:
+    """Five nights of a test's own."""
+    with made(postgres, tmp_path / "state") as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def untouched(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Five nights for tests that remove nothing."""
+    with made(postgres, tmp_path_factory.mktemp("untouched") / "state") as settings:
+        yield settings
+
+
+def test_what_lineage_and_the_serving_folder_say_is_what_the_rule_decides_by(untouched: Settings) -> None:
+    nights = untouched
     with open_lineage(nights) as reader:
         facts = read_facts(reader, nights.serving_dir, {VERSIONS[0]: "a replica answers with it"})
     assert [(run.run_id, run.night, run.is_at_work) for run in facts.runs] == [
@@ -120,7 +136,8 @@ def test_what_lineage_and_the_serving_folder_say_is_what_the_rule_decides_by(nig
     assert sum("/Pusher/" in uri for uri in needed.uris.values()) == 3
 
 
-def test_a_dry_run_names_what_would_go_and_changes_nothing(nights: Settings) -> None:
+def test_a_dry_run_names_what_would_go_and_changes_nothing(untouched: Settings) -> None:
+    nights = untouched
     before = sorted(nights.state_dir.rglob("*"))
     planned = removal.plan(nights)
     gone = {(item.what, item.path.name) for item in planned.items}
@@ -137,7 +154,12 @@ def test_a_dry_run_names_what_would_go_and_changes_nothing(nights: Settings) -> 
 def test_what_was_removed_is_told_by_every_answer_and_nights_go_on(nights: Settings) -> None:
     pushed, served = lineage.pushed_versions(nights), lineage.serving_version(nights)
     before = lineage.nights(nights)
+    Path(uris_of(nights, "Model")[0], "of its own").write_bytes(bytes(10_000))
     pruning = removal.remove(nights)
+    sizes = [item.size_bytes for item in pruning.items if item.kind == "artifact"]
+    # What a pushed version shared with it, that one has freed.
+    assert lineage.count_removed(nights) == (len(sizes), sum(sizes)) == (2, sum(sizes))
+    assert sum(sizes) >= 10_000
     assert pruning.problems == ()
     assert states(nights, "Model") == [DELETED] * 2 + [LIVE] * 3
     assert states(nights, "PushedModel") == [LIVE] * 5

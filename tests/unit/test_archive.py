@@ -10,7 +10,9 @@ import pytest
 from retraining.upkeep import archive
 from retraining.upkeep.archive import BackupError, Manifest
 
-MANIFEST = Manifest(archive.FORMAT, "2022-02-01T00:00:00+00:00", "1.0", {"mlmd": 18}, 10, {}, {}, {}, True, False)
+MANIFEST = Manifest(
+    archive.FORMAT, "2022-02-01T00:00:00+00:00", "1.0", "1.0", {"mlmd": 18}, 10, {}, {}, {}, True, False
+)
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
+from pydantic import SecretStr
 
 from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local.service import Health
 from retraining.metrics import machine
 from retraining.metrics.catalogue import Readings
+from retraining.notices.telling import tell
 from retraining.settings import Settings
 from retraining.watching import watch
 from retraining.watching.replicas import Observation, Replica
@@ -50,6 +52,17 @@ def test_secrets_the_backup_and_the_watch_tell_when(settings: Settings) -> None:
     assert readings.values["secret_modified_timestamp_seconds"] == {("mlmd_password",): 2000}
     assert readings.values["backup_timestamp_seconds"] == {(): 3000}
     assert readings.values["watch_look_timestamp_seconds"] == {(): 1643778000}
+
+
+def test_what_waits_to_be_sent_is_told_of_each_address(settings: Settings) -> None:
+    told = settings.model_copy(update={"notify": SecretStr("http://127.0.0.1:1/T0KEN failure|http://127.0.0.1:1/")})
+    readings = Readings("places")
+    machine.read_places(told, readings)
+    first, second = ((f"address {number} of NOTIFY (http://)",) for number in (1, 2))
+    assert readings.values["notices_not_sent"] == {first: 0, second: 0}
+    tell(told, "late drop", "no drop by six", fact="2022-02-02", night="2022-02-02")
+    machine.read_places(told, readings)
+    assert readings.values["notices_not_sent"] == {first: 1, second: 0}
 
 
 def test_folders_are_measured_by_what_they_take_and_a_link_takes_nothing(settings: Settings) -> None:
