@@ -27,7 +27,7 @@ def state_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_every_setting_that_is_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert {"mlmd_password", "serving_token", "failure_webhook_url", "airflow_fernet_key"} <= set(SECRETS)
+    assert {"mlmd_password", "serving_token", "notify", "airflow_fernet_key"} <= set(SECRETS)
     for name in SECRETS:
         (tmp_path / name).write_text(f"https://example.org/{name}\n")
         monkeypatch.setenv(f"{name.upper()}_FILE", str(tmp_path / name))
