@@ -174,7 +174,7 @@ def judge_drop(measures: tuple[Measure, ...]) -> DataQualityAssertionsDatasetFac
 def _place(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> str | None:
     if artifact.type == PUSHED_TYPE:
         return str(settings.serving_dir) if artifact.properties.get(names.PUSHED) == "1" else None
-    if artifact.type == names.names.SCORES_TYPE:
+    if artifact.type == names.SCORES_TYPE:
         return str(settings.scores_dir)
     folder = Path(artifact.uri).parent
     if folder.is_relative_to(settings.pipeline_root):
@@ -273,8 +273,8 @@ def _count_rows(artifact: ArtifactRecord) -> int | None:
     own = artifact.properties
     if artifact.type == "Quarantine":
         return int(own["rows"]) if "rows" in own else None
-    if names.names.ROWS_USED in own:
-        return int(own[names.names.ROWS_USED])
+    if names.ROWS_USED in own:
+        return int(own[names.ROWS_USED])
     nights = _counts(own, names.ROWS_PREFIX)
     return sum(nights.values()) if nights else None
 
