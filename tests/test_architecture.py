@@ -94,6 +94,8 @@ ALLOWED = {
         "retraining.recording.refusals",
         "retraining.retention",
         "retraining.settings",
+        # Whoever begins a night sees whether the watch looks.
+        "retraining.watching.watch",
     },
     "retraining/nights": {
         "headlines",

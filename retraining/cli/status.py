@@ -65,7 +65,7 @@ class Status:
 
     @property
     def is_well(self) -> bool:
-        """Whether all runs and is found, nothing runs besides, the right version answers, no night is or will be late."""
+        """Whether all runs and is found, nothing besides, the right version answers, no night is or will be late."""
         is_up = bool(self.programs) and all(program.state == "healthy" for program in self.programs.values())
         is_served = self.observed is not None and self.observed.is_right
         is_known = self.survey is not None and not self.problem

@@ -44,11 +44,11 @@ _MODELS = {"Model", PUSHED_TYPE}
 _DROPS_DOC = "The drops: one delivery of labelled headlines a night. A version is `<night>/<version>@sha256:<hash>`."
 _SERVED_DOC = "What the model servers answer with. A version is the pushed one, `YYYYMMDDRR`."
 _DOCS = {
-    "BaselineAnswers": "What linear regression on n-grams answers to the evaluation rows of the night.",
+    names.BASELINE_ANSWERS_TYPE: "What linear regression on n-grams answers to the evaluation rows of the night.",
     "Examples": "Headlines as examples.",
     "ExampleAnomalies": "How the examples differ from the reviewed schema.",
     "ExampleStatistics": "Statistics of the examples.",
-    "FreshScore": "How production did on the rows that no earlier night had.",
+    names.FRESH_SCORE_TYPE: "How production did on the rows that no earlier night had.",
     "HyperParameters": "The best hyperparameters that a search found.",
     "InfraBlessing": "Whether a model answers as it will be served.",
     "Model": "The candidate of each night.",
@@ -56,8 +56,8 @@ _DOCS = {
     "ModelEvaluation": "Metrics and slices of each candidate, beside the champion and the baseline.",
     "Quarantine": "The rows of the drops that cannot be used, each with its reason.",
     "Schema": "The reviewed schema of the examples.",
-    "Scores": "Unlabelled headlines with the label that the served model gives them.",
-    "TrafficReport": "What the model servers were asked, beside what their models are taught.",
+    names.SCORES_TYPE: "Unlabelled headlines with the label that the served model gives them.",
+    names.TRAFFIC_REPORT_TYPE: "What the model servers were asked, beside what their models are taught.",
     "TransformGraph": "Text handling and vocabularies, the same in training and in serving.",
 }
 _COLUMNS = {
@@ -66,8 +66,8 @@ _COLUMNS = {
     NIGHT: ("string", "The night whose drop it came with."),
     WEIGHT: ("float", "What it counts in training."),
 }
-_LISTS = {"rowsIn": "rows_in", "rowsUsed": "rows_used", "rowsQuarantined": "rows_quarantined"} | {
-    "duplicatesFolded": "duplicates_folded"
+_LISTS = {"rowsIn": names.ROWS_IN, "rowsUsed": names.ROWS_USED, "rowsQuarantined": names.ROWS_QUARANTINED} | {
+    "duplicatesFolded": names.DUPLICATES_FOLDED
 }
 
 
@@ -188,7 +188,7 @@ def _tell(artifact: ArtifactRecord) -> dict[str, DatasetFacet]:
     description = _SERVED_DOC if is_served else _DOCS.get(artifact.type, f"{artifact.type}, a version a run.")
     version = own[names.PUSHED_VERSION] if is_served else str(artifact.id)
     told = _describe(description, "MODEL" if artifact.type in _MODELS else "FILE", version)
-    uri = own.get("pushed_destination", artifact.uri) if is_served else artifact.uri
+    uri = own.get(names.PUSHED_DESTINATION, artifact.uri) if is_served else artifact.uri
     told["dataSource"] = DatasourceDatasetFacet(artifact.type, Path(uri).absolute().as_uri(), producer=PRODUCER)
     if artifact.type == "Examples" and any(name.startswith(names.DROP_PREFIX) for name in own):
         told |= {"schema": _schema(TITLE, LABEL, NIGHT, WEIGHT), facets.DROPS: _list_drops(artifact)}

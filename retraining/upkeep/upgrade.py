@@ -53,6 +53,11 @@ def upgrade(settings: Settings, plan: plans.Plan, report: Report, old_postgres: 
     """
     settings = secrets.make_missing(settings)
     was_up = supervisor.is_running(settings)
+    if unit := service.find_unit(settings):
+        raise UpgradeError(
+            f"{unit} runs the service, and systemd would know of no other: `systemctl stop {unit}`, upgrade, then "
+            f"`retraining down` and `systemctl start {unit}` (with --user for a unit of your own)"
+        )
     binaries = plans.find_binaries(settings, report, old_postgres)
     copies.check_room(settings, plan.database_bytes, bool(plan.major))
     plans.check_alone(settings, was_up)

@@ -178,6 +178,8 @@ def run(settings: Settings, find_programs: Callable[[], Look]) -> None:
     for address in sending.find_addresses(settings):
         if problem := sending.find_problem(address):
             log.error("%s; nobody is told there until NOTIFY is corrected.", problem)
+    # Where that cannot be, it is said here, and not by a thread.
+    outbox.folder(settings).mkdir(parents=True, exist_ok=True)
     # Beside the looks, which must go on while an address does not answer.
     stop = threading.Event()
     sender = threading.Thread(target=delivery.run, args=(settings, stop), daemon=True)

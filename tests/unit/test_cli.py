@@ -141,6 +141,9 @@ def test_the_status_as_json_is_alone_on_standard_output_also_when_everything_is_
             "overdue",
             "problem",
             "unsent",
+            "strays",
+            "alarms",
+            "paused",
         )
     }
     assert set(told["addresses"]) == {"airflow", "model_server"}

@@ -43,8 +43,8 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
-    notify = create_autospec(waiting.notify, side_effect=lambda event, message, **more: sent.append(message))
-    monkeypatch.setattr(waiting, "notify", notify)
+    told = create_autospec(waiting.tell, side_effect=lambda settings, event, text, **more: sent.append(text))
+    monkeypatch.setattr(waiting, "tell", told)
     return sent
 
 

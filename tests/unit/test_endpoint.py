@@ -16,6 +16,7 @@ from retraining.cli.main import app
 from retraining.local import ports
 from retraining.metrics import endpoint
 from retraining.settings import Settings
+from retraining.watching.programs import Look
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_without_a_port_there_is_no_endpoint(tmp_path: Path, monkeypatch: pytest
 def test_the_watch_opens_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[str] = []
 
-    def run(given: Settings) -> None:
+    def run(given: Settings, find_programs: Callable[[], Look]) -> None:
         assert given.metrics_port == settings.metrics_port
         wait(lambda: _answers(settings))
         pages.append(ask(settings))

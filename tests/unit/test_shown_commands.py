@@ -231,7 +231,7 @@ def test_what_the_readme_says_has_the_command_on_the_path_and_completes_it_in_ba
             f"cd '{CHECKOUT}'; {block}\nretraining --version; " + asked.format(words, len(words.split())), tmp_path
         )
         version, *found = done.stdout.splitlines()
-        assert re.fullmatch(r"retraining \d+\.\d+\.\d+", version), done.stderr
+        assert re.fullmatch(r"retraining \d+\.\d+\.\d+(\.dev\d+)?", version), done.stderr
         assert [line.split() for line in found] == [completed]
 
 

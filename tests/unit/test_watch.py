@@ -271,6 +271,24 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
     assert outside.take()[0][0] == "night overdue"
 
 
+def test_a_watch_that_was_silent_tells_that_it_looks_again(
+    settings: Settings, stands: dict[str, str], outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands["2022-02-01"] = "pushed"
+    tell(settings, watch.SILENT, "it last looked yesterday", fact=watch.SILENT)
+    asked = iter(range(2))
+
+    def sleep(_: float) -> None:
+        if next(asked) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "time", create_autospec(time, sleep=sleep))
+    with pytest.raises(KeyboardInterrupt):
+        watch.run(settings, lambda: Look({}, 0, 0.0))
+    wait_until(lambda: len(outside.notices) == 2)
+    assert [one["event"] for one in outside.notices] == ["watch is silent", "watch looks again"]
+
+
 def test_what_was_told_outlives_the_program(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.remember(settings) == Memory()
     assert not watch.is_watching(settings, NINE)
@@ -349,7 +367,7 @@ def test_a_program_that_ends_again_and_again_is_told_once_and_once_when_it_is_we
     assert [event for event, _ in looks.look()] == ["program well again"]
     assert looks.look(times=100) == []
     # What was before that does not count, and what comes about again is told again.
-    assert looks.look(starts_anew=True, times=2) == []
+    assert looks.look(starts_anew=True, times=3) == []
     assert [event for event, _ in looks.look(starts_anew=True)] == ["program keeps failing"]
 
 
