@@ -102,7 +102,7 @@ def box(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Box:
     monkeypatch.setattr(supervisor, "is_running", lambda _: box.runs)
     monkeypatch.setattr(supervisor, "start", begin)
     monkeypatch.setattr(supervisor, "run", lambda *_: None)
-    monkeypatch.setattr(supervisor, "check", lambda _: None)
+    monkeypatch.setattr(supervisor, "find_failing", lambda _: [])
     monkeypatch.setattr(service, "down", end)
     monkeypatch.setattr(processes, "end_all", lambda _: False)
     monkeypatch.setattr(service, "_check_place", lambda *_: None)
