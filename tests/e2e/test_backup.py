@@ -17,7 +17,7 @@ import lineage
 from retraining.local import model_server
 from retraining.upkeep import archive
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
 
 NIGHTS = ("2022-02-01", "2022-02-02", "2022-02-03", "2022-02-04")
 TITLE = "Acidente deixa dez mortos em rodovia"
@@ -110,7 +110,6 @@ def test_a_service_comes_back_from_a_backup_is_moved_and_runs_its_next_night(tmp
         assert "Airflow:" in third("status", check=False).stdout
 
 
-@pytest.mark.long
 def test_a_backup_in_the_middle_of_a_night_is_of_one_moment_and_a_moved_service_goes_on_for_nights(
     tmp_path: Path, drops: Path
 ) -> None:
