@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from retraining.boot import unit
 from retraining.boot.unit import Account, Kind, write_unit
 from retraining.settings import Settings
 
@@ -15,7 +16,9 @@ MAX_EXPOSURE = 25
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    # The checkout that is tested may lie in /tmp.
+    monkeypatch.setattr(unit, "_FLEETING", ())
     return Settings.from_env(state_dir="/srv/head lines/var", drops_dir="/data/drops", scores_dir="/data/scores")
 
 
