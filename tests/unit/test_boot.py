@@ -18,10 +18,13 @@ from retraining.settings import BASE, CHECKOUT, Settings
 _ENTRY = next(entry for entry in pwd.getpwall() if entry.pw_uid not in (0, 65534))
 ACCOUNT = Account(_ENTRY.pw_name, grp.getgrgid(_ENTRY.pw_gid).gr_name)
 """An ordinary user that is there; Debian's `daemon`."""
+FLEETING = unit._FLEETING
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    # The checkout that is tested may lie in /tmp.
+    monkeypatch.setattr(unit, "_FLEETING", ())
     return Settings.from_env(state_dir="/srv/head lines/var", drops_dir="/data/drops", scores_dir="/data/scores")
 
 
@@ -79,8 +82,9 @@ def test_what_only_a_shell_sets_is_in_the_unit_as_systemd_reads_it(settings: Set
 
 @pytest.mark.parametrize("path", ["/tmp/state", "/dev/shm/state", '/srv/a "state"', "/srv/a\nstate"])
 def test_a_folder_that_does_not_outlive_a_boot_or_that_no_unit_can_hold_is_refused(
-    settings: Settings, path: str
+    settings: Settings, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(unit, "_FLEETING", FLEETING)
     with pytest.raises(UnitError, match=r"does not outlive a restart|a unit cannot hold"):
         write_unit(settings.model_copy(update={"state_dir": Path(path)}), "system", ACCOUNT)
 
