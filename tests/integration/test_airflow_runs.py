@@ -435,25 +435,6 @@ def test_airflows_database_is_asked_only_where_it_is_known_and_never_passed_over
         lineage.calendar(reader)
 
 
-def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
-    service: Settings, airflow: ObedientAirflow
-) -> None:
-    dag = Dag(service, airflow, lineage.OURS.pipeline)
-    two = datetime.combine(NEWEST + timedelta(days=1), datetime.min.time(), SAO_PAULO) + timedelta(hours=2)
-    dag.record(night(1))
-    assert deadlines.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, (
-        "the night before has a verdict"
-    )
-    overdue = deadlines.find_overdue(service, two + timedelta(hours=7))
-    assert overdue is not None
-    assert (overdue.night, overdue.state) == (night(0), "missing")
-    assert str(overdue).startswith(
-        f"night {night(0)} has no verdict 7 h 00 min after its scheduled start: missing; no "
-    )
-    dag.record(night(0), accuracy=0.6)
-    assert deadlines.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
-
-
 def test_prometheus_is_told_what_keeps_nights_from_a_verdict(service: Settings, airflow: ObedientAirflow) -> None:
     airflow.do("hear", "SchedulerJob", 100)
     airflow.do("hear", "TriggererJob", 1)
@@ -475,6 +456,23 @@ def test_prometheus_is_told_what_keeps_nights_from_a_verdict(service: Settings, 
     assert (told["nights_without_verdict_in_a_row"], told["refused_nights_in_a_row"]) == (3, 0)
     assert readings.values["recent_nights"][("missing",)] == 3
     assert "last_verdict_night_timestamp_seconds" not in told
+
+
+def test_a_night_is_overdue_at_nine_and_no_longer_so_with_its_verdict(
+    service: Settings, airflow: ObedientAirflow
+) -> None:
+    dag = Dag(service, airflow, lineage.OURS.pipeline)
+    two = datetime.combine(NEWEST + timedelta(days=1), datetime.min.time(), SAO_PAULO) + timedelta(hours=2)
+    dag.record(night(1))
+    assert deadlines.find_overdue(service, two + timedelta(hours=6, minutes=59)) is None, (
+        "the night before has a verdict"
+    )
+    overdue = deadlines.find_overdue(service, two + timedelta(hours=7))
+    assert overdue is not None
+    assert (overdue.night, overdue.state) == (night(0), "missing")
+    assert str(overdue).startswith(f"night {night(0)} has no verdict 7 h 00 min after its scheduled start: missing; ")
+    dag.record(night(0), accuracy=0.6)
+    assert deadlines.find_overdue(service, two + timedelta(hours=7)) is None, "a refusal is a verdict"
 
 
 def test_when_a_run_of_each_dag_last_succeeded_is_known(service: Settings, dag: Dag) -> None:
