@@ -764,12 +764,9 @@ def _explain(location: tuple[int | str, ...], value: object, problem: str) -> st
     setting, *keys = map(str, location)
     # Of a setting that has keys, the one that is wrong.
     name = setting.upper() + "".join(f" of {key}" for key in keys)
-    for old in renamed_settings.find_old_names(setting):
-        name += f" (or {old.upper()}, as it was called)"
     shown = "" if "Secret" in str(Settings.model_fields[setting].annotation) else f"={value!r}"
-    for old, new in renamed_settings.RENAMED.items():
-        if new.name == setting.upper():
-            shown += f" (or {old}, as it was called)"
+    for old in renamed_settings.find_old_names(setting):
+        shown += f" (or {old.upper()}, as it was called)"
     return f"{name}{shown}: {problem.removeprefix('Value error, ')}; correct it in .env or in the environment"
 
 

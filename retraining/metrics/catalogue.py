@@ -119,7 +119,7 @@ _LINEAGE = (
     Metric("fresh_accuracy_ratio", "Accuracy on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
     Metric("fresh_macro_f1_ratio", "Macro-F1 on fresh rows of the champion, LR and majority.", "lineage", ("model",)),
     Metric("removed_artifacts", "Artifacts whose files retention has removed, ever.", "lineage"),
-    Metric("removed_bytes", "What that freed, without what pushed versions shared with them.", "lineage"),
+    Metric("removed_artifact_bytes", "What that freed, without what pushed versions shared with them.", "lineage"),
     Metric("min_accuracy_ratio", "The setting MIN_ACCURACY.", "lineage"),
 )
 _NIGHTS = (

@@ -39,7 +39,7 @@ def read_lineage(settings: Settings, readings: Readings) -> None:
         readings.put("min_accuracy_ratio", settings.min_accuracy)
         removed, size_bytes = lineage.count_removed(reader)
         readings.put("removed_artifacts", removed)
-        readings.put("removed_bytes", size_bytes)
+        readings.put("removed_artifact_bytes", size_bytes)
         if (reign := lineage.serving_version(reader)) is not None:
             readings.put("serving_version", reign.version)
             readings.put("serving_since_timestamp_seconds", reign.since.timestamp())

@@ -139,7 +139,7 @@ def test_a_service_without_a_night_tells_nothing_of_nights_and_fails_nowhere(pos
     empty = make_database(postgres, tmp_path)
     Nights(empty)
     told = read(empty, "lineage") | read(empty, "nights")
-    nothing = {"removed_artifacts", "removed_bytes"}
+    nothing = {"removed_artifacts", "removed_artifact_bytes"}
     assert [told[name] for name in nothing] == [{(): 0}, {(): 0}]
     assert told.keys() - nothing == {"mlmd_schema_version", "min_accuracy_ratio", "recent_nights", "night_is_overdue"}
     assert set(told["recent_nights"].values()) == {0}
