@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from driving import Service, predict, query
-from openlineage_sink import Sink, find_problems
+from openlineage_sink import Event, Sink, find_problems
 
 import lineage
 from retraining.local import model_server, processes, supervisor
@@ -99,17 +99,18 @@ def test_two_nights_run_in_order_and_a_proven_model_is_served_from_disk(service:
 
 
 def test_a_data_catalogue_is_told_of_every_task_from_the_drop_to_what_serves(service: Service, catalogue: Sink) -> None:
-    def has_ended() -> bool:
-        return len(catalogue.of(DAG, "COMPLETE")) == 2
+    def find(job: str, kind: str) -> list[Event]:
+        """Those of the two nights: the schedule's own, of nights before the first start, are told as well."""
+        nights = ("2022-02-01", "2022-02-02")
+        events = catalogue.of(job, kind)
+        return [one for one in events if one["run"]["facets"]["nominalTime"]["nominalStartTime"][:10] in nights]
 
     # The scheduler sends a run's end by a process of its own.
-    wait_until(has_ended, 30, "both nights are told to have ended")
+    wait_until(lambda: len(find(DAG, "COMPLETE")) == 2, 30, "both nights are told to have ended")
     assert not {(event["job"]["name"], problem) for event in catalogue.events for problem in find_problems(event)}
-    for event in catalogue.of(DAG):
-        assert event["run"]["facets"]["nominalTime"]["nominalStartTime"][:10] in ("2022-02-01", "2022-02-02")
     for node in NODES:
-        assert [len(catalogue.of(f"{DAG}.{node}", kind)) for kind in ("START", "COMPLETE", "FAIL")] == [2, 2, 0], node
-    [served] = catalogue.of(f"{DAG}.Pusher", "COMPLETE")[0]["outputs"]
+        assert [len(find(f"{DAG}.{node}", kind)) for kind in ("START", "COMPLETE", "FAIL")] == [2, 2, 0], node
+    [served] = find(f"{DAG}.Pusher", "COMPLETE")[0]["outputs"]
     assert served["name"] == str(service.settings.serving_dir)
     assert served["facets"]["version"]["datasetVersion"] == service.versions()[0]
     # Of the second night everything is there that its lineage says, and nothing comes from nowhere.
@@ -118,16 +119,16 @@ def test_a_data_catalogue_is_told_of_every_task_from_the_drop_to_what_serves(ser
         for event in catalogue.events
         for dataset in event["outputs"]
     }
-    [read] = catalogue.of(f"{DAG}.HeadlineExampleGen", "COMPLETE")[-1]["inputs"]
+    [read] = find(f"{DAG}.HeadlineExampleGen", "COMPLETE")[-1]["inputs"]
     assert read["facets"]["version"]["datasetVersion"].startswith("2022-02-02/1@sha256:")
     assert [drop["night"] for drop in read["facets"]["headlines_drops"]["drops"]] == ["2022-02-01", "2022-02-02"]
     for event in catalogue.events:
         for dataset in event["inputs"]:
             if dataset["name"] != str(service.settings.drops_dir):
                 assert (dataset["name"], dataset["facets"]["version"]["datasetVersion"]) in made
-    [gate] = [one for one in catalogue.of(f"{DAG}.DropGate", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
+    [gate] = [one for one in find(f"{DAG}.DropGate", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
     assert {one["success"] for one in gate["inputFacets"]["dataQualityAssertions"]["assertions"]} == {True}
-    [model] = [one for one in catalogue.of(f"{DAG}.Evaluator", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
+    [model] = [one for one in find(f"{DAG}.Evaluator", "COMPLETE")[-1]["inputs"] if one["inputFacets"]]
     checks = lineage.nights(service.settings)[-1].checks
     told = {one["assertion"]: one["success"] for one in model["inputFacets"]["dataQualityAssertions"]["assertions"]}
     assert told == {check.name: check.passed for check in checks}
