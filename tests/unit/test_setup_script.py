@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tarfile
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from fresh_checkout import CHECKOUT, write_program, write_uv
 from signals import hear_signals
+
+from retraining.version import VERSION
 
 MAKE = "venv --quiet --python 3.11 .venv"
 INSTALL = "pip sync --quiet --compile-bytecode --require-hashes requirements.lock"
@@ -92,6 +95,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(folder, write_uv(tmp_path / "bin"))
     yield place
     place.release_uv()
+
+
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    # One that had to be computed would have to be built, and no package may be.
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
 
 
 def test_a_fresh_checkout_gets_an_environment_and_a_second_set_up_does_nothing(place: Place) -> None:
