@@ -35,7 +35,9 @@ from sqlalchemy.orm import Session
 
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
 from lineage import LineageError
+from retraining.notices import outbox
 from retraining.operators import waiting
+from retraining.settings import Settings
 
 NIGHTLY = "headline_retraining"
 Seen = dict[str, Any]
@@ -114,6 +116,8 @@ class Nights:
 
     def sense(self, run_id: str) -> Seen:
         """Runs the sensor of a run as a worker does: what became of it and what it said."""
+        # Each case is played as if nobody had been told of its night before.
+        shutil.rmtree(outbox.folder(Settings.from_env()), ignore_errors=True)
         with create_session() as session:
             run = self.find(run_id, session)
             run.dag = self.dag

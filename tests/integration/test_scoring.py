@@ -111,7 +111,7 @@ def test_every_headline_of_every_night_is_scored_once_in_its_order_and_bad_rows_
 
 def test_a_version_that_lineage_does_not_know_is_named(service: Settings) -> None:
     write(service, NIGHT, "title\nFoi bom\n")
-    with pytest.raises(LookupError, match="no live model that was pushed as version '2022020901'"):
+    with pytest.raises(LookupError, match="lineage knows no model that was pushed as version '2022020901'"):
         launch_all(service, create_scoring_pipeline(service, NIGHT, "2022020901"))
 
 
