@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -413,3 +414,9 @@ def find_parent(above: str, indent: int) -> str:
         if name and (len(re.split(r"\+--|HeadlinesError", line)[0]) < indent or name[0] == "HeadlinesError"):
             return name[0]
     raise AssertionError("the drawing has no root")
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    # pytest imports them by their names alone, so that the second is an error, and only in a run of both.
+    names = sorted(path.name for path in (CHECKOUT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, following in pairwise(names) if name == following] == []
