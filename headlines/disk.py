@@ -31,12 +31,14 @@ class Disk:
     Attributes:
       mount: where it is mounted.
       device: what is mounted there, such as `/dev/sda1`; empty where Linux does not say.
+      size_bytes: of all of it.
       free_bytes: what this user may still write.
       free_files: how many files may still be made; None where that has no limit.
     """
 
     mount: Path
     device: str
+    size_bytes: int
     free_bytes: int
     free_files: int | None
 
@@ -44,6 +46,10 @@ class Disk:
     def is_full(self) -> bool:
         """Whether nothing more can be written, or no file be made."""
         return self.free_bytes <= 0 or self.free_files == 0
+
+    def is_low(self, least_gb: float) -> bool:
+        """Whether less is free, in GB of 2**30 bytes."""
+        return self.free_bytes < least_gb * 2**30 or self.is_full
 
     @property
     def name(self) -> str:
@@ -80,13 +86,14 @@ def find_disk(path: Path) -> Disk:
         mount = mount.parent
     # Some file systems, such as btrfs, count no files.
     files = usage.f_favail if usage.f_files else None
-    return Disk(mount, _find_device(mount), usage.f_bavail * usage.f_frsize, files)
+    unit = usage.f_frsize
+    return Disk(mount, _find_device(mount), usage.f_blocks * unit, usage.f_bavail * unit, files)
 
 
 def find_low(places: Iterable[Path], least_gb: float) -> list[Disk]:
     """The disks of some places, each once, of which less is free, in GB of 2**30 bytes."""
     disks = {disk.mount: disk for disk in map(find_disk, places)}
-    return [disk for disk in disks.values() if disk.free_bytes < least_gb * 2**30 or disk.is_full]
+    return [disk for disk in disks.values() if disk.is_low(least_gb)]
 
 
 def check_room(places: Iterable[Path], least_gb: float, remedy: str) -> None:

@@ -1,7 +1,8 @@
-"""Where notices arrive in tests: real servers on this machine, for HTTP and for mail, that keep what they are sent."""
+"""Where notices and signs of life arrive in tests: real servers, for HTTP and for mail, that keep what comes."""
 
 import email
 import email.policy
+import json
 import socketserver
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -35,6 +37,7 @@ class Sink:
       hangs: until set, it does not answer.
       posts: what arrived and was answered with 2xx.
       asked: how often anything arrived.
+      signs_of_life: how often it was asked for its page.
     """
 
     port: int
@@ -42,12 +45,18 @@ class Sink:
     hangs: bool = False
     posts: list[Post] = field(default_factory=list)
     asked: int = 0
+    signs_of_life: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What arrived, where each is a notice as JSON."""
+        return [json.loads(post.body) for post in self.posts]
 
 
 @contextmanager
@@ -72,6 +81,11 @@ def listen() -> Iterator[Sink]:
             self.wfile.write(answer)
 
         do_PUT = do_POST
+
+        def do_GET(self) -> None:
+            sink.signs_of_life += 1
+            self.send_response(204)
+            self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
             pass

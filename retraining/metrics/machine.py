@@ -1,12 +1,12 @@
 """What the endpoint tells of this machine: model servers, programs, disks, secrets, and what the state folder holds."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
+from headlines.disk import find_disk
 from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local import service, supervisor
@@ -60,10 +60,9 @@ def read_programs(settings: Settings, readings: Readings) -> None:
 def read_places(settings: Settings, readings: Readings) -> None:
     """How full the disks are, how old the secrets and the backup, what waits to be sent, and when the watch looked."""
     for name in _DISKS:
-        if (place := _find_existing(getattr(settings, name))) is not None:
-            usage = shutil.disk_usage(place)
-            readings.put("disk_free_bytes", usage.free, name.upper())
-            readings.put("disk_size_bytes", usage.total, name.upper())
+        place = find_disk(getattr(settings, name))
+        readings.put("disk_free_bytes", place.free_bytes, name.upper())
+        readings.put("disk_size_bytes", place.size_bytes, name.upper())
     readings.put("disk_limit_bytes", settings.min_free_gb * _GIB)
     if settings.secrets_dir.is_dir():
         for file in sorted(settings.secrets_dir.iterdir()):
@@ -106,8 +105,3 @@ def _measure(folder: Path, seen: set[tuple[int, int]]) -> Iterator[int]:
                 if status.st_nlink > 1:
                     seen.add((status.st_dev, status.st_ino))
                 yield status.st_blocks * _BLOCK_BYTES
-
-
-def _find_existing(place: Path) -> Path | None:
-    """A folder, or the nearest above it that is there: what is written first makes the others."""
-    return next((one for one in (place, *place.parents) if one.is_dir()), None)

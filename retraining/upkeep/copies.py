@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from headlines.disk import find_disk
 from headlines.durable import copy_file, replace_file
 from headlines.names import POLICY_FILE, ROLLBACKS_FILE
 from retraining.settings import ENV_FILE, Settings
@@ -58,7 +59,7 @@ class Copy:
 
 def make_folder(settings: Settings) -> Path:
     """A new folder, named by the moment, which others may not look into."""
-    folder = settings.state_dir / "upgrades" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    folder = settings.state_dir / "upgrades" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
     folder.mkdir(mode=0o700, parents=True)
     return folder
 
@@ -66,7 +67,7 @@ def make_folder(settings: Settings) -> Path:
 def check_room(settings: Settings, database_bytes: int, has_other_major: bool) -> None:
     """Raises UpgradeError where the copy, and new data where the Postgres changes, may not fit the disk."""
     needed = int(database_bytes * (_FREE_SHARE + 1 if has_other_major else _FREE_SHARE))
-    free = shutil.disk_usage(settings.state_dir).free
+    free = find_disk(settings.state_dir).free_bytes
     if free < needed:
         raise UpgradeError(
             f"{settings.state_dir} has {free / 2**20:,.0f} MB free, and the copy of the databases may take "

@@ -147,13 +147,14 @@ def look_at_servers(settings: Settings, memory: Memory) -> Memory:
 def look_at_disks(settings: Settings) -> None:
     """Tells of each disk that less is free than a night needs, and when it is enough again."""
     try:
-        low = disk.find_low(settings.written_places, settings.min_free_gb)
         # What goes up and down at the limit is told once.
         nearly_low = disk.find_low(settings.written_places, settings.min_free_gb * _ENOUGH)
     except OSError as error:
         log.warning("How much of a disk is free is not known: %s", error)
         return
-    for one in low:
+    for one in nearly_low:
+        if not one.is_low(settings.min_free_gb):
+            continue
         text = f"{disk.tell_low([one], settings.min_free_gb)}: no night will begin; free some there"
         tell(settings, _DISK, text, fact=str(one.mount), disk=str(one.mount))
     still_low = {str(one.mount) for one in nearly_low}

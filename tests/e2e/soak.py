@@ -163,7 +163,9 @@ class Soak:
             folder /= f"v{version}"
         folder.mkdir(parents=True)
         [source] = (self.samples / night).glob("*.csv")
-        with source.open(newline="", encoding="utf-8") as stream:
+        # A sample has a line of another encoding now and then.
+        how = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+        with source.open(**how) as stream:
             header, *rows = list(csv.reader(stream))[: ROWS + 1]
         label = header.index("sentiment")
         for row in rows if is_bad else ():
@@ -171,7 +173,7 @@ class Soak:
             row[label : label + 1] = ["?"] * len(row[label : label + 1])
         rows = rows[: ROWS - version]
         partial = folder / ".headlines.csv"
-        with partial.open("w", newline="", encoding="utf-8") as stream:
+        with partial.open("w", **how) as stream:
             csv.writer(stream).writerows([header, *rows])
         delivered = self.clock.now().timestamp() - 60
         os.utime(partial, (delivered, delivered))

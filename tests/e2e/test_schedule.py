@@ -23,7 +23,7 @@ import httpx
 import pytest
 from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment
 from moved_clock import MovedClock, find_library
-from webhook import Webhook, listen
+from notice_sink import Sink, listen
 
 import lineage
 from headlines.drops.samples import write_samples
@@ -47,8 +47,9 @@ class Story:
 
     service: Service
     clock: MovedClock
-    webhook: Webhook
+    sink: Sink
     drops: Path
+    taken: int = 0
     watched: list[tuple[str, str]] = field(default_factory=list)
     """The event and the text of what the watch told so far."""
 
@@ -134,7 +135,7 @@ class Story:
 
     def describe(self) -> str:
         """What a person would look at when a night does not go on."""
-        lines = [f"it is {self.clock.now()}; notices: {self.webhook.notices}"]
+        lines = [f"it is {self.clock.now()}; notices: {self.sink.notices}"]
         for program, state in supervisor.states(self.service.settings).items():
             lines.append(f"{program}: {state['statename']} {state['description']}")
         for run in self.runs():
@@ -211,7 +212,8 @@ def assert_is_served(story: Story, version: str) -> None:
 def take_notices(story: Story) -> list[tuple[str, str]]:
     """What the runs told since the last call; what the watch told, whenever it looked, is beside it."""
     story.wait_until(lambda: not delivery.survey(story.service.settings), 120, "the watch has sent what was told")
-    notices = story.webhook.take()
+    notices = [(notice["event"], notice["text"]) for notice in story.sink.notices[story.taken :]]
+    story.taken += len(notices)
     assert "task failed" not in [event for event, _ in notices], notices
     story.watched += [notice for notice in notices if notice[0].startswith("night ")]
     return [notice for notice in notices if notice not in story.watched]
@@ -222,9 +224,7 @@ def wait_for_the_watch(story: Story, event: str, night: str) -> str:
 
     def find() -> list[str]:
         return [
-            notice["text"]
-            for notice in story.webhook.notices
-            if (notice["event"], notice.get("night")) == (event, night)
+            notice["text"] for notice in story.sink.notices if (notice["event"], notice.get("night")) == (event, night)
         ]
 
     story.wait_until(lambda: bool(find()), 120, f"the watch tells of {event}: {night}")
@@ -234,7 +234,7 @@ def wait_for_the_watch(story: Story, event: str, night: str) -> str:
 
 def see_it_mended(story: Story, night: str) -> None:
     """Waits for the end of the alarm, if the watch has raised one: it may look for the first time after the verdict."""
-    if ("night overdue", night) in [(notice["event"], notice.get("night")) for notice in story.webhook.notices]:
+    if ("night overdue", night) in [(notice["event"], notice.get("night")) for notice in story.sink.notices]:
         wait_for_the_watch(story, "night no longer overdue", night)
 
 
@@ -274,13 +274,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     for file in dags.iterdir():
         # A DAG that is changed later than now is parsed without end (apache/airflow#18674).
         os.utime(file, (0, clock.now().timestamp() - 86_400))
-    with listen() as webhook:
+    with listen() as sink:
         environment = make_environment(
             place / "state",
             place / "drops",
             DAGS_DIR=str(dags),
-            FAILURE_WEBHOOK_URL=webhook.url,
-            HEARTBEAT_URL=webhook.url,
+            NOTIFY=sink.url,
+            HEARTBEAT_URL=sink.url,
             **SMALL_TRAINING,
             **clock.environment,
         )
@@ -293,7 +293,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         service = Service(environment)
         try:
             service("up")
-            yield Story(service, clock, webhook, samples)
+            yield Story(service, clock, sink, samples)
         finally:
             service("down", check=False)
             clock.close()
@@ -323,7 +323,7 @@ def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None
     [(event, text)] = take_notices(story)
     assert event == "pushed"
     assert text.startswith("night 2022-02-01: version 2022020101 is pushed; ")
-    story.wait_until(lambda: story.webhook.signs_of_life == 1, 120, "the watch gives a sign of life")
+    story.wait_until(lambda: story.sink.signs_of_life == 1, 120, "the watch gives a sign of life")
 
 
 def test_a_night_waits_for_a_drop_that_is_late_but_before_its_cut_off(story: Story) -> None:
@@ -367,7 +367,7 @@ def test_a_night_without_a_verdict_is_overdue_at_nine_wherever_one_looks(story: 
     story.clock.jump_to(due(night) + timedelta(hours=7, seconds=5))
     told = wait_for_the_watch(story, "night overdue", night)
     assert told.startswith(f"night {night} has no verdict 7 h 0") and f"skipped; {why}" in told
-    assert "night no longer overdue" not in [notice["event"] for notice in story.webhook.notices]
+    assert "night no longer overdue" not in [notice["event"] for notice in story.sink.notices]
 
     status = story.service("status", check=False)
     assert status.returncode == 1
@@ -481,6 +481,6 @@ def test_at_the_end_every_run_is_of_the_schedule_and_lineage_has_the_nights_that
     take_notices(story)
     watched = [event for event, _ in story.watched]
     assert watched == ["night overdue", "night no longer overdue"] * (len(watched) // 2)
-    events = [notice["event"] for notice in story.webhook.notices]
+    events = [notice["event"] for notice in story.sink.notices]
     assert (events.count("pushed"), events.count("late drop")) == (len(trained), 1)
     assert set(events) - {"night overdue", "night no longer overdue"} == {"pushed", "late drop", "missed night"}

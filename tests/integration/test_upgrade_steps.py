@@ -1,6 +1,5 @@
 """What an upgrade finds, refuses, does and leaves behind, on real databases; a whole service is in tests/e2e."""
 
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from ml_metadata.metadata_store import metadata_store
 from typer.testing import CliRunner
 
+from headlines.disk import Disk
 from retraining import renamed_settings
 from retraining.cli.main import app
 from retraining.local import postgres, preparation, secrets, service, standing
@@ -190,9 +190,8 @@ def test_where_no_copy_can_be_made_nothing_is_changed(
 ) -> None:
     plan = plans.make_plan(settings, print)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            shutil, "disk_usage", create_autospec(shutil.disk_usage, return_value=shutil._ntuple_diskusage(9, 9, 0))
-        )
+        full = Disk(settings.state_dir, "/dev/sdb1", 2**30, 0, 10)
+        patch.setattr(copies, "find_disk", create_autospec(copies.find_disk, return_value=full))
         with pytest.raises(UpgradeError, match=r"has 0 MB free, and the copy of the databases may take \d+ MB"):
             upgrading.upgrade(settings, plan, print)
     assert not (settings.state_dir / "upgrades").exists()

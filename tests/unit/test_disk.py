@@ -46,9 +46,9 @@ def test_a_mount_whose_name_holds_a_blank_is_found_as_the_kernel_writes_it(
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (Disk(Path("/data"), "/dev/sdb1", 3 * 2**20, 10), "3 MB free on the disk at /data (/dev/sdb1)"),
-        (Disk(Path("/"), "", 3 * 2**30, None), "3.0 GB free on the disk at /"),
-        (Disk(Path("/data"), "data", 3 * 2**30, 0), "not one file free on the disk at /data (data)"),
+        (Disk(Path("/data"), "/dev/sdb1", 2**50, 3 * 2**20, 10), "3 MB free on the disk at /data (/dev/sdb1)"),
+        (Disk(Path("/"), "", 2**50, 3 * 2**30, None), "3.0 GB free on the disk at /"),
+        (Disk(Path("/data"), "data", 2**50, 3 * 2**30, 0), "not one file free on the disk at /data (data)"),
     ],
 )
 def test_a_disk_tells_what_of_it_is_free(found: Disk, text: str) -> None:
@@ -73,9 +73,9 @@ def test_where_no_file_is_named_it_is_the_fullest_of_those_that_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = {
-        Path("/a"): Disk(Path("/a"), "", 5, 10),
-        Path("/b"): Disk(Path("/b"), "", 3, 10),
-        Path("/c"): Disk(Path("/c"), "", 2**40, 0),
+        Path("/a"): Disk(Path("/a"), "", 2**50, 5, 10),
+        Path("/b"): Disk(Path("/b"), "", 2**50, 3, 10),
+        Path("/c"): Disk(Path("/c"), "", 2**50, 2**40, 0),
     }
     monkeypatch.setattr(disk, "find_disk", places.__getitem__)
     assert "the disk at /b," in disk.tell_full(no_space(), [Path("/a"), Path("/b")])

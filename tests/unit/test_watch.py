@@ -399,7 +399,7 @@ def test_a_disk_that_is_nearly_full_is_told_once_and_once_when_it_has_room_again
     settings: Settings, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 0.0
-    found = lambda path: disk.Disk(Path("/data"), "/dev/sdb1", int(free * 2**30), 10)  # noqa: E731
+    found = lambda path: disk.Disk(Path("/data"), "/dev/sdb1", 2**50, int(free * 2**30), 10)  # noqa: E731
     monkeypatch.setattr(disk, "find_disk", create_autospec(disk.find_disk, side_effect=found))
     told = []
     # At the limit it goes up and down.
