@@ -5,7 +5,6 @@ import email.policy
 import json
 import socketserver
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -148,12 +147,3 @@ def take_mail() -> Iterator[tuple[int, list[EmailMessage]]]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def wait_until(is_so: object, seconds: float = 20.0) -> None:
-    """Waits for what another thread does."""
-    assert callable(is_so)
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)

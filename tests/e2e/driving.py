@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+from waiting import wait_until
 
 import lineage
-from retraining.local import airflow
+from retraining.local import LocalError, airflow, model_server
 from retraining.nights.rehearsal import QUICK
 from retraining.settings import Settings
 
@@ -97,9 +99,18 @@ class Service:
         assert folder is not None
         return sorted(path.name for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
 
-    def api(self, method: str, path: str, **arguments: Any) -> Any:
-        import httpx
+    def served(self) -> str | None:
+        """The version that the model server answers with; None before its first."""
+        address = model_server.address(self.settings)
+        version: str | None = httpx.get(f"{address}/version", timeout=30, trust_env=False).json().get("version")
+        return version
 
+    def wait_until_served(self, version: str, seconds: float = 180) -> None:
+        """Waits until the model server answers with a version: it looks for new ones every few seconds."""
+        what = f"{version} is served"
+        wait_until(lambda: self.served() == version, what, seconds, every=1, unanswered=(httpx.HTTPError, LocalError))
+
+    def api(self, method: str, path: str, **arguments: Any) -> Any:
         settings = self.settings
         answer = httpx.request(
             method,

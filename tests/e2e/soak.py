@@ -26,10 +26,11 @@ import psutil
 from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, query
 from moved_clock import MovedClock, find_library
 from soak_year import FIRST, PROGRAMS, Night, Tally, plan
+from waiting import wait_until
 
 import lineage
 from headlines.drops.samples import write_samples
-from retraining.local import LocalError, model_server, supervisor
+from retraining.local import LocalError, supervisor
 
 DAG = "headline_retraining"
 ROWS = 80
@@ -208,7 +209,7 @@ class Soak:
                 self.tally.rows_lost += abs(delivered - report.rows_in) + abs(report.rows_in - used)
         reign = lineage.serving_version(settings)
         if reign:
-            self.wait_until(lambda: self.served() == str(reign.version), 300, f"{reign.version} is served")
+            self.service.wait_until_served(str(reign.version), 300)
         used_kb = subprocess.run(["du", "-sk", settings.state_dir], capture_output=True, text=True, check=False).stdout
         self.tally.disk_mb.append(int(used_kb.split()[0]) / 1024)
         self.tally.memory_mb.append(sum(find_memory(process) for process in self.service.find_processes()) / 2**20)
@@ -230,24 +231,14 @@ class Soak:
     def state_of(self, night: str) -> str:
         return (self.find_run(night) or {}).get("state", "")
 
-    def served(self) -> str | None:
-        answer: str | None = httpx.get(f"{model_server.address(self.service.settings)}/version").json().get("version")
-        return answer
-
     def wait_until(self, is_so: Callable[[], bool], seconds: float, what: str) -> None:
         """Looks every two seconds; what cannot be answered just now is asked again.
 
         Raises:
           TimeoutError: it does not come.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            with suppress(httpx.HTTPError, LocalError, lineage.LineageError):
-                if is_so():
-                    return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-            time.sleep(2)
+        unanswered = (httpx.HTTPError, LocalError, lineage.LineageError)
+        wait_until(is_so, what, seconds, every=2, unanswered=unanswered)
 
     def tell(self, night: Night) -> str:
         correction = f"corrects {night.corrects}" if night.corrects else None

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -24,10 +23,11 @@ import pytest
 from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment
 from moved_clock import MovedClock, find_library
 from notice_sink import Sink, listen
+from waiting import wait_until
 
 import lineage
 from headlines.drops.samples import write_samples
-from retraining.local import airflow, model_server, supervisor
+from retraining.local import airflow, supervisor
 from retraining.notices import delivery
 
 pytestmark = [
@@ -91,11 +91,6 @@ class Story:
         [report] = lineage.nights(self.service.settings, night, night)
         return report
 
-    def served(self) -> str | None:
-        """The version that the model server answers with; None before its first."""
-        version: str | None = httpx.get(f"{model_server.address(self.service.settings)}/version").json().get("version")
-        return version
-
     def find_scheduler(self) -> int | None:
         """The process of the scheduler, as the supervisor has it."""
         return supervisor.states(self.service.settings).get("scheduler", {}).get("pid") or None
@@ -122,16 +117,10 @@ class Story:
 
         A question that the web server cannot answer is asked again.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if is_so():
-                    return
-            except httpx.TransportError:
-                pass
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {seconds:.0f} s: {what}\n{self.describe()}")
-            time.sleep(5)
+        try:
+            wait_until(is_so, what, seconds, every=5, unanswered=(httpx.TransportError,))
+        except TimeoutError as error:
+            pytest.fail(f"{error}\n{self.describe()}")
 
     def describe(self) -> str:
         """What a person would look at when a night does not go on."""
@@ -203,10 +192,6 @@ def assert_is_pushed(story: Story, night: str, drops: list[str], champion: str, 
     assert version in story.service.versions()
     [since] = [reign.since for reign in lineage.reigns(story.service.settings) if str(reign.version) == version]
     assert begun <= since < begun + timedelta(hours=4)
-
-
-def assert_is_served(story: Story, version: str) -> None:
-    story.wait_until(lambda: story.served() == version, 180, f"{version} is served")
 
 
 def take_notices(story: Story) -> list[tuple[str, str]]:
@@ -319,7 +304,7 @@ def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None
     story.begin("2022-02-01")
     story.finish("2022-02-01")
     assert_is_pushed(story, "2022-02-01", ["2022-02-01"], "", due("2022-02-01"))
-    assert_is_served(story, "2022020101")
+    story.service.wait_until_served("2022020101")
     [(event, text)] = take_notices(story)
     assert event == "pushed"
     assert text.startswith("night 2022-02-01: version 2022020101 is pushed; ")
@@ -337,7 +322,7 @@ def test_a_night_waits_for_a_drop_that_is_late_but_before_its_cut_off(story: Sto
     story.deliver(night)
     story.finish(night)
     assert_is_pushed(story, night, ["2022-02-01", night], "2022020101", due(night))
-    assert_is_served(story, "2022020201")
+    story.service.wait_until_served("2022020201")
     ended = datetime.fromisoformat(story.tasks(night)["wait_for_drop"]["end_date"])
     assert ended >= due(night) + timedelta(hours=2)
     assert [event for event, _ in take_notices(story)] == ["pushed"]
@@ -358,7 +343,7 @@ def test_a_night_whose_drop_is_missing_past_its_cut_off_is_skipped_with_a_notice
     assert f"retraining run --night {night}" in text
     assert lineage.nights(story.service.settings, night) == [], "MLMD has never heard of it"
     assert story.service.versions() == ["2022020101", "2022020201"]
-    assert story.served() == "2022020201"
+    assert story.service.served() == "2022020201"
 
 
 def test_a_night_without_a_verdict_is_overdue_at_nine_wherever_one_looks(story: Story) -> None:
@@ -397,7 +382,7 @@ def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: 
     story.begin(night)
     story.finish(night)
     assert_is_pushed(story, night, ["2022-02-01", "2022-02-02", "2022-02-03", night], "2022020201", due(night))
-    assert_is_served(story, "2022020401")
+    story.service.wait_until_served("2022020401")
     wait_for_the_watch(story, "night no longer overdue", "2022-02-03")
     (missed, text), (pushed, _) = take_notices(story)
     assert (missed, pushed) == ("missed night", "pushed")
@@ -417,7 +402,7 @@ def test_after_an_outage_of_three_nights_the_newest_is_run_and_a_notice_names_th
     see_it_mended(story, newest)
     drops = ["2022-02-01", "2022-02-02", "2022-02-03", "2022-02-04", *missed, newest]
     assert_is_pushed(story, newest, drops, "2022020401", back)
-    assert_is_served(story, "2022020701")
+    story.service.wait_until_served("2022020701")
 
     *left, told, pushed = take_notices(story)
     assert told[0] == "missed night"
@@ -447,7 +432,7 @@ def test_after_another_outage_each_of_three_nights_is_run_in_order(story: Story)
     champions = ["2022020701", "2022020801", "2022020901"]
     for night, champion in zip(nights, champions, strict=True):
         assert_is_pushed(story, night, [f"2022-02-{day:02}" for day in range(1, int(night[-2:]) + 1)], champion, back)
-    assert_is_served(story, "2022021001")
+    story.service.wait_until_served("2022021001")
     runs = [story.run(night) for night in nights]
     for earlier, later in pairwise(runs):
         assert datetime.fromisoformat(earlier["end_date"]) <= datetime.fromisoformat(later["start_date"])

@@ -18,7 +18,7 @@ from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, query
 
 import lineage
 from headlines.drops.samples import write_samples
-from retraining.local import airflow, model_server, standing, supervisor
+from retraining.local import airflow, standing, supervisor
 from retraining.upkeep import answers
 from retraining.version import FIRST, VERSION
 
@@ -142,8 +142,8 @@ def test_the_next_night_is_judged_against_the_champion_that_served(before: answe
     assert push.properties["pushed_version"] == SERVED
     assert report.window_nights == len(NIGHTS) + 1
     assert query(new, "SELECT id FROM execution WHERE last_known_state = 2") == []
-    served = httpx.get(f"{model_server.address(new.settings)}/version", timeout=30, trust_env=False).json()
-    assert served["version"] == report.pushed_version
+    assert report.pushed_version
+    new.wait_until_served(report.pushed_version)
 
 
 def test_the_pages_open(before: answers.Answers, new: Service) -> None:
@@ -172,6 +172,5 @@ def test_it_can_be_gone_back_to_the_first_version(before: answers.Answers, old: 
     old("up")
     # The night that came since is gone, and what it pushed does not serve.
     assert SERVED in old("lineage", "serving").stdout
-    served = httpx.get(f"{model_server.address(new.settings)}/version", timeout=30, trust_env=False).json()
-    assert served["version"] == SERVED
+    assert new.served() == SERVED
     assert answers.ask(new.settings) == before

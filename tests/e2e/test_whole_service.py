@@ -7,13 +7,13 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from driving import Service, predict, query
 from openlineage_sink import Event, Sink, find_problems
+from waiting import wait_until
 
 import lineage
 from retraining.local import model_server, processes, supervisor
@@ -32,13 +32,6 @@ NODES = {
 
 def run_id(service: Service, night: str) -> str:
     return next(report.run_id for report in lineage.nights(service.settings) if report.night == night)
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.3)
 
 
 def states(service: Service, run: str) -> dict[str, str]:
@@ -67,7 +60,7 @@ def clear(service: Service, run: str, tasks: list[str], downstream: bool = False
 
 
 def finish(service: Service, run: str, seconds: float = 300) -> str:
-    wait_until(lambda: run_state(service, run) in ("success", "failed"), seconds, f"{run} ends")
+    wait_until(lambda: run_state(service, run) in ("success", "failed"), f"{run} ends", seconds)
     return run_state(service, run)
 
 
@@ -106,7 +99,7 @@ def test_a_data_catalogue_is_told_of_every_task_from_the_drop_to_what_serves(ser
         return [one for one in events if one["run"]["facets"]["nominalTime"]["nominalStartTime"][:10] in nights]
 
     # The scheduler sends a run's end by a process of its own.
-    wait_until(lambda: len(find(DAG, "COMPLETE")) == 2, 30, "both nights are told to have ended")
+    wait_until(lambda: len(find(DAG, "COMPLETE")) == 2, "both nights are told to have ended", 30)
     assert not {(event["job"]["name"], problem) for event in catalogue.events for problem in find_problems(event)}
     for node in NODES:
         assert [len(find(f"{DAG}.{node}", kind)) for kind in ("START", "COMPLETE", "FAIL")] == [2, 2, 0], node
@@ -136,7 +129,7 @@ def test_a_data_catalogue_is_told_of_every_task_from_the_drop_to_what_serves(ser
 
 def test_the_model_server_answers_as_the_pushed_model_does_and_says_what_taught_it(service: Service) -> None:
     address, newest = model_server.address(service.settings), service.versions()[-1]
-    wait_until(lambda: httpx.get(f"{address}/version").json().get("version") == newest, 30, f"{newest} is served")
+    wait_until(lambda: service.served() == newest, f"{newest} is served", 30)
     title = "Acidente deixa dez mortos em rodovia"
     answer = httpx.post(
         f"{address}/v1/models/headlines:predict", json={"signature_name": "predict_text", "instances": [title]}
@@ -205,7 +198,7 @@ def test_a_killed_task_is_retried_and_the_dead_attempt_is_settled(service: Servi
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Trainer"])
 
-    wait_until(lambda: bool(running_pids(service)), 120, "the Trainer runs")
+    wait_until(lambda: bool(running_pids(service)), "the Trainer runs", 120)
     for pid in running_pids(service):
         os.kill(pid, signal.SIGKILL)
     assert finish(service, run) == "success"
@@ -229,14 +222,14 @@ def running_pids(service: Service) -> list[int]:
 def test_a_killed_scheduler_takes_all_of_it_along_and_the_night_goes_on_and_ends_well(service: Service) -> None:
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Trainer"])
-    wait_until(lambda: bool(running_pids(service)), 120, "the Trainer runs")
+    wait_until(lambda: bool(running_pids(service)), "the Trainer runs", 120)
     old = find_processes(service, "scheduler")
     [trainer] = running_pids(service)
     assert trainer in old
     assert len(old) > 4, "executor, workers, the processor of DAG files and the task"
     os.kill(supervisor.states(service.settings)["scheduler"]["pid"], signal.SIGKILL)
     # Well before a scheduler has started, which is when the old ones would go on beside it.
-    wait_until(lambda: not old & find_processes(service, "scheduler"), 30, "nothing is left of the old one")
+    wait_until(lambda: not old & find_processes(service, "scheduler"), "nothing is left of the old one", 30)
     assert finish(service, run) == "success", states(service, run)
     assert local.find_strays(service.settings) == []
     assert count_running(service) == 0
@@ -247,8 +240,8 @@ def test_whatever_program_is_killed_comes_back_by_itself_without_strays(service:
     # Each with all that it has begun, Postgres' backends, gunicorn's workers and Airflow's triggers among it.
     for name in ("serving", "webserver", "triggerer", "postgres"):
         os.kill(supervisor.states(service.settings)[name]["pid"], signal.SIGKILL)
-    wait_until(lambda: not local.health(service.settings).has_started, 30, "the end of some is seen")
-    wait_until(lambda: local.health(service.settings).has_started, 300, "all of them are healthy again")
+    wait_until(lambda: not local.health(service.settings).has_started, "the end of some is seen", 30)
+    wait_until(lambda: local.health(service.settings).has_started, "all of them are healthy again", 300)
     assert local.find_strays(service.settings) == []
     done = service("status", check=False)
     assert "Stray" not in done.stdout
@@ -263,7 +256,7 @@ def find_processes(service: Service, program: str) -> set[int]:
 def test_postgres_gone_mid_run_comes_back_and_the_run_ends_well(service: Service) -> None:
     run = run_id(service, "2022-02-02")
     clear(service, run, ["Transform"], downstream=True)
-    wait_until(lambda: count_running(service) > 0, 120, "Transform runs")
+    wait_until(lambda: count_running(service) > 0, "Transform runs", 120)
     os.kill(supervisor.states(service.settings)["postgres"]["pid"], signal.SIGQUIT)
     time.sleep(3)
 
@@ -273,7 +266,7 @@ def test_postgres_gone_mid_run_comes_back_and_the_run_ends_well(service: Service
         except httpx.HTTPError:
             return False
 
-    wait_until(has_ended, 300, "the run ends after Postgres came back")
+    wait_until(has_ended, "the run ends after Postgres came back", 300)
     assert run_state(service, run) == "success", states(service, run)
     assert count_running(service) == 0
 
@@ -351,4 +344,4 @@ def test_too_many_bad_rows_stop_the_run_at_the_gate_and_none_is_lost(service: Se
 def test_a_finished_service_is_seen_by_airflows_own_command_and_goes_down_without_a_trace(service: Service) -> None:
     assert "headline_retraining" in service.airflow("dags", "list").stdout
     service("down")
-    wait_until(lambda: not service.find_processes(), 20, f"nothing is left: {service.find_processes()}")
+    wait_until(lambda: not service.find_processes(), f"nothing is left: {service.find_processes()}", 20)

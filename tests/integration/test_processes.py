@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
 from free_ports import free_port
+from waiting import wait_until
 
 from retraining.local import airflow, postgres, processes, secrets, service, succession, supervisor
 from retraining.settings import CHECKOUT, Settings
@@ -34,13 +35,6 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     made.state_dir.mkdir()
     yield secrets.make_missing(made)
     service.down(made)
-
-
-def wait_until(is_so: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def start(settings: Settings, **scripts: str) -> None:

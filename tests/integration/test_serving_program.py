@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from free_ports import free_port
 from tiny_model import save_tiny_model
+from waiting import wait_until
 
 from headlines.pushes.champion import Rollback
 from headlines.pushes.rollbacks import add
@@ -35,13 +35,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     made.state_dir.joinpath("logs").mkdir(parents=True, exist_ok=True)
     yield made
     service.down(made)
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def ask(settings: Settings, path: str, token: str = "secret") -> httpx.Response:

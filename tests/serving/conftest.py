@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import RunningServer, wait_until
+from running_server import RunningServer
 from served_models import RELATED, save_model, write_about, write_related
+from waiting import wait_until
 
 from serving.settings import Settings
 

@@ -1,12 +1,12 @@
 """A model server that really listens, on a free port, and a client for it."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from waiting import wait_until
 
 from serving.app import create_app
 from serving.listener import Listener
@@ -113,11 +113,3 @@ def hold_large_runs(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> 
     gate = Gate(batcher._run_in_pieces)
     monkeypatch.setattr(batcher, "_run_in_pieces", gate)
     return gate
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Returns once the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

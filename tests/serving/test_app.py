@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs, wait_until
+from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs
 from served_models import write_about, write_related
+from waiting import wait_until
 
 from serving import app as serving_app
 from serving import body, rest

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from running_server import RunningServer, wait_until
+from running_server import RunningServer
+from waiting import wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /predict HTTP/1.1\r\nhost: x\r\n"

@@ -16,8 +16,9 @@ import httpx
 import pytest
 from grpc_client import Client, ask, fails, predict_request
 from grpc_health.v1 import health_pb2
-from running_server import RunningServer, hold_large_runs, wait_until
+from running_server import RunningServer, hold_large_runs
 from served_models import save_model
+from waiting import wait_until
 
 from serving.settings import Settings
 

@@ -15,8 +15,9 @@ import grpc
 import pytest
 import tensorflow as tf
 from grpc_client import Client, predict_request
-from running_server import Gate, RunningServer, wait_until
+from running_server import Gate, RunningServer
 from tensorflow_serving.apis import inference_pb2
+from waiting import wait_until
 
 from serving.body import _unpack
 from serving.errors import ServingError

@@ -10,9 +10,10 @@ from unittest.mock import create_autospec
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from running_server import Gate, RunningServer, wait_until
+from running_server import Gate, RunningServer
 from status_server import write_status
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse, ModelVersionStatus
+from waiting import wait_until
 
 import lineage
 from headlines.pushes import rollbacks

@@ -18,8 +18,9 @@ import jsonschema
 import numpy as np
 import pytest
 import tensorflow as tf
-from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs, wait_until
+from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs
 from served_models import save_model
+from waiting import wait_until
 
 from serving.errors import ServingError
 from serving.open_inference import VERSION

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from grpc_client import Client, predict_request
-from running_server import wait_until
 from server_process import ROOT, ServerProcess
+from waiting import wait_until
 
 
 def hang(path: Path, file: str = "variables/variables.index") -> Path:

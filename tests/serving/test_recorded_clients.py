@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import RunningServer, wait_until
+from running_server import RunningServer
 from served_models import save_picture_model
+from waiting import wait_until
 
 from serving.open_inference_http import HEADER_LENGTH
 

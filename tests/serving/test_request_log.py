@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from running_server import RunningServer, wait_until
+from running_server import RunningServer
+from waiting import wait_until
 
 from serving import request_log
 from serving.request_log import NOT_READ, NOT_WRITTEN, TOO_MANY, RequestLog

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_server import MANY_ROWS, RunningServer, hold_large_runs, wait_until
+from running_server import MANY_ROWS, RunningServer, hold_large_runs
 from served_models import save_model, write_warmup
+from waiting import wait_until
 
 
 def test_a_swap_under_load_fails_no_request(

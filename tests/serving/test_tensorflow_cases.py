@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_client import Client
-from running_server import RunningServer, wait_until
+from running_server import RunningServer
 from tensorflow_calls import SERVED, assert_holds, call, rename
 from tensorflow_cases import DOCUMENT, TABLE, Case, read_cases, read_files, write_summary, write_table
 from tensorflow_models import MODELS, save_echo, save_half_plus
 from tensorflow_serving.apis import get_model_metadata_pb2
+from waiting import wait_until
 
 from serving.app import _error
 from serving.document import parse_json, read_signature_name

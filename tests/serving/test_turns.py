@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs, wait_until
+from running_server import MANY_ROWS, Gate, RunningServer, hold_large_runs
+from waiting import wait_until
 
 from serving import rest
 

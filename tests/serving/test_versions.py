@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
-from running_server import wait_until
+from waiting import wait_until
 
 from serving.errors import ServingError
 from serving.folder import look_into

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from notice_sink import Sink, listen, wait_until
+from notice_sink import Sink, listen
 from pydantic import SecretStr
+from waiting import wait_until
 
 from retraining.notices import delivery, outbox
 from retraining.notices.outbox import Notice

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
-from notice_sink import wait_until
 from pydantic import SecretStr
+from waiting import wait_until
 
 import lineage
 from headlines import disk
