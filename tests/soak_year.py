@@ -41,6 +41,16 @@ class Night:
     steps: tuple[str, ...] = ()
 
 
+SHORT = (
+    Night("2022-02-01"),
+    Night("2022-02-02", "late", fault="kill scheduler"),
+    Night("2022-02-03", "missing"),
+    Night("2022-02-04", "bad", steps=("prune", "backup, restore elsewhere, go on there")),
+    Night("2022-02-05", fault="reboot", corrects="2022-02-04", steps=("upgrade",)),
+)
+"""A compressed week: of what may happen as much as five nights hold."""
+
+
 def plan(count: int, seed: int) -> list[Night]:
     """So many nights; the same seed gives the same, and every fault comes before one comes twice."""
     random = Random(seed)
@@ -83,7 +93,6 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     recovered: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
     rows_lost: int = 0
     wrong_pushes: list[str] = field(default_factory=list)
     running: int = 0
@@ -105,7 +114,7 @@ class Tally:
             misses.append(f"wrongly pushed: {', '.join(self.wrong_pushes)}")
         if self.running:
             misses.append(f"{self.running} executions stayed RUNNING")
-        if not is_flat(self.disk_mb, _DISK_FROM) and not self.left_out["prune"]:
+        if not is_flat(self.disk_mb, _DISK_FROM):
             misses.append(f"the disk is not bounded: {self.disk_mb[-1]:.0f} MB in the end")
         if not is_flat(self.memory_mb, _MEMORY_FROM):
             misses.append(f"memory is not flat: {self.memory_mb[-1]:.0f} MB in the end")
