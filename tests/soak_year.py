@@ -93,6 +93,7 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     recovered: int = 0
+    rows_delivered: int = 0
     rows_lost: int = 0
     wrong_pushes: list[str] = field(default_factory=list)
     running: int = 0

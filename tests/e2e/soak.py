@@ -203,10 +203,11 @@ class Soak:
         for report in lineage.nights(settings, night.night, night.night):
             if night.drop in ("bad", "missing") and report.pushed_version:
                 self.tally.wrong_pushes.append(report.pushed_version)
-            if report.rows_in is not None and report.state in lineage.VERDICTS:
-                delivered = sum(self.rows[drop, version] for drop, version in report.drops.items())
-                used = (report.rows_used or 0) + (report.rows_quarantined or 0) + (report.duplicates_folded or 0)
-                self.tally.rows_lost += abs(delivered - report.rows_in) + abs(report.rows_in - used)
+            drops = lineage.drops_of_model(settings, f"#{report.model_id}") if report.model_id else ()
+            for drop in drops:
+                kept = (drop.rows_used or 0) + (drop.rows_quarantined or 0) + (drop.duplicates_folded or 0)
+                self.tally.rows_delivered += self.rows[drop.night, drop.version]
+                self.tally.rows_lost += abs(self.rows[drop.night, drop.version] - kept)
         reign = lineage.serving_version(settings)
         if reign:
             self.service.wait_until_served(str(reign.version), 300)
@@ -291,19 +292,27 @@ def main() -> int:
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak-") as place:
-        soak = Soak(Path(place), plan(options.nights, options.seed), options.seed)
-        misses = soak.run()
+    place = Path(tempfile.mkdtemp(prefix="soak-"))
+    soak = Soak(place, plan(options.nights, options.seed), options.seed)
     tally = soak.tally
+    try:
+        misses = soak.run()
+    except (AssertionError, KeyboardInterrupt, TimeoutError) as error:
+        misses = [f"it ended early: {error or type(error).__name__}", *tally.find_misses(soak.nights)]
     print(f"\nnights {tally.nights}, of them {dict(tally.verdicts)}")
     print(f"faults {sum(tally.faults.values())} {dict(tally.faults)}, recovered without a person {tally.recovered}")
-    print(f"rows lost {tally.rows_lost}, wrong pushes {len(tally.wrong_pushes)}, RUNNING {tally.running}")
+    print(f"rows delivered to windows {tally.rows_delivered}, lost {tally.rows_lost}")
+    print(f"wrong pushes {len(tally.wrong_pushes)}, RUNNING {tally.running}")
     for name, sizes in (("disk", tally.disk_mb), ("memory", tally.memory_mb)):
         curve = " ".join(f"{size:.0f}" for size in sizes[:: max(1, len(sizes) // 10)])
         print(f"{name}, MB, after every tenth of the nights: {curve}")
     for miss in misses:
         print(f"MISSED: {miss}")
-    return 1 if misses else 0
+    if misses:
+        print(f"what it left is in {place}")
+        return 1
+    shutil.rmtree(place)
+    return 0
 
 
 if __name__ == "__main__":

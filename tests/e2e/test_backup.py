@@ -47,12 +47,17 @@ def running(service: Service) -> Iterator[str]:
         service("down", check=False)
 
 
+def forget_load(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer without when a model server loaded what it serves."""
+    return {name: value for name, value in answer.items() if name != "since" or "address" not in answer}
+
+
 def ask(service: Service, *questions: tuple[str, ...]) -> dict[str, Any]:
-    """The answers of lineage, without what says where a service lies and on which port it answers."""
+    """The answers of lineage, without where a service lies, on which port it answers, and since when."""
     state, address = service.environment["STATE_DIR"], model_server.address(service.settings)
     texts = {" ".join(question): service("lineage", *question, "--json", check=False).stdout for question in questions}
     return {
-        question: json.loads(text.replace(state, "STATE_DIR").replace(address, "ADDRESS"))
+        question: json.loads(text.replace(state, "STATE_DIR").replace(address, "ADDRESS"), object_hook=forget_load)
         for question, text in texts.items()
     }
 

@@ -19,4 +19,5 @@ def test_a_week_of_kills_a_reboot_a_move_and_an_upgrade_goes_by_without_a_person
     soak = Soak(tmp_path, list(SHORT), seed=1)
     assert soak.run() == []
     assert soak.tally.verdicts == {"pushed": 3, "skipped": 1, "blocked": 1}
+    assert soak.tally.rows_delivered > 5 * 70
     assert (soak.tally.faults, soak.tally.recovered) == ({"kill scheduler": 1, "reboot": 1}, 2)
