@@ -3,6 +3,8 @@
 Nothing heavy is imported here or by what this imports: `--help` and `status` answer at once.
 """
 
+import inspect
+import re
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -46,6 +48,18 @@ app.add_typer(notice_commands.app)
 app.add_typer(retention_commands.app)
 app.add_typer(secret_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
+
+
+def _let_help_flow(of: typer.Typer) -> None:
+    """Joins the lines of each paragraph of the commands' docstrings, whose ends Typer keeps on a narrow terminal."""
+    for info in of.registered_commands:
+        info.help = re.sub(r"(?<!\n)\n(?![\n ])", " ", inspect.getdoc(info.callback) or "")
+    for group in of.registered_groups:
+        if group.typer_instance:
+            _let_help_flow(group.typer_instance)
+
+
+_let_help_flow(app)
 
 
 def _tell_version(wanted: bool) -> None:

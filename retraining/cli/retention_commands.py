@@ -20,7 +20,7 @@ def prune(
 ) -> None:
     """Remove what no kept night, rollback or model server needs any more; the DAG headline_housekeeping does it weekly.
 
-    That are the files of old artifacts, pushed versions, logs of Airflow and what killed processes have left. Drops,
+    These are the files of old artifacts, pushed versions, logs of Airflow and what killed processes have left. Drops,
     quarantined rows, verdicts and model cards stay, and so does all of lineage.
     """
     settings = Settings.from_env()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,14 @@ def retraining(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example_of_itself(command: str) -> None:
+def test_every_command_has_help_that_flows_with_an_example_of_itself(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    for line, following in pairwise(shown.output.partition("╭")[0].splitlines()):
+        if line.strip() and following.strip():
+            assert len(line.rstrip()) + len(following.split()[0]) >= 79, line
     assert shown.exit_code == 0
     assert re.search(rf"Example: (\S*/)?retraining {command}", " ".join(shown.output.split()))
 
