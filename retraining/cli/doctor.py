@@ -298,6 +298,6 @@ def _nights(settings: Settings, has_postgres: bool) -> Finding:
     if not survey.nights:
         return Finding("nights", "ok", "none is due yet, and none was run")
     [last] = survey.nights
-    text = f"the newest, {last.night}, is {last.state}: {last.why}"
+    text = f"the newest, {last.night}, is {last.state}" + (f": {last.why}" if last.why else "")
     is_well = last.state in (*lineage.VERDICTS, "running", "waiting")
     return Finding("nights", "ok" if is_well else "warn", text)

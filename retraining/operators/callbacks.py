@@ -46,7 +46,7 @@ class AnnouncePush(BaseOperator):
         tell(
             settings,
             "pushed",
-            f"night {report.night}: version {report.pushed_version} is pushed; {report.reason}",
+            f"night {report.night}: {report.reason}",
             fact=report.pushed_version,
             night=report.night,
             version=report.pushed_version,

@@ -307,7 +307,7 @@ def test_a_drop_that_was_there_before_is_trained_on_at_two(story: Story) -> None
     story.service.wait_until_served("2022020101")
     [(event, text)] = take_notices(story)
     assert event == "pushed"
-    assert text.startswith("night 2022-02-01: version 2022020101 is pushed; ")
+    assert text == "night 2022-02-01: pushed as 2022020101"
     story.wait_until(lambda: story.sink.signs_of_life == 1, 120, "the watch gives a sign of life")
 
 

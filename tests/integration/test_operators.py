@@ -223,7 +223,7 @@ def test_a_push_is_announced_with_its_version(use: Settings, notices: Notices) -
     context = make_context(operator, NIGHT_INTERVAL)
     assert operator.execute(context) == "2022020201"
     assert context["outlet_events"][CHAMPION].extra == {"version": "2022020201", "night": NIGHT}
-    text = "night 2022-02-02: version 2022020201 is pushed; pushed as 2022020201"
+    text = "night 2022-02-02: pushed as 2022020201"
     [notice] = notices
     assert (notice["event"], notice["severity"], notice["text"]) == ("pushed", "info", text)
     assert (notice["night"], notice["version"]) == ("2022-02-02", "2022020201")
