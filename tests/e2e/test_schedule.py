@@ -32,6 +32,7 @@ from retraining.notices import delivery
 
 pytestmark = [
     pytest.mark.timeout(5400),
+    pytest.mark.long,
     pytest.mark.skipif(
         find_library() is None, reason="no clock to move; on Linux on x86-64: pip install libfaketime==3.0.1"
     ),
@@ -369,7 +370,6 @@ def test_a_night_without_a_verdict_is_overdue_at_nine_wherever_one_looks(story: 
     assert '"state":"skipped"' in open_page(story, f"/headlines/api/night/{night}").replace(": ", ":")
 
 
-@pytest.mark.long
 def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: Story) -> None:
     night = "2022-02-04"
     killed = story.find_scheduler()
@@ -390,7 +390,6 @@ def test_a_scheduler_that_is_killed_comes_back_and_begins_the_next_night(story: 
     assert "1 night was missed (2022-02-03 to 2022-02-03)" in text
 
 
-@pytest.mark.long
 def test_after_an_outage_of_three_nights_the_newest_is_run_and_a_notice_names_the_others(story: Story) -> None:
     missed, newest = ["2022-02-05", "2022-02-06"], "2022-02-07"
     for night in (*missed, newest):
@@ -419,7 +418,6 @@ def test_after_an_outage_of_three_nights_the_newest_is_run_and_a_notice_names_th
         assert {instance["state"] for instance in story.tasks(night).values()} == {"skipped"}
 
 
-@pytest.mark.long
 def test_after_another_outage_each_of_three_nights_is_run_in_order(story: Story) -> None:
     nights = ["2022-02-08", "2022-02-09", "2022-02-10"]
     for night in nights:
@@ -439,7 +437,6 @@ def test_after_another_outage_each_of_three_nights_is_run_in_order(story: Story)
     assert [event for event, _ in take_notices(story)] == ["pushed"] * 3
 
 
-@pytest.mark.long
 def test_at_the_end_every_run_is_of_the_schedule_and_lineage_has_the_nights_that_were_trained(story: Story) -> None:
     trained = [f"2022-02-{day:02}" for day in (1, 2, 4, 7, 8, 9, 10)]
     versions = [f"{night.replace('-', '')}01" for night in trained]
