@@ -42,13 +42,12 @@ class Night:
 
 
 SHORT = (
-    Night("2022-02-01"),
-    Night("2022-02-02", "late", fault="kill scheduler"),
-    Night("2022-02-03", "missing"),
-    Night("2022-02-04", "bad", steps=("prune", "backup, restore elsewhere, go on there")),
-    Night("2022-02-05", fault="reboot", corrects="2022-02-04", steps=("upgrade",)),
+    Night("2022-02-01", fault="kill scheduler"),
+    Night("2022-02-02", "bad", steps=("prune", "backup, restore elsewhere, go on there")),
+    Night("2022-02-03", "late", fault="reboot", corrects="2022-02-02", steps=("upgrade",)),
+    Night("2022-02-04", "missing"),
 )
-"""A compressed week: of what may happen as much as five nights hold."""
+"""Of what may happen in a year as much as four nights hold."""
 
 
 def plan(count: int, seed: int) -> list[Night]:

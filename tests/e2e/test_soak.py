@@ -1,4 +1,4 @@
-"""The short form of `make soak`: a week with faults, and with what a person does to a service in years."""
+"""The short form of `make soak`: four nights with faults, and with what a person does to a service in years."""
 
 from pathlib import Path
 
@@ -15,9 +15,11 @@ pytestmark = [
 ]
 
 
-def test_a_week_of_kills_a_reboot_a_move_and_an_upgrade_goes_by_without_a_person(tmp_path: Path) -> None:
+def test_nights_with_a_kill_a_reboot_a_move_and_an_upgrade_come_to_their_verdicts_without_a_person(
+    tmp_path: Path,
+) -> None:
     soak = Soak(tmp_path, list(SHORT), seed=1)
     assert soak.run() == []
-    assert soak.tally.verdicts == {"pushed": 3, "skipped": 1, "blocked": 1}
-    assert soak.tally.rows_delivered > 5 * 70
+    assert soak.tally.verdicts == {"pushed": 2, "blocked": 1, "skipped": 1}
+    assert soak.tally.rows_delivered > 3 * 70
     assert (soak.tally.faults, soak.tally.recovered) == ({"kill scheduler": 1, "reboot": 1}, 2)
