@@ -17,7 +17,7 @@ ONCE = ("backup, restore elsewhere, go on there", "upgrade")
 Drop = Literal["in time", "late", "bad", "missing"]
 
 _FAULTY_SHARE, _ODD_SHARE, _CORRECTED_SHARE, _RESTARTED_SHARE = 0.4, 0.15, 0.05, 0.05
-_DISK_FROM, _MEMORY_FROM = 40, 12
+_DISK_FROM, _MEMORY_FROM = 24, 12
 """Nights from which on it can be seen whether the disk is bounded and memory flat."""
 _MOST_GROWTH = 1.25
 

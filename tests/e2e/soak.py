@@ -9,6 +9,7 @@ import argparse
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ SETTINGS = {
     "MAX_UNSEEN_WORD_EXCESS": "1",
     "TUNING_SCHEDULE": "none",
     # As much less than by default as its nights are fewer than those of three years.
-    "KEEP_ARTIFACT_NIGHTS": "14",
+    "KEEP_ARTIFACT_NIGHTS": "5",
     "KEEP_SERVED_VERSIONS": "3",
     "KEEP_LOG_DAYS": "7",
 }
@@ -292,6 +293,9 @@ def main() -> int:
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # What runs for hours runs in the background, where a shell has interrupts ignored.
+        signal.signal(number, signal.default_int_handler)
     place = Path(tempfile.mkdtemp(prefix="soak-"))
     soak = Soak(place, plan(options.nights, options.seed), options.seed)
     tally = soak.tally
