@@ -7,13 +7,14 @@ import csv
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+import waiting
 from driving import Service, predict, query
 from openlineage_sink import Event, Sink, find_problems
-from waiting import wait_until
 
 import lineage
 from retraining.local import model_server, processes, supervisor
@@ -23,6 +24,8 @@ from retraining.local import service as local
 pytestmark = pytest.mark.timeout(3600)
 
 DAG = "headline_retraining"
+# Each look costs the web server the check of a password.
+wait_until = partial(waiting.wait_until, every=0.3)
 NODES = {
     "HeadlineExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DropGate", "Transform", "Trainer",
     "ChampionResolver", "Evaluator", "InfraCheck", "Pusher", "RelatedIndex", "LiveTraffic",

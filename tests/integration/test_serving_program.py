@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+import waiting
 from free_ports import free_port
 from tiny_model import save_tiny_model
-from waiting import wait_until
 
 from headlines.pushes.champion import Rollback
 from headlines.pushes.rollbacks import add
@@ -22,6 +23,8 @@ from tfx_components.pusher import publish
 
 PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
 NIGHT = date(2022, 2, 5)
+
+wait_until = partial(waiting.wait_until, seconds=120, every=0.2)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_what_waits_is_sent_after_a_restart_and_what_was_sent_is_not(settings: S
         stop = threading.Event()
         sender = threading.Thread(target=delivery.run, args=(settings, stop))
         sender.start()
-        wait_until(lambda: all(one.is_settled for one in outbox.read_all(settings)))
+        wait_until(lambda: all(one.is_settled for one in outbox.read_all(settings)), seconds=20)
         stop.set()
         sender.join()
     assert [len(sink.posts) for sink in sinks] == [1, 1, 1]
@@ -148,7 +148,7 @@ def test_of_two_that_send_one_waits(settings: Settings, sinks: list[Sink], monke
     for number in range(5):
         keep(settings, f"late-drop-{number}")
         delivery.deliver_alone(settings, 5)
-    wait_until(lambda: all(one.is_settled for one in outbox.read_all(settings)))
+    wait_until(lambda: all(one.is_settled for one in outbox.read_all(settings)), seconds=20)
     stop.set()
     for sender in senders:
         sender.join()

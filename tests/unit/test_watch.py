@@ -261,7 +261,7 @@ def test_a_service_that_starts_is_looked_at_half_a_minute_later_and_is_watched_m
         asked.append(lineage.calendar.called)  # type: ignore[attr-defined]
         if len(asked) == 2:
             # The looks do not wait for what sends.
-            wait_until(lambda: outside.notices)
+            wait_until(lambda: outside.notices, seconds=20)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(watch, "time", create_autospec(time, sleep=sleep))
