@@ -31,9 +31,12 @@ test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<f
 	@[ -n "$(DROPS)" ] || { echo 'make test-real needs real drops: DROPS=<folder of the nights 2022-02-01 to 2022-02-12>' >&2; exit 2; }
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
 
-test-nights: ## Whole services for many nights: by the clock through outages, kills, twelve nights, a restore, an upgrade; of samples or DROPS
+# Whole files: a file's tests may build on one another.
+NIGHTS_TESTS := $(addprefix tests/e2e/test_,schedule.py whole_service.py rehearsal.py twelve_nights.py backup.py upgrade.py) \
+	$(addprefix tests/integration/test_,judged_nights.py quality.py replay.py tuning.py)
+test-nights: ## What is long: services by the clock through outages, kills, twelve nights, a restore, an upgrade; a replay, a search
 	@scripts/setup.sh dev
-	@exec $(PYTHON) -m pytest tests/e2e/test_schedule.py tests/e2e/test_whole_service.py tests/e2e/test_twelve_nights.py tests/e2e/test_backup.py tests/e2e/test_upgrade.py $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
+	@exec $(PYTHON) -m pytest $(NIGHTS_TESTS) $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
 soak: ## A compressed year of a real service with faults, restarts, reboots and upkeep: NIGHTS=365, SEED=1
 	@scripts/setup.sh dev

@@ -1,6 +1,7 @@
 """The import table of the house, as code: who may import whom."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -420,3 +421,12 @@ def test_no_two_files_of_tests_have_the_same_name() -> None:
     # pytest imports them by their names alone, so that the second is an error, and only in a run of both.
     names = sorted(path.name for path in (CHECKOUT / "tests").rglob("*.py") if path.name != "conftest.py")
     assert [name for name, following in pairwise(names) if name == following] == []
+
+
+def test_make_test_nights_runs_every_file_that_make_test_leaves_something_out_of() -> None:
+    command = ["make", "--dry-run", "test-nights"]
+    surroundings = {**os.environ, "MAKEFLAGS": ""}  # what `make test` was given is not for this one
+    shown = subprocess.run(command, cwd=CHECKOUT, env=surroundings, capture_output=True, text=True, check=True).stdout
+    tests = [*(CHECKOUT / "tests/integration").glob("test_*.py"), *(CHECKOUT / "tests/e2e").glob("test_*.py")]
+    marked = {name_of(path) for path in tests if "pytest.mark.long" in path.read_text()}
+    assert set(re.findall(r"tests/\S+\.py", shown)) == marked

@@ -35,6 +35,7 @@ def test_the_clock_starts_a_night_and_its_model_is_pushed_served_and_told_of(ser
     assert service.find_processes() == []
 
 
+@pytest.mark.long
 def test_a_rehearsal_that_fails_says_why_and_keeps_what_it_left(service: Service, tmp_path: Path) -> None:
     dags = tmp_path / "dags"
     dags.mkdir()

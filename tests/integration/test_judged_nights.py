@@ -96,7 +96,7 @@ def run_under_airflow(settings: Settings) -> Run:
     return run
 
 
-@pytest.mark.parametrize("runner", ["run_locally", "run_under_airflow"])
+@pytest.mark.parametrize("runner", [pytest.param("run_locally", marks=pytest.mark.long), "run_under_airflow"])
 def test_each_night_is_judged_against_the_champion_as_of_it(runner: str, request: pytest.FixtureRequest) -> None:
     run: Run = request.getfixturevalue(runner)
 

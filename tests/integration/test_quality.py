@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.quarantine import Reason
 from headlines.drops.rules import Rules
@@ -22,6 +24,7 @@ def count_readable_rows(drops_dir: Path, drop_rules: dict[str, Any]) -> int:
     return len(window.headlines) + len(window.folded) + len(conflicts)
 
 
+@pytest.mark.long
 def test_every_contestant_is_scored_on_a_night_it_has_not_seen(twelve_nights: Path, drop_rules: dict[str, Any]) -> None:
     quick = json.dumps({"epochs": 1, "min_steps": 1})
     done = subprocess.run(

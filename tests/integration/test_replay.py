@@ -52,6 +52,7 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
     )
 
 
+@pytest.mark.long
 def test_a_night_replayed_after_its_drop_was_corrected_is_identical_and_touches_nothing(service: Settings) -> None:
     for night in NIGHTS:
         run_night(service, night, f"scheduled__{night}")

@@ -43,6 +43,7 @@ def service(settings: Settings, twelve_nights: Path, drops_dir: Path) -> Setting
     )
 
 
+@pytest.mark.long
 def test_what_a_search_found_is_used_by_the_nights_after_its_own_and_by_their_replay(
     service: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
