@@ -157,7 +157,7 @@ def test_the_pages_open(before: answers.Answers, new: Service) -> None:
         browser.post("/login/", data={"username": airflow.ADMIN, "password": secret, "csrf_token": token})
         for page in (
             *("", "nights", "models", "recall", "compare", "graph", "drift", "rollback", "notes"),
-            *(f"night/{NIGHTS[2]}", f"model/{SERVED}", f"drop/{NIGHTS[0]}"),
+            *(f"night/{NIGHTS[2]}", f"model/{SERVED}", f"drop/{NIGHTS[0]}/1"),
         ):
             answer = browser.get(f"/headlines/{page}")
             assert (page, answer.status_code) == (page, 200)
