@@ -26,7 +26,7 @@
     +-- LineageError                  (lineage.database) * lineage cannot be read
     +-- UnknownError                  (lineage.database) lineage does not know what was asked for
     +-- StoreError                    (retraining.recording.store) * MLMD's database cannot be used
-    |   +-- NightTakenError           (retraining.recording.store) * another run trains the night
+    |   +-- NightTakenError           (retraining.recording.advisory_locks) * another run trains the night
     |   +-- PlainConnectionError      (retraining.recording.store) MLMD would send in clear what must be encrypted
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
     +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says

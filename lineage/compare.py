@@ -13,6 +13,7 @@ from headlines.names import (
     NIGHT,
     PID,
     PRECEDENTS,
+    PROCESS_KEY,
     PROCESS_STARTED,
     SUPERSEDED_BY,
 )
@@ -24,7 +25,7 @@ from lineage.same_rows import count_rows, pair_models
 
 # Of each run its own; the rest of what a node was given is a setting.
 _OWN = {"run_id", "state", "pipeline_name", "pipeline_root", "component_id", "fingerprint", NIGHT, ATTEMPT, HOST, PID,
-        PROCESS_STARTED, ENDED, ERROR, EXECUTION_RESULT, SUPERSEDED_BY, PRECEDENTS, ACCEPTED}  # fmt: skip
+        PROCESS_KEY, PROCESS_STARTED, ENDED, ERROR, EXECUTION_RESULT, SUPERSEDED_BY, PRECEDENTS, ACCEPTED}  # fmt: skip
 
 
 def compare(source: Source, a: str, b: str) -> Comparison:

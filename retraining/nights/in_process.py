@@ -13,9 +13,10 @@ from headlines import disk
 from headlines.holding import hold
 from retraining.local import LocalError
 from retraining.pipelines.nightly import create_pipeline
+from retraining.recording.advisory_locks import NightTakenError, hold_night
 from retraining.recording.attempts import in_one_line
 from retraining.recording.settling import explain_local_failure, settle_local_executions
-from retraining.recording.store import NightTakenError, StoreError, connection_config, hold_night
+from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings, SettingsError
 
 LOCK = ".lock"

@@ -8,11 +8,12 @@ from tfx.orchestration.pipeline import Pipeline
 from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.scoring import create_scoring_pipeline
 from retraining.pipelines.tuning import create_tuning_pipeline
+from retraining.recording.advisory_locks import TABLES_LOCK, lock
 from retraining.recording.attempts import AttemptMetadata
 from retraining.recording.node_types import register_types
 from retraining.recording.rollback import RollbackError, settle_rollbacks
 from retraining.recording.settling import settle_dead_executions
-from retraining.recording.store import StoreError, add_indexes, connection_config, lock, migrate_store
+from retraining.recording.store import StoreError, add_indexes, connection_config, migrate_store
 from retraining.settings import Settings, SettingsError
 
 
@@ -26,7 +27,7 @@ def initialise(settings: Settings, pipelines: Iterable[Pipeline]) -> None:
       StoreError: the database cannot be reached.
     """
     config = connection_config(settings)
-    with lock(config, "mlmd tables"), AttemptMetadata(config) as metadata:
+    with lock(config, TABLES_LOCK), AttemptMetadata(config) as metadata:
         register_types(metadata, [node for pipeline in pipelines for node in pipeline.components])
         add_indexes(config)
 
@@ -42,7 +43,9 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         if sys.argv[1:] == ["--migrate"]:
-            migrate_store(connection_config(settings))
+            config = connection_config(settings)
+            with lock(config, TABLES_LOCK):
+                migrate_store(config)
         creators = (create_pipeline, create_tuning_pipeline, create_scoring_pipeline)
         initialise(settings, [create(settings) for create in creators])
         for sentence in [*settle_rollbacks(settings), *settle_dead_executions(settings)]:

@@ -9,7 +9,8 @@ from headlines.drops.window import hash_versions
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHTLY_DAG
 from headlines.notes import NoteError, check_name, check_text
-from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
+from retraining.recording.advisory_locks import TYPES_LOCK, lock
+from retraining.recording.store import connection_config, open_store
 from retraining.settings import Settings
 from tfx_components.rulings import now, put_ruling, read_rulings
 

@@ -1,8 +1,9 @@
 """The attempts of a component in a run, as MLMD records them: one execution each, and at most one that counts.
 
 An execution carries, as custom properties: `attempt` (from 1), `host`, `pid` and `process_started` (seconds since
-the epoch) of its process, `ended` (seconds since the epoch) if that process saw its end, `error` (one line) if it is
-FAILED, and `superseded_by` (an execution id) if a later attempt of the same component in the same run took its place.
+the epoch) of its process, `process_key` by which every machine can ask whether that is at work (liveness.py), `ended`
+(seconds since the epoch) if that process saw its end, `error` (one line) if it is FAILED, and `superseded_by` (an
+execution id) if a later attempt of the same component in the same run took its place.
 """
 
 import logging
@@ -20,7 +21,8 @@ from tfx.dsl.io import fileio
 from tfx.orchestration import data_types, metadata
 from tfx.types import Artifact, artifact_utils
 
-from headlines.names import ATTEMPT, ENDED, ERROR, HOST, PID, PROCESS_STARTED, SUPERSEDED_BY
+from headlines.names import ATTEMPT, ENDED, ERROR, HOST, PID, PROCESS_KEY, PROCESS_STARTED, SUPERSEDED_BY
+from retraining.recording import liveness
 from retraining.recording.store import RecordError, StoreError, open_store, storable
 
 _ERROR_CHARACTERS = 1000
@@ -56,6 +58,7 @@ class AttemptMetadata(metadata.Metadata):
 
     Attributes:
       execution: this attempt's execution, once it is registered.
+      process_key: by which others ask whether this process is at work.
     """
 
     _store: MetadataStore | None
@@ -63,6 +66,7 @@ class AttemptMetadata(metadata.Metadata):
     def __init__(self, connection_config: ConnectionConfig) -> None:
         super().__init__(connection_config)
         self.execution: Execution | None = None
+        self.process_key: str | None = None
         self._attempt: AttemptInfo | None = None
 
     def __enter__(self) -> Self:
@@ -83,8 +87,7 @@ class AttemptMetadata(metadata.Metadata):
         self._attempt = info
         for execution in earlier:
             if execution.last_known_state not in FINISHED:
-                died = is_on_this_host(execution) and not is_process_alive(execution)
-                end = "died" if died else "had not ended"
+                end = "died" if is_at_work(self._connection_config, execution) is False else "had not ended"
                 settle(self.store, execution, f"{process_of(execution)} {end} when attempt {info.attempt} started")
 
     def _attempts(self, info: data_types.ComponentInfo) -> list[Execution]:
@@ -117,6 +120,8 @@ class AttemptMetadata(metadata.Metadata):
             execution.custom_properties[HOST].string_value = socket.gethostname()
             execution.custom_properties[PID].int_value = process.pid
             execution.custom_properties[PROCESS_STARTED].double_value = process.create_time()
+            if self.process_key:
+                execution.custom_properties[PROCESS_KEY].string_value = self.process_key
         return execution
 
     def update_execution(
@@ -287,13 +292,30 @@ def process_of(execution: Execution) -> str:
     return f"process {pid} on {host}"
 
 
-def is_on_this_host(execution: Execution) -> bool:
-    """Whether the process of an execution ran on this host."""
-    host = execution.custom_properties.get(HOST)
-    return host is not None and bool(host.string_value == socket.gethostname())
+def is_at_work(config: ConnectionConfig, execution: Execution) -> bool | None:
+    """Whether the process of an execution is running, on whatever machine.
+
+    Args:
+      config: MLMD's database.
+      execution: as it is recorded there.
+
+    Returns:
+      None where nobody can know: of another machine's attempts before there were keys, and of others' executions.
+
+    Raises:
+      StoreError: the database does not answer.
+    """
+    properties = execution.custom_properties
+    has_key = PROCESS_KEY in properties
+    if has_key and liveness.is_shown(config, properties[PROCESS_KEY].string_value):
+        return True
+    if HOST in properties and properties[HOST].string_value == socket.gethostname():
+        # Postgres may have been started anew this moment.
+        return _is_process_alive(execution)
+    return False if has_key else None
 
 
-def is_process_alive(execution: Execution) -> bool:
+def _is_process_alive(execution: Execution) -> bool:
     """Whether the process of an execution of this host is running."""
     try:
         process = psutil.Process(execution.custom_properties[PID].int_value)

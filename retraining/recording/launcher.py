@@ -25,11 +25,13 @@ from tfx.types.channel import Channel, UnionChannel
 from headlines import disk
 from headlines.errors import HeadlinesError
 from retraining.places.relocation import check_root
+from retraining.recording import liveness
+from retraining.recording.advisory_locks import RETENTION_LOCK, hold_night, lock
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.pushed_copies import find_copies, find_missing, lend_copies, tolerate_gone
 from retraining.recording.refusals import fail_at_once
-from retraining.recording.store import RETENTION_LOCK, hold_night, lock, place_of
+from retraining.recording.store import place_of
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
@@ -81,7 +83,8 @@ class HeadlineLauncher(InProcessComponentLauncher):
           BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
         """
         try:
-            with self._hold_night():
+            with self._hold_night(), liveness.show(self._connection_config) as key:
+                self._metadata_connection.process_key = key
                 return super().launch()
         except BaseException as error:  # Airflow's timeout and SIGTERM are no Exceptions.
             full = self._explain_full_disk(error)

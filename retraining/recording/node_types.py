@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 
+from retraining.recording.advisory_locks import TYPES_LOCK, lock
 from retraining.recording.attempts import AttemptMetadata
-from retraining.recording.store import TYPES_LOCK, lock
 from tfx_components.rulings import register_ruling_types
 
 _CONTEXT_TYPES = {

@@ -12,7 +12,8 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, 
 from headlines.drops.drops_folder import parse_night
 from headlines.names import NIGHTLY_DAG, NOTE_TYPE, PUSHED, PUSHED_VERSION, night_of
 from headlines.notes import Note, NoteError, check_name, check_text, pair
-from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
+from retraining.recording.advisory_locks import TYPES_LOCK, lock
+from retraining.recording.store import connection_config, open_store
 from retraining.settings import Settings
 
 

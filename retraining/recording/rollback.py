@@ -16,7 +16,8 @@ from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBA
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, find_withdrawn
 from retraining.openlineage.rollbacks import tell_of_rollback
-from retraining.recording.store import TYPES_LOCK, connection_config, lock, open_store
+from retraining.recording.advisory_locks import TYPES_LOCK, lock
+from retraining.recording.store import connection_config, open_store
 from retraining.settings import Settings
 
 TYPE = ROLLBACK_TYPE

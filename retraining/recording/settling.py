@@ -6,7 +6,7 @@ from ml_metadata import ListOptions, MetadataStore, OrderByField
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig, Execution
 
 from headlines.names import ENDED, ERROR, EXECUTION_RESULT
-from retraining.recording.attempts import AttemptMetadata, is_on_this_host, is_process_alive, process_of, settle
+from retraining.recording.attempts import AttemptMetadata, is_at_work, process_of, settle
 from retraining.recording.store import connection_config, storable
 from retraining.settings import Settings
 
@@ -14,8 +14,9 @@ from retraining.settings import Settings
 def settle_dead_executions(settings: Settings) -> list[str]:
     """Settles the executions that are RUNNING in MLMD though their process is gone. For the start of the service.
 
-    A process of this host is looked up. One of another host cannot be: its execution is left alone until it is older
-    than twice TASK_TIMEOUT_MINUTES, when Airflow has stopped it long ago.
+    Whether it is, the database knows (liveness.py), and of an older attempt of this host the system. Of an older one of
+    another host nobody does: it is left alone until it is older than twice TASK_TIMEOUT_MINUTES, when Airflow has
+    stopped it long ago.
 
     Returns:
       One sentence per execution that was settled.
@@ -25,14 +26,14 @@ def settle_dead_executions(settings: Settings) -> list[str]:
     """
     limit_minutes = 2 * settings.task_timeout_minutes
     sentences = []
-    with AttemptMetadata(connection_config(settings)) as metadata:
+    config = connection_config(settings)
+    with AttemptMetadata(config) as metadata:
         for execution in metadata.store.get_executions(ListOptions(filter_query="last_known_state = RUNNING")):
             age_minutes = time.time() / 60 - execution.create_time_since_epoch / 60_000
-            if is_on_this_host(execution):
-                is_dead, end = not is_process_alive(execution), "died"
-            else:
-                is_dead, end = age_minutes > limit_minutes, f"had not ended after {limit_minutes} minutes"
-            if not is_dead:
+            alive, end = is_at_work(config, execution), "died"
+            if alive is None:
+                alive, end = age_minutes <= limit_minutes, f"had not ended after {limit_minutes} minutes"
+            if alive:
                 continue
             # Read again: it may have ended well between the first look and its process's end.
             [execution] = metadata.store.get_executions_by_id([execution.id])

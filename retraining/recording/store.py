@@ -1,11 +1,10 @@
-"""The connection to MLMD's Postgres: open it, say clearly why it cannot be opened, hold a lock in it."""
+"""The connection to MLMD's Postgres: open it, and say clearly why it cannot be opened."""
 
 import contextlib
 import hashlib
-import logging
 import random
 import time
-from collections.abc import Iterator
+from typing import Any
 
 import psycopg2
 from google.protobuf.message import Message
@@ -16,15 +15,6 @@ from headlines.errors import HeadlinesError
 from headlines.postgres_address import Postgres, is_local
 from retraining.settings import Settings
 
-TYPES_LOCK = "mlmd types"
-"""The lock under which types are made.
-
-MLMD checks it against no other process, and would make each several times (no issue known).
-"""
-
-RETENTION_LOCK = "retention"
-"""The lock under which is decided what is removed; what takes inputs shares it until that is on record."""
-
 # MLMD 1.16 on Postgres fails on every backslash (`syntax error at or near "{"`; no issue known), and Postgres itself on
 # a NUL.
 _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
@@ -32,21 +22,13 @@ _UNSTORABLE = str.maketrans({"\\": "\u29f5", "\x00": "\u2400"})
 _MAX_BYTES = 2000
 # Ours, beside MLMD's own: nothing of MLMD's finds the run and the node of an execution (no issue known).
 _INDEXES = {"retraining_association_execution": "association (execution_id)"}
-_LOCK_TIMEOUT_SECONDS = 60
-_NIGHT_POLL_SECONDS = 1
 _OPEN_ATTEMPTS = 10
-
-logger = logging.getLogger(__name__)
 
 
 class StoreError(HeadlinesError):
     """MLMD's database cannot be used; the message says where it is, what it answered and which settings to check."""
 
     may_pass = True
-
-
-class NightTakenError(StoreError):
-    """Another run trains the night; the message says which."""
 
 
 class RecordError(StoreError):
@@ -135,7 +117,7 @@ def open_store(config: ConnectionConfig) -> MetadataStore:
         except (RuntimeError, errors.StatusError) as error:
             # MLMD only says 'connection pointer is NULL' (no issue known). If Postgres answers, somebody else was
             # creating the tables.
-            with contextlib.closing(_connect(config)):
+            with contextlib.closing(connect(config)):
                 pass
             if attempt == _OPEN_ATTEMPTS:
                 raise StoreError(f"MLMD cannot use its database at {place_of(config)}: {error}") from error
@@ -147,16 +129,15 @@ def migrate_store(config: ConnectionConfig) -> None:
     """Brings the tables of an older ML Metadata to those of the one here; others are left as they are.
 
     ML Metadata does it in one transaction, and refuses tables of a newer one (docs/index.md of google/ml-metadata,
-    "Upgrade the database schema").
+    "Upgrade the database schema"). The caller holds TABLES_LOCK.
 
     Raises:
       StoreError: it could not.
     """
-    with lock(config, "mlmd tables"):
-        try:
-            CleanStore(config, enable_upgrade_migration=True)
-        except (RuntimeError, errors.StatusError) as error:
-            raise StoreError(f"ML Metadata cannot migrate its database at {place_of(config)}: {error}") from error
+    try:
+        CleanStore(config, enable_upgrade_migration=True)
+    except (RuntimeError, errors.StatusError) as error:
+        raise StoreError(f"ML Metadata cannot migrate its database at {place_of(config)}: {error}") from error
 
 
 def add_indexes(config: ConnectionConfig) -> None:
@@ -165,7 +146,7 @@ def add_indexes(config: ConnectionConfig) -> None:
     Raises:
       StoreError: the database does not answer.
     """
-    with contextlib.closing(_connect(config)) as connection, connection, connection.cursor() as cursor:
+    with contextlib.closing(connect(config)) as connection, connection, connection.cursor() as cursor:
         for name, target in _INDEXES.items():
             # Even where there is nothing to do, CREATE INDEX waits for everybody who writes to the table
             # (no issue known).
@@ -174,91 +155,19 @@ def add_indexes(config: ConnectionConfig) -> None:
                 cursor.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {target}")
 
 
-@contextlib.contextmanager
-def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = True) -> Iterator[None]:
-    """Holds a night for its training, so that two runs never train the same night at once; freed if the process dies.
-
-    Args:
-      config: where the lock is.
-      night: `YYYY-MM-DD`.
-      holder: who asks, in a few words that another who has to wait is shown.
-      wait: whether to wait for as long as another holds it, or to fail.
-
-    Raises:
-      NightTakenError: another holds the night, and `wait` is false.
-      StoreError: the database does not answer.
-    """
-    with contextlib.closing(_connect(config)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            # Postgres keeps 63 bytes of it, and drops what is not ASCII.
-            cursor.execute("SELECT set_config('application_name', %s, false)", (f"by {holder}"[:63],))
-            is_logged = False
-            # Asked for again and again: a wait inside Postgres could not be ended by a signal (psycopg/psycopg2#333).
-            while not _try_lock(cursor, f"night {night}"):
-                other = _find_holder(cursor, f"night {night}")
-                if not wait:
-                    raise NightTakenError(
-                        f"night {night} is being trained ({other}); two runs of a night never train at once: wait "
-                        "until it has ended, or end it, and try again"
-                    )
-                if not is_logged:
-                    logger.warning("Night %s is being trained (%s); waiting until it has ended.", night, other)
-                is_logged = True
-                time.sleep(_NIGHT_POLL_SECONDS)
-        yield
-
-
-def _try_lock(cursor: psycopg2.extensions.cursor, name: str) -> bool:
-    cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
-    row = cursor.fetchone()
-    return row is not None and bool(row[0])
-
-
-def _find_holder(cursor: psycopg2.extensions.cursor, name: str) -> str:
-    """Who holds an advisory lock, as they called themselves."""
-    cursor.execute(
-        """SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-           WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database
-             WHERE datname = current_database())
-           AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%s, 0)""",
-        (name,),
-    )
-    row = cursor.fetchone()
-    return str(row[0]) if row else "by a run that has just ended"
-
-
-@contextlib.contextmanager
-def lock(config: ConnectionConfig, name: str, is_shared: bool = False) -> Iterator[None]:
-    """Holds the lock `name` in the database; it is released when the process dies, too.
+def connect(config: ConnectionConfig, **options: Any) -> psycopg2.extensions.connection:
+    """A connection to MLMD's database, beside MLMD's own.
 
     Args:
       config: where it is.
-      name: of the lock.
-      is_shared: whether others may hold it as well who ask for it so.
+      **options: more of libpq's parameters.
 
     Raises:
-      StoreError: the database does not answer, or another process keeps the lock for more than a minute.
+      StoreError: the database does not answer, or does not let its role in.
     """
-    with contextlib.closing(_connect(config)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            try:
-                cursor.execute("SET lock_timeout = %s", (f"{_LOCK_TIMEOUT_SECONDS}s",))
-                kind = "pg_advisory_lock_shared" if is_shared else "pg_advisory_lock"
-                cursor.execute(f"SELECT {kind}(hashtextextended(%s, 0))", (name,))
-            except psycopg2.errors.LockNotAvailable as error:
-                raise StoreError(
-                    f"another process has been holding the lock {name!r} in {place_of(config)} for more than "
-                    f"{_LOCK_TIMEOUT_SECONDS} s; end it, or wait for it, and try again"
-                ) from error
-        yield
-
-
-def _connect(config: ConnectionConfig) -> psycopg2.extensions.connection:
     place = place_of(config)
     try:
-        connection: psycopg2.extensions.connection = psycopg2.connect(**place.arguments)
+        connection: psycopg2.extensions.connection = psycopg2.connect(**place.arguments, **options)
     except psycopg2.OperationalError as error:
         raise StoreError(place.explain(error)) from None
     return connection

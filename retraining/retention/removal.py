@@ -20,8 +20,9 @@ import lineage
 from headlines.names import INCOMING, RETENTION
 from headlines.pushes import removals, rollbacks
 from lineage import Reader
+from retraining.recording.advisory_locks import RETENTION_LOCK, lock
 from retraining.recording.removals import finish, mark
-from retraining.recording.store import RETENTION_LOCK, connection_config, lock, open_store
+from retraining.recording.store import connection_config, open_store
 from retraining.retention.logs import plan_logs, remove_empty_folders
 from retraining.retention.needed import NeededArtifacts, read_needed
 from retraining.retention.plan import Item, Sizes, plan_artifacts, plan_leftovers, plan_versions

@@ -79,7 +79,7 @@ def back_up(
     """
     # Late: the store brings ML Metadata, the formats of TensorFlow Serving take a second.
     from headlines.pushes import rollbacks
-    from retraining.recording.store import RETENTION_LOCK
+    from retraining.recording.advisory_locks import RETENTION_LOCK
 
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     counts: dict[str, int] = {}

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import string
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import tensorflow as tf
 from airflow.exceptions import AirflowFailException
 from launching import Make, Split, Use, launch, pipeline
 from ml_metadata import MetadataStore
-from ml_metadata.proto.metadata_store_pb2 import Artifact, Event, Execution
+from ml_metadata.proto.metadata_store_pb2 import Artifact, ConnectionConfig, Event, Execution
 from postgres_server import Server, query
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.container_component import create_container_component
@@ -404,14 +405,14 @@ def test_the_sweep_looks_again_at_one_that_ends_while_it_looks(
 ) -> None:
     in_a_process_that_is_killed(settings, Make())
 
-    def end_well(execution: Execution) -> bool:
+    def end_well(config: ConnectionConfig, execution: Execution) -> bool:
         ended = Execution()
         ended.CopyFrom(execution)
         ended.last_known_state = Execution.COMPLETE
         store_of(settings).put_executions([ended])
         return False
 
-    monkeypatch.setattr("retraining.recording.settling.is_process_alive", end_well)
+    monkeypatch.setattr("retraining.recording.settling.is_at_work", end_well)
     assert settle_dead_executions(settings) == []
     assert states(settings) == ["COMPLETE"]
 
@@ -424,10 +425,37 @@ def test_the_sweep_knows_a_pid_that_was_given_to_another_process(settings: Setti
     assert len(settle_dead_executions(settings)) == 1
 
 
-def test_the_sweep_gives_another_host_twice_the_longest_time_of_a_task(settings: Settings) -> None:
+def test_the_sweep_settles_at_once_what_was_killed_on_another_host(settings: Settings) -> None:
+    in_a_process_that_is_killed(settings, Make())
+    store, [killed] = store_of(settings), executions(settings)
+    killed.custom_properties["host"].string_value = "a container that is gone"
+    store.put_executions([killed])
+    [sentence] = settle_dead_executions(settings)
+    assert sentence.endswith(" on a container that is gone died")
+
+
+def test_the_sweep_leaves_alone_what_runs_on_another_host_however_it_is_called(settings: Settings) -> None:
+    swept = []
+
+    def sweep_from_elsewhere(_: object) -> None:
+        store, [running] = store_of(settings), executions(settings)
+        for host, pid in (("elsewhere", 1), (socket.gethostname(), 2**22 + 1)):
+            running.custom_properties["host"].string_value = host
+            running.custom_properties["pid"].int_value = pid
+            store.put_executions([running])
+            swept.append(settle_dead_executions(settings))
+
+    launching.behaviour["make"] = sweep_from_elsewhere
+    launch(settings, Make())
+    assert swept == [[], []]
+    assert states(settings) == ["COMPLETE"]
+
+
+def test_the_sweep_gives_an_old_attempt_of_another_host_twice_the_longest_time_of_a_task(settings: Settings) -> None:
     in_a_process_that_is_killed(settings, Make())
     store, [killed] = store_of(settings), executions(settings)
     killed.custom_properties["host"].string_value = "elsewhere"
+    del killed.custom_properties["process_key"]
     store.put_executions([killed])
     assert settle_dead_executions(settings) == []
     two_hours = 121 * 60_000

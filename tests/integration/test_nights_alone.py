@@ -16,8 +16,9 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Model
 
+from retraining.recording.advisory_locks import NightTakenError, hold_night
 from retraining.recording.launcher import find_trained_night
-from retraining.recording.store import NightTakenError, connection_config, hold_night
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
 NIGHT = "2022-02-03"

@@ -26,7 +26,8 @@ from retraining.nights.replay import MODEL, STEPS, compare, explain, replay, sta
 from retraining.pipelines.mlmd import initialise
 from retraining.pipelines.nightly import create_pipeline
 from retraining.recording.acceptances import accept_drop
-from retraining.recording.store import connection_config, hold_night
+from retraining.recording.advisory_locks import hold_night
+from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
 NIGHTS = ("2022-02-01", "2022-02-02")

@@ -21,9 +21,10 @@ from headlines.names import NIGHTLY_DAG, version_of
 from headlines.pushes import removals, rollbacks
 from lineage import open_lineage
 from lineage.reading import DELETED, LIVE
+from retraining.recording.advisory_locks import RETENTION_LOCK, lock
 from retraining.recording.launcher import HeadlineLauncher
 from retraining.recording.rollback import RollbackError, roll_back
-from retraining.recording.store import RETENTION_LOCK, connection_config, lock
+from retraining.recording.store import connection_config
 from retraining.retention import removal
 from retraining.retention.needed import find_needed, read_facts, read_needed
 from retraining.settings import CHECKOUT, Settings

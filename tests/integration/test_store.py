@@ -16,8 +16,9 @@ from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, Schema
 
 from retraining.pipelines.mlmd import initialise, main
+from retraining.recording.advisory_locks import lock
 from retraining.recording.settling import settle_dead_executions
-from retraining.recording.store import StoreError, connection_config, lock
+from retraining.recording.store import StoreError, connection_config
 from retraining.settings import Settings
 
 
@@ -61,7 +62,7 @@ def test_a_start_of_the_service_makes_the_types_of_every_pipeline(
 
 
 def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.advisory_locks._LOCK_TIMEOUT_SECONDS", 0.1)
     with lock(connection_config(settings), "mlmd tables"), pytest.raises(StoreError, match="the lock 'mlmd tables'"):
         initialise(settings, [])
     assert query(settings, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
@@ -69,7 +70,7 @@ def test_tables_are_made_by_one_process_at_a_time(settings: Settings, monkeypatc
 
 def test_a_launch_makes_its_types_one_process_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     initialise(settings, [])
-    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.advisory_locks._LOCK_TIMEOUT_SECONDS", 0.1)
     with lock(connection_config(settings), "mlmd types"), pytest.raises(StoreError, match="the lock 'mlmd types'"):
         launch(settings, Make())
     assert "launching.Make" not in type_names(settings)
@@ -122,7 +123,7 @@ def test_a_database_that_is_not_there_is_told_by_name(settings: Settings) -> Non
 
 
 def test_a_lock_that_is_kept_is_told_by_name(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retraining.recording.store._LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("retraining.recording.advisory_locks._LOCK_TIMEOUT_SECONDS", 0.1)
     config = connection_config(settings)
     with lock(config, "champion"):
         with (
