@@ -8,7 +8,7 @@ from datetime import timedelta
 from airflow.models import DAG
 
 from headlines.names import CLEAN_RECORDS, HOUSEKEEPING_DAG, REMOVE_FILES
-from retraining.operators.arguments import dag_arguments
+from retraining.operators.arguments import dag_arguments, send_to_queues
 from retraining.operators.callbacks import HousekeepingEndNotifier, HousekeepingNotifier
 from retraining.operators.housekeeping import CleanRecords, RemoveFiles
 from retraining.settings import Settings
@@ -31,7 +31,8 @@ with DAG(
         "is_paused_upon_creation": False,
         "tags": ["headlines"],
     },
-):
+) as dag:
     # Neither needs the other: what one could not do keeps the other from nothing.
     RemoveFiles(task_id=REMOVE_FILES, execution_timeout=timedelta(hours=3))
     CleanRecords(task_id=CLEAN_RECORDS)
+send_to_queues(dag, settings)

@@ -7,7 +7,7 @@ from airflow.models.param import Param
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from headlines.names import ANNOUNCE_PUSH, LIVE_TRAFFIC, PUSHER, WAIT_FOR_DROP
-from retraining.operators.arguments import dag_arguments, night_param, nightly_schedule
+from retraining.operators.arguments import dag_arguments, night_param, nightly_schedule, send_to_queues
 from retraining.operators.callbacks import AnnouncePush, TrafficNotifier
 from retraining.operators.waiting import DropSensor
 from retraining.pipelines.nightly import NIGHT, create_pipeline
@@ -42,3 +42,4 @@ wait_for_drop = DropSensor(
 wait_for_drop >> [task for task in dag.roots if task is not wait_for_drop]
 dag.get_task(LIVE_TRAFFIC).on_success_callback = TrafficNotifier()
 dag.get_task(PUSHER) >> AnnouncePush(task_id=ANNOUNCE_PUSH, dag=dag)
+send_to_queues(dag, settings)

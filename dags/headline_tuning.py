@@ -9,7 +9,7 @@ from datetime import timedelta
 from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner
 
 from headlines.names import CHOOSE_NIGHT, TUNER
-from retraining.operators.arguments import dag_arguments, night_param
+from retraining.operators.arguments import dag_arguments, night_param, send_to_queues
 from retraining.operators.choosing import ChooseNight
 from retraining.pipelines.tuning import create_tuning_pipeline
 from retraining.recording.launcher import airflow_pipeline_config
@@ -36,3 +36,4 @@ dag = AirflowDagRunner(
 dag.get_task(TUNER).execution_timeout += timedelta(minutes=settings.tuning_minutes)
 choose_night = ChooseNight(task_id=CHOOSE_NIGHT, night="{{ params.night }}", settings=settings, dag=dag)
 choose_night >> [task for task in dag.roots if task is not choose_night]
+send_to_queues(dag, settings)

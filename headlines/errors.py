@@ -29,6 +29,9 @@
     |   +-- NightTakenError           (retraining.recording.advisory_locks) * another run trains the night
     |   +-- PlainConnectionError      (retraining.recording.store) MLMD would send in clear what must be encrypted
     |   +-- RecordError               (retraining.recording.store) MLMD can never take or give what is asked of it
+    +-- SharingError                  (retraining.workers.sharing) a worker does not share what it must
+    +-- WorkerError                   (retraining.workers.command) no worker can run here
+    +-- BrokerError                   (retraining.workers.asking) the broker does not answer
     +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- GoneError                     (retraining.recording.pushed_copies) the files of an input are gone
@@ -38,6 +41,7 @@
         +-- LockedError               (retraining.local.lock) another command is at work on the same state folder
         +-- PortTakenError            (retraining.local.ports) a port of the service cannot be used
         +-- PostgresError             (retraining.local.postgres) the embedded server cannot be used
+        +-- RedisError                (retraining.local.redis_server) there is no Redis to run
         +-- SupervisorError           (retraining.local.supervisor) the supervisor or one of its programs does not run
         +-- PreparationError          (retraining.local.preparation) a database cannot be reached or prepared
         +-- StandingError             (retraining.local.standing) programs and databases do not go together

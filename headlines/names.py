@@ -34,6 +34,9 @@ FIND_UNLABELLED = "find_unlabelled"
 REMOVE_FILES = "remove_files"
 CLEAN_RECORDS = "clean_records"
 
+SCHEDULER_QUEUE = "scheduler"
+"""The queue of tasks that only a worker with the scheduler's own STATE_DIR can do."""
+
 # What runs and their tasks are given
 NIGHT_PARAM = "night"
 FORCE_PARAM = "force"

@@ -25,6 +25,8 @@ BASE = CHECKOUT if IS_CHECKOUT else Path.cwd()
 BUNDLE = CHECKOUT if IS_CHECKOUT else CHECKOUT / "retraining" / "bundled"
 """Where `dags/` and `plugins/` are: a wheel brings them inside a package, as they are none themselves."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+# https://docs.celeryq.dev/en/v5.6.2/getting-started/backends-and-brokers/index.html
+_BROKERS = ("redis", "rediss", "amqp", "amqps")
 NONE = "none"
 """How nothing is written, where an empty variable counts as not set."""
 
@@ -114,6 +116,13 @@ def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
                 "path: leave out user, password, ? and #; SERVING_TOKEN is how one is let in"
             )
     return None if value is None else tuple(dict.fromkeys(address.rstrip("/") for address in value))
+
+
+def _check_broker(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in _BROKERS or not parts.netloc:
+        raise ValueError(f"it is no address that begins with one of {', '.join(f'{one}://' for one in _BROKERS)}")
+    return value
 
 
 def _check_loopback(value: str) -> str:
@@ -243,6 +252,8 @@ Place = Annotated[Path, BeforeValidator(_locate)]
 Zone = Annotated[str, AfterValidator(_check_zone)]
 Cron = Annotated[str, AfterValidator(_check_schedule)]
 Night = Annotated[str, AfterValidator(check_night)]
+Broker = Annotated[SecretStr, AfterValidator(_check_broker)]
+Queue = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
 PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 NotifyAddresses = Annotated[SecretStr, AfterValidator(_check_notify)]

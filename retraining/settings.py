@@ -10,6 +10,7 @@ from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 ENV_FILE = BASE / ".env"
 # Of the model server's own settings; those below are the ones that the service needs to know as well.
 _SERVER_PREFIX = "serving_"
+# https://airflow.apache.org/docs/apache-airflow/2.11.2/howto/set-config.html
+_AIRFLOW_PREFIX = "airflow__"
 # The folders that a command may find unusable; an inner one before the one it is in.
-_PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "drops_dir")
+_PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "notices_dir", "task_logs_dir", "drops_dir")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -79,6 +82,15 @@ class Settings(BaseSettings):
     scores_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
         description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
+    )
+    notices_dir: types.Place = Field(
+        default_factory=lambda settings: settings["state_dir"] / "notices",
+        description="Where it is kept what people were told, and what they are still to be. Default: "
+        "`<state_dir>/notices`.",
+    )
+    task_logs_dir: types.Place = Field(
+        default_factory=lambda settings: settings["state_dir"] / "airflow" / "logs",
+        description="Where Airflow keeps the logs of tasks. Default: `<state_dir>/airflow/logs`.",
     )
 
     min_free_gb: float = Field(
@@ -311,6 +323,41 @@ class Settings(BaseSettings):
         description="Beam pipeline arguments, separated by spaces.",
     )
     preload: bool = Field(True, description="Import TFX once in the scheduler, so that tasks start warm.")
+
+    # Tasks on several workers: docs/scaling.md
+    executor: Literal["local", "celery"] = Field(
+        "local",
+        description="Where tasks run: in the scheduler's own processes, or on `celery` workers, on any machine.",
+    )
+    broker_url: types.Broker | None = Field(
+        None,
+        description="Where the scheduler leaves tasks for Celery workers, such as `redis://:<password>@redis:6379/0`. "
+        "Default: a Redis of the service's own, on `REDIS_PORT`.",
+    )
+    redis_port: types.Port = Field(16379, description="Port of the service's own Redis, on loopback.")
+    redis_password: SecretStr | None = Field(None, description="Its password. Made at first start.")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Celery workers that `retraining up` runs here; what only this machine can do, one of them does.",
+    )
+    worker_slots: int = Field(
+        default_factory=lambda: os.cpu_count() or 2,
+        ge=1,
+        description="Tasks that a worker runs at a time. Default: as many as its machine has processors.",
+    )
+    worker_queues: types.Words = Field((), description="Queues from which a worker takes tasks. Default: all of them.")
+    queue: types.Queue = Field("default", description="The queue of every task that has none of its own.")
+    queue_trainer: types.Queue | None = Field(
+        None, description="The queue of the Trainer, such as `gpu`. Default: `QUEUE`."
+    )
+    queue_tuner: types.Queue | None = Field(None, description="The same for the Tuner.")
+    queue_evaluator: types.Queue | None = Field(None, description="The same for the Evaluator.")
+    worker_log_port: types.PortOrNone = Field(
+        0,
+        description="Port on which a worker gives its tasks' logs to the web server, by Airflow's log server, which "
+        "listens on every address; `0` where logs are in a folder that both see.",
+    )
 
     # What is kept of the past. docs/retention.md tells what is needed, and how large it becomes.
     keep_artifact_nights: int = Field(
@@ -555,6 +602,39 @@ class Settings(BaseSettings):
         return Postgres(_OWNERS[prefix], prefix.upper(), host, port, name, user, password, self.tls_options)
 
     @property
+    def broker(self) -> str:
+        """The address of the broker, with its password.
+
+        Raises:
+          SettingsError: REDIS_PASSWORD is not set.
+        """
+        if self.broker_url is not None:
+            url = self.broker_url.get_secret_value()
+            if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
+                # Unless it is told, kombu checks nobody's certificate (celery/kombu, transport/redis.py).
+                url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=CERT_REQUIRED"
+            return url
+        return f"redis://:{quote(self.secret('redis_password'), safe='')}@127.0.0.1:{self.redis_port}/0"
+
+    @property
+    def has_own_redis(self) -> bool:
+        """Whether the service runs a Redis itself."""
+        return self.executor == "celery" and self.broker_url is None
+
+    @property
+    def queues(self) -> dict[str, str]:
+        """The queue of each node that has one of its own, by node."""
+        from headlines.names import EVALUATOR, TRAINER, TUNER
+
+        own = {TRAINER: self.queue_trainer, TUNER: self.queue_tuner, EVALUATOR: self.queue_evaluator}
+        return {node: queue for node, queue in own.items() if queue and queue != self.queue}
+
+    @property
+    def queues_taken(self) -> tuple[str, ...]:
+        """The queues from which a worker with these settings takes tasks."""
+        return self.worker_queues or tuple(dict.fromkeys([self.queue, *self.queues.values()]))
+
+    @property
     def tls_options(self) -> dict[str, str]:
         """What libpq is told of TLS beyond its own defaults, by its parameters."""
         options = {} if self.postgres_sslmode == "prefer" else {"sslmode": self.postgres_sslmode}
@@ -601,12 +681,18 @@ class Settings(BaseSettings):
     @property
     def written_places(self) -> tuple[Path, ...]:
         """The folders in which a night leaves something; each may be on a disk of its own."""
-        return (self.state_dir, self.pipeline_root, self.serving_dir, self.scores_dir)
+        of_nights = (self.pipeline_root, self.serving_dir, self.scores_dir)
+        return (self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir)
 
     @property
     def airflow_home(self) -> Path:
         """Airflow's home: its configuration and its logs."""
         return self.state_dir / "airflow"
+
+    @property
+    def log_folders(self) -> tuple[Path, ...]:
+        """Where Airflow's logs are: those of the tasks, and of its own programs beside them unless they are apart."""
+        return tuple(dict.fromkeys((self.airflow_home / "logs", self.task_logs_dir)))
 
     @property
     def server_options(self) -> dict[str, str]:
@@ -616,9 +702,14 @@ class Settings(BaseSettings):
         }
 
     @property
-    def backend_options(self) -> dict[str, str]:
-        """What `.env` says of Airflow's secrets backend, as environment variables."""
-        return self._beyond(secret_sources.BACKEND_PREFIX.lower())
+    def airflow_options(self) -> dict[str, str]:
+        """What `.env` says to Airflow by variables of Airflow's own."""
+        return self._beyond(_AIRFLOW_PREFIX)
+
+    def given_airflow_options(self) -> dict[str, str]:
+        """What `.env` and this process' environment say to Airflow by variables of Airflow's own."""
+        given = {name: value for name, value in os.environ.items() if name.lower().startswith(_AIRFLOW_PREFIX)}
+        return self.airflow_options | given
 
     def _beyond(self, prefix: str) -> dict[str, str]:
         variables = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
@@ -646,12 +737,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def given_by_environment(cls) -> dict[str, str]:
-        """The settings, those of the model server with them, that only this process' environment gives, by variable."""
+        """What only this process' environment gives, by variable: settings, the model server's, Airflow's own."""
         variables = EnvSettingsSource(cls).env_vars
         return {
             name.upper(): value
             for name, value in variables.items()
-            if value and (name in cls.model_fields or name.startswith(_SERVER_PREFIX))
+            if value and (name in cls.model_fields or name.startswith((_SERVER_PREFIX, _AIRFLOW_PREFIX)))
         }
 
     def secret(self, name: str) -> str:

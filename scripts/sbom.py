@@ -17,7 +17,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from license_expression import get_spdx_licensing
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-LOCKS = {"service": "requirements.lock", "model-server": "serving/requirements.lock"}
+LOCKS = {
+    "service": "requirements.lock",
+    "workers": "requirements-celery.lock",
+    "model-server": "serving/requirements.lock",
+}
 _VERSION = SchemaVersion.V1_6
 _LONGEST_NAME = 80
 

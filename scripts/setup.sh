@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes or repairs the private environment .venv from the lock, and does nothing when it is as it should be.
 #   scripts/setup.sh run    what the service needs
+#   scripts/setup.sh celery what it needs with several workers
 #   scripts/setup.sh dev    what the tests and checks need besides
 #   scripts/setup.sh lock   resolves requirements*.txt anew into the locks
 # Nothing is written outside this checkout except uv's cache.
@@ -29,11 +30,21 @@ work() {
 stamp_of() {
     printf '%s %s %s\n' "$1" "$(cat "requirements$2.lock" pyproject.toml | sha256sum | cut -d ' ' -f 1)" "$PWD"
 }
-# The tests' environment holds the service's too.
+# The tests' environment holds that of several workers, and that the service's.
+holders_of() {
+    case $1 in
+        run) echo run celery dev ;;
+        celery) echo celery dev ;;
+        dev) echo dev ;;
+    esac
+}
+suffix_of() { [ "$1" = run ] || printf -- '-%s' "$1"; }
 is_ready() {
-    [ -f .venv/stamp ] && .venv/bin/python -c '' 2>/dev/null &&
-        { grep -qxF "$(stamp_of dev -dev)" .venv/stamp ||
-          { [ "$1" = run ] && grep -qxF "$(stamp_of run '')" .venv/stamp; }; }
+    [ -f .venv/stamp ] && .venv/bin/python -c '' 2>/dev/null || return 1
+    for holder in $(holders_of "$1"); do
+        ! grep -qxF "$(stamp_of "$holder" "$(suffix_of "$holder")")" .venv/stamp || return 0
+    done
+    return 1
 }
 
 find_uv() {
@@ -59,10 +70,8 @@ show_growth() {
 
 kind=${1:-run}
 case $kind in
-    run) suffix='' ;;
-    dev) suffix=-dev ;;
-    lock) ;;
-    *) fail "unknown: $kind; use run, dev or lock" ;;
+    run | celery | dev | lock) ;;
+    *) fail "unknown: $kind; use run, celery, dev or lock" ;;
 esac
 [ "$kind" = lock ] || ! is_ready "$kind" || exit 0
 
@@ -79,7 +88,8 @@ export UV_PYTHON_INSTALL_DIR="$PWD/.venv.python"
 if [ "$kind" = lock ]; then
     compile='pip compile --quiet --generate-hashes --no-header --python-version 3.11'
     work "$uv" $compile requirements.txt --output-file requirements.lock
-    work "$uv" $compile requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+    work "$uv" $compile requirements-celery.txt --constraint requirements.lock --output-file requirements-celery.lock
+    work "$uv" $compile requirements-dev.txt --constraint requirements-celery.lock --output-file requirements-dev.lock
     exit 0
 fi
 
@@ -90,9 +100,13 @@ if ! { [ -f .venv/stamp ] && [ "$(cut -d ' ' -f 3- .venv/stamp)" = "$PWD" ] && .
     work "$uv" venv --quiet --python 3.11 .venv ||
         fail 'no Python 3.11 was found, and uv could fetch none from GitHub. Install python3.11 (Debian 12 has it; elsewhere' \
             'by pyenv), or name a mirror in UV_PYTHON_INSTALL_MIRROR, and try again'
-elif [ "$kind" = run ] && grep -q '^dev ' .venv/stamp; then
-    kind=dev suffix=-dev
+else
+    # What is there for more stays there.
+    for holder in $(holders_of "$kind"); do
+        ! grep -q "^$holder " .venv/stamp || kind=$holder
+    done
 fi
+suffix=$(suffix_of "$kind")
 rm -f .venv/stamp
 
 say "installing the packages of requirements$suffix.lock (3.6 GB; minutes the first time)"

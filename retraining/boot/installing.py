@@ -74,11 +74,16 @@ def find_given() -> dict[str, str]:
     """The settings that only this command's environment gives, which a start at boot would lack without the unit.
 
     Raises:
-      UnitError: a secret is among them; everybody may read a unit.
+      UnitError: a secret, or what may be one, is among them; everybody may read a unit.
     """
     given = Settings.given_by_environment()
     fields = {name: Settings.model_fields.get(name.lower()) for name in given}
-    hidden = [name for name, field in fields.items() if field and "Secret" in str(field.annotation)]
+    # Of Airflow's own variables nobody here knows which are.
+    hidden = [
+        name
+        for name, field in fields.items()
+        if name.startswith("AIRFLOW__") or (field and "Secret" in str(field.annotation))
+    ]
     if hidden:
         raise UnitError(
             f"{', '.join(hidden)} is set in this shell only, and everybody may read a unit; write it into {ENV_FILE} "

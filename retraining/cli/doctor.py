@@ -5,9 +5,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import psutil
 
@@ -17,8 +15,10 @@ from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
 from headlines.postgres_address import is_local
 from lineage import LineageError
+from retraining.cli.doctor_workers import list_worker_checks
+from retraining.cli.finding import Finding, Level
 from retraining.cli.status import UNPAUSE, tell_stray
-from retraining.local import LocalError, ports, postgres, preparation, secrets, service, standing
+from retraining.local import LocalError, airflow_options, ports, postgres, preparation, secrets, service, standing
 from retraining.local.api import Api
 from retraining.notices import delivery, sending
 from retraining.places.relocation import PlacesError, find_difference
@@ -29,23 +29,6 @@ from retraining.watching import deadlines, replicas
 
 _LOW_DISK_GB = 10.0
 _LOW_MEMORY_BYTES = 3 * 2**30
-
-Level = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-      subject: what.
-      level: how it is.
-      text: what was found and, unless it is ok, what to do.
-    """
-
-    subject: str
-    level: Level
-    text: str
 
 
 def examine() -> Iterator[Finding]:
@@ -72,12 +55,14 @@ def examine() -> Iterator[Finding]:
         lambda: _secrets(settings),
         lambda: _notices(settings),
         lambda: _drops(settings),
+        lambda: _airflow_variables(settings),
         lambda: _programs(health),
         lambda: _strays(settings),
         lambda: _postgres(settings),
         lambda: _database(settings, "airflow", has_postgres),
         lambda: _database(settings, "mlmd", has_postgres),
         lambda: _places(settings, has_postgres),
+        *list_worker_checks(settings, has_postgres),
         lambda: _dags(settings, has_web),
         lambda: _serving(settings, health, has_postgres),
         lambda: _pauses(settings, has_postgres),
@@ -106,6 +91,19 @@ def _names() -> Finding:
     if old := Settings.find_old_names():
         return Finding("settings", "warn", "; ".join(old))
     return Finding("settings", "ok", "every one can be used")
+
+
+def _airflow_variables(settings: Settings) -> Finding:
+    given = settings.given_airflow_options()
+    try:
+        unused = airflow_options.find_unused(settings, given)
+    except SettingsError:
+        # Before the first start there are no secrets to compare with.
+        unused = []
+    if unused:
+        return Finding("Airflow's own variables", "warn", f"{'; '.join(unused)}; unset what is not used")
+    named = ", ".join(sorted(given))
+    return Finding("Airflow's own variables", "ok", f"passed on: {named}" if named else "none is set")
 
 
 def _version(settings: Settings) -> Finding:

@@ -24,6 +24,7 @@ from retraining.cli import (
     service_commands,
     upgrade_commands,
     upkeep_commands,
+    worker_commands,
 )
 from retraining.cli.console import fail
 from retraining.settings import Settings
@@ -47,6 +48,7 @@ app.add_typer(note_commands.app)
 app.add_typer(notice_commands.app)
 app.add_typer(retention_commands.app)
 app.add_typer(secret_commands.app)
+app.add_typer(worker_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

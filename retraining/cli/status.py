@@ -21,6 +21,8 @@ from retraining.settings import Settings
 from retraining.watching import deadlines, replicas
 from retraining.watching.deadlines import Survey
 from retraining.watching.replicas import Observation
+from retraining.workers import asking
+from retraining.workers.asking import BrokerError
 
 UNPAUSE = "unpause in the web UI, or: `retraining exec airflow dags unpause <name>`"
 _COMMAND_CHARACTERS = 80
@@ -82,6 +84,7 @@ def find_status(settings: Settings) -> Status:
     if not states:
         problem = "the service is down; start it with `retraining up`"
         return Status({}, addresses, problem=problem, unsent=unsent, strays=strays, alarms=alarms)
+    alarms += find_worker_alarms(settings)
     observed, survey, problem = None, None, ""
     try:
         observed = replicas.observe(settings)
@@ -111,6 +114,17 @@ def find_alarms(settings: Settings) -> list[str]:
     if problem := postgres.find_version_problem(settings):
         alarms.append(problem)
     return alarms
+
+
+def find_worker_alarms(settings: Settings) -> list[str]:
+    """Why tasks wait for ever, where they are left for workers."""
+    if settings.executor != "celery":
+        return []
+    try:
+        lonely = asking.find_queues_of_nobody(settings, asking.ask(settings))
+    except BrokerError as error:
+        return [str(error)]
+    return [f"nobody takes tasks from {', '.join(lonely)}; start a worker that does: docs/scaling.md"] if lonely else []
 
 
 def tell_stray(stray: Stray) -> str:

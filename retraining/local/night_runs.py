@@ -177,7 +177,7 @@ def sort_nodes(edges: dict[str, list[str]]) -> list[str]:
 def find_task_log(settings: Settings, run_id: str | None, task: str) -> Path | None:
     """The log of a task's newest attempt, in one run or, with None, in the run that wrote last."""
     run = f"run_id={run_id}" if run_id else "run_id=*"
-    logs = (settings.airflow_home / "logs" / f"dag_id={NIGHTLY_DAG}").glob(f"{run}/task_id={task}/attempt=*.log")
+    logs = (settings.task_logs_dir / f"dag_id={NIGHTLY_DAG}").glob(f"{run}/task_id={task}/attempt=*.log")
     return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 
 

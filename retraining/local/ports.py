@@ -26,6 +26,8 @@ def of_service(settings: Settings) -> dict[str, tuple[str, int]]:
         ports["METRICS_PORT"] = (settings.metrics_host, settings.metrics_port)
     if settings.postgres_embedded:
         ports["POSTGRES_PORT"] = ("127.0.0.1", settings.postgres_port)
+    if settings.has_own_redis:
+        ports["REDIS_PORT"] = ("127.0.0.1", settings.redis_port)
     return ports
 
 

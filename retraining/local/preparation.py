@@ -15,6 +15,7 @@ from headlines.postgres_address import is_local
 from retraining.local import LocalError, airflow, model_server, postgres, secrets, standing, supervisor
 from retraining.places.relocation import settle_places
 from retraining.settings import BASE, Settings
+from retraining.workers import sharing
 
 STEP_SECONDS = 240
 """The longest a step may take, on a machine busy with other things."""
@@ -66,6 +67,7 @@ def init(settings: Settings, report: Report) -> Settings:
         postgres.make_databases(settings)
     with preparing(settings, environment, report):
         make_admin(settings, environment)
+        publish_shared(settings)
     return settings
 
 
@@ -195,6 +197,12 @@ def encrypt_anew(settings: Settings, environment: dict[str, str]) -> None:
     with _begun(settings, environment, "fernet", "airflow", "rotate-fernet-key") as process:
         _finish(settings, "fernet", process)
     secrets.finish(settings, "airflow_fernet_key")
+
+
+def publish_shared(settings: Settings) -> None:
+    """Writes down what the machines of workers are to share, where there are any; Airflow's tables must be there."""
+    if settings.executor == "celery":
+        sharing.publish(settings)
 
 
 @contextmanager

@@ -81,6 +81,11 @@ def is_server_of(process: psutil.Process, data: Path) -> bool:
     return process.name() == "postgres" and process.cwd() == str(data)
 
 
+def is_program() -> bool:
+    """Whether this process was started as one of the programs that the supervisor keeps running."""
+    return PROGRAM_MARK in psutil.Process().environ()
+
+
 def find_strays(state_dir: Path, running: Mapping[str, int], others: Iterable[int] = ()) -> list[Stray]:
     """The processes of a service that belong to no running program.
 

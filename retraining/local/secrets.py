@@ -35,6 +35,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "airflow_admin_password": _password,
     "airflow_fernet_key": _fernet_key,
     "airflow_secret_key": _password,
+    "redis_password": _password,
 }
 NAMES = tuple(_MAKERS)
 """The settings that are passwords and keys."""

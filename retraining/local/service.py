@@ -16,30 +16,24 @@ from headlines import disk
 from retraining.local import (
     LocalError,
     airflow,
+    airflow_options,
     lock,
     model_server,
     ports,
     postgres,
     preparation,
     processes,
+    redis_server,
     secrets,
     supervisor,
 )
 from retraining.local.preparation import Report
+from retraining.local.roster import WATCH, list_programs, list_workers
 from retraining.notices import sending
 from retraining.settings import CHECKOUT, Settings
 from retraining.watching import watch
 from retraining.watching.programs import Look, Program
-
-AIRFLOW_PROGRAMS = (
-    # Logs are read from the disk, so no process needs to serve them (Airflow's log server listens on every address,
-    # apache/airflow#60117).
-    supervisor.Program("scheduler", "python -m airflow scheduler --skip-serve-logs", priority=20, stop_seconds=25),
-    supervisor.Program("triggerer", "python -m airflow triggerer --skip-serve-logs", priority=20),
-    supervisor.Program("webserver", "python -m airflow webserver", priority=30),
-)
-WATCH = supervisor.Program("watch", "python -m retraining watch", priority=40)
-"""Sees when a night comes to no verdict, whatever of the others runs: retraining/watching/watch.py."""
+from retraining.workers import asking, command
 
 START_SECONDS = 240
 """The longest a start may take, on a machine busy with other things."""
@@ -101,7 +95,11 @@ def up(settings: Settings, report: Report) -> Settings:
       ServiceError, PortTakenError, PostgresError, PreparationError, SupervisorError, NoticeError: each with what to do.
     """
     sending.check(settings)
+    if settings.executor == "celery":
+        command.check_packages()
     settings = secrets.make_missing(settings)
+    for sentence in airflow_options.find_unused(settings, settings.given_airflow_options()):
+        report(sentence)
     if secrets.find_staged(settings):
         _leave_to_unit(settings, "new secrets are to be used")
         report("new secrets are to be used: starting anew with them")
@@ -182,6 +180,8 @@ def health(settings: Settings) -> Health:
     """What runs, and how well; empty if nothing does. Takes seconds only where the model server hangs."""
     programs = {name: str(info["statename"]).lower() for name, info in supervisor.states(settings).items()}
     answers = _web_health(settings) if programs else {}
+    workers = [worker.name for worker in list_workers(settings) if worker.name in programs]
+    answering = asking.find_answering(settings, workers) if workers else set()
     for name, state in programs.items():
         if state.upper() not in supervisor.RUNS:
             continue
@@ -191,6 +191,10 @@ def health(settings: Settings) -> Health:
             programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
         elif name == model_server.PROGRAM.name:
             programs[name] = model_server.find_state(settings)
+        elif name == redis_server.PROGRAM.name:
+            programs[name] = "healthy" if asking.is_broker_there(settings) else "starting"
+        elif name in workers:
+            programs[name] = "healthy" if name in answering else "starting"
         elif name == WATCH.name:
             programs[name] = "healthy" if watch.is_watching(settings, datetime.now(UTC)) else "starting"
         else:
@@ -210,18 +214,6 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def list_programs(settings: Settings) -> list[supervisor.Program]:
-    """What the supervisor keeps running."""
-    programs = [*AIRFLOW_PROGRAMS, model_server.PROGRAM, WATCH]
-    if not settings.postgres_embedded:
-        return programs
-    # The interrupt signal asks Postgres not to wait for its clients, and is for its first process alone.
-    server = supervisor.Program(
-        "postgres", postgres.server_command(settings), priority=1, stop_signal="INT", stop_group=False, stop_seconds=20
-    )
-    return [server, *programs]
-
-
 def wait_for_postgres(settings: Settings) -> None:
     """Waits until the embedded server answers.
 
@@ -239,8 +231,12 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         wait_for_postgres(settings)
         secrets.finish(settings, "postgres_password")
         postgres.make_databases(settings)
+    if settings.has_own_redis:
+        redis_server.prepare(settings)
+        supervisor.run(settings, redis_server.PROGRAM.name)
     with preparation.preparing(settings, environment, report):
         preparation.encrypt_anew(settings, environment)
+        preparation.publish_shared(settings)
         report("starting the scheduler, the triggerer, the web server and the model server")
         # The scheduler is the slowest to start. Nothing it could run needs to be waited for: at a first start the
         # nightly DAG is paused, the scoring DAG waits for a push and a search is skipped, and later each attempt makes
@@ -251,6 +247,8 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         supervisor.run(settings, "triggerer")
         model_server.prepare(settings)
         supervisor.run(settings, model_server.PROGRAM.name)
+        for worker in list_workers(settings):
+            supervisor.run(settings, worker.name)
     # Only now: its first look asks the databases.
     supervisor.run(settings, WATCH.name)
     report("waiting for them to be healthy")

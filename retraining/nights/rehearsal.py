@@ -59,6 +59,9 @@ class RehearsalError(LocalError):
     """The clock started no night, or its model was not pushed and served; the message says where it stopped."""
 
 
+_PLACES = ("serving_dir", "pipeline_root", "scores_dir", "notices_dir", "task_logs_dir")
+
+
 @dataclass
 class Heard:
     """What the service told whoever listens: the kinds of notices, and how many signs of life."""
@@ -125,7 +128,10 @@ def _prepare(settings: Settings, place: Path, address: str) -> Settings:
     return Settings.from_env(
         state_dir=place / "state",
         drops_dir=place / "drops",
-        **{name: place / name for name in ("serving_dir", "pipeline_root", "scores_dir")},
+        **{name: place / name for name in _PLACES},
+        # No broker of the service's: its workers would run what is rehearsed on its databases.
+        executor="local",
+        broker_url=None,
         serving_urls=(f"http://127.0.0.1:{chosen['serving_port']}",),
         serving_request_log=None,
         metrics_port=0,

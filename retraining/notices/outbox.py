@@ -1,4 +1,4 @@
-"""What was told, and what is still to be: a file for each notice, below the state folder.
+"""What was told, and what is still to be: a file for each notice, in NOTICES_DIR.
 
 No database: that it does not answer must be told as well. A file is made once, by whoever is first, so that a fact is
 told once however many processes and machines come upon it; only whoever sends changes it.
@@ -67,7 +67,7 @@ class Notice:
 
 def folder(settings: Settings) -> Path:
     """Where the notices are."""
-    return settings.state_dir / "notices"
+    return settings.notices_dir
 
 
 def begin_id(settings: Settings, event: str, fact: str) -> str | None:

@@ -4,13 +4,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pendulum
+from airflow.models.dag import DAG
 from airflow.models.param import Param
 
+from headlines.names import LIVE_TRAFFIC, REMOVE_FILES, SCHEDULER_QUEUE, WAIT_FOR_DROP
 from retraining.openlineage.skips import tell_of_skip
 from retraining.operators.callbacks import FailureNotifier
 from retraining.operators.timetable import NightTimetable
 from retraining.settings import Settings
 
+_OF_SCHEDULER = (LIVE_TRAFFIC, REMOVE_FILES, WAIT_FOR_DROP)
+"""What needs files of the scheduler's machine alone: requests, Airflow's own logs, what the watch remembers."""
 _LONG_AGO = 1900
 """A year before every night."""
 
@@ -34,6 +38,13 @@ def dag_arguments(settings: Settings) -> dict[str, Any]:
             "on_skipped_callback": tell_of_skip,
         },
     }
+
+
+def send_to_queues(dag: DAG, settings: Settings) -> None:
+    """Gives tasks to the queues that they have: some to a machine with a GPU, some to the scheduler's own."""
+    for task, queue in {**settings.queues, **dict.fromkeys(_OF_SCHEDULER, SCHEDULER_QUEUE)}.items():
+        if dag.has_task(task):
+            dag.get_task(task).queue = queue
 
 
 def begin_long_ago(settings: Settings) -> pendulum.DateTime:

@@ -35,6 +35,8 @@ _SERVER_OPTIONS = {
     "tcp_keepalives_idle": _IDLE_SECONDS,
     "tcp_keepalives_interval": _INTERVAL_SECONDS,
     "tcp_keepalives_count": _COUNT,
+    # Of what was sent and not acknowledged, while nobody is asked: milliseconds; Postgres 12 and later.
+    "tcp_user_timeout": 1000 * (_IDLE_SECONDS + _COUNT * _INTERVAL_SECONDS),
 }
 _CLIENT_OPTIONS = {
     "keepalives_idle": _IDLE_SECONDS,
@@ -94,9 +96,13 @@ def open_session(config: ConnectionConfig) -> psycopg2.extensions.connection:
     """
     connection = connect(config, **_CLIENT_OPTIONS)
     connection.autocommit = True
-    with connection.cursor() as cursor:
-        for name, value in _SERVER_OPTIONS.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+    try:
+        with connection.cursor() as cursor:
+            for name, value in _SERVER_OPTIONS.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+    except psycopg2.Error as error:
+        connection.close()
+        raise StoreError(f"no lock can be asked for in {place_of(config)}: {error}") from None
     return connection
 
 

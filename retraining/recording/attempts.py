@@ -306,13 +306,14 @@ def is_at_work(config: ConnectionConfig, execution: Execution) -> bool | None:
       StoreError: the database does not answer.
     """
     properties = execution.custom_properties
-    has_key = PROCESS_KEY in properties
-    if has_key and liveness.is_shown(config, properties[PROCESS_KEY].string_value):
+    key = properties[PROCESS_KEY].string_value if PROCESS_KEY in properties else None
+    is_here = HOST in properties and properties[HOST].string_value == socket.gethostname()
+    if key and liveness.is_shown(config, key, is_patient=not is_here):
         return True
-    if HOST in properties and properties[HOST].string_value == socket.gethostname():
-        # Postgres may have been started anew this moment.
+    if is_here:
+        # Where a lock is lost for a moment, this is seen at once.
         return _is_process_alive(execution)
-    return False if has_key else None
+    return False if key else None
 
 
 def _is_process_alive(execution: Execution) -> bool:

@@ -68,6 +68,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
         self._component_info = AttemptInfo(component.type, component.id, self._pipeline_info)
         self._connection_config = metadata_connection.connection_config
         self._metadata_connection = AttemptMetadata(self._connection_config)
+        self._is_recorded = False
         if isinstance(component.executor_spec, BeamExecutorSpec):
             # The pipeline's arguments with the component's own behind them; stock passes only the former
             # (tensorflow/tfx#2645).
@@ -82,11 +83,21 @@ class HeadlineLauncher(InProcessComponentLauncher):
           DiskFullError: there was no space left.
           BaseException: whatever else stopped it. In either case the attempt is recorded as failed.
         """
-        try:
-            with self._hold_night(), liveness.show(self._connection_config) as key:
-                self._metadata_connection.process_key = key
+        with self._recording_failure(), liveness.show(self._connection_config) as key:
+            self._metadata_connection.process_key = key
+            # Before others take this process for gone.
+            with self._recording_failure(), self._hold_night():
                 return super().launch()
+
+    @contextlib.contextmanager
+    def _recording_failure(self) -> Iterator[None]:
+        """Records what stops the attempt, once."""
+        try:
+            yield
         except BaseException as error:  # Airflow's timeout and SIGTERM are no Exceptions.
+            if self._is_recorded:
+                raise
+            self._is_recorded = True
             full = self._explain_full_disk(error)
             self._record_failure(full or error)
             if full:

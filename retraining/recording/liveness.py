@@ -8,6 +8,7 @@ of its own.
 import contextlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -15,10 +16,13 @@ import psycopg2
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
 from retraining.recording.advisory_locks import find_holder, open_session, try_lock
-from retraining.recording.store import StoreError
+from retraining.recording.store import StoreError, place_of
 
 _LOOK_SECONDS = 5.0
 """How often a holder looks whether it still holds its lock: Postgres may have been started anew."""
+
+_RETURN_SECONDS = 4 * _LOOK_SECONDS
+"""So long after a start of Postgres a holder may still be on its way back."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,10 @@ def show(config: ConnectionConfig) -> Iterator[str]:
     """
     key = uuid.uuid4().hex
     holder = _Holder(config, key)
-    holder.look()
+    try:
+        holder.look()
+    except psycopg2.Error as error:
+        raise StoreError(f"this process cannot show in {place_of(config)} that it is at work: {error}") from None
     holder.start()
     try:
         yield key
@@ -46,14 +53,26 @@ def show(config: ConnectionConfig) -> Iterator[str]:
         holder.stop()
 
 
-def is_shown(config: ConnectionConfig, key: str) -> bool:
+def is_shown(config: ConnectionConfig, key: str, is_patient: bool = True) -> bool:
     """Whether the process of a key is at work.
+
+    Args:
+      config: MLMD's database.
+      key: of the process.
+      is_patient: whether to wait, just after Postgres was started anew, for those that come back for their locks.
 
     Raises:
       StoreError: the database does not answer.
     """
+    deadline = time.monotonic() + _RETURN_SECONDS
     with contextlib.closing(open_session(config)) as connection, connection.cursor() as cursor:
-        return find_holder(cursor, _name(key)) is not None
+        while find_holder(cursor, _name(key)) is None:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float")
+            [(age_seconds,)] = cursor.fetchall()
+            if not is_patient or age_seconds > _RETURN_SECONDS or time.monotonic() > deadline:
+                return False
+            time.sleep(1)
+        return True
 
 
 def _name(key: str) -> str:

@@ -5,6 +5,7 @@ does not run lie elsewhere and are its owner's.
 """
 
 import os
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,21 +14,20 @@ from retraining.retention.plan import Item, Sizes
 _KINDS = {"scheduler": "each reading of the DAG files", "dag_processor_manager": "the DAG processor", "": "tasks"}
 
 
-def plan_logs(airflow_home: Path, keep_days: int, sizes: Sizes, now: datetime) -> list[Item]:
+def plan_logs(folders: Collection[Path], keep_days: int, sizes: Sizes, now: datetime) -> list[Item]:
     """The log files that were last written more than so many days ago, in no order.
 
     Args:
-      airflow_home: of the service.
+      folders: where Airflow writes logs.
       keep_days: how many.
       sizes: measures them.
       now: the moment.
     """
-    logs = airflow_home / "logs"
     before = (now - timedelta(days=keep_days)).timestamp()
     items = []
-    for folder, _, files in os.walk(logs):
-        top = Path(folder).relative_to(logs).parts[:1]
-        what = _KINDS.get(top[0] if top else "", _KINDS[""])
+    for logs, (folder, _, files) in ((top, found) for top in folders for found in os.walk(top)):
+        kind = Path(folder).relative_to(logs).parts[:1]
+        what = _KINDS.get(kind[0] if kind else "", _KINDS[""])
         for name in sorted(files):
             path = Path(folder, name)
             try:
@@ -41,11 +41,11 @@ def plan_logs(airflow_home: Path, keep_days: int, sizes: Sizes, now: datetime) -
     return items
 
 
-def remove_empty_folders(airflow_home: Path) -> None:
+def remove_empty_folders(folders: Collection[Path]) -> None:
     """Removes the folders below the logs that hold nothing any more, from the innermost out."""
-    for folder, _, _ in os.walk(airflow_home / "logs", topdown=False):
+    for logs, (folder, _, _) in ((top, found) for top in folders for found in os.walk(top, topdown=False)):
         path = Path(folder)
-        if path.parent == airflow_home or (path.parent == airflow_home / "logs" and path.name in _KINDS):
+        if path == logs or (path.parent == logs and path.name in _KINDS):
             continue
         try:
             path.rmdir()

@@ -90,7 +90,7 @@ def plan(settings: Settings, now: datetime | None = None) -> Pruning:
             *plan_versions(settings.serving_dir, needed.rule, sizes),
             *plan_leftovers(reader, settings, sizes, now),
         ]
-    logs = plan_logs(settings.airflow_home, settings.keep_log_days, sizes, now)
+    logs = plan_logs(settings.log_folders, settings.keep_log_days, sizes, now)
     return Pruning((*items, *logs), notes=notes)
 
 
@@ -173,10 +173,10 @@ class _Work:
             # A push that is at work at this moment has made its folder anew.
             with self._hold_pushes() if item.path.name.startswith(INCOMING) else contextlib.nullcontext():
                 self._remove_files(item)
-        airflow_home = self._settings.airflow_home
-        for item in plan_logs(airflow_home, self._settings.keep_log_days, self._sizes, self._at):
+        folders = self._settings.log_folders
+        for item in plan_logs(folders, self._settings.keep_log_days, self._sizes, self._at):
             self._remove_files(item)
-        remove_empty_folders(airflow_home)
+        remove_empty_folders(folders)
 
     @contextmanager
     def _decide(self) -> Iterator[tuple[Reader, NeededArtifacts]]:

@@ -10,7 +10,7 @@ import psycopg2
 from pydantic import SecretStr
 
 from lineage.reader import SCHEMA_VERSION
-from retraining.local import airflow, ports, postgres, preparation, secrets, service, standing, supervisor
+from retraining.local import airflow, ports, postgres, preparation, roster, secrets, service, standing, supervisor
 from retraining.local.preparation import Report
 from retraining.notices import outbox
 from retraining.places.moves import Move, Moves
@@ -158,6 +158,7 @@ def _check_empty(settings: Settings, manifest: Manifest) -> None:
         "PIPELINE_ROOT": settings.pipeline_root,
         "SERVING_DIR": settings.serving_dir,
         "SCORES_DIR": settings.scores_dir,
+        "NOTICES_DIR": settings.notices_dir,
         **({"DROPS_DIR": settings.drops_dir} if manifest.has_drops else {}),
     }
     for name, place in places.items():
@@ -191,7 +192,7 @@ def _databases(settings: Settings, report: Report) -> Iterator[None]:
     report("making the embedded Postgres")
     postgres.make_data(settings)
     try:
-        supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+        supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
         supervisor.run(settings, "postgres")
         service.wait_for_postgres(settings)
         postgres.make_databases(settings)

@@ -21,6 +21,7 @@ _BY_HAND = {
     "airflow_secret_key": "set AIRFLOW_SECRET_KEY to another and restart the web server: everybody logs in again",
     "airflow_admin_password": "set AIRFLOW_ADMIN_PASSWORD to another; `retraining up`, for a team `retraining init`",
     "supervisor_password": "set SUPERVISOR_PASSWORD to another; `retraining up`",
+    "redis_password": "set REDIS_PASSWORD to another; `retraining up`",
     "serving_token": "set SERVING_TOKEN to another, restart the model servers, and give it to whoever asks them",
 }
 # On the embedded server each start gives its two roles the passwords of the settings.

@@ -28,6 +28,7 @@ from retraining.settings import Settings
 from retraining.watching import digest, programs, replicas
 from retraining.watching.deadlines import Overdue, find_deadline, judge
 from retraining.watching.programs import Failures, Look
+from retraining.workers import sharing
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +205,7 @@ def _look_on(settings: Settings, sender: threading.Thread, find_programs: Callab
         memory = replace(memory, failures=programs.judge(settings, find_programs(), memory.failures))
         look_at_failures(settings)
         look_at_disks(settings)
+        sharing.keep_published(settings)
         digest.tell_if_due(settings, now)
         tell_end(settings, SILENT, "the watch looks again", fact=SILENT)
 

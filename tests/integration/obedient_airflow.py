@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from retraining.local import airflow
+from retraining.local import airflow_options
 from retraining.settings import CHECKOUT, Settings
 
 BEHAVIOUR: dict[str, str] = {}
@@ -30,7 +30,7 @@ class ObedientAirflow:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.url(settings),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow_options.url(settings),
             "PYTHONPATH": str(CHECKOUT),
         }
         self._log = home / "log"

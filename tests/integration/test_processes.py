@@ -14,7 +14,7 @@ import pytest
 from free_ports import free_port
 from waiting import wait_until
 
-from retraining.local import airflow, postgres, processes, secrets, service, succession, supervisor
+from retraining.local import airflow, postgres, processes, roster, secrets, service, succession, supervisor
 from retraining.settings import CHECKOUT, Settings
 
 # As LocalExecutor does: a child whose child runs in a session of its own.
@@ -53,7 +53,7 @@ def find(settings: Settings, program: str) -> set[int]:
 
 def start_postgres(settings: Settings) -> None:
     postgres.make_data(settings)
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     supervisor.run(settings, "postgres")
     service.wait_for_postgres(settings)
 

@@ -13,7 +13,18 @@ import pytest
 from free_ports import free_port
 from signals import hear_signals
 
-from retraining.local import LocalError, airflow, lock, postgres, preparation, processes, secrets, service, supervisor
+from retraining.local import (
+    LocalError,
+    airflow,
+    lock,
+    postgres,
+    preparation,
+    processes,
+    roster,
+    secrets,
+    service,
+    supervisor,
+)
 from retraining.settings import CHECKOUT, Settings
 
 PORTS = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
@@ -185,7 +196,7 @@ def test_a_wrong_superuser_password_is_told_with_what_to_do(settings: Settings) 
 
 def test_a_wrong_password_for_a_server_of_ones_own_names_its_settings(settings: Settings) -> None:
     postgres.make_data(settings)
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     supervisor.run(settings, "postgres")
     service.wait_for_postgres(settings)
     postgres.make_databases(settings)
@@ -199,7 +210,7 @@ def test_a_wrong_password_for_a_server_of_ones_own_names_its_settings(settings: 
 
 def test_what_outlived_a_killed_supervisor_is_found_and_ended(settings: Settings) -> None:
     postgres.make_data(settings)
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     supervisor.run(settings, "postgres")
     service.wait_for_postgres(settings)
     with supervisor.connect(settings) as rpc:
@@ -213,7 +224,7 @@ def test_what_outlived_a_killed_supervisor_is_found_and_ended(settings: Settings
 
 def test_a_program_that_dies_is_started_again(settings: Settings) -> None:
     postgres.make_data(settings)
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     supervisor.run(settings, "postgres")
     service.wait_for_postgres(settings)
     first = supervisor.states(settings)["postgres"]["pid"]
@@ -226,7 +237,7 @@ def test_no_file_of_the_service_but_the_secrets_holds_a_password(
     settings: Settings, environment: dict[str, str]
 ) -> None:
     postgres.make_data(settings)
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     words = [settings.secret(name).encode() for name in secrets.NAMES]
     exposed = [
         path

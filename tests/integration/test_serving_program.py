@@ -17,7 +17,7 @@ from tiny_model import save_tiny_model
 
 from headlines.pushes.champion import Rollback
 from headlines.pushes.rollbacks import add
-from retraining.local import LocalError, airflow, model_server, ports, secrets, service, supervisor
+from retraining.local import LocalError, airflow, model_server, ports, roster, secrets, service, supervisor
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.pusher import publish
 
@@ -53,7 +53,7 @@ def push(settings: Settings, place: Path, sure: float) -> str:
 def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
     settings: Settings, tmp_path: Path
 ) -> None:
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     model_server.prepare(settings)
     supervisor.run(settings, "serving")
     wait_until(lambda: service.health(settings).programs.get("serving") == "healthy", "the program is healthy")
@@ -78,7 +78,7 @@ def test_the_program_is_healthy_before_anything_is_pushed_and_serves_each_push(
 
 
 def test_a_damaged_version_is_a_failing_program_and_no_hindrance_to_a_start(settings: Settings, tmp_path: Path) -> None:
-    supervisor.start(settings, service.list_programs(settings), airflow.environment(settings))
+    supervisor.start(settings, roster.list_programs(settings), airflow.environment(settings))
     model_server.prepare(settings)
     supervisor.run(settings, "serving")
     [weights] = (settings.serving_dir / push(settings, tmp_path, 2.0)).glob("variables/variables.data-*")

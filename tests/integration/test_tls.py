@@ -11,7 +11,7 @@ from tls_front import make_authority, serve_tls
 
 from lineage import LineageError, database
 from retraining.cli import doctor
-from retraining.local import airflow, preparation
+from retraining.local import airflow_options, preparation
 from retraining.recording.store import StoreError, connection_config, open_store
 from retraining.settings import Settings, SettingsError
 
@@ -52,7 +52,7 @@ def test_what_mlmd_writes_by_the_tunnel_lineage_reads_by_tls(encrypted: Settings
 
 
 def test_airflow_s_address_has_its_driver_use_tls(encrypted: Settings) -> None:
-    engine = sqlalchemy.create_engine(airflow.url(encrypted))
+    engine = sqlalchemy.create_engine(airflow_options.url(encrypted))
     with engine.connect() as connection:
         assert connection.connection.dbapi_connection.info.ssl_in_use
     engine.dispose()

@@ -37,8 +37,9 @@ def test_the_services_are_the_ones_a_team_needs() -> None:
     assert set(COMPOSE["services"]) == {
         *("postgres", "init", "scheduler", "triggerer", "webserver", "watch", "serving", "page"),
         *("prometheus", "grafana"),
+        *("redis", "worker", "flower"),
     }
-    assert set(OURS) == {"init", "scheduler", "triggerer", "webserver", "watch"}
+    assert set(OURS) == {"init", "scheduler", "triggerer", "webserver", "watch", "worker", "flower"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -124,7 +125,7 @@ def test_the_example_names_every_secret_that_the_containers_share() -> None:
         name.upper()
         for name, field in Settings.model_fields.items()
         if "Made at first start" in (field.description or "")
-    } - {"SUPERVISOR_PASSWORD", "SCHEDULED_FROM"}
+    } - {"SUPERVISOR_PASSWORD", "SCHEDULED_FROM", "REDIS_PASSWORD"}
     assert secrets <= set(re.findall(r"^([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
 
 

@@ -9,7 +9,10 @@ import farmhash
 import pytest
 from fresh_checkout import CHECKOUT
 
-LOCKS = [CHECKOUT / name for name in ("requirements.lock", "requirements-dev.lock", "serving/requirements.lock")]
+LOCKS = [
+    CHECKOUT / name
+    for name in ("requirements.lock", "requirements-celery.lock", "requirements-dev.lock", "serving/requirements.lock")
+]
 
 
 def test_what_would_have_to_be_compiled_is_refused_but_for_three_packages_that_are_python_alone() -> None:
@@ -19,7 +22,7 @@ def test_what_would_have_to_be_compiled_is_refused_but_for_three_packages_that_a
 
 @pytest.mark.parametrize(
     ("file", "holds"),
-    [("Dockerfile", "COPY requirements.lock pyproject.toml ./"), ("serving/Dockerfile", "--only-binary :all:")],
+    [("Dockerfile", "COPY requirements-celery.lock pyproject.toml ./"), ("serving/Dockerfile", "--only-binary :all:")],
 )
 def test_the_images_are_made_by_that_rule_too(file: str, holds: str) -> None:
     assert holds in (CHECKOUT / file).read_text()

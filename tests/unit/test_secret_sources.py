@@ -26,13 +26,18 @@ def state_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
 
 
+def text_of(name: str) -> str:
+    """A value that the setting takes."""
+    return f"{'redis' if name == 'broker_url' else 'https'}://example.org/{name}"
+
+
 def test_every_setting_that_is_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert {"mlmd_password", "serving_token", "notify", "airflow_fernet_key"} <= set(SECRETS)
     for name in SECRETS:
-        (tmp_path / name).write_text(f"https://example.org/{name}\n")
+        (tmp_path / name).write_text(f"{text_of(name)}\n")
         monkeypatch.setenv(f"{name.upper()}_FILE", str(tmp_path / name))
     settings = Settings.from_env()
-    assert {name: settings.write(name) for name in SECRETS} == {name: f"https://example.org/{name}" for name in SECRETS}
+    assert {name: settings.write(name) for name in SECRETS} == {name: text_of(name) for name in SECRETS}
 
 
 def test_a_file_that_env_names_wins_over_what_was_made_at_first_start_and_counts_from_the_checkout(
@@ -69,19 +74,19 @@ def test_the_processes_of_the_service_get_the_secret_and_not_its_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in SECRETS:
-        (tmp_path / name).write_text("https://example.org")
+        (tmp_path / name).write_text(text_of(name))
         monkeypatch.setenv(f"{name.upper()}_FILE", str(tmp_path / name))
     monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", BACKEND)
     monkeypatch.setenv("AIRFLOW__WEBSERVER__SECRET_KEY", "of somebody else")
     environment = airflow.environment(Settings.from_env())
     assert not set(environment) & Settings.secret_pointers()
     assert environment["AIRFLOW__SECRETS__BACKEND"] == BACKEND
-    assert environment["AIRFLOW__WEBSERVER__SECRET_KEY"] == "https://example.org"
+    assert environment["AIRFLOW__WEBSERVER__SECRET_KEY"] == text_of("airflow_secret_key")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for name in SECRETS:
         monkeypatch.delenv(f"{name.upper()}_FILE")
-    assert Settings.from_env().secret("mlmd_password") == "https://example.org"
+    assert Settings.from_env().secret("mlmd_password") == text_of("mlmd_password")
 
 
 def test_secrets_are_had_from_airflow_s_backend_and_airflow_s_connections_too(

@@ -21,6 +21,7 @@ from retraining.version import VERSION
 
 MAKE = "venv --quiet --python 3.11 .venv"
 INSTALL = "pip sync --quiet --compile-bytecode --require-hashes requirements.lock"
+INSTALL_WORKERS = INSTALL.replace("requirements", "requirements-celery")
 INSTALL_TESTS = INSTALL.replace("requirements", "requirements-dev")
 INSTALL_US = "pip install --quiet --no-deps --no-build-isolation --editable ."
 
@@ -90,7 +91,13 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     folder = tmp_path / "a checkout"
     (folder / "scripts").mkdir(parents=True)
-    for name in ("scripts/setup.sh", "pyproject.toml", "requirements.lock", "requirements-dev.lock"):
+    for name in (
+        "scripts/setup.sh",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-celery.lock",
+        "requirements-dev.lock",
+    ):
         shutil.copy(CHECKOUT / name, folder / name)
     place = Place(folder, write_uv(tmp_path / "bin"))
     yield place
@@ -131,6 +138,24 @@ def test_the_environment_of_the_tests_serves_the_service_too_and_is_kept_when_th
         file.write("# changed\n")
     place("run")
     assert place.take_calls() == [INSTALL_TESTS, INSTALL_US]
+
+
+def test_the_environment_of_workers_serves_the_service_too_and_that_of_the_tests_serves_both(place: Place) -> None:
+    place("run")
+    place.take_calls()
+    place("celery")
+    assert place.take_calls() == [INSTALL_WORKERS, INSTALL_US]
+    assert place("run") == place("celery") == ""
+    with (place.folder / "requirements.lock").open("a") as file:
+        file.write("# changed\n")
+    assert place("run") == "", "what workers need is as their own lock says"
+    with (place.folder / "requirements-celery.lock").open("a") as file:
+        file.write("# changed\n")
+    place("run")
+    assert place.take_calls() == [INSTALL_WORKERS, INSTALL_US]
+    place("dev")
+    assert place.take_calls() == [INSTALL_TESTS, INSTALL_US]
+    assert place("celery") == ""
 
 
 def test_an_environment_left_half_made_is_made_anew(place: Place) -> None:
@@ -246,5 +271,5 @@ def test_another_environments_variables_do_not_lead_the_packages_astray(place: P
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are(place: Place) -> None:
-    assert "use run, dev or lock" in place("everything", status=1)
+    assert "use run, celery, dev or lock" in place("everything", status=1)
     assert place.take_calls() == []
