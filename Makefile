@@ -8,13 +8,16 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status upgrade test test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 setup: ## Make or repair the private environment .venv
 	@scripts/setup.sh run
+
+setup-celery: ## The same, and what several workers need besides: EXECUTOR=celery, docs/scaling.md
+	@scripts/setup.sh celery
 
 demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> (default: drops/, else samples)
 	@$(if $(DROPS),DROPS_DIR="$(DROPS)" )exec $(PYTHON) -m retraining demo --nights $(NIGHTS)
@@ -37,6 +40,10 @@ NIGHTS_TESTS := $(addprefix tests/e2e/test_,schedule.py whole_service.py rehears
 test-nights: ## What is long: services by the clock through outages, kills, twelve nights, a restore, an upgrade; a replay, a search
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest $(NIGHTS_TESTS) $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
+
+test-celery: ## Nights on Celery workers: beside the scheduler, on machines of their own, killed, cut off, added (as root, needs redis-server)
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest tests/e2e/test_celery.py $(PYTEST_ARGS)
 
 soak: ## A compressed year of a real service with faults, restarts, reboots and upkeep: NIGHTS=365, SEED=1
 	@scripts/setup.sh dev

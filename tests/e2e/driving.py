@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def make_environment(state_dir: Path, drops_dir: Path, **settings: str) -> dict[str, str]:
     """The variables of a service apart from every other; `settings` by the names of their variables."""
-    ports = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT")
+    ports = ("POSTGRES_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT", "SERVING_GRPC_PORT", "REDIS_PORT")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
         **{name: str(free_port()) for name in ports},

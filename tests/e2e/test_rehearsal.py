@@ -19,6 +19,10 @@ def service(tmp_path: Path) -> Service:
             FAILURE_WEBHOOK_URL=nobody,
             HEARTBEAT_URL=nobody,
             SCHEDULE="none",
+            EXECUTOR="celery",
+            BROKER_URL="redis://127.0.0.1:9/0",
+            NOTICES_DIR=str(tmp_path / "notices"),
+            TASK_LOGS_DIR=str(tmp_path / "logs"),
         )
     )
 
@@ -31,7 +35,8 @@ def test_the_clock_starts_a_night_and_its_model_is_pushed_served_and_told_of(ser
     assert f"The clock started night {night} as scheduled__" in shown
     assert f"Version {night:%Y%m%d}01 was pushed and served; 1 notices (pushed) and a sign of life came." in shown
     assert not (service.settings.state_dir / "rehearsal").exists()
-    assert not service.settings.drops_dir.exists()
+    for place in (service.settings.drops_dir, service.settings.notices_dir, service.settings.task_logs_dir):
+        assert not place.exists(), "it is of the service that is rehearsed for"
     assert service.find_processes() == []
 
 
