@@ -34,7 +34,7 @@ def settings(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Sett
 @pytest.fixture
 def asked(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The same, with nothing told yet."""
-    made = settings.model_copy(update={"state_dir": tmp_path})
+    made = settings.model_copy(update={"state_dir": tmp_path, "notices_dir": tmp_path / "notices"})
     monkeypatch.setattr(Settings, "from_env", classmethod(lambda cls: made))
     return made
 
