@@ -39,7 +39,7 @@ _LOCK = "lock"
 """What this command itself has made in `state_dir`: see retraining/local/lock.py."""
 _HERE = {name.upper() for name in PLACES} | {
     *("POSTGRES_PORT", "MLMD_PORT", "AIRFLOW_DB_PORT", "WEBSERVER_PORT", "SUPERVISOR_PORT", "SERVING_PORT"),
-    *("SERVING_GRPC_PORT", "DAGS_DIR"),
+    *("SERVING_GRPC_PORT", "REDIS_PORT", "DAGS_DIR", "NOTICES_DIR", "TASK_LOGS_DIR", "WORKERS", "WORKER_SLOTS"),
 }
 """Settings that say where a service lies and how it is reached; another place has others."""
 
