@@ -48,7 +48,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
         yield start
 
 
-@pytest.fixture(scope="session")
+# Not of the session: its thread would go on beside tests of other rooms that put a stand-in for what it calls.
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Iterator[RunningServer]:
     """One server with two versions and the label `stable`, for tests that change nothing."""
     root = tmp_path_factory.mktemp("served")
