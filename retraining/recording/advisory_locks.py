@@ -31,18 +31,19 @@ RETENTION_LOCK = "retention"
 # https://www.postgresql.org/docs/16/runtime-config-connection.html#GUC-TCP-KEEPALIVES-IDLE
 # https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-KEEPALIVES
 _IDLE_SECONDS, _INTERVAL_SECONDS, _COUNT = 10, 5, 4
+_SILENCE_MILLISECONDS = 1000 * (_IDLE_SECONDS + _COUNT * _INTERVAL_SECONDS)
 _SERVER_OPTIONS = {
     "tcp_keepalives_idle": _IDLE_SECONDS,
     "tcp_keepalives_interval": _INTERVAL_SECONDS,
     "tcp_keepalives_count": _COUNT,
-    # Of what was sent and not acknowledged, while nobody is asked: milliseconds; Postgres 12 and later.
-    "tcp_user_timeout": 1000 * (_IDLE_SECONDS + _COUNT * _INTERVAL_SECONDS),
+    # Of what was sent and not acknowledged, while nobody is asked; Postgres 12 and later.
+    "tcp_user_timeout": _SILENCE_MILLISECONDS,
 }
 _CLIENT_OPTIONS = {
     "keepalives_idle": _IDLE_SECONDS,
     "keepalives_interval": _INTERVAL_SECONDS,
     "keepalives_count": _COUNT,
-    "tcp_user_timeout": 1000 * (_IDLE_SECONDS + _COUNT * _INTERVAL_SECONDS),  # milliseconds
+    "tcp_user_timeout": _SILENCE_MILLISECONDS,
 }
 _LOCK_TIMEOUT_SECONDS = 60
 _NIGHT_POLL_SECONDS = 1

@@ -74,6 +74,12 @@ def lend_database(server: Server, state_dir: Path) -> Iterator[Settings]:
             cursor.execute(f"DROP ROLE {name}")
 
 
+def share_with_airflow(settings: Settings) -> Settings:
+    """The settings with Airflow's tables in MLMD's database: the names of the two differ."""
+    names = ("port", "database", "user", "password")
+    return settings.model_copy(update={f"airflow_db_{name}": getattr(settings, f"mlmd_{name}") for name in names})
+
+
 def make_database(server: Server, place: Path) -> Settings:
     """Settings with an empty MLMD database of their own, and with folders for models, drops and versions in a place."""
     name = f"pages_{secrets.token_hex(4)}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres_server import Server, lend_database
+from postgres_server import Server, lend_database, share_with_airflow
 
 import lineage
 from retraining.local import postgres as embedded
@@ -27,15 +27,7 @@ PUSHED = [2022020101, 2022020201, 2022020301]
 def first(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that lead to the databases of the first version."""
     with lend_database(postgres, tmp_path_factory.mktemp("first")) as mlmd:
-        settings = mlmd.model_copy(
-            update={
-                "airflow_db_port": mlmd.postgres_port,
-                "airflow_db_database": mlmd.mlmd_database,
-                "airflow_db_user": mlmd.mlmd_user,
-                "airflow_db_password": mlmd.mlmd_password,
-            }
-        )
-        # One database holds both: the names of their tables differ.
+        settings = share_with_airflow(mlmd)
         for name in ("mlmd", "airflow_db"):
             load(settings, gzip.decompress((COPIES / f"{name}.sql.gz").read_bytes()))
         yield settings

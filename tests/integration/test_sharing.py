@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy
 from airflow.models.variable import Variable
 from cryptography.fernet import Fernet
-from postgres_server import Server, lend_database, query
+from postgres_server import Server, lend_database, query, share_with_airflow
 from pydantic import SecretStr
 
 from retraining.local import airflow_options
@@ -24,12 +24,8 @@ def scheduler(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The scheduler's machine; its database has the table that Airflow's own model describes."""
     monkeypatch.setattr("retraining.settings.ENV_FILE", tmp_path / ".env")
     with lend_database(postgres, tmp_path / "state") as lent:
-        settings = lent.model_copy(
+        settings = share_with_airflow(lent).model_copy(
             update={
-                "airflow_db_port": lent.mlmd_port,
-                "airflow_db_database": lent.mlmd_database,
-                "airflow_db_user": lent.mlmd_user,
-                "airflow_db_password": lent.mlmd_password,
                 "airflow_fernet_key": SecretStr(KEY),
                 "executor": "celery",
                 **{name: tmp_path / "shared" / name for name in FOLDERS},
