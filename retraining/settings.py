@@ -711,6 +711,15 @@ class Settings(BaseSettings):
         given = {name: value for name, value in os.environ.items() if name.lower().startswith(_AIRFLOW_PREFIX)}
         return self.airflow_options | given
 
+    def given_server_options(self) -> dict[str, str]:
+        """What `.env` and this process' environment say to the model server beyond the settings here."""
+        given = {
+            name.upper(): value
+            for name, value in os.environ.items()
+            if name.lower().startswith(_SERVER_PREFIX) and name.lower() not in type(self).model_fields
+        }
+        return self.server_options | given
+
     def _beyond(self, prefix: str) -> dict[str, str]:
         variables = DotEnvSettingsSource(type(self), env_file=ENV_FILE).env_vars
         return {

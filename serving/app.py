@@ -26,14 +26,16 @@ from serving.body import read_body, work_on
 from serving.document import drop, encode, parse_json, shorten_float, to_body
 from serving.errors import HTTP_HEADERS, ServingError, invalid, to_text
 from serving.grpc_server import GrpcServer
-from serving.metrics import Metrics
+from serving.metrics import Metrics, join_pages
 from serving.model import Model
 from serving.open_inference import OpenInference
 from serving.open_inference_http import OpenInferenceHttp
 from serving.openapi import write_openapi
+from serving.readiness import Readiness
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
+from serving.siblings import METRICS, STATE, Siblings
 from serving.turns import Turns
 from serving.versions import Versions
 
@@ -57,8 +59,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Server:
     """Everything that one running server holds."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, siblings: Siblings | None = None) -> None:
         self.settings = settings
+        self.siblings = siblings
         self.metrics = Metrics()
         self.versions = Versions(
             settings.dir,
@@ -78,13 +81,19 @@ class Server:
             self.turns,
             lambda signature, rows: self.metrics.batch_rows.labels(signature).observe(rows),
         )
+        self.readiness = Readiness(self.versions)
         self.accounting = Accounting(self.metrics)
         self.accounting.request_log = RequestLog.open(settings, self.metrics.lost_rows)
         self.rest = RestApi(self.versions, self.batcher)
         self.open_inference = OpenInferenceHttp(
-            OpenInference(MODEL_NAME, self.versions, self.batcher), self.accounting, self._read, self._respond
+            OpenInference(MODEL_NAME, self.versions, self.batcher, self.readiness),
+            self.accounting,
+            self._read,
+            self._respond,
         )
-        self.grpc = GrpcServer(settings, self.versions, self.batcher, self.turns, self.accounting, self.metrics)
+        self.grpc = GrpcServer(
+            settings, self.versions, self.batcher, self.turns, self.accounting, self.metrics, self.readiness
+        )
 
     @contextlib.asynccontextmanager
     async def run(self, _: Starlette) -> AsyncIterator[None]:
@@ -93,7 +102,11 @@ class Server:
         gc.collect()
         gc.freeze()
         self.versions.start()
+        if self.siblings:
+            await self.siblings.start({STATE: self._tell_state, METRICS: self._tell_metrics})
         yield
+        if self.siblings:
+            await self.siblings.stop()
         await self.grpc.stop()
         await asyncio.to_thread(self.versions.stop)
         await asyncio.to_thread(self.turns.stop)
@@ -123,7 +136,7 @@ class Server:
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz: whether the server's own parts run; a model need not be there, nor all be as it should."""
-        problems = [to_text(problem) for problem in self.versions.problems]
+        problems = await self._find_problems()
         if not self.versions.is_watching:
             return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
         if self.versions.is_lost:
@@ -131,11 +144,13 @@ class Server:
         return _json({"status": "ok", "problems": problems})
 
     async def readyz(self, _: Request) -> Response:
-        """GET /readyz: whether a model is loaded, and what is not as somebody may think."""
-        problems = [to_text(problem) for problem in self.versions.problems]
-        if loaded := self.versions.loaded:
+        """GET /readyz: whether requests should be sent here, and what is not as somebody may think."""
+        problems = await self._find_problems()
+        loaded = self.versions.loaded
+        if loaded and not self.readiness.is_leaving:
             return _json({"status": "ok", "versions": [str(version) for version in loaded], "problems": problems})
-        return _error(ServingError("UNAVAILABLE", "; ".join([f"no version of {MODEL_NAME} is loaded", *problems])))
+        reason = self.readiness.problem or f"no version of {MODEL_NAME} is loaded"
+        return _error(ServingError("UNAVAILABLE", "; ".join([reason, *problems])))
 
     async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
@@ -195,10 +210,29 @@ class Server:
 
     async def _version(self, _: Request) -> Response:
         model = self.versions.find(MODEL_NAME)
-        return _json(describe(model, MODEL_NAME, self.versions.loaded))
+        description = describe(model, MODEL_NAME, self.versions.loaded)
+        if self.siblings:
+            told = await self.siblings.ask(STATE)
+            description["workers"] = [(one.answer or [None])[0] for one in told.values()]
+        return _json(description)
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(self.metrics.write(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        if self.siblings:
+            told = await self.siblings.ask(METRICS)
+            page = await asyncio.to_thread(join_pages, {number: one.answer for number, one in told.items()})
+        else:
+            page = self.metrics.write()
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _find_problems(self) -> list[str]:
+        problems = [to_text(problem) for problem in self.versions.problems]
+        return [*problems, *await self.siblings.find_problems()] if self.siblings else problems
+
+    async def _tell_state(self) -> list[str]:
+        return [str(version) for version in self.versions.loaded]
+
+    async def _tell_metrics(self) -> str:
+        return self.metrics.write().decode()
 
     async def _read(self, request: Request) -> bytes:
         return await read_body(request, self.settings.max_body_bytes, self.settings.timeout_seconds)
@@ -247,9 +281,9 @@ def describe(model: Model, name: str, loaded: list[int]) -> dict[str, Any]:
     }
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The application of one server."""
-    server = Server(settings)
+def create_app(settings: Settings, siblings: Siblings | None = None) -> Starlette:
+    """The application of one server, or of one of its workers."""
+    server = Server(settings, siblings)
     app = Starlette(
         routes=[
             # TensorFlow Serving takes an address in any case; what follows is matched by RestApi.

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from serving.document import to_body
 from serving.half_closed import HalfClosable
 from serving.http_parser import Parser
+from serving.readiness import Readiness
 from serving.settings import Settings
 
 # Of a request's headers, besides the read in which they begin; uvicorn would keep them without end
@@ -30,6 +31,7 @@ class _Connection(HalfClosable, HttpToolsProtocol):
 
     timeout_seconds: float
     max_connections: int
+    readiness: Readiness
     _timer: asyncio.TimerHandle | None = None
     # When a request last began or was answered.
     _since = 0.0
@@ -93,6 +95,9 @@ class _Connection(HalfClosable, HttpToolsProtocol):
         elif self.expect_100_continue:
             self.app = _close_if_unread(self._served)
         super().on_headers_complete()
+        if self.readiness.is_leaving:
+            # The answer says so, and the client's next request goes elsewhere.
+            self.cycle.keep_alive = False
         self._head_began = None
         self._is_in_body = True
 
@@ -201,13 +206,14 @@ def _close_if_unread(app: ASGIApp) -> ASGIApp:
     return run
 
 
-def configure(app: Starlette, settings: Settings) -> uvicorn.Config:
+def configure(app: Starlette, settings: Settings, readiness: Readiness) -> uvicorn.Config:
     """How uvicorn runs the application."""
 
     class Connection(_Connection):
         timeout_seconds = settings.timeout_seconds
         max_connections = settings.max_connections
 
+    Connection.readiness = readiness
     return uvicorn.Config(
         app,
         host=settings.host,

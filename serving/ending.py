@@ -1,5 +1,6 @@
-"""How the server ends: within a time of the signal, whatever hangs."""
+"""How the server ends: it is left time to be taken out of use, and ends within a time of the signal, whatever hangs."""
 
+import asyncio
 import logging
 import os
 import sys
@@ -8,28 +9,56 @@ from types import FrameType
 
 import uvicorn
 
+from serving.readiness import Readiness
+from serving.settings import Settings
+
 log = logging.getLogger(__name__)
 
-# After the time that requests have; retraining/local/model_server.py kills the process a second later.
-_SPARE_SECONDS = 4.0
+_LOOK_SECONDS = 0.1
 _FAILURE = 1
 
 
 class EndingServer(uvicorn.Server):
-    """Ends the process by itself where uvicorn would wait for a thread that does not end."""
+    """Answers on for a while after the signal to end, and ends the process where uvicorn would wait without end."""
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, settings: Settings) -> None:
+        """Begins nothing yet.
+
+        Args:
+          config: how uvicorn runs the application.
+          readiness: what probes are told.
+          settings: how long the end may take.
+        """
+        super().__init__(config)
+        self._readiness = readiness
+        self._drain_seconds = settings.drain_seconds
+        self._end_seconds = settings.end_seconds
+        self._is_hurried = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Notes when the signal came."""
-        if not self.should_exit:
-            seconds = (self.config.timeout_graceful_shutdown or 0) + _SPARE_SECONDS - 1
-            timer = threading.Timer(seconds, self._end, (seconds,))
+        """Notes when the signal came; a second one ends the wait for who still asks."""
+        if self.should_exit:
+            self._is_hurried = True
+        else:
+            timer = threading.Timer(self._end_seconds, self._end)
             timer.daemon = True
             timer.start()
         super().handle_exit(sig, frame)
 
-    def _end(self, seconds: float) -> None:
+    async def main_loop(self) -> None:
+        """Answers until the signal to end, and then for as long as load balancers need to notice."""
+        await super().main_loop()
+        self._readiness.leave(self._drain_seconds)
+        if self._drain_seconds:
+            log.info("told to stop: not ready from now on, and answering for %g s more", self._drain_seconds)
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        while not self._is_hurried and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(_LOOK_SECONDS, left))
+
+    def _end(self) -> None:
         names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
-        log.error("not ended %.0f s after the signal, so ended now; its threads: %s", seconds, ", ".join(sorted(names)))
+        text = "not ended %.0f s after the signal, so ended now; its threads: %s"
+        log.error(text, self._end_seconds, ", ".join(sorted(names)))
         end_at_once(_FAILURE)
 
 

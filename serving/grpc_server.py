@@ -17,6 +17,7 @@ from serving.grpc_health import SERVICE as HEALTH
 from serving.grpc_health import Health
 from serving.grpc_services import Answer, ModelService, PredictionService
 from serving.metrics import Metrics
+from serving.readiness import Readiness
 from serving.settings import MODEL_NAME, Settings
 from serving.turns import Turns
 from serving.versions import Versions
@@ -54,13 +55,14 @@ class GrpcServer:
         turns: Turns,
         accounting: Accounting,
         metrics: Metrics,
+        readiness: Readiness,
     ) -> None:
         """Listens nowhere yet: `bind` does."""
         self._settings = settings
         self._turns = turns
         self._accounting = accounting
         self._metrics = metrics
-        self._health = Health(("", PREDICTION, MODEL, *_SHORT_NAMES, MODEL_NAME), lambda: bool(versions.loaded))
+        self._health = Health(("", PREDICTION, MODEL, *_SHORT_NAMES, MODEL_NAME), lambda: readiness.is_ready)
         prediction = PredictionService(versions, batcher, settings.max_body_bytes)
         model = ModelService(versions)
         self._methods: dict[str, dict[str, Method]] = {
@@ -150,8 +152,8 @@ class GrpcServer:
     def _options(self) -> list[tuple[str, int]]:
         milliseconds = int(self._settings.timeout_seconds * 1000)
         return [
-            # Or two servers would share the port, and a client would get now one, now the other.
-            ("grpc.so_reuseport", 0),
+            # Else two servers would share the port, and a client would get now one, now the other.
+            ("grpc.so_reuseport", int(self._settings.workers > 1)),
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_allowed_incoming_connections", self._settings.max_connections),
             # A client that does not begin, that is silent or that has gone is given up, as over HTTP. One that lives

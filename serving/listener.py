@@ -19,8 +19,9 @@ class Listener(EndingServer):
     """Both ports are had before either is answered, and both stop at once."""
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
-        super().__init__(configure(app, settings))
-        self._grpc: GrpcServer = app.state.server.grpc
+        server = app.state.server
+        super().__init__(configure(app, settings, server.readiness), server.readiness, settings)
+        self._grpc: GrpcServer = server.grpc
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes the ports and starts the application; ends the process if a port is taken."""

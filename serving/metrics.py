@@ -1,10 +1,13 @@
 """The series that Prometheus reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from serving.folder import Folder
 from serving.policy import PolicyFile
@@ -112,3 +115,31 @@ class Metrics:
     def write(self) -> bytes:
         """The page that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+def join_pages(pages: Mapping[int, str | None]) -> bytes:
+    """One page of the pages of several workers.
+
+    They are not added up: each series has the label `worker`, so that one that begins anew is seen to.
+
+    Args:
+      pages: by the worker's number; None for one that does not answer.
+    """
+    is_up = Metric("serving_worker_up", "1 if the worker answers.", "gauge")
+    families = {is_up.name: is_up}
+    for number, page in pages.items():
+        is_up.add_sample(is_up.name, {"worker": str(number)}, int(page is not None))
+        for family in text_string_to_metric_families(page or ""):
+            joined = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            joined.samples += [one._replace(labels={"worker": str(number), **one.labels}) for one in family.samples]
+    registry = CollectorRegistry()
+    registry.register(_Families(families.values()))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families

@@ -20,6 +20,7 @@ from serving.errors import ServingError, invalid
 from serving.model import Model, Run
 from serving.open_requests import PREFERRED, InferRequest, find_signatures, read_request
 from serving.open_tensors import datatype_of, write_tensor
+from serving.readiness import Readiness
 from serving.tensors import Tensors, is_long
 from serving.turns import do_in_turn
 from serving.versions import Versions
@@ -47,8 +48,9 @@ class Inference:
 class OpenInference:
     """Answers as the protocol says, for one model."""
 
-    def __init__(self, name: str, versions: Versions, batcher: Batcher) -> None:
+    def __init__(self, name: str, versions: Versions, batcher: Batcher, readiness: Readiness) -> None:
         self._name = name
+        self._readiness = readiness
         self._versions = versions
         self._batcher = batcher
 
@@ -64,8 +66,8 @@ class OpenInference:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a model is loaded."""
-        return bool(self._versions.loaded)
+        """Whether requests should be sent here."""
+        return self._readiness.is_ready
 
     @property
     def models(self) -> dict[str, Any]:

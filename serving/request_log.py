@@ -4,6 +4,7 @@ Off unless asked for, since titles are what people typed. Nothing else here writ
 """
 
 import errno
+import fcntl
 import json
 import logging
 import math
@@ -181,22 +182,25 @@ class _RotatingFile:
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise OSError(errno.EINVAL, "it is no file", str(self.path))
-        # What was written when a server was killed may end in the middle of a line.
-        if status.st_size and os.pread(self._descriptor, 1, status.st_size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")
 
     def write(self, lines: bytes) -> None:
-        if not self._is_in_place():
-            self.close()
-            self.open()
-        size = os.fstat(self._descriptor).st_size
-        if size and size + len(lines) > self._max_bytes:
-            self._rotate()
-            size = 0
         try:
-            rest = lines
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            size = self._take()
+            if size and size + len(lines) > self._max_bytes:
+                self._rotate()
+                size = self._take()
+            self._append(lines, size)
+        finally:
+            if self._descriptor >= 0:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _append(self, lines: bytes, size: int) -> None:
+        try:
+            # What was written when a server was killed may end in the middle of a line.
+            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                lines = b"\n" + lines
+            while lines:
+                lines = lines[os.write(self._descriptor, lines) :]
         except OSError:
             # Half a line would spoil the next one as well.
             os.ftruncate(self._descriptor, size)
@@ -206,6 +210,16 @@ class _RotatingFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _take(self) -> int:
+        """Locks the file that is in place, which other workers write to and rotate as well; gives its size."""
+        while True:
+            if not self._is_in_place():
+                self.close()
+                self.open()
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._is_in_place():
+                return os.fstat(self._descriptor).st_size
 
     def _is_in_place(self) -> bool:
         if self._descriptor < 0:
@@ -217,13 +231,11 @@ class _RotatingFile:
         return os.path.samestat(there, os.fstat(self._descriptor))
 
     def _rotate(self) -> None:
-        self.close()
         for number in range(self._files - 1, 0, -1):
             older = Path(f"{self.path}.{number}")
             if older.exists():
                 older.replace(f"{self.path}.{number + 1}")
         self.path.replace(f"{self.path}.1")
-        self.open()
 
 
 def _write_lines(answer: _Answer) -> Iterator[str]:

@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SERVING_"
+# Beyond what is set, from the signal to the end; a second later retraining/local/model_server.py kills it.
+_SPARE_SECONDS = 4.0
 MODEL_NAME = "headlines"
 """The model's name, in addresses and in the config file, where rollbacks write it."""
 
@@ -53,6 +55,11 @@ class Settings(BaseSettings):
     )
 
     # How much
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Processes that answer on the same ports, each with models and limits of its own, on one port.",
+    )
     max_batch: int = Field(32, ge=1, description="Rows that are run together; a request of more is a large one.")
     max_large_waiting: int = Field(
         8, ge=1, description="Above this many large requests, or as many largest bodies, new ones are refused with 503."
@@ -63,6 +70,10 @@ class Settings(BaseSettings):
         500, ge=1, description="A longer title is refused by `/predict` and `/related`; none such was trained on."
     )
     timeout_seconds: float = Field(30.0, gt=0, description="A request not read or not answered by then is given up.")
+
+    drain_seconds: float = Field(
+        0.0, ge=0, description="For how long it still answers when told to stop, and says that it is not ready."
+    )
 
     # What is kept
     request_log: Path | None = Field(
@@ -98,6 +109,11 @@ class Settings(BaseSettings):
     def models_config_file(self) -> Path:
         """TensorFlow Serving's model config file; a rollback writes it just there."""
         return self.dir.parent / "models.config"
+
+    @property
+    def end_seconds(self) -> float:
+        """The most from the signal to the end: what load balancers have, what requests have, and what else hangs."""
+        return self.drain_seconds + self.timeout_seconds + _SPARE_SECONDS
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:

@@ -93,11 +93,11 @@ def find_status(settings: Settings) -> Status:
     except (LineageError, PlacesError) as error:
         problem = str(error)
         observed = observed or Observation(None, replicas.ask(settings))
-    if states.get(model_server.PROGRAM.name) == "healthy" and any(
+    if states.get(model_server.NAME) == "healthy" and any(
         one.address == addresses["model_server"] and one.state in ("differs", "nothing") for one in observed.replicas
     ):
         # A version answers, so it runs well; but not the one that should.
-        states[model_server.PROGRAM.name] = "failing"
+        states[model_server.NAME] = "failing"
     known = supervisor.states(settings)
     programs = {
         name: Program(state, known.get(name, {}).get("pid") or None, str(supervisor.log_path(settings, name)))

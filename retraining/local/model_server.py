@@ -1,5 +1,6 @@
 """The model server as a program of the service: its command, its environment, where it answers and whether it does."""
 
+import math
 import os
 import sys
 from typing import Literal
@@ -12,8 +13,27 @@ from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
 from retraining.watching import replicas
 
-# It lets requests finish that it has begun to answer, and gives them half a minute.
-PROGRAM = Program("serving", "python -m serving", priority=25, stop_seconds=35)
+NAME = "serving"
+"""What it is called among the service's programs."""
+
+DRAIN, TIMEOUT = ("SERVING_DRAIN_SECONDS", 0.0), ("SERVING_TIMEOUT_SECONDS", 30.0)
+"""Its settings that say how long its end may take, with their defaults."""
+SPARE_SECONDS = 4.0
+"""What its longest end takes besides."""
+
+
+def make_program(settings: Settings) -> Program:
+    """The program: when told to stop it answers on, then lets requests finish, each for as long as is set."""
+    seconds = SPARE_SECONDS + sum(_read_seconds(settings, *option) for option in (DRAIN, TIMEOUT))
+    return Program(NAME, "python -m serving", priority=25, stop_seconds=math.ceil(seconds) + 1)
+
+
+def _read_seconds(settings: Settings, name: str, default: float) -> float:
+    try:
+        return float(settings.given_server_options().get(name, default))
+    except ValueError:
+        # The server says so itself, and does not begin.
+        return default
 
 
 def address(settings: Settings) -> str:

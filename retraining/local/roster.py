@@ -18,7 +18,7 @@ WATCH = Program("watch", "python -m retraining watch", priority=40)
 
 def list_programs(settings: Settings) -> list[Program]:
     """What the supervisor keeps running."""
-    programs = [*AIRFLOW_PROGRAMS, *list_workers(settings), model_server.PROGRAM, WATCH]
+    programs = [*AIRFLOW_PROGRAMS, *list_workers(settings), model_server.make_program(settings), WATCH]
     if settings.has_own_redis:
         programs = [redis_server.PROGRAM, *programs]
     if not settings.postgres_embedded:

@@ -189,7 +189,7 @@ def health(settings: Settings) -> Health:
             programs[name] = "healthy" if answers else "starting"
         elif name == "postgres":
             programs[name] = "starting" if preparation.find_database_problem(settings, "airflow") else "healthy"
-        elif name == model_server.PROGRAM.name:
+        elif name == model_server.NAME:
             programs[name] = model_server.find_state(settings)
         elif name == redis_server.PROGRAM.name:
             programs[name] = "healthy" if asking.is_broker_there(settings) else "starting"
@@ -246,7 +246,7 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         supervisor.run(settings, "webserver")
         supervisor.run(settings, "triggerer")
         model_server.prepare(settings)
-        supervisor.run(settings, model_server.PROGRAM.name)
+        supervisor.run(settings, model_server.NAME)
         for worker in list_workers(settings):
             supervisor.run(settings, worker.name)
     # Only now: its first look asks the databases.
@@ -258,7 +258,7 @@ def _start(settings: Settings, environment: dict[str, str], report: Report) -> N
         # The others run, and the supervisor goes on trying.
         raise UnhealthyError(f"{error}\n{_ADVICE}") from None
     deadline = time.monotonic() + LOAD_SECONDS
-    while (state := health(settings).programs.get(model_server.PROGRAM.name)) == "loading":
+    while (state := health(settings).programs.get(model_server.NAME)) == "loading":
         if time.monotonic() > deadline:
             break
         time.sleep(0.2)

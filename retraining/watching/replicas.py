@@ -56,6 +56,7 @@ class Replica:
       refused: the versions that it could not load, each with why.
       has_page: whether it is our server, which has a page for people.
       warning: what our server says is amiss with its `models.config`; empty if nothing, and of TensorFlow Serving.
+      workers: what each of its processes answers with, None for one that does not; empty where there is only one.
       problem: why it could not be asked; empty where it could.
       state: how that stands to what lineage says.
       text: the same in words, to be read after the address.
@@ -68,6 +69,7 @@ class Replica:
     refused: Mapping[int, str] = field(default_factory=dict)
     has_page: bool = False
     warning: str = ""
+    workers: tuple[int | None, ...] = ()
     problem: str = ""
     state: State = "unknown"
     text: str = ""
@@ -268,7 +270,10 @@ def _add_details(replica: Replica, status: int, document: Any) -> Replica:
     # Another version may have come between the two questions.
     is_same = document.get("version") == str(replica.version)
     return replace(
-        replica, has_page=True, since=datetime.fromisoformat(document["loaded_at"]) if is_same else replica.since
+        replica,
+        has_page=True,
+        since=datetime.fromisoformat(document["loaded_at"]) if is_same else replica.since,
+        workers=tuple(None if one is None else int(one) for one in document.get("workers", ())),
     )
 
 
@@ -301,7 +306,13 @@ def _judge(
     if replica.problem:
         return judged("unreachable", tell(replica))
     if version == (expected and expected.version):
-        return judged("agrees", tell(replica))
+        astray = [one for one in replica.workers if one != version]
+        if not astray:
+            return judged("agrees", tell(replica))
+        is_late = expected is None or now - expected.since >= _TAKE_UP
+        others = ", ".join("nothing" if one is None else str(one) for one in astray)
+        text = f"{answers}, but {len(astray)} of its {len(replica.workers)} workers with: {others}"
+        return judged("differs" if is_late else "loading", text)
     is_unknown = version is not None and version not in pushed
     if is_unknown and version is not None and is_new(version):
         return judged("loading", f"{answers}, whose push is being recorded")

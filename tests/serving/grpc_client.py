@@ -13,9 +13,10 @@ from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, predict
 class Client:
     """A connection of its own, and the methods that can be called over it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **options: Any) -> None:
         # Channels to the same place share a connection otherwise.
-        self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        local = ("grpc.use_local_subchannel_pool", 1)
+        self.channel = grpc.insecure_channel(address, options=[local, *((f"grpc.{k}", v) for k, v in options.items())])
         self.prediction: Any = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model: Any = model_service_pb2_grpc.ModelServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)

@@ -26,10 +26,11 @@ class ServerProcess:
             for one in (probe, grpc_probe):
                 one.bind(("127.0.0.1", 0))
             self.port, self.grpc_port = probe.getsockname()[1], grpc_probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
         # A pipe that nobody reads would hold the process up.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         values = {"dir": folder, "port": self.port, "grpc_port": self.grpc_port, "poll_seconds": 0.1, **settings}
+        self.port, self.grpc_port = values["port"], values["grpc_port"]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "serving"],
             env=os.environ | {f"SERVING_{name.upper()}": str(value) for name, value in values.items()},

@@ -8,6 +8,7 @@ import pytest
 from headlines import names
 from headlines.pushes import model_hash
 from modules import features
+from retraining.local import model_server
 from serving import app, model, related, settings
 from tfx_components import related_index
 
@@ -30,6 +31,11 @@ SERVER = settings.Settings(dir=Path("/models/headlines"))
         (related.INDEX_FILE, related_index.INDEX_FILE),
         (related.ROWS_FILE, related_index.ROWS_FILE),
         (related.MATRIX_FILE, related_index.MATRIX_FILE),
+        (f"{settings.PREFIX}DRAIN_SECONDS", model_server.DRAIN[0]),
+        (SERVER.drain_seconds, model_server.DRAIN[1]),
+        (f"{settings.PREFIX}TIMEOUT_SECONDS", model_server.TIMEOUT[0]),
+        (SERVER.timeout_seconds, model_server.TIMEOUT[1]),
+        (SERVER.end_seconds - SERVER.drain_seconds - SERVER.timeout_seconds, model_server.SPARE_SECONDS),
     ],
 )
 def test_a_copy_is_what_it_was_copied_from(copy: object, origin: object) -> None:

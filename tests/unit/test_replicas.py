@@ -286,6 +286,7 @@ def test_an_observation_is_the_same_json_wherever_it_is_shown(
     assert (told["expected"]["version"], told["expected"]["since"]) == (OLD, "2022-02-03T05:00:00+00:00")
     assert told["expected"]["rollback"]["by"] == "ana"
     assert set(told["replicas"][0]) == {
-        *("address", "version", "since", "loading", "refused", "has_page", "warning", "problem", "state", "text")
+        *("address", "version", "since", "loading", "refused", "has_page", "warning", "workers", "problem"),
+        *("state", "text"),
     }
     assert (told["replicas"][0]["version"], told["replicas"][0]["refused"]) == (NEW, {str(OLD): "damaged"})

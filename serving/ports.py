@@ -1,0 +1,55 @@
+"""The ports of several workers: all listen on the same ones, and the system gives each new connection to one of them.
+
+Linux does it with SO_REUSEPORT, by a hash of the connection's addresses: https://man7.org/linux/man-pages/man7/socket.7.html.
+"""
+
+import errno
+import socket
+
+
+class PortError(Exception):
+    """A port cannot be listened on; the message says where, why, and which setting to change."""
+
+
+def open_shared(host: str, port: int, setting: str) -> list[socket.socket]:
+    """Sockets on a port that others of this user may share, one for each address of the host.
+
+    Args:
+      host: a name or an address.
+      port: the port.
+      setting: what the user sets it by.
+
+    Raises:
+      PortError: it cannot be had.
+    """
+    return _bind(host, port, setting, is_shared=True)
+
+
+def check_free(host: str, port: int, setting: str) -> None:
+    """Sees that nobody listens there: of those who share a port, a client gets now one, now the other.
+
+    Raises:
+      PortError: somebody does, or nobody can.
+    """
+    for one in _bind(host, port, setting, is_shared=False):
+        one.close()
+
+
+def _bind(host: str, port: int, setting: str, is_shared: bool) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            sockets.append(one := socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_shared:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                # IPv4 has a socket of its own, as in asyncio.
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        advice = "a free port" if error.errno == errno.EADDRINUSE else "one that can be had, or SERVING_HOST"
+        raise PortError(f"cannot listen on {host}:{port} ({error.strerror}); set {setting} to {advice}") from None
+    return sockets
