@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -116,6 +116,10 @@ bench-metrics: ## Measure what the endpoint for Prometheus asks of the databases
 bench-serving: ## Measure the model server under load, beside the same model in process
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.serving
+
+bench-replicas: ## Measure answers by several processes, and by three replicas behind nginx through a swap, a rollback, a kill
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.replicas
 
 bench-scoring: ## Measure a million headlines through the scoring nodes, beside a plain tf.data loop
 	@scripts/setup.sh dev

@@ -54,6 +54,11 @@ class ServerProcess:
         self._output.seek(0)
         return self._output.read()
 
+    def find_workers(self) -> list[int]:
+        """The process ids of its workers, where it has several."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=30)
 

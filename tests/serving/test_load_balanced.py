@@ -1,10 +1,7 @@
 """Three replicas behind nginx, as deploy/nginx has it: whatever befalls one of them, no request fails."""
 
 import json
-import re
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -17,12 +14,11 @@ import httpx
 import pytest
 from free_ports import free_port
 from grpc_client import Client, ask
-from server_process import ROOT, ServerProcess
+from server_process import ServerProcess
 from waiting import wait_until
 
-CONFIGURATION = ROOT / "deploy" / "nginx" / "headlines.conf"
-# Its servers, by HTTP and by gRPC.
-PORTS = (("8501", "8500"), ("8511", "8510"), ("8521", "8520"))
+from benchmarks import proxy
+
 # A proxy cannot repeat a call that is streamed through it; gRPC's own clients can (grpc/proposal, A6).
 RETRIES = json.dumps(
     {
@@ -40,21 +36,6 @@ RETRIES = json.dumps(
         ]
     }
 )
-MAIN = """
-daemon off;
-pid {place}/pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {place};
-    proxy_temp_path {place};
-    fastcgi_temp_path {place};
-    uwsgi_temp_path {place};
-    scgi_temp_path {place};
-    include {place}/headlines.conf;
-}}
-"""
 POLICY = (
     'model_config_list {{ config {{ name: "headlines" base_path: "/srv/headlines" model_platform: "tensorflow" '
     "model_version_policy {{ {} }} }} }}"
@@ -66,7 +47,7 @@ class Deployment:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
-        self.replicas = [self.start() for _ in PORTS]
+        self.replicas = [self.start() for _ in proxy.SERVERS]
         self.http_port, self.grpc_port = free_port(), free_port()
         self.answers: Counter[str] = Counter()
         self.failures: list[str] = []
@@ -83,20 +64,10 @@ class Deployment:
             wait_until(lambda replica=replica: replica.answers("/readyz"), "it is ready")
 
     def balance(self) -> None:
-        program = shutil.which("nginx")
-        assert program, "no nginx here; on Debian: apt-get install nginx-light"
-        ports = {"8601": self.http_port, "8600": self.grpc_port}
-        for (http, grpc_), replica in zip(PORTS, self.replicas, strict=True):
-            ports |= {http: replica.port, grpc_: replica.grpc_port}
-        text = CONFIGURATION.read_text()
-        assert set(re.findall(r"127\.0\.0\.1:(\d+)", text)) == ports.keys()
         place = self._folder / "nginx"
         place.mkdir()
-        moved = re.sub(r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{ports[found[1]]}", text)
-        (place / "headlines.conf").write_text(moved)
-        (place / "nginx.conf").write_text(MAIN.format(place=place))
-        proxy = subprocess.Popen([program, "-p", place, "-c", place / "nginx.conf"])
-        self._stack.callback(lambda: (proxy.terminate(), proxy.wait()))
+        servers = [(replica.port, replica.grpc_port) for replica in self.replicas]
+        self._stack.enter_context(proxy.run_proxy(place, self.http_port, self.grpc_port, servers))
         wait_until(self._answers, "the proxy answers", unanswered=(httpx.TransportError,))
 
     def _answers(self) -> bool:

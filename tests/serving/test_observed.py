@@ -1,7 +1,9 @@
 """What the service sees of real model servers: a damaged version, replicas that differ, a rollback, a load."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from unittest.mock import create_autospec
 import pytest
 from google.protobuf.json_format import MessageToJson
 from running_server import Gate, RunningServer
+from server_process import ServerProcess
 from status_server import write_status
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse, ModelVersionStatus
 from waiting import wait_until
@@ -35,7 +38,7 @@ def observe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., re
     monkeypatch.setattr(lineage, "serving_version", serving)
     monkeypatch.setattr(lineage, "pushed_versions", pushed)
 
-    def observe(expected: int, *servers: RunningServer) -> replicas.Observation:
+    def observe(expected: int, *servers: RunningServer | ServerProcess) -> replicas.Observation:
         serving.return_value = Reign(expected, 7, "2022-02-02", LONG_AGO, None)
         urls = tuple(server.url for server in servers)
         settings = Settings.from_env(state_dir=tmp_path, serving_dir=tmp_path / "headlines", serving_urls=urls)
@@ -176,6 +179,24 @@ def test_a_config_file_that_is_not_followed_is_told_whether_or_not_the_right_ver
     config.unlink()
     wait_until(lambda: running.get("/readyz").json()["problems"] == [])
     assert observe(FIRST, running).replicas[0].warning == ""
+
+
+def test_a_worker_that_does_not_answer_as_the_others_is_told(
+    push: Callable[[int], Path], observe: Callable[..., replicas.Observation], tmp_path: Path
+) -> None:
+    push(FIRST)
+    with ServerProcess(tmp_path / "headlines", workers=2) as server:
+        wait_until(lambda: server.answers("/readyz") and server.problems() == "")
+        [replica] = observe(FIRST, server).replicas
+        assert (replica.state, replica.workers) == ("agrees", (FIRST, FIRST))
+        os.kill(server.find_workers()[1], signal.SIGKILL)
+        wait_until(lambda: "worker 2 of 2 does not answer" in server.problems(), every=0.02)
+        seen = observe(FIRST, server)
+        [replica] = seen.replicas
+        assert (replica.state, replica.version, replica.workers) == ("differs", FIRST, (FIRST, None))
+        assert replica.text == f"answers {FIRST}, but 1 of its 2 workers with: nothing"
+        assert not seen.is_right
+        wait_until(lambda: observe(FIRST, server).state == "agrees", "the worker is back")
 
 
 def test_the_stand_in_of_other_tests_answers_as_tensorflow_serving_s_own_message_is_written() -> None:

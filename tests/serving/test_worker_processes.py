@@ -53,13 +53,6 @@ def server(tmp_path: Path, saved_model: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def find_workers(server: ServerProcess) -> list[int]:
-    """The process ids of the workers."""
-    return [
-        int(pid) for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    ]
-
-
 def count(page: str, series: str) -> dict[str, float]:
     """The values of a series by worker."""
     return {
@@ -96,7 +89,7 @@ def test_workers_answer_on_one_port_over_every_protocol_and_each_is_counted(
 
 
 def test_a_worker_that_is_killed_is_started_anew_and_meanwhile_told(kept: ServerProcess) -> None:
-    first, second = find_workers(kept)
+    first, second = kept.find_workers()
     os.kill(second, signal.SIGKILL)
     wait_until(lambda: kept.problems() == "worker 2 of 2 does not answer: it is starting, or has ended", every=0.02)
     assert kept.get("/healthz").json() == {
@@ -108,14 +101,14 @@ def test_a_worker_that_is_killed_is_started_anew_and_meanwhile_told(kept: Server
     assert {kept.post("/predict", TITLE).status_code for _ in range(20)} == {200}
     wait_until(lambda: kept.problems() == "", "the worker is back")
     assert kept.get("/version").json()["workers"] == ["1", "1"]
-    assert first in (workers := find_workers(kept)) and second not in workers and len(workers) == 2
+    assert first in (workers := kept.find_workers()) and second not in workers and len(workers) == 2
     assert "worker 2 ended with -9, and starts anew in 1 s" in kept.log
 
 
 def test_a_new_version_is_with_every_worker_and_until_then_told(
     server: ServerProcess, push: Push, tmp_path: Path
 ) -> None:
-    first, _ = find_workers(server)
+    first, _ = server.find_workers()
     # It does not see what is pushed, nor answer.
     os.kill(first, signal.SIGSTOP)
     try:
@@ -153,7 +146,7 @@ def find_telling(server: ServerProcess) -> httpx.Response:
 
 
 def test_what_ends_the_first_process_ends_the_workers(server: ServerProcess) -> None:
-    workers = find_workers(server)
+    workers = server.find_workers()
     server.process.kill()
     server.process.wait()
     wait_until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and is_alive(pid) for pid in workers), "they end")
