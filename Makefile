@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -88,6 +88,10 @@ bench: ## Measure one night against one process and against stock settings
 bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.ingest
+
+bench-executors: ## Measure a night by the scheduler's own processes, and by Celery workers, warm and cold: DROPS=<folder>
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m benchmarks.executors $(if $(DROPS),--drops "$(DROPS)")
 
 bench-drops: ## Try every fault of a drop on each night of DROPS=<folder> (default: samples), and what honest nights raise
 	@scripts/setup.sh dev
