@@ -41,7 +41,7 @@ test-nights: ## What is long: services by the clock through outages, kills, twel
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest $(NIGHTS_TESTS) $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)
 
-test-celery: ## Nights on Celery workers: beside the scheduler, on machines of their own, killed, cut off, added (as root, needs redis-server)
+test-celery: ## Nights on Celery workers: beside the scheduler, on machines of their own, killed, cut off, added (as root, needs redis-server, iptables)
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/e2e/test_celery.py $(PYTEST_ARGS)
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import waiting
 from conftest import start_service
 from driving import SMALL_TRAINING, Service, free_port, query
-from far_worker import CAN_HAVE_HOSTS, FarWorker, far_network
+from far_worker import CAN_HAVE_HOSTS, FarWorker, lay_line
 
 import lineage
 from retraining.workers import asking
@@ -150,18 +149,17 @@ def test_a_machine_that_loses_its_power_in_mid_task_costs_one_attempt(service: S
 def test_a_worker_that_is_added_takes_tasks_and_one_whose_network_goes_silent_publishes_nothing(
     service: Service, tmp_path: Path
 ) -> None:
-    database, broker = service.settings.mlmd_port, urlsplit(service.settings.broker).port
-    assert broker is not None
-    with far_network(database, broker) as network:
-        added = FarWorker(service, tmp_path / "added", "added", network)
+    # To the databases alone: a worker that has the broker still goes on taking tasks.
+    with lay_line(service.settings.mlmd_port) as line:
+        ports = {"MLMD_PORT": str(line.port), "AIRFLOW_DB_PORT": str(line.port)}
+        added = FarWorker(service, tmp_path / "added", "added", **ports)
         try:
             wait_until(added.has_started, "the added worker takes tasks", 180)
             assert "worker@added" in service("workers").stdout
             with holding_back(service):
                 run = begin(service, "2022-02-03")
                 wait_until(lambda: LONG in find_running(service, "added"), f"{LONG} runs on the added machine", 600)
-                # The databases alone: a worker that has the broker still goes on taking tasks.
-                network.silence(database)
+                line.silence()
             output, _ = run.communicate(timeout=900)
             assert added.process.wait(300) != 0, added.log.read_text()
         finally:
