@@ -2,7 +2,9 @@
 
 import re
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ error_log {place}/log warn;
 events {{}}
 http {{
     access_log off;
+    # Clients of a benchmark keep their connection for all that they ask.
+    keepalive_requests 1000000;
     client_body_temp_path {place};
     proxy_temp_path {place};
     fastcgi_temp_path {place};
@@ -53,7 +57,15 @@ def run_proxy(place: Path, http_port: int, grpc_port: int, servers: Sequence[tup
     (place / "nginx.conf").write_text(_MAIN.format(place=place), encoding="utf-8")
     process = subprocess.Popen([program, "-p", place, "-e", place / "log", "-c", place / "nginx.conf"])
     try:
+        while not _listens(http_port):
+            assert process.poll() is None, (place / "log").read_text(encoding="utf-8")
+            time.sleep(0.01)
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -62,6 +62,8 @@ async def agree(replicas: list[Replica], version: str) -> float:
     """Seconds until each of them answers with a version."""
     began = time.monotonic()
     while any([await asyncio.to_thread(one.version) != version for one in replicas]):
+        if time.monotonic() - began > 60:
+            raise SystemExit(f"not all replicas answer with version {version} after a minute")
         await asyncio.sleep(0.05)
     return time.monotonic() - began
 

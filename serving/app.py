@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import logging
 import time
@@ -23,8 +22,8 @@ from serving.access import check_token
 from serving.accounting import Accounting
 from serving.batching import Batcher
 from serving.body import read_body, work_on
-from serving.document import drop, encode, parse_json, shorten_float, to_body
-from serving.errors import HTTP_HEADERS, ServingError, invalid, to_text
+from serving.document import drop, encode, parse_json, shorten_float
+from serving.errors import ServingError, invalid, to_text
 from serving.grpc_server import GrpcServer
 from serving.metrics import Metrics, join_pages
 from serving.model import Model
@@ -32,6 +31,7 @@ from serving.open_inference import OpenInference
 from serving.open_inference_http import OpenInferenceHttp
 from serving.openapi import write_openapi
 from serving.readiness import Readiness
+from serving.replies import Handler, answer_failure, answer_http_error, internal_error, send_constant, to_error, to_json
 from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 LABELS = ("negative", "neutral", "positive")
 TEXT_SIGNATURE = "predict_text"
 MAX_RELATED = 50
+# How long a worker waits for its first versions before it listens all the same.
+FIRST_LOOK_SECONDS = 30.0
 # What the push notes of a model, as far as /version tells it.
 ABOUT = ("model_id", "code", "data", "settings", "verdict", "reason", "pushed_at")
 
@@ -53,7 +55,6 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Server:
@@ -101,9 +102,12 @@ class Server:
         # What was imported stays; collecting what dropped models leave behind need not look at it.
         gc.collect()
         gc.freeze()
-        self.versions.start()
         if self.siblings:
             await self.siblings.start({STATE: self._tell_state, METRICS: self._tell_metrics})
+        self.versions.start()
+        if self.siblings:
+            # A worker that listens has its share of the requests, and others may have a model already.
+            await asyncio.to_thread(self.versions.wait_until_looked, FIRST_LOOK_SECONDS)
         yield
         if self.siblings:
             await self.siblings.stop()
@@ -138,19 +142,19 @@ class Server:
         """GET /healthz: whether the server's own parts run; a model need not be there, nor all be as it should."""
         problems = await self._find_problems()
         if not self.versions.is_watching:
-            return _error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
+            return to_error(ServingError("UNAVAILABLE", "nothing looks for new versions any more; restart the server"))
         if self.versions.is_lost:
-            return _error(ServingError("UNAVAILABLE", "; ".join(problems)))
-        return _json({"status": "ok", "problems": problems})
+            return to_error(ServingError("UNAVAILABLE", "; ".join(problems)))
+        return to_json({"status": "ok", "problems": problems})
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz: whether requests should be sent here, and what is not as somebody may think."""
         problems = await self._find_problems()
         loaded = self.versions.loaded
         if loaded and not self.readiness.is_leaving:
-            return _json({"status": "ok", "versions": [str(version) for version in loaded], "problems": problems})
+            return to_json({"status": "ok", "versions": [str(version) for version in loaded], "problems": problems})
         reason = self.readiness.problem or f"no version of {MODEL_NAME} is loaded"
-        return _error(ServingError("UNAVAILABLE", "; ".join([reason, *problems])))
+        return to_error(ServingError("UNAVAILABLE", "; ".join([reason, *problems])))
 
     async def _respond(self, request: Request, path: str, handle: Handler) -> Response:
         """Lets in who may come, answers, turns what goes wrong into an answer, and counts."""
@@ -159,13 +163,13 @@ class Server:
             check_token(request.headers.get("authorization", ""), self.settings.token)
             response = await handle(request)
         except ServingError as error:
-            response = _error(error)
+            response = to_error(error)
         except ClientDisconnect:
-            response = _error(ServingError("CANCELLED", "the client has gone"))
+            response = to_error(ServingError("CANCELLED", "the client has gone"))
         except Exception:
             # The request may hold what people typed, so it is not logged.
             log.exception("%s %s failed", request.method, path)
-            response = _error(_internal())
+            response = to_error(internal_error())
         finally:
             visit.end()
         self.metrics.requests.labels(path, response.status_code).inc()
@@ -189,7 +193,7 @@ class Server:
         outputs = await self.batcher.run(model, signature, inputs)
         await self.accounting.add(model, signature, inputs, outputs, started)
         probabilities = map(shorten_float, outputs["probabilities"][0].tolist())
-        return _json(
+        return to_json(
             {
                 "label": outputs["label"][0].decode(),
                 "confidence": shorten_float(outputs["confidence"][0].item()),
@@ -206,7 +210,7 @@ class Server:
                 "NOT_FOUND", f"version {model.version} has no related headlines: {model.related_problem}"
             )
         headlines = await asyncio.to_thread(model.related.find, title, count)
-        return _json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
+        return to_json({"related": [asdict(headline) for headline in headlines], "version": str(model.version)})
 
     async def _version(self, _: Request) -> Response:
         model = self.versions.find(MODEL_NAME)
@@ -214,7 +218,7 @@ class Server:
         if self.siblings:
             told = await self.siblings.ask(STATE)
             description["workers"] = [(one.answer or [None])[0] for one in told.values()]
-        return _json(description)
+        return to_json(description)
 
     async def _metrics(self, _: Request) -> Response:
         if self.siblings:
@@ -295,10 +299,10 @@ def create_app(settings: Settings, siblings: Siblings | None = None) -> Starlett
             Route("/healthz", server.healthz),
             Route("/readyz", server.readyz),
             Route("/metrics", server.prometheus),
-            Route("/", _constant(_PAGE.read_bytes, "text/html", {"content-security-policy": _PAGE_POLICY})),
-            Route("/openapi.json", _constant(lambda: write_openapi(settings), "application/json", {})),
+            Route("/", send_constant(_PAGE.read_bytes, "text/html", {"content-security-policy": _PAGE_POLICY})),
+            Route("/openapi.json", send_constant(lambda: write_openapi(settings), "application/json", {})),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _failure},
+        exception_handlers={HTTPException: answer_http_error, Exception: answer_failure},
         lifespan=server.run,
     )
     # Starlette would send a client that asks for `/version/` wherever its Host header says.
@@ -315,34 +319,3 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._answer(scope, receive, send)
-
-
-def _constant(make: Callable[[], bytes], media_type: str, headers: dict[str, str]) -> Handler:
-    content = functools.cache(make)
-
-    async def send(_: Request) -> Response:
-        return Response(content(), media_type=media_type, headers={"x-content-type-options": "nosniff", **headers})
-
-    return send
-
-
-def _json(value: object) -> Response:
-    return Response(to_body(value), media_type="application/json")
-
-
-def _error(error: ServingError) -> Response:
-    body = to_body({"error": to_text(error.message)})
-    return Response(body, error.http_status, HTTP_HEADERS.get(error.code), media_type="application/json")
-
-
-def _internal() -> ServingError:
-    return ServingError("INTERNAL", "internal error; the server's log says more")
-
-
-async def _failure(_: Request, error: Exception) -> Response:
-    return _error(_internal())
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return Response(to_body({"error": error.detail}), error.status_code, error.headers, "application/json")

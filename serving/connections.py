@@ -94,8 +94,10 @@ class _Connection(HalfClosable, HttpToolsProtocol):
             self.app = _refusal(505, f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
         elif self.expect_100_continue:
             self.app = _close_if_unread(self._served)
+        before = self.cycle
         super().on_headers_complete()
-        if self.readiness.is_leaving:
+        # Of a request that offers an upgrade there is none yet: its head is parsed once more.
+        if self.readiness.is_leaving and self.cycle is not before:
             # The answer says so, and the client's next request goes elsewhere.
             self.cycle.keep_alive = False
         self._head_began = None

@@ -21,24 +21,35 @@ _FAILURE = 1
 class EndingServer(uvicorn.Server):
     """Answers on for a while after the signal to end, and ends the process where uvicorn would wait without end."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, settings: Settings, is_worker: bool) -> None:
         """Begins nothing yet.
 
         Args:
           config: how uvicorn runs the application.
           readiness: what probes are told.
           settings: how long the end may take.
+          is_worker: whether it is one of several.
         """
         super().__init__(config)
         self._readiness = readiness
         self._drain_seconds = settings.drain_seconds
         self._end_seconds = settings.end_seconds
-        self._is_hurried = False
+        self._is_worker = is_worker
+        self._is_draining = self._is_hurried = False
+
+    def hurry(self) -> None:
+        """Ends the wait for who still asks."""
+        self._is_hurried = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Notes when the signal came; a second one ends the wait for who still asks."""
         if self.should_exit:
-            self._is_hurried = True
+            if self._is_worker:
+                # It may hear of one signal twice, from systemd and from who keeps it; that one tells it to hurry.
+                return
+            if self._is_draining:
+                self.hurry()
+                return
         else:
             timer = threading.Timer(self._end_seconds, self._end)
             timer.daemon = True
@@ -51,9 +62,14 @@ class EndingServer(uvicorn.Server):
         self._readiness.leave(self._drain_seconds)
         if self._drain_seconds:
             log.info("told to stop: not ready from now on, and answering for %g s more", self._drain_seconds)
-        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        self._is_draining = True
+        deadline, ticks = asyncio.get_running_loop().time() + self._drain_seconds, 0
         while not self._is_hurried and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(min(_LOOK_SECONDS, left))
+            # Once a second uvicorn says anew what the date is.
+            ticks += 1
+            await self.on_tick(ticks % 10)
+        self._is_draining = False
 
     def _end(self) -> None:
         names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]

@@ -20,23 +20,33 @@ class Listener(EndingServer):
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         server = app.state.server
-        super().__init__(configure(app, settings, server.readiness), server.readiness, settings)
+        self._is_worker = server.siblings is not None
+        super().__init__(
+            configure(app, settings, server.readiness), server.readiness, settings, is_worker=self._is_worker
+        )
         self._grpc: GrpcServer = server.grpc
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes the ports and starts the application; ends the process if a port is taken."""
-        try:
-            self._grpc.bind()
-        except PortError as error:
-            log.error("%s", error)
-            sys.exit(STARTUP_FAILURE)
+        if not self._is_worker:
+            self._bind()
         try:
             await super().startup(sockets)
         except SystemExit:
             # The port of HTTP is taken.
             await self._grpc.abandon()
             raise
+        if self._is_worker:
+            # From then on it has its share of the calls, for which it had no model before.
+            self._bind()
         await self._grpc.start()
+
+    def _bind(self) -> None:
+        try:
+            self._grpc.bind()
+        except PortError as error:
+            log.error("%s", error)
+            sys.exit(STARTUP_FAILURE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets the calls and requests under way end; the application waits for the last before it ends itself."""

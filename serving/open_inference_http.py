@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,10 +11,10 @@ from serving.accounting import Accounting
 from serving.document import to_body
 from serving.errors import HTTP_STATUS, ServingError
 from serving.open_inference import OpenInference
+from serving.replies import Handler, to_json
 
 # Says how long the JSON is that bytes follow; kserve's constants.py writes it in lower case.
 HEADER_LENGTH = "inference-header-content-length"
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class OpenInferenceHttp:
@@ -71,23 +70,23 @@ class OpenInferenceHttp:
         return answer
 
     async def _metadata(self, _: Request) -> Response:
-        return _json(self._protocol.server)
+        return to_json(self._protocol.server)
 
     # The two probes need no token, as /healthz and /readyz; the words are of kserve's errors.py.
     async def _live(self, _: Request) -> Response:
-        return _json({"live": True}) if self._protocol.is_live else _unavailable("Server is not live.")
+        return to_json({"live": True}) if self._protocol.is_live else _unavailable("Server is not live.")
 
     async def _ready(self, _: Request) -> Response:
-        return _json({"ready": True}) if self._protocol.is_ready else _unavailable("Server is not ready.")
+        return to_json({"ready": True}) if self._protocol.is_ready else _unavailable("Server is not ready.")
 
     async def _models(self, _: Request) -> Response:
-        return _json(self._protocol.models)
+        return to_json(self._protocol.models)
 
     async def _model(self, request: Request) -> Response:
-        return _json(self._protocol.describe(*_spec(request)))
+        return to_json(self._protocol.describe(*_spec(request)))
 
     async def _model_ready(self, request: Request) -> Response:
-        return _json(self._protocol.check_ready(*_spec(request)))
+        return to_json(self._protocol.check_ready(*_spec(request)))
 
     async def _infer(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -109,10 +108,6 @@ class OpenInferenceHttp:
 
 def _spec(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
-
-
-def _json(value: Any) -> Response:
-    return Response(to_body(value), media_type="application/json")
 
 
 def _unavailable(message: str) -> Response:

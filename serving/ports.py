@@ -3,8 +3,10 @@
 Linux does it with SO_REUSEPORT, by a hash of the connection's addresses: https://man7.org/linux/man-pages/man7/socket.7.html.
 """
 
+import contextlib
 import errno
 import socket
+from collections.abc import Iterator
 
 
 class PortError(Exception):
@@ -25,21 +27,38 @@ def open_shared(host: str, port: int, setting: str) -> list[socket.socket]:
     return _bind(host, port, setting, is_shared=True)
 
 
-def check_free(host: str, port: int, setting: str) -> None:
-    """Sees that nobody listens there: of those who share a port, a client gets now one, now the other.
+@contextlib.contextmanager
+def hold(host: str, port: int, setting: str) -> Iterator[None]:
+    """Sees that nobody listens there, and keeps other groups of workers away as long as the block lasts.
+
+    Of those who share a port, a client would get now one, now the other.
 
     Raises:
-      PortError: somebody does, or nobody can.
+      PortError: somebody listens, or is about to, or nobody can.
     """
-    for one in _bind(host, port, setting, is_shared=False):
-        one.close()
+    # The workers listen only when they have started, so that a look at the port does not show them.
+    with socket.socket(socket.AF_UNIX) as mark:
+        try:
+            mark.bind(f"\0headlines-serving {host}:{port}")
+        except OSError as error:
+            raise _error(host, port, setting, error) from None
+        for one in _bind(host, port, setting, is_shared=False):
+            one.close()
+        yield
 
 
 def _bind(host: str, port: int, setting: str, is_shared: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sockets.append(one := socket.socket(family, kind, protocol))
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT and family == socket.AF_INET6:
+                    # A machine without IPv6; its names may have such addresses all the same.
+                    continue
+                raise
+            sockets.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if is_shared:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -50,6 +69,10 @@ def _bind(host: str, port: int, setting: str, is_shared: bool) -> list[socket.so
     except OSError as error:
         for one in sockets:
             one.close()
-        advice = "a free port" if error.errno == errno.EADDRINUSE else "one that can be had, or SERVING_HOST"
-        raise PortError(f"cannot listen on {host}:{port} ({error.strerror}); set {setting} to {advice}") from None
+        raise _error(host, port, setting, error) from None
     return sockets
+
+
+def _error(host: str, port: int, setting: str, error: OSError) -> PortError:
+    advice = "a free port" if error.errno == errno.EADDRINUSE else "one that can be had, or SERVING_HOST"
+    return PortError(f"cannot listen on {host}:{port} ({error.strerror}); set {setting} to {advice}")

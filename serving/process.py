@@ -6,19 +6,44 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Callable
 
 from serving import ports
 from serving.settings import Settings, SettingsError
 from serving.siblings import Siblings
 
+STOP, HURRY = b"s", b"h"
+"""What serving/processes.py tells a worker: to end, and to wait for nobody who still asks."""
 
-def run(settings: Settings, siblings: Siblings | None = None) -> int:
+
+class Keeper:
+    """The process that keeps the workers, as one of them hears it: by a pipe, which ends with that process."""
+
+    def __init__(self) -> None:
+        self._hurry: Callable[[], None] | None = None
+        threading.Thread(target=self._hear, name="keeper", daemon=True).start()
+
+    def know(self, hurry: Callable[[], None]) -> None:
+        """Learns what ends the wait for who still asks."""
+        self._hurry = hurry
+
+    def _hear(self) -> None:
+        # Not by `sys.stdin`, whose lock would be held when the interpreter ends, and abort it.
+        while word := os.read(sys.stdin.fileno(), 1):
+            if word == HURRY and self._hurry:
+                self._hurry()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(settings: Settings, siblings: Siblings | None = None, keeper: Keeper | None = None) -> int:
     """Serves until a signal stops it.
 
     Args:
       settings: of the server.
       siblings: the other workers; None if there are none.
+      keeper: what keeps the workers; None if there are none.
 
     Returns:
       The exit code: 2 if a setting is wrong, uvicorn's own if the server could not start.
@@ -50,6 +75,8 @@ def run(settings: Settings, siblings: Siblings | None = None) -> int:
         logging.error("%s", error)
         return STARTUP_FAILURE
     server = Listener(app, settings)
+    if keeper:
+        keeper.know(server.hurry)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)
     code = 0 if server.started else STARTUP_FAILURE
@@ -59,17 +86,9 @@ def run(settings: Settings, siblings: Siblings | None = None) -> int:
 
 
 def main() -> int:
-    """Runs a worker, as serving/processes.py starts it: `python -m serving.process <number> <folder>`."""
-    settings = Settings.from_env()
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    return run(settings, Siblings(Path(sys.argv[2]), int(sys.argv[1]), settings.workers))
-
-
-def _end_with_parent() -> None:
-    """Waits for the end of the process that keeps the workers, which holds the other end of this pipe."""
-    # Not by `sys.stdin`, whose lock would be held when the interpreter ends, and abort it.
-    os.read(sys.stdin.fileno(), 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    """Runs a worker, as serving/processes.py starts it: `python -m serving.process <number> <group>`."""
+    settings, keeper = Settings.from_env(), Keeper()
+    return run(settings, Siblings(sys.argv[2], int(sys.argv[1]), settings.workers), keeper)
 
 
 if __name__ == "__main__":

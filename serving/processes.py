@@ -3,18 +3,20 @@
 This process answers nobody and has no model.
 """
 
+import contextlib
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from uvicorn.config import STARTUP_FAILURE
 
 from serving import ports
+from serving.process import HURRY, STOP
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,15 +30,67 @@ _SPARE_SECONDS = 1.0
 _HOPELESS = (2, STARTUP_FAILURE)
 
 
-@dataclass
 class _Worker:
-    number: int
-    process: subprocess.Popen[bytes]
-    started: float
-    wait: float = _FIRST_WAIT_SECONDS
-    # When it is to be started anew; None while it runs.
-    due: float | None = None
-    is_first: bool = True
+    """One of the workers: its process, and when it is started anew after that has ended."""
+
+    def __init__(self, number: int, group: str, environment: dict[str, str]) -> None:
+        self.number = number
+        self._command = [sys.executable, "-m", "serving.process", str(number), group]
+        self._environment = environment
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._starts = 0
+        # When it is to be started anew; None while it runs.
+        self._due: float | None = None
+        self._start()
+
+    def _start(self) -> None:
+        # In a group of its own: what a terminal tells all processes, it hears from this one alone. The pipe ends with
+        # this process, whatever ends that.
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, env=self._environment, process_group=0, bufsize=0
+        )
+        self._started, self._due = time.monotonic(), None
+        self._starts += 1
+
+    def look(self) -> int | None:
+        """Starts it anew if it has ended and is due; gives its exit code if none can begin."""
+        now = time.monotonic()
+        if self._due is None:
+            code = self._process.poll()
+            if code is None:
+                return None
+            if self._starts == 1 and code in _HOPELESS:
+                return code
+            if now - self._started > _LONGEST_WAIT_SECONDS:
+                self._wait_seconds = _FIRST_WAIT_SECONDS
+            self._defer(f"ended with {code}")
+        elif now >= self._due:
+            try:
+                self._start()
+            except OSError as error:
+                # No memory, or no process more; the others answer meanwhile.
+                self._defer(f"could not be started: {error}")
+        return None
+
+    def _defer(self, what: str) -> None:
+        log.error("worker %d %s, and starts anew in %g s", self.number, what, self._wait_seconds)
+        self._due = time.monotonic() + self._wait_seconds
+        self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def tell(self, word: bytes) -> None:
+        """Hands on what it is to do; by the pipe, since a signal may come to it from elsewhere as well."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(word)
+
+    def kill(self) -> None:
+        log.error("worker %d does not end, so it is killed", self.number)
+        self._process.kill()
+        self._process.wait()
 
 
 def keep(settings: Settings) -> int:
@@ -49,66 +103,47 @@ def keep(settings: Settings) -> int:
     signals: list[int] = []
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda number, _: signals.append(number))
-    try:
-        ports.check_free(settings.host, settings.port, "SERVING_PORT")
-        if settings.grpc_port:
-            ports.check_free(settings.host, settings.grpc_port, "SERVING_GRPC_PORT")
-    except ports.PortError as error:
-        log.error("%s", error)
-        return STARTUP_FAILURE
-    with tempfile.TemporaryDirectory(prefix="serving-") as folder:
-        workers = [_Worker(n, _start(n, folder), time.monotonic()) for n in range(1, settings.workers + 1)]
+    with contextlib.ExitStack() as held:
+        try:
+            for port, name in ((settings.port, "SERVING_PORT"), (settings.grpc_port, "SERVING_GRPC_PORT")):
+                if port:
+                    held.enter_context(ports.hold(settings.host, port, name))
+        except ports.PortError as error:
+            log.error("%s", error)
+            return STARTUP_FAILURE
+        group, environment = secrets.token_hex(8), _hand_down(settings)
+        workers = [_Worker(number, group, environment) for number in range(1, settings.workers + 1)]
         log.info("%d workers on %s:%d", settings.workers, settings.host, settings.port)
         code = None
         while code is None and not signals:
             time.sleep(_LOOK_SECONDS)
-            code = _look(workers, folder)
-        _end(workers, signals, settings)
+            code = next(filter(None, [worker.look() for worker in workers]), None)
+        _end(workers, signals, settings.end_seconds + _SPARE_SECONDS, is_hurried=code is not None)
     if code is None and signals[0] == signal.SIGTERM:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     return code or 0
 
 
-def _start(number: int, folder: str) -> subprocess.Popen[bytes]:
-    # In a group of its own: what a terminal tells all processes, it hears from this one alone, and once. The pipe ends
-    # with this process, whatever ends that.
-    return subprocess.Popen(
-        [sys.executable, "-m", "serving.process", str(number), folder], stdin=subprocess.PIPE, process_group=0
-    )
+def _hand_down(settings: Settings) -> dict[str, str]:
+    """The workers' environment; a token is read once, so that one that starts anew wants the same as the others."""
+    environment = dict(os.environ)
+    if settings.token:
+        environment.pop("SERVING_TOKEN_FILE", None)
+        environment["SERVING_TOKEN"] = settings.token.get_secret_value()
+    return environment
 
 
-def _look(workers: list[_Worker], folder: str) -> int | None:
-    """Starts anew what has ended and is due; gives the exit code if no worker can begin."""
-    now = time.monotonic()
+def _end(workers: Iterable[_Worker], signals: list[int], seconds: float, is_hurried: bool) -> None:
+    """Ends them, at once after a second signal, and kills what does not end by itself."""
+    deadline = time.monotonic() + seconds
     for worker in workers:
-        if worker.due is None and (code := worker.process.poll()) is not None:
-            if worker.is_first and code in _HOPELESS:
-                return code
-            if now - worker.started > _LONGEST_WAIT_SECONDS:
-                worker.wait = _FIRST_WAIT_SECONDS
-            worker.due = now + worker.wait
-            log.error("worker %d ended with %d, and starts anew in %g s", worker.number, code, worker.wait)
-            worker.wait = min(2 * worker.wait, _LONGEST_WAIT_SECONDS)
-        elif worker.due is not None and now >= worker.due:
-            worker.process, worker.started, worker.due = _start(worker.number, folder), now, None
-            worker.is_first = False
-    return None
-
-
-def _end(workers: list[_Worker], signals: list[int], settings: Settings) -> None:
-    """Hands on the signals that came and come, and kills what does not end by itself."""
-    deadline = time.monotonic() + settings.end_seconds + _SPARE_SECONDS
-    handed_on = 0
-    signals = signals or [signal.SIGTERM]
-    while running := [worker for worker in workers if worker.process.poll() is None]:
-        for number in signals[handed_on:]:
+        worker.tell(STOP)
+    while running := [worker for worker in workers if worker.is_running]:
+        if is_hurried or len(signals) > 1:
             for worker in running:
-                worker.process.send_signal(number)
-        handed_on = len(signals)
+                worker.tell(HURRY)
         if time.monotonic() > deadline:
             for worker in running:
-                log.error("worker %d does not end, so it is killed", worker.number)
-                worker.process.kill()
-                worker.process.wait()
+                worker.kill()
         time.sleep(_LOOK_SECONDS)

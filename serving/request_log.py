@@ -3,6 +3,7 @@
 Off unless asked for, since titles are what people typed. Nothing else here writes a title anywhere.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -60,6 +61,7 @@ class RequestLog:
         max_bytes: int,
         files: int,
         lost: Callable[[str, int], None] = lambda reason, rows: None,
+        is_shared: bool = False,
     ) -> None:
         """Opens the log.
 
@@ -69,11 +71,12 @@ class RequestLog:
           max_bytes: size at which a new file is started.
           files: how many older files are kept.
           lost: called with a reason of `LOST` and a number of rows that are not kept.
+          is_shared: whether other processes write to the file and rotate it as well.
 
         Raises:
           OSError: the file cannot be written.
         """
-        self._file = _RotatingFile(path, max_bytes, files)
+        self._file = _RotatingFile(path, max_bytes, files, is_shared)
         self._file.open()
         self._share = share
         self._count_lost = lost
@@ -99,7 +102,14 @@ class RequestLog:
             return None
         share, size, files = settings.request_log_share, settings.request_log_bytes, settings.request_log_files
         try:
-            return cls(path, share, size, files, lambda reason, rows: lost.labels(reason).inc(rows))
+            return cls(
+                path,
+                share,
+                size,
+                files,
+                lambda reason, rows: lost.labels(reason).inc(rows),
+                is_shared=settings.workers > 1,
+            )
         except OSError as error:
             raise SettingsError(
                 f"SERVING_REQUEST_LOG={path} cannot be written: {error}; name a file that user {os.geteuid()} may "
@@ -167,8 +177,9 @@ class RequestLog:
 class _RotatingFile:
     """A file of whole lines, begun anew when it is full, and when somebody has taken it away."""
 
-    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, files: int, is_shared: bool) -> None:
         self.path = path
+        self._is_shared = is_shared
         self._max_bytes = max_bytes
         self._files = files
         self._descriptor = -1
@@ -182,17 +193,23 @@ class _RotatingFile:
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise OSError(errno.EINVAL, "it is no file", str(self.path))
+        with contextlib.suppress(BlockingIOError):
+            # Where files cannot be locked that is seen at the start.
+            self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock(fcntl.LOCK_UN)
 
     def write(self, lines: bytes) -> None:
         try:
-            size = self._take()
-            if size and size + len(lines) > self._max_bytes:
+            while (size := self._take()) and size + len(lines) > self._max_bytes:
                 self._rotate()
-                size = self._take()
             self._append(lines, size)
         finally:
             if self._descriptor >= 0:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                self._lock(fcntl.LOCK_UN)
+
+    def _lock(self, operation: int) -> None:
+        if self._is_shared:
+            fcntl.flock(self._descriptor, operation)
 
     def _append(self, lines: bytes, size: int) -> None:
         try:
@@ -212,12 +229,12 @@ class _RotatingFile:
             self._descriptor = -1
 
     def _take(self) -> int:
-        """Locks the file that is in place, which other workers write to and rotate as well; gives its size."""
+        """Locks the file that is in place; gives its size."""
         while True:
             if not self._is_in_place():
                 self.close()
                 self.open()
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self._lock(fcntl.LOCK_EX)
             if self._is_in_place():
                 return os.fstat(self._descriptor).st_size
 

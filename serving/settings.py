@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SERVING_"
-# Beyond what is set, from the signal to the end; a second later retraining/local/model_server.py kills it.
+# Beyond what is set, from the signal to the end; soon after it retraining/local/model_server.py kills the process.
 _SPARE_SECONDS = 4.0
 MODEL_NAME = "headlines"
 """The model's name, in addresses and in the config file, where rollbacks write it."""
@@ -56,9 +56,7 @@ class Settings(BaseSettings):
 
     # How much
     workers: int = Field(
-        1,
-        ge=1,
-        description="Processes that answer on the same ports, each with models and limits of its own, on one port.",
+        1, ge=1, description="Processes that answer on the same ports, each with models and limits of its own."
     )
     max_batch: int = Field(32, ge=1, description="Rows that are run together; a request of more is a large one.")
     max_large_waiting: int = Field(
@@ -69,10 +67,15 @@ class Settings(BaseSettings):
     max_title_characters: int = Field(
         500, ge=1, description="A longer title is refused by `/predict` and `/related`; none such was trained on."
     )
-    timeout_seconds: float = Field(30.0, gt=0, description="A request not read or not answered by then is given up.")
+    timeout_seconds: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="A request not read or not answered by then is given up."
+    )
 
     drain_seconds: float = Field(
-        0.0, ge=0, description="For how long it still answers when told to stop, and says that it is not ready."
+        0.0,
+        allow_inf_nan=False,
+        ge=0,
+        description="For how long it still answers when told to stop, and says that it is not ready.",
     )
 
     # What is kept

@@ -1,18 +1,22 @@
 """The workers of one server as one: what each of them serves and counts, whichever of them is asked.
 
-Each tells it on a socket of its own, in a folder that is nobody else's. Who connects writes a word and reads JSON.
+Each tells it on a socket of its own, to processes of its own user. Who connects writes a word and reads JSON. Such a
+socket has a name and no file (https://man7.org/linux/man-pages/man7/unix.7.html), so that nothing is left of it.
 """
 
 import asyncio
 import json
+import os
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 STATE, METRICS = "state", "metrics"
 """What can be asked: the loaded versions, the newest first, as a list of texts; the page for Prometheus, as a text."""
-_ANSWER_SECONDS = 1.0
+# A page waits for half a second, and asks for the state twice.
+_ANSWER_SECONDS = {STATE: 0.2, METRICS: 1.0}
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,16 @@ class Told:
 class Siblings:
     """The workers of one server, as seen by one of them."""
 
-    def __init__(self, folder: Path, number: int, count: int) -> None:
+    def __init__(self, group: str, number: int, count: int) -> None:
         """Asks nobody yet.
 
         Args:
-          folder: where their sockets are.
+          group: what all of them are called, and nobody else.
           number: which of them this is, from 1.
           count: how many there are.
         """
         self.number = number
-        self._folder = folder
+        self._group = group
         self._count = count
         self._answers: dict[str, Callable[[], Awaitable[Any]]] = {}
         self._server: asyncio.Server | None = None
@@ -57,7 +61,9 @@ class Siblings:
           answers: what gives the answer, by what can be asked.
         """
         self._answers = answers
-        self._server = await asyncio.start_unix_server(self._tell, self._folder / str(self.number))
+        listener = _make_socket()
+        listener.bind(self._name_of(self.number))
+        self._server = await asyncio.start_unix_server(self._tell, sock=listener)
 
     async def stop(self) -> None:
         """Tells nobody any more."""
@@ -89,33 +95,53 @@ class Siblings:
     async def _ask(self, number: int, what: str) -> Told:
         if number == self.number:
             return Told(await self._answers[what]())
+        seconds = _ANSWER_SECONDS[what]
+        connection = _make_socket()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(self._folder / str(number))
-                try:
-                    writer.write(f"{what}\n".encode())
-                    return Told(json.loads(await reader.read()))
-                finally:
-                    writer.close()
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().sock_connect(connection, self._name_of(number))
+                reader, writer = await asyncio.open_unix_connection(sock=connection)
+                writer.write(f"{what}\n".encode())
+                return Told(json.loads(await reader.read()))
         except TimeoutError:
-            return Told(problem=f"not within {_ANSWER_SECONDS:g} s")
-        except (FileNotFoundError, ConnectionError):
+            return Told(problem=f"not within {seconds:g} s")
+        except ConnectionRefusedError:
             return Told(problem="it is starting, or has ended")
+        except OSError as error:
+            return Told(problem=str(error.strerror or error))
         except ValueError:
             return Told(problem="it ended amid its answer")
+        finally:
+            connection.close()
 
     async def _tell(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(max(_ANSWER_SECONDS.values())):
                 what = (await reader.readline()).decode().strip()
-                if what in self._answers:
+                if what in self._answers and _find_user(writer) == os.geteuid():
                     writer.write(json.dumps(await self._answers[what]()).encode())
                     await writer.drain()
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, OSError):
             # Who asked has gone.
             pass
         finally:
             writer.close()
+
+    def _name_of(self, number: int) -> str:
+        return f"\0headlines-serving {self._group} {number}"
+
+
+def _make_socket() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.setblocking(False)
+    return made
+
+
+def _find_user(writer: asyncio.StreamWriter) -> int:
+    """Who is at the other end: a name that has no file can be connected to by everybody."""
+    credentials = struct.Struct("3i")
+    peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return int(credentials.unpack(peer)[1])
 
 
 def _name(versions: list[str]) -> str:

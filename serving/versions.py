@@ -68,6 +68,7 @@ class Versions(AvailableVersions):
         self._fault = ""
         self._looked_at = time.monotonic()
         self._stop = threading.Event()
+        self._has_looked = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
@@ -76,10 +77,15 @@ class Versions(AvailableVersions):
         self._looked_at = time.monotonic()
         self._thread.start()
 
+    def wait_until_looked(self, seconds: float) -> None:
+        """Waits until what was there at the start is loaded or refused."""
+        self._has_looked.wait(seconds)
+
     def stop(self) -> None:
         """Stops watching; a load under way is waited for a moment, then given up."""
         self._stop.set()
         self._wake.set()
+        self._has_looked.set()
         self._thread.join(_STOP_SECONDS + 0.5)
         if self._thread.is_alive():
             log.error("the server ends, and no longer waits for %s, which cannot be read", self._folder)
@@ -145,6 +151,7 @@ class Versions(AvailableVersions):
                 if fault != self._fault:
                     log.exception("%s", fault)
                 self._fault = fault
+            self._has_looked.set()
             self._stop.wait(self._poll_seconds)
 
     def _look(self) -> None:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from retraining.local import LocalError, preparation, service
+from retraining.local import LocalError, preparation, roster, service
 from retraining.settings import BASE, CHECKOUT, Settings
 
 NAME = "headline-retraining"
 HEADER = "# Written by `retraining service install`, which writes it anew; changes belong into: systemctl edit"
 Kind = Literal["system", "user"]
 
-STOP_SECONDS = 150
-"""Longer than an orderly stop of every program may take, Postgres last."""
+_SPARE_STOP_SECONDS = 60
+"""Beyond what the programs may take to stop: the supervisor's own end, and what is left is ended."""
 _START_SECONDS = 3 * preparation.STEP_SECONDS + 2 * service.START_SECONDS + service.LOAD_SECONDS + 60
 """Longer than all steps of a start may take together, each of which has an end of its own."""
 
@@ -117,7 +117,7 @@ def write_unit(
         "WorkingDirectory": _escape(str(BASE)),
         "ExecStart": _command([sys.executable, "-m", "retraining", "up", "--foreground"]),
         "TimeoutStartSec": str(_START_SECONDS),
-        "TimeoutStopSec": str(STOP_SECONDS),
+        "TimeoutStopSec": str(roster.find_stop_seconds(settings) + _SPARE_STOP_SECONDS),
         # The first process ends the others in order; what is left then is killed.
         "KillMode": "mixed",
         "Restart": "on-failure",

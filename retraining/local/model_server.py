@@ -25,15 +25,17 @@ SPARE_SECONDS = 4.0
 def make_program(settings: Settings) -> Program:
     """The program: when told to stop it answers on, then lets requests finish, each for as long as is set."""
     seconds = SPARE_SECONDS + sum(_read_seconds(settings, *option) for option in (DRAIN, TIMEOUT))
-    return Program(NAME, "python -m serving", priority=25, stop_seconds=math.ceil(seconds) + 1)
+    # What keeps several workers kills one that hangs a second after that.
+    return Program(NAME, "python -m serving", priority=25, stop_seconds=math.ceil(seconds) + 2)
 
 
 def _read_seconds(settings: Settings, name: str, default: float) -> float:
     try:
-        return float(settings.given_server_options().get(name, default))
+        seconds = float(settings.given_server_options().get(name, default))
     except ValueError:
-        # The server says so itself, and does not begin.
-        return default
+        seconds = math.nan
+    # Of what is no time the server itself says so, and does not begin.
+    return seconds if math.isfinite(seconds) else default
 
 
 def address(settings: Settings) -> str:

@@ -30,6 +30,11 @@ def list_programs(settings: Settings) -> list[Program]:
     return [server, *programs]
 
 
+def find_stop_seconds(settings: Settings) -> int:
+    """The most that an orderly stop of all may take: the supervisor ends one after the other, Postgres last."""
+    return sum(program.stop_seconds for program in list_programs(settings))
+
+
 def list_workers(settings: Settings) -> list[Program]:
     """The Celery workers of this machine. Tasks get the signal that ends one as well, and are run again elsewhere."""
     if settings.executor != "celery":

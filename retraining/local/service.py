@@ -28,7 +28,7 @@ from retraining.local import (
     supervisor,
 )
 from retraining.local.preparation import Report
-from retraining.local.roster import WATCH, list_programs, list_workers
+from retraining.local.roster import WATCH, find_stop_seconds, list_programs, list_workers
 from retraining.notices import sending
 from retraining.settings import CHECKOUT, Settings
 from retraining.watching import watch
@@ -40,6 +40,8 @@ START_SECONDS = 240
 LOAD_SECONDS = 60
 """The longest a start waits for a pushed model to be loaded, besides."""
 _FAILING_SECONDS = 10
+# What the supervisor itself takes to end, after its programs.
+_SPARE_STOP_SECONDS = 10
 """A program that is still, or again, without a process this long after it was first seen so is not waited for."""
 _ADVICE = (
     "What runs goes on, and what does not is started again and again. `retraining status` shows how it stands, "
@@ -147,7 +149,7 @@ def down(settings: Settings) -> bool:
         if rpc is not None:
             process = psutil.Process(rpc.getPID())
             rpc.shutdown()
-            psutil.wait_procs([process], timeout=60)
+            psutil.wait_procs([process], timeout=find_stop_seconds(settings) + _SPARE_STOP_SECONDS)
     return processes.end_all(settings.state_dir) or was_running
 
 

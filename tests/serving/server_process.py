@@ -38,6 +38,7 @@ class ServerProcess:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             preexec_fn=_obey_permissions,
+            start_new_session=True,
         )
 
     def __enter__(self) -> Self:
@@ -45,7 +46,9 @@ class ServerProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            # Its workers would outlive it by what they have to end.
+            for pid in [self.process.pid, *self.find_workers()]:
+                os.kill(pid, signal.SIGKILL)
             self.process.wait()
         self._output.close()
 
@@ -62,8 +65,8 @@ class ServerProcess:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=30)
 
-    def post(self, path: str, document: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=document, timeout=30)
+    def post(self, path: str, document: Any, **headers: str) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=document, headers=headers, timeout=30)
 
     def answers(self, path: str) -> bool:
         assert self.process.poll() is None, self.log

@@ -1,8 +1,10 @@
 """The end of a server behind a load balancer: it says that it is not ready, answers on, and then ends."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -30,7 +32,7 @@ def test_after_the_signal_it_is_not_ready_and_answers_on_for_the_time_that_is_se
         assert "connection" not in kept.post("/predict", json={"title": "bom"}).headers
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: server.get("/readyz").status_code == 503, every=0.02)
+        wait_until(lambda: all(server.get("/readyz").status_code == 503 for _ in range(20)), every=0.02)
         wait_until(lambda: client.check() == "NOT_SERVING", every=0.02)
         assert "the server was told to stop, and answers for" in server.get("/readyz").json()["error"]
         # The probes of the Open Inference protocol say the same; whether it lives is another question.
@@ -43,6 +45,9 @@ def test_after_the_signal_it_is_not_ready_and_answers_on_for_the_time_that_is_se
                 assert (answer.status_code, answer.headers["connection"]) == (200, "close")
                 answers += 1
             assert ask(client, ["bom"])["version"] == 1
+            # What Java's client and `curl --http2` send of themselves.
+            offered = server.post("/predict", {"title": "bom"}, Connection="Upgrade, HTTP2-Settings", Upgrade="h2c")
+            assert (offered.status_code, offered.headers["connection"]) == (200, "close")
         assert answers > 4
         assert server.process.wait(DRAIN_SECONDS + 10) == -signal.SIGTERM
         assert DRAIN_SECONDS <= time.monotonic() - began < DRAIN_SECONDS + 4
@@ -57,3 +62,37 @@ def test_a_second_signal_ends_the_wait(server: ServerProcess) -> None:
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(10)
     assert time.monotonic() - began < DRAIN_SECONDS
+
+
+def test_one_signal_that_every_process_hears_is_no_second_one(server: ServerProcess) -> None:
+    # As systemd ends a unit, and a terminal what runs in it.
+    began = time.monotonic()
+    for pid in [*server.find_workers(), server.process.pid]:
+        os.kill(pid, signal.SIGTERM)
+    assert server.process.wait(DRAIN_SECONDS + 10) == -signal.SIGTERM
+    assert time.monotonic() - began >= DRAIN_SECONDS
+
+
+def test_a_request_under_way_is_answered_though_the_wait_is_ended(server: ServerProcess) -> None:
+    titles = ["um bom dia " * 3] * 20_000
+    with ThreadPoolExecutor(1) as pool:
+        large = {"signature_name": "predict_text", "instances": titles}
+        answer = pool.submit(server.post, "/v1/models/headlines:predict", large)
+        wait_until(
+            lambda: 'serving_batch_rows_count{signature="predict_text"' in server.get("/metrics").text, every=0.01
+        )
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        assert answer.result().status_code == 200
+    assert server.process.wait(20) == 0
+
+
+def test_the_date_goes_on_while_it_answers_on(server: ServerProcess) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: all(server.get("/readyz").status_code == 503 for _ in range(10)), every=0.02)
+    dates = set()
+    for _ in range(13):
+        dates.add(server.get("/healthz").headers["date"])
+        time.sleep(0.1)
+    assert len(dates) > 1

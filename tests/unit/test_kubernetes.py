@@ -25,7 +25,6 @@ RECORDED: dict[str, str] = {
     for group in yaml.safe_load((CHECKOUT / "deploy/prometheus/recorded.yml").read_text())["groups"]
     for rule in group["rules"]
 }
-OF_THE_DRAIN = {"SERVING_DRAIN_SECONDS"}
 
 
 def test_every_file_is_applied_or_given_to_the_chart() -> None:
@@ -114,7 +113,7 @@ def test_every_setting_exists_and_is_said_as_in_compose() -> None:
         assert SETTINGS[name] == environment[name], name
     assert environment.keys() - SETTINGS.keys() == {"BROKER_URL", "QUEUE_TRAINER"}, "both are in .env, if they are"
     server = {one["name"]: one.get("value") for one in find_container("headlines-serving")["env"]}
-    assert set(server) - OF_THE_DRAIN <= {f"{PREFIX}{field.upper()}" for field in ServerSettings.model_fields}
+    assert set(server) <= {f"{PREFIX}{field.upper()}" for field in ServerSettings.model_fields}
     assert server["SERVING_DIR"] == SETTINGS["SERVING_DIR"]
 
 
@@ -240,14 +239,11 @@ def test_the_watch_is_probed_as_in_compose_and_runs_once() -> None:
 def test_a_model_server_is_given_the_time_to_end_and_is_ended_only_while_others_answer() -> None:
     spec = PODS["headlines-serving"]["spec"]
     given = {one["name"]: one.get("value") for one in find_container("headlines-serving")["env"]}
-    drain_seconds = float(given["SERVING_DRAIN_SECONDS"] or 0)
-    timeout_seconds = float(
-        given.get("SERVING_TIMEOUT_SECONDS") or ServerSettings.model_fields["timeout_seconds"].default
-    )
-    # What it takes for whatever hangs is 4 s: serving/ending.py.
-    assert spec["terminationGracePeriodSeconds"] > drain_seconds + timeout_seconds + 4
+    options = {name: given.get(f"{PREFIX}{name.upper()}") for name in ("drain_seconds", "timeout_seconds")}
+    server = ServerSettings(dir=Path("/srv"), **{name: value for name, value in options.items() if value})
+    assert server.drain_seconds > 0 and spec["terminationGracePeriodSeconds"] > server.end_seconds
     readiness = find_container("headlines-serving")["readinessProbe"]
-    assert drain_seconds >= readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert server.drain_seconds >= readiness["periodSeconds"] * readiness["failureThreshold"]
     assert MANIFESTS["PodDisruptionBudget", "headlines-serving"]["spec"]["maxUnavailable"] == 1
     assert SCALED["minReplicaCount"] >= 2
     assert MANIFESTS["Deployment", "headlines-serving"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
