@@ -107,9 +107,17 @@ def _check_public_address(value: str) -> str:
     return value.rstrip("/")
 
 
+EACH = "dns+"
+"""What an address of model servers begins with whose name stands for several, as in dns+http://model-servers:8501."""
+
+
 def _check_servers(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     for address in value or ():
-        parts = _split_web_address(address)
+        parts = _split_web_address(address.removeprefix(EACH))
+        if address.startswith(EACH) and parts.scheme != "http":
+            raise ValueError(
+                f"{EACH} asks each server of a name by its number, for which no certificate is: use {EACH}http://"
+            )
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
                 "an address of a model server is shown on pages, and is no more than http://host:port, perhaps with a "

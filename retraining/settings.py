@@ -29,6 +29,7 @@ from retraining import setting_types as types
 from retraining.setting_types import BASE as BASE
 from retraining.setting_types import BUNDLE as BUNDLE
 from retraining.setting_types import CHECKOUT as CHECKOUT
+from retraining.setting_types import EACH as EACH
 from retraining.setting_types import parse_codes as parse_codes
 
 if TYPE_CHECKING:
@@ -456,7 +457,7 @@ class Settings(BaseSettings):
     serving_urls: types.Servers = Field(
         None,
         description="Addresses of the model servers that are asked which version answers, separated by spaces: every "
-        "replica. Default: the service's own; `none` to ask none.",
+        "replica; `dns+http://name:port` is each address of a name. Default: the service's own; `none` to ask none.",
     )
     serving_request_log: types.Place | None = Field(
         None,

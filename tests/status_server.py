@@ -61,8 +61,8 @@ def write_status(states: Mapping[int, str], errors: Mapping[int, str]) -> bytes:
 
 
 @contextmanager
-def run_status_server() -> Iterator[StatusServer]:
-    """Listens on a free port of this machine until the end of the block."""
+def run_status_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[StatusServer]:
+    """Listens until the end of the block: on a port of loopback, which is a free one unless it is said."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -83,8 +83,8 @@ def run_status_server() -> Iterator[StatusServer]:
         def handle_error(self, *arguments: object) -> None:
             """Whoever asked may have gone: that is what some tests are about."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        made = StatusServer(f"http://127.0.0.1:{server.server_port}")
+    with Server((host, port), Handler) as server:
+        made = StatusServer(f"http://{host}:{server.server_port}")
         made.waits.set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

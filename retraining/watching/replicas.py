@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import queue
+import socket
 import ssl
 import threading
 import time
@@ -23,7 +24,7 @@ import lineage
 from headlines.names import POLICY_FILE
 from lineage import Reign, Source
 from modules.features import MODEL_NAME
-from retraining.settings import Settings
+from retraining.settings import EACH, Settings
 
 State = Literal["differs", "nothing", "unreachable", "unknown", "loading", "agrees", "unasked"]
 """How what answers stands to what should: the worst first; `unknown` where lineage could not be asked, `unasked` where
@@ -141,9 +142,43 @@ def own_address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.serving_port}"
 
 
-def find_addresses(settings: Settings) -> tuple[str, ...]:
-    """The model servers that are asked."""
-    return (own_address(settings),) if settings.serving_urls is None else settings.serving_urls
+def find_addresses(settings: Settings, limit_seconds: float = _PATIENT_SECONDS) -> dict[str, str]:
+    """The model servers that are asked, each with why it cannot be, empty if it can.
+
+    Args:
+      settings: where they are; behind a name that begins with `dns+` there is one at each of its addresses.
+      limit_seconds: how long a look at names may take.
+    """
+    if settings.serving_urls is None:
+        return {own_address(settings): ""}
+    deadline = time.monotonic() + limit_seconds
+    found: dict[str, str] = {}
+    for address in settings.serving_urls:
+        found |= _look_up(address, deadline) if address.startswith(EACH) else {address: ""}
+    return found
+
+
+def _look_up(address: str, deadline: float) -> dict[str, str]:
+    """The addresses of all the servers behind a name."""
+    url = httpx.URL(address.removeprefix(EACH))
+    answered: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            answers = socket.getaddrinfo(url.host, url.port or 80, type=socket.SOCK_STREAM)
+            answered.put(sorted({str(answer[4][0]) for answer in answers}))
+        except OSError as error:
+            answered.put(error)
+
+    # Left behind when the time is up, as whoever asks a server.
+    threading.Thread(target=resolve, daemon=True).start()
+    try:
+        hosts = answered.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        return {address: f"nobody says in time where {url.host} is"}
+    if isinstance(hosts, OSError):
+        return {address: f"{url.host}: {hosts.strerror or hosts}"}
+    return {str(url.copy_with(host=host)).rstrip("/"): "" for host in hosts}
 
 
 def observe(settings: Settings, source: Source | None = None, limit_seconds: float = _PATIENT_SECONDS) -> Observation:
@@ -169,17 +204,19 @@ def observe(settings: Settings, source: Source | None = None, limit_seconds: flo
 
 def ask(settings: Settings, limit_seconds: float = _PATIENT_SECONDS) -> tuple[Replica, ...]:
     """Asks every model server at once which version answers; one that does not answer in time holds nobody up."""
-    addresses = find_addresses(settings)
-    answered: queue.SimpleQueue[Replica] = queue.SimpleQueue()
     deadline = time.monotonic() + limit_seconds
-    for address in addresses:
+    addresses = find_addresses(settings, limit_seconds / 2)
+    asked = [address for address, problem in addresses.items() if not problem]
+    answered: queue.SimpleQueue[Replica] = queue.SimpleQueue()
+    for address in asked:
         # Left behind when the time is up, whatever it hangs at, be it the name of a host: so it must not keep the
         # process from ending.
         threading.Thread(
             target=lambda address: answered.put(ask_one(settings, address, deadline)), args=(address,), daemon=True
         ).start()
-    replicas = {address: Replica(address, problem=f"no answer within {limit_seconds:g} s") for address in addresses}
-    for _ in addresses:
+    silent = f"no answer within {limit_seconds:g} s"
+    replicas = {address: Replica(address, problem=problem or silent) for address, problem in addresses.items()}
+    for _ in asked:
         try:
             replica = answered.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:

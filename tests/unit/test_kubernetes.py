@@ -190,7 +190,8 @@ def test_what_leads_to_pods_finds_them_at_ports_that_they_have() -> None:
         selector = spec.get("podSelector") or spec.get("selector") or {}
         wanted = selector.get("matchLabels", selector)
         if wanted:
-            assert [pod for pod in labels if wanted.items() <= labels[pod].items()] == [name], (kind, name)
+            found = [pod for pod in labels if wanted.items() <= labels[pod].items()]
+            assert found == [name.removesuffix("-each")], (kind, name)
     for name in ("headlines-serving", "headlines-watch"):
         ports = {one["name"]: one for one in find_container(name)["ports"]}
         for one in MANIFESTS["Service", name]["spec"]["ports"]:
@@ -210,7 +211,9 @@ def test_what_leads_to_pods_finds_them_at_ports_that_they_have() -> None:
 
 def test_the_settings_call_services_by_their_names_and_ports() -> None:
     [serving] = [one for one in MANIFESTS["Service", "headlines-serving"]["spec"]["ports"] if one["name"] == "http"]
-    assert SETTINGS["SERVING_URLS"] == f"http://headlines-serving:{serving['port']}"
+    each = MANIFESTS["Service", "headlines-serving-each"]["spec"]
+    assert (each["clusterIP"], each["ports"]) == ("None", MANIFESTS["Service", "headlines-serving"]["spec"]["ports"])
+    assert SETTINGS["SERVING_URLS"] == f"dns+http://headlines-serving-each:{serving['port']}"
     watch = MANIFESTS["Service", SETTINGS["METRICS_HOST"]]["spec"]["ports"]
     assert {str(one["port"]) for one in watch} == {SETTINGS["METRICS_PORT"]}
     assert {one.get("protocol", "TCP") for one in watch} == {"TCP", "UDP"}

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
+from free_ports import free_port
 from pydantic import SecretStr
 from status_server import StatusServer, run_status_server
 
@@ -266,12 +268,55 @@ def test_without_addresses_the_own_server_is_asked_and_with_none_nobody(
     settings: Settings, observe: Observe, known: Known
 ) -> None:
     own = settings.model_copy(update={"serving_urls": None, "serving_host": "0.0.0.0", "serving_port": 8600})
-    assert replicas.find_addresses(own) == ("http://127.0.0.1:8600",)
+    assert replicas.find_addresses(own) == {"http://127.0.0.1:8600": ""}
     assert replicas.own_address(own.model_copy(update={"serving_host": "::"})) == "http://[::1]:8600"
     known.push(NEW)
     seen = observe(serving_urls=())
     assert (seen.state, seen.is_right, seen.replicas) == ("unasked", True, ())
     assert "SERVING_URLS=none" in seen.text
+
+
+def name_servers(monkeypatch: pytest.MonkeyPatch, look_up: Callable[[int], list[str]]) -> None:
+    """Lets a name be looked up otherwise, and every other as before."""
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *arguments: Any, **options: Any) -> list[Any]:
+        if host != "model-servers":
+            return real(host, port, *arguments, **options)
+        return [answer for address in look_up(port) for answer in real(address, port, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_behind_a_name_every_server_is_asked(observe: Observe, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    known.push(NEW)
+    port = free_port()
+    with run_status_server("127.0.0.2", port) as first, run_status_server("127.0.0.3", port) as second:
+        first.states, second.states = {NEW: "AVAILABLE"}, {OLD: "AVAILABLE"}
+        name_servers(monkeypatch, lambda _: ["127.0.0.3", "127.0.0.2", "127.0.0.3"])
+        seen = observe(serving_urls=(f"dns+http://model-servers:{port}",))
+    assert [(one.address, one.version, one.state) for one in seen.replicas] == [
+        (first.url, NEW, "agrees"),
+        (second.url, OLD, "differs"),
+    ]
+
+
+def test_a_name_that_nobody_knows_is_told_and_one_that_hangs_holds_nobody_up(
+    observe: Observe, known: Known, server: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.push(NEW)
+    server.states = {NEW: "AVAILABLE"}
+    unknown, there = observe(serving_urls=("dns+http://no-such-host.invalid:8501", server.url)).replicas
+    assert (unknown.address, unknown.state) == ("dns+http://no-such-host.invalid:8501", "unreachable")
+    assert unknown.text.startswith("cannot be asked: no-such-host.invalid: ")
+    assert there.state == "agrees"
+    hung = threading.Event()
+    name_servers(monkeypatch, lambda _: [str(hung.wait(30))])
+    began = time.monotonic()
+    unknown, there = observe(0.5, serving_urls=("dns+http://model-servers:8501", server.url)).replicas
+    hung.set()
+    assert time.monotonic() - began < 5
+    assert (unknown.problem, there.state) == ("nobody says in time where model-servers is", "agrees")
 
 
 def test_an_observation_is_the_same_json_wherever_it_is_shown(

@@ -87,6 +87,16 @@ def test_model_servers_are_addresses_or_none_or_the_service_s_own(
     assert (settings.write("serving_urls") or "") == ("http://a:8501 https://b/models" if written is None else written)
 
 
+def test_servers_behind_a_name_are_asked_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_URLS", "dns+http://model-servers:8501/ http://a:8501")
+    settings = Settings.from_env()
+    assert settings.serving_urls == ("dns+http://model-servers:8501", "http://a:8501")
+    assert settings.write("serving_urls") == "dns+http://model-servers:8501 http://a:8501"
+    monkeypatch.setenv("SERVING_URLS", "dns+https://model-servers:8501")
+    with pytest.raises(SettingsError, match=r"SERVING_URLS.*use dns\+http://"):
+        Settings.from_env()
+
+
 def test_hyperparameters_are_read_from_json_and_bad_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERPARAMETERS", '{"epochs": 1, "calibrate": false, "dropout": 0.5}')
     read = Settings.from_env().hyperparameters
