@@ -39,7 +39,7 @@ def describe(name: str, debian_status: Path = DEBIAN_STATUS) -> dict[str, Any]:
 
 
 def _find_python_packages() -> Iterator[dict[str, Any]]:
-    found = {}
+    found: dict[str, importlib.metadata.Distribution] = {}
     for distribution in importlib.metadata.distributions():
         # The first on the path is the one that is imported.
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
@@ -47,7 +47,7 @@ def _find_python_packages() -> Iterator[dict[str, Any]]:
     for name, distribution in found.items():
         component = _component(name, distribution.version, f"pkg:pypi/{name}@{quote(distribution.version)}")
         # Only an SPDX expression is one; what older packages say is free text.
-        if expression := distribution.metadata.get("License-Expression"):
+        for expression in distribution.metadata.get_all("License-Expression") or []:
             component["licenses"] = [{"expression": expression}]
         yield component
 

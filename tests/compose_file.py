@@ -64,6 +64,7 @@ class Service:
     is_read_only: bool = False
     drops_all_capabilities: bool = False
     gains_no_privileges: bool = False
+    is_restarted: bool = False
 
 
 def read_compose(path: Path, env_file: Path) -> dict[str, Service]:
@@ -181,6 +182,7 @@ def _read_service(name: str, said: dict[str, Any], variables: Mapping[str, str])
         said.get("read_only", False),
         said.get("cap_drop") == ["ALL"],
         said.get("security_opt") == ["no-new-privileges:true"],
+        said.get("restart") == "unless-stopped",
     )
 
 

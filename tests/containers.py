@@ -26,12 +26,17 @@ _BRIDGE = "compose0"
 _NETWORK = "10.89.0"
 _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _PATIENCE_SECONDS = 30.0
+_MANY_ENDS = 3
 
 
 def _run(*command: str, **options: Any) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def _find_children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Container:
     name: str = field(default_factory=lambda: secrets.token_hex(6))
     process: "subprocess.Popen[bytes] | None" = None
     init: int = 0
+    ends: int = 0
 
     @property
     def address(self) -> str:
@@ -105,10 +111,8 @@ class Container:
         image = dict(variable.split("=", 1) for variable in self.image.config["Env"])
         return {"HOME": "/", "HOSTNAME": self.name, **image, **self.service.environment}
 
-    def start(self) -> None:
-        """Starts the command, in a network of its own that reaches the others'."""
-        root = self.image.root
-        assert self.service.is_read_only, f"{self.service.name} could write into the image that it shares here"
+    def connect(self) -> None:
+        """Gives it a network of its own, which reaches the others' and nothing else."""
         _run("ip", "netns", "add", self.name)
         near = f"veth{self.number}"
         _run("ip", "link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", self.name)
@@ -116,6 +120,11 @@ class Container:
         for words in (f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"):
             _run("ip", "-n", self.name, *words.split())
         self.hosts.touch()
+
+    def start(self) -> None:
+        """Starts the command, which is not running."""
+        root = self.image.root
+        assert self.service.is_read_only, f"{self.service.name} could write into the image that it shares here"
         command = [*(self.image.config.get("Entrypoint") or []), *(self.service.command or self.image.config["Cmd"])]
         script = "\n".join([*self._mounts(root), f"exec chroot {root} " + '"$@"'])
         namespaces = ["--mount", "--propagation=private", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
@@ -127,9 +136,9 @@ class Container:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        waiting.wait_until(lambda: children.read_text(), f"{self.service.name} begins", _PATIENCE_SECONDS)
-        self.init = int(children.read_text())
+        parent = self.process.pid
+        waiting.wait_until(lambda: _find_children(parent), f"{self.service.name} begins", _PATIENCE_SECONDS)
+        [self.init] = _find_children(parent)
 
     def _mounts(self, root: Path) -> Iterator[str]:
         """Commands of a shell that make the container's view of the image's files."""
@@ -169,14 +178,17 @@ class Container:
     def execute(self, *command: str, timeout: float = 900) -> "subprocess.CompletedProcess[str]":
         """`docker compose exec`."""
         inside = ["nsenter", f"--target={self.init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root"]
-        return subprocess.run(
-            [*inside, *self._confine(list(command))],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            check=False,
-        )
+        words = [*inside, *self._confine(list(command))]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                # nsenter itself would leave what it has begun, and who is left without a parent here nobody waits for.
+                for child in _find_children(process.pid):
+                    os.kill(child, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     def __call__(self, *command: str) -> str:
         """What a command inside says; it must succeed."""
@@ -201,7 +213,8 @@ class Container:
         assert check, f"{self.service.name} has no healthcheck"
         began, failures = time.monotonic(), 0
         while failures < check.retries:
-            assert self.is_running(), f"{self.service.name} has ended: {self.tail()}"
+            if not self.is_running():
+                self._start_again()
             is_starting = time.monotonic() - began < check.start_period
             time.sleep(min(check.interval, 5) if is_starting else check.interval)
             answer = self._ask(check)
@@ -209,6 +222,12 @@ class Container:
                 return
             failures += not is_starting
         raise AssertionError(f"{self.service.name} is unhealthy: {answer}\n{self.tail()}")
+
+    def _start_again(self) -> None:
+        """What Docker does with `restart: unless-stopped`; here it is done when somebody looks, and told."""
+        self.ends += 1
+        assert self.service.is_restarted and self.ends < _MANY_ENDS, f"{self.service.name} has ended: {self.tail()}"
+        self.start()
 
     def _ask(self, check: Check) -> str | None:
         """What a failed check says; None of one that succeeds."""
@@ -232,18 +251,20 @@ class Container:
         except subprocess.TimeoutExpired:
             os.kill(self.init, signal.SIGKILL)
             self.process.wait()
-        took = time.monotonic() - began
-        self.remove()
+        return time.monotonic() - began
+
+    def restart(self) -> float:
+        """`docker compose restart`; how many seconds the stop took."""
+        took = self.stop()
+        self.start()
         return took
 
-    def kill(self) -> None:
+    def remove(self) -> None:
+        """Ends it at once, and is rid of it."""
         if self.is_running():
             assert self.process
             os.kill(self.init, signal.SIGKILL)
             self.process.wait()
-        self.remove()
-
-    def remove(self) -> None:
         _run("ip", "netns", "delete", self.name)
         self.project.forget(self)
 
@@ -291,8 +312,9 @@ class Project:
                 assert condition == "service_started", condition
         container = Container(service, self._images[service.image], self, next(self._numbers))
         self.containers.append(container)
-        container.start()
+        container.connect()
         self._name_all()
+        container.start()
         return container
 
     def find_folder(self, volume: Volume, image: Image) -> Path:
@@ -306,12 +328,6 @@ class Project:
             if origin.is_dir():
                 _run("cp", "--archive", f"{origin}/.", str(folder))
         return folder
-
-    def restart(self, name: str) -> float:
-        """`docker compose restart`; how many seconds the stop took."""
-        took = self[name].stop()
-        self.start(name)
-        return took
 
     def forget(self, container: Container) -> None:
         self.containers.remove(container)
@@ -336,5 +352,5 @@ def compose(services: dict[str, Service], images: dict[str, Image], place: Path,
         yield project
     finally:
         for container in [*project.containers]:
-            container.kill()
+            container.remove()
         _run("ip", "link", "delete", _BRIDGE)
