@@ -152,7 +152,7 @@ class Container:
             yield f"ln -s /proc/self/fd/{number} {root}/dev/{name}"
         # As large as Docker's.
         yield f"ln -s /proc/self/fd {root}/dev/fd && mount -t tmpfs -o mode=1777,size=64m tmpfs {root}/dev/shm"
-        yield f"mount --bind {self.hosts} {root}/etc/hosts"
+        yield f"touch {root}/etc/hosts && mount --bind {self.hosts} {root}/etc/hosts"
         for volume in self.service.volumes:
             source, target = self.project.find_folder(volume, self.image), self.image.find_place(volume.target)
             yield f"mkdir -p {target} && mount --bind {source} {target}"
@@ -283,7 +283,7 @@ class Project:
         """
         self.services = services
         self.place = place
-        self._images = images
+        self.images = images
         self._folder = folder
         self._numbers = iter(range(2, 250))
         self.containers: list[Container] = []
@@ -310,7 +310,7 @@ class Project:
                 assert process and process.wait(600) == 0, self[other].tail()
             else:
                 assert condition == "service_started", condition
-        container = Container(service, self._images[service.image], self, next(self._numbers))
+        container = Container(service, self.images[service.image], self, next(self._numbers))
         self.containers.append(container)
         container.connect()
         self._name_all()

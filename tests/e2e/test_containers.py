@@ -137,6 +137,8 @@ def test_every_service_of_the_file_is_run_here_but_for_those_without_an_image(pr
     assert set(project.services) == {"postgres", "init", *EACH, *ON_WORKERS, *NOT_RUN}
     for service in project.services.values():
         assert service.is_read_only and service.drops_all_capabilities and service.gains_no_privileges
+    built = {(service.image, service.build[0]) for service in project.services.values() if service.build}
+    assert built == {("headline-retraining:latest", "Dockerfile"), ("headline-serving:latest", "serving/Dockerfile")}
 
 
 def test_everything_that_one_scheduler_needs_starts_and_is_healthy_on_fresh_volumes(project: Project) -> None:
@@ -194,9 +196,9 @@ def test_the_watch_says_to_prometheus_what_was_pushed(project: Project) -> None:
 
 
 def test_what_a_person_asks_by_exec_answers(project: Project) -> None:
-    print(project["webserver"].execute("retraining", "doctor"))
-    print(project["webserver"].execute("retraining", "digest"))
-    assert "2022-02-01" in project["webserver"]("retraining", "lineage", "runs")
+    digest = project["webserver"]("retraining", "digest")
+    assert "http://page:8501 answers 2022020101" in digest
+    assert "2022-02-01" in project["scheduler"]("retraining", "lineage", "runs")
 
 
 def test_each_ends_in_time_when_it_is_asked_and_works_on_after_a_restart(project: Project) -> None:
@@ -204,7 +206,7 @@ def test_each_ends_in_time_when_it_is_asked_and_works_on_after_a_restart(project
         took = project[name].restart()
         assert took < project.services[name].stop_grace_seconds, f"{name} had to be killed"
         project[name].wait_until_healthy()
-    assert predict(project)["version"] == "2022020101"
+    wait_until_served(project, "2022020101")
 
 
 def test_a_database_that_is_restarted_takes_nobody_down_for_good(project: Project) -> None:
@@ -267,6 +269,7 @@ def test_everything_ends_in_time_and_what_volumes_hold_is_there_for_the_next_sta
     for container in [*project.containers]:
         container.remove()
     project.up("page")
+    project["page"].wait_until_healthy()
     wait_until_served(project, "2022020201")
 
 
@@ -279,7 +282,7 @@ def test_an_image_carries_its_bill_of_materials(project: Project, service: str) 
 
 
 def image_of(project: Project, service: str) -> Image:
-    return project._images[project.services[service].image]
+    return project.images[project.services[service].image]
 
 
 def test_an_image_holds_nothing_of_a_checkout_but_its_code(project: Project) -> None:
