@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-containers test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -56,6 +56,10 @@ test-unit: ## The quick part of it
 test-clients: ## The model server asked by kserve, tritonclient, tf-serving and locust, each in an environment of its own
 	@scripts/setup.sh dev
 	@exec $(PYTHON) tests/serving/clients/run.py
+
+test-containers: ## Both images built, and all of docker-compose.yaml run in them, without an engine (as root, needs buildah, debootstrap)
+	@scripts/setup.sh dev
+	@exec scripts/test_containers.sh tests/e2e/test_containers.py $(PYTEST_ARGS)
 
 test-fresh: ## A fresh Debian 12 in a chroot: the demo as a new user and as root, the quick tests; FORM=short (as root, needs debootstrap)
 	@exec scripts/test_fresh.sh $(FORM)

@@ -35,9 +35,7 @@ def read_env(values: dict[str, Any]) -> dict[str, str]:
 def test_a_pod_of_the_chart_runs_and_is_asked_what_compose_has(component: str) -> None:
     assert "ENTRYPOINT" not in (CHECKOUT / "Dockerfile").read_text()
     service, container = COMPOSE["services"][component], find_chart_container(component)
-    # A process id in the folder that all share would stop the next pod.
-    own = ["--pid", "/tmp/webserver.pid"] if component == "webserver" else []
-    assert container["command"] == service["command"] + own
+    assert container["command"] == service["command"]
     probes = [
         container[probe]["command"]
         for probe in ("startupProbe", "livenessProbe")

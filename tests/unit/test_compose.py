@@ -85,6 +85,17 @@ def test_both_model_servers_speak_grpc_where_tensorflow_serving_has_it_on_ports_
     assert len(set(hosts)) == len(hosts)
 
 
+def test_our_model_server_is_given_the_time_to_end() -> None:
+    grace = COMPOSE["services"]["page"]["stop_grace_period"]
+    assert float(grace.removesuffix("s")) > ServerSettings(dir=Path("/srv/models")).end_seconds + 1
+
+
+def test_no_pid_file_outlives_a_web_server_that_was_killed() -> None:
+    # gunicorn refuses to begin where one is of a process that seems to be there: gunicorn/pidfile.py.
+    *_, option, place = COMPOSE["services"]["webserver"]["command"]
+    assert (option, place.startswith("/tmp/")) == ("--pid", True)
+
+
 def test_our_model_server_is_beside_the_default_one_only_when_asked_for() -> None:
     assert COMPOSE["services"]["page"]["profiles"] == ["page"]
     assert "profiles" not in COMPOSE["services"]["serving"]
@@ -159,10 +170,33 @@ def test_what_a_service_writes_is_in_a_volume_or_in_tmp() -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_every_file_that_an_image_copies_exists(dockerfile: str) -> None:
-    for line in re.findall(r"^COPY (?:--chown=\S+ )?(.+)", (CHECKOUT / dockerfile).read_text(), re.MULTILINE):
-        for source in line.split()[:-1]:
+def test_every_file_that_an_image_copies_exists_and_is_handed_to_its_build(dockerfile: str) -> None:
+    rules = (CHECKOUT / ".dockerignore").read_text().splitlines()
+    names = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert "*" in rules, "whatever is not named is left out"
+    assert all((CHECKOUT / name).exists() for name in names)
+    for line in re.findall(r"^COPY (?!--from)(.+)", (CHECKOUT / dockerfile).read_text(), re.MULTILINE):
+        for source in map(Path, line.split()[:-1]):
             assert (CHECKOUT / source).exists(), source
+            assert source == Path() or {f"{source}", *map(str, source.parents)} & names, source
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_s_base_is_an_argument_that_compose_gives_by_tag_or_digest(dockerfile: str) -> None:
+    text = (CHECKOUT / dockerfile).read_text()
+    [default] = re.findall(r"^ARG BASE=(\S+)", text, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) <= {"$BASE", "packages"}
+    for name in ("scheduler", "page"):
+        assert COMPOSE["services"][name]["build"]["args"] == {"BASE": f"${{PYTHON_IMAGE:-{default}}}"}
+
+
+def test_tensorflow_without_cuda_is_of_the_version_that_it_takes_the_place_of() -> None:
+    locks = [(CHECKOUT / place).read_text() for place in ("requirements-celery.lock", "serving/requirements.lock")]
+    [[whole], [without]] = [
+        re.findall(rf"^{name}==(\S+)", lock, re.MULTILINE)
+        for name, lock in zip(("tensorflow", "tensorflow-cpu"), locks, strict=True)
+    ]
+    assert whole == without
 
 
 def test_every_named_volume_is_declared_and_serving_cannot_write_models() -> None:
