@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds both images and runs docker-compose.yaml's services in them, without a container engine: docs/containers.md.
-#   scripts/test_containers.sh <arguments of pytest>   as root; some 20 minutes, 20 GB below TMPDIR (default /var/tmp), all of it
+#   scripts/test_containers.sh <arguments of pytest>   as root; some 20 minutes, 25 GB below TMPDIR (default /var/tmp), all of it
 #                                                     removed in every case
 # Python's, Postgres' and Redis' images cannot be had without a registry. Debian's packages stand in for them, in images of their names.
 set -eu
