@@ -13,6 +13,18 @@ _SCHEMES = ("postgresql", "postgres")
 REQUIRES_TLS = frozenset({"require", "verify-ca", "verify-full"})
 """The values of libpq's `sslmode` with which nothing is sent in clear."""
 
+SILENCE_OPTIONS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    # Of what was sent and not acknowledged, while nobody is asked; Postgres 12 and later. In milliseconds.
+    "tcp_user_timeout": 30_000,
+}
+"""What lets a connection ask the other end when that is silent, and take it for gone half a minute later.
+
+https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-KEEPALIVES
+"""
+
 
 def is_local(host: str) -> bool:
     """Whether what is sent to a host stays on this machine: it is a loopback address, or the folder of a socket."""

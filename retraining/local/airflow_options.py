@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
+from headlines.postgres_address import SILENCE_OPTIONS
 from retraining.local import airflow_series
 from retraining.notices.links import web_root
 from retraining.openlineage.options import airflow_options as openlineage_options
@@ -19,8 +20,9 @@ def url(settings: Settings) -> str:
     """The SQLAlchemy address of Airflow's database, password included."""
     user, password = quote(settings.airflow_db_user, safe=""), quote(settings.secret("airflow_db_password"), safe="")
     place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{quote(settings.airflow_db_database, safe='')}"
-    options = f"?{urlencode(settings.tls_options)}" if settings.tls_options else ""
-    return f"postgresql+psycopg2://{user}:{password}@{place}{options}"
+    # A task on a machine that is cut off would wait for an answer as long as its system tries, a quarter of an hour.
+    options = urlencode({**SILENCE_OPTIONS, **settings.tls_options})
+    return f"postgresql+psycopg2://{user}:{password}@{place}?{options}"
 
 
 def decide(settings: Settings) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import psycopg2
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
+from headlines.postgres_address import SILENCE_OPTIONS
 from retraining.recording.store import StoreError, connect, place_of
 
 TABLES_LOCK = "mlmd tables"
@@ -27,23 +28,9 @@ MLMD checks it against no other process, and would make each several times (no i
 RETENTION_LOCK = "retention"
 """The lock under which is decided what is removed; what takes inputs shares it until that is on record."""
 
-# Each end asks the other when it is silent, and takes it for gone when it does not answer: after 10 + 4 * 5 s.
-# https://www.postgresql.org/docs/16/runtime-config-connection.html#GUC-TCP-KEEPALIVES-IDLE
-# https://www.postgresql.org/docs/16/libpq-connect.html#LIBPQ-KEEPALIVES
-_IDLE_SECONDS, _INTERVAL_SECONDS, _COUNT = 10, 5, 4
-_SILENCE_MILLISECONDS = 1000 * (_IDLE_SECONDS + _COUNT * _INTERVAL_SECONDS)
+# The same of the server's end: https://www.postgresql.org/docs/16/runtime-config-connection.html#GUC-TCP-KEEPALIVES-IDLE
 _SERVER_OPTIONS = {
-    "tcp_keepalives_idle": _IDLE_SECONDS,
-    "tcp_keepalives_interval": _INTERVAL_SECONDS,
-    "tcp_keepalives_count": _COUNT,
-    # Of what was sent and not acknowledged, while nobody is asked; Postgres 12 and later.
-    "tcp_user_timeout": _SILENCE_MILLISECONDS,
-}
-_CLIENT_OPTIONS = {
-    "keepalives_idle": _IDLE_SECONDS,
-    "keepalives_interval": _INTERVAL_SECONDS,
-    "keepalives_count": _COUNT,
-    "tcp_user_timeout": _SILENCE_MILLISECONDS,
+    name if name == "tcp_user_timeout" else f"tcp_{name}": value for name, value in SILENCE_OPTIONS.items()
 }
 _LOCK_TIMEOUT_SECONDS = 60
 _NIGHT_POLL_SECONDS = 1
@@ -95,7 +82,7 @@ def open_session(config: ConnectionConfig) -> psycopg2.extensions.connection:
     Raises:
       StoreError: the database does not answer.
     """
-    connection = connect(config, **_CLIENT_OPTIONS)
+    connection = connect(config, **SILENCE_OPTIONS)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
