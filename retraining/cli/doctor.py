@@ -101,9 +101,9 @@ def _airflow_variables(settings: Settings) -> Finding:
         # Before the first start there are no secrets to compare with.
         unused = []
     if unused:
-        return Finding("Airflow's own variables", "warn", f"{'; '.join(unused)}; unset what is not used")
+        return Finding("Airflow options", "warn", f"{'; '.join(unused)}; unset what is not used")
     named = ", ".join(sorted(given))
-    return Finding("Airflow's own variables", "ok", f"passed on: {named}" if named else "none is set")
+    return Finding("Airflow options", "ok", f"passed on: {named}" if named else "none is set")
 
 
 def _version(settings: Settings) -> Finding:
