@@ -11,6 +11,7 @@ from retraining.notices.links import web_root
 from retraining.openlineage.options import airflow_options as openlineage_options
 from retraining.settings import BUNDLE, Settings
 
+_CONNECT_SECONDS = 15
 _EXTRA = "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"
 _WORKER_START = "retraining.workers.celery_start"
 _EXECUTORS = {"local": "LocalExecutor", "celery": "CeleryExecutor"}
@@ -20,8 +21,9 @@ def url(settings: Settings) -> str:
     """The SQLAlchemy address of Airflow's database, password included."""
     user, password = quote(settings.airflow_db_user, safe=""), quote(settings.secret("airflow_db_password"), safe="")
     place = f"{settings.airflow_db_host}:{settings.airflow_db_port}/{quote(settings.airflow_db_database, safe='')}"
-    # A task on a machine that is cut off would wait for an answer as long as its system tries, a quarter of an hour.
-    options = urlencode({**SILENCE_OPTIONS, **settings.tls_options})
+    # On a machine that is cut off a task, and then its worker, would wait as long as the system tries: a quarter of an
+    # hour for an answer, and two minutes for each new connection.
+    options = urlencode({"connect_timeout": _CONNECT_SECONDS, **SILENCE_OPTIONS, **settings.tls_options})
     return f"postgresql+psycopg2://{user}:{password}@{place}?{options}"
 
 
