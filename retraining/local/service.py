@@ -40,9 +40,9 @@ START_SECONDS = 240
 LOAD_SECONDS = 60
 """The longest a start waits for a pushed model to be loaded, besides."""
 _FAILING_SECONDS = 10
-# What the supervisor itself takes to end, after its programs.
-_SPARE_STOP_SECONDS = 10
 """A program that is still, or again, without a process this long after it was first seen so is not waited for."""
+_SPARE_STOP_SECONDS = 10
+"""What the supervisor itself takes to end, after its programs."""
 _ADVICE = (
     "What runs goes on, and what does not is started again and again. `retraining status` shows how it stands, "
     "`retraining up` waits once more, `retraining down` stops it"
