@@ -18,11 +18,11 @@ from tensorflow_models import MODELS, save_echo, save_half_plus
 from tensorflow_serving.apis import get_model_metadata_pb2
 from waiting import wait_until
 
-from serving.app import _error
 from serving.document import parse_json, read_signature_name
 from serving.errors import ServingError
 from serving.examples import CLASSIFY, REGRESS, find_signature, read_examples, write_classes, write_regressions
 from serving.model import Model, Signature
+from serving.replies import to_error
 from serving.rest import parse_address
 from serving.settings import Settings
 from serving.tensors import write_outputs
@@ -170,7 +170,7 @@ def test_results_become_the_answer_that_they_become_there(case: Case) -> None:
 def test_an_error_becomes_the_answer_that_it_becomes_there(case: Case) -> None:
     def check() -> None:
         assert case["code"] != "OK"
-        assert json.loads(_error(ServingError(case["code"], case["message"])).body) == case["answer"]
+        assert json.loads(to_error(ServingError(case["code"], case["message"])).body) == case["answer"]
 
     expect(case, check)
 
