@@ -17,6 +17,7 @@ from serving.grpc_health import SERVICE as HEALTH
 from serving.grpc_health import Health
 from serving.grpc_services import Answer, ModelService, PredictionService
 from serving.metrics import Metrics
+from serving.ports import PortError
 from serving.readiness import Readiness
 from serving.settings import MODEL_NAME, Settings
 from serving.turns import Turns
@@ -38,10 +39,6 @@ _CODES = {"PAYLOAD_TOO_LARGE": "RESOURCE_EXHAUSTED", "REQUEST_TIMEOUT": "DEADLIN
 Method = Callable[[bytes], Awaitable[Answer]]
 # A grpc.aio.ServicerContext: grpcio comes without types.
 Context = Any
-
-
-class PortError(Exception):
-    """The server cannot listen for gRPC; the message says where, and which setting to change."""
 
 
 class GrpcServer:

@@ -9,7 +9,8 @@ from uvicorn.config import STARTUP_FAILURE
 
 from serving.connections import configure
 from serving.ending import EndingServer
-from serving.grpc_server import GrpcServer, PortError
+from serving.grpc_server import GrpcServer
+from serving.ports import PortError
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,8 @@ class Listener(EndingServer):
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         server = app.state.server
-        self._is_worker = server.siblings is not None
-        super().__init__(
-            configure(app, settings, server.readiness), server.readiness, settings, is_worker=self._is_worker
-        )
+        config = configure(app, settings, server.readiness)
+        super().__init__(config, server.readiness, settings, is_worker=server.siblings is not None)
         self._grpc: GrpcServer = server.grpc
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
