@@ -126,8 +126,9 @@ class Bucket:
             self._cache.make_copy(path, size, partial(self._copy, objects))
             seconds = time.monotonic() - started
             log.info("version %s is at %s, %d bytes in %.1f s", path.name.partition("-")[0], path, size, seconds)
-            if not self._cache.hold(path):
-                raise LoadError("UNAVAILABLE", f"its copy was removed at once from {path}")
+            if not self._cache.hold(path) or not _is_whole(path, objects):
+                self._cache.release(path)
+                raise LoadError("UNAVAILABLE", f"its copy at {path} was removed at once, or is damaged and being read")
         except StoreError as error:
             raise LoadError("UNAVAILABLE", f"it cannot be copied from {self.name}: {error}") from None
         except OSError as error:

@@ -101,11 +101,15 @@ class Cache:
                 if descriptor is not None:
                     os.close(descriptor)
 
-    def remove(self, copy: Path) -> None:
-        """Removes a copy, unless somebody reads it."""
+    def release(self, copy: Path) -> None:
+        """Lets go of a copy that was held."""
         with self._lock:
             if copy.name in self._held:
                 os.close(self._held.pop(copy.name))
+
+    def remove(self, copy: Path) -> None:
+        """Lets go of a copy and removes it, unless another process reads it."""
+        self.release(copy)
         descriptor = _open_locked(copy, fcntl.LOCK_EX)
         if descriptor is None:
             return
@@ -118,9 +122,8 @@ class Cache:
     def keep(self, copies: Collection[Path]) -> None:
         """Removes all other copies that nobody reads, and what ended processes have left."""
         names = {copy.name for copy in copies}
-        with self._lock:
-            for name in self._held.keys() - names:
-                os.close(self._held.pop(name))
+        for name in self._held.keys() - names:
+            self.release(self.folder / name)
         for _, copy in self._list_copies():
             if copy.name not in names:
                 self.remove(copy)

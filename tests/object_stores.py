@@ -50,8 +50,8 @@ class Passage:
         listener, self._listener = self._listener, None
         if listener:
             # Closing alone would leave it to the thread that waits for a connection.
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+            with listener:
+                listener.shutdown(socket.SHUT_RDWR)
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
@@ -61,13 +61,25 @@ class Passage:
         while self._listener is listener:
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 continue
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                near.close()
+                continue
+            threading.Thread(target=self._join, args=(near, far), daemon=True).start()
+
+    def _join(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
             with self._lock:
                 self._open |= {near, far}
-            for source, sink, is_answer in ((near, far, False), (far, near, True)):
-                threading.Thread(target=self._hand_on, args=(source, sink, is_answer), daemon=True).start()
+            asking = threading.Thread(target=self._hand_on, args=(near, far, False), daemon=True)
+            asking.start()
+            self._hand_on(far, near, True)
+            asking.join()
+            with self._lock:
+                self._open -= {near, far}
 
     def _hand_on(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
         try:
@@ -79,9 +91,6 @@ class Passage:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        finally:
-            with self._lock:
-                self._open.discard(source)
 
 
 class ObjectStore:
