@@ -122,7 +122,7 @@ class Cache:
     def keep(self, copies: Collection[Path]) -> None:
         """Removes all other copies that nobody reads, and what ended processes have left."""
         names = {copy.name for copy in copies}
-        for name in self._held.keys() - names:
+        for name in [name for name in list(self._held) if name not in names]:
             self.release(self.folder / name)
         for _, copy in self._list_copies():
             if copy.name not in names:
