@@ -74,7 +74,9 @@ class S3Store:
         if code in _MISSING:
             return MissingError(str(error))
         if code in _BUCKET_MISSING:
-            return StoreError(f"{error}: make the bucket, or correct SERVING_DIR, AWS_REGION or AWS_ENDPOINT_URL")
+            return StoreError(
+                f"{error}: make the bucket, or correct SERVING_DIR, AWS_DEFAULT_REGION or AWS_ENDPOINT_URL"
+            )
         if code in _FORBIDDEN:
             return StoreError(f"{error}: let the server's credentials list and read bucket {self._bucket}")
         return StoreError(str(error))
