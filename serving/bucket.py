@@ -59,7 +59,8 @@ class Bucket:
         self._config: bytes | None = None
         self._read_at = 0.0
         self._seen = Folder(is_read=False)
-        self._failures = 0
+        # Between looks at a store that does not answer.
+        self._wait_seconds = 0.0
         self._look_again_at = 0.0
 
     def look(self) -> Folder:
@@ -74,12 +75,11 @@ class Bucket:
             versions = self._group(self._store.list(self._prefix))
             self._config = self._read_config()
         except StoreError as error:
-            wait = min(_FIRST_WAIT_SECONDS * 2**self._failures, _LONGEST_WAIT_SECONDS)
-            self._look_again_at = time.monotonic() + wait
-            self._failures += 1
+            self._wait_seconds = min(max(2 * self._wait_seconds, _FIRST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS)
+            self._look_again_at = time.monotonic() + self._wait_seconds
             self._seen = self._remember(error)
             return self._seen
-        self._failures = 0
+        self._wait_seconds = 0.0
         self._read_at = time.time()
         names, remarks = number_versions(
             (name for name, objects in versions.items() if MARKER in objects), lambda name: f"{self.name}/{name}"
@@ -140,7 +140,7 @@ class Bucket:
 
     def keep(self, versions: Collection[int]) -> None:
         """Removes the copies of other versions, unless the bucket cannot be read just now; see Source."""
-        if self._failures or self._listed is None:
+        if not self._seen.is_read or self._listed is None:
             return
         copies = self._cache.find_copies()
         # Of a version whose objects have changed since it was loaded, the copy that there is.

@@ -5,9 +5,12 @@ A loader that only looks whether the files are there stands for TensorFlow, so t
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from object_stores import BUCKET, ObjectStore, S3Store
@@ -15,7 +18,11 @@ from waiting import wait_until
 
 from serving import bucket as bucket_module
 from serving.bucket import Bucket
+from serving.bucket_address import BucketAddress
+from serving.cache import Cache
 from serving.model import LoadError, Model
+from serving.object_store import StoreError
+from serving.s3 import S3Store as AskedStore
 from serving.settings import Settings
 from serving.source import open_source
 from serving.versions import Versions
@@ -391,6 +398,24 @@ def test_two_servers_share_copies_and_neither_removes_what_the_other_reads(place
     assert answered(first) == 2 and place.copies == ["1", "2"], "the second has version 1 still"
     second.update()
     assert answered(second) == 2 and place.copies == ["2"]
+
+
+def test_a_store_that_is_down_for_days_is_asked_twice_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = 1000.0, []
+
+    def refuse(_: str) -> None:
+        asked.append(now)
+        raise StoreError("it is down")
+
+    store = create_autospec(AskedStore, instance=True)
+    store.list.side_effect = refuse
+    source = Bucket(BucketAddress("s3", "bucket", "headlines"), store, Cache(tmp_path))
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for _ in range(100_000):
+        assert not source.look().is_read
+        now += 0.5
+    waits = [after - before for before, after in pairwise(asked)]
+    assert waits[:7] == [1, 2, 4, 8, 16, 30, 30] and set(waits[5:]) == {30} and len(waits) > 1600
 
 
 @pytest.fixture
