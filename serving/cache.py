@@ -49,8 +49,12 @@ class Cache:
 
     def find_copies(self) -> dict[int, Path]:
         """The copy of each version that has one, the last that was made of it."""
-        found = sorted(self._list_copies(), key=lambda copy: copy[1].stat().st_mtime)
-        return dict(found)
+        made = []
+        for version, copy in self._list_copies():
+            # Another process may remove it just now.
+            with contextlib.suppress(FileNotFoundError):
+                made.append((copy.stat().st_mtime, version, copy))
+        return {version: copy for _, version, copy in sorted(made)}
 
     def has(self, copy: Path) -> bool:
         """Whether a copy is there, or is held all the same though somebody has removed it."""
@@ -127,7 +131,9 @@ class Cache:
         for _, copy in self._list_copies():
             if copy.name not in names:
                 self.remove(copy)
-        with contextlib.suppress(BlockingIOError), self._have_turn(seconds=0):
+        # What cannot be removed waits for the next time: somebody copies, or the folder may not be written to, which is
+        # told when a version is to be copied.
+        with contextlib.suppress(OSError), self._have_turn(seconds=0):
             for left in [*self.folder.glob(f"{_INCOMING}*"), *self.folder.glob(f"{_GONE}*")]:
                 if (descriptor := _open_locked(left, fcntl.LOCK_EX)) is not None:
                     shutil.rmtree(left, ignore_errors=True)
