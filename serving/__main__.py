@@ -1,9 +1,10 @@
 """Runs the model server: `SERVING_DIR=... python -m serving`."""
 
-import logging
 import sys
 
-from serving import processes
+from uvicorn.config import STARTUP_FAILURE
+
+from serving import ports, processes
 from serving.process import run
 from serving.settings import Settings, SettingsError
 
@@ -19,10 +20,12 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    if settings.workers == 1:
-        return run(settings)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return processes.keep(settings)
+    try:
+        with ports.hold(settings.host, {"SERVING_PORT": settings.port, "SERVING_GRPC_PORT": settings.grpc_port}):
+            return run(settings) if settings.workers == 1 else processes.keep(settings)
+    except ports.PortError as error:
+        print(error, file=sys.stderr)
+        return STARTUP_FAILURE
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 LABELS = ("negative", "neutral", "positive")
 TEXT_SIGNATURE = "predict_text"
 MAX_RELATED = 50
-# How long a worker waits for its first versions before it listens all the same.
+# How long the server waits for its first versions before it listens all the same.
 FIRST_LOOK_SECONDS = 30.0
 # What the push notes of a model, as far as /version tells it.
 ABOUT = ("model_id", "code", "data", "settings", "verdict", "reason", "pushed_at")
@@ -105,9 +105,8 @@ class Server:
         if self.siblings:
             await self.siblings.start({STATE: self._tell_state, METRICS: self._tell_metrics})
         self.versions.start()
-        if self.siblings:
-            # A worker that listens has its share of the requests, and others may have a model already.
-            await asyncio.to_thread(self.versions.wait_until_looked, FIRST_LOOK_SECONDS)
+        # Who listens has its share of the requests, and others may have a model already.
+        await asyncio.to_thread(self.versions.wait_until_looked, FIRST_LOOK_SECONDS)
         yield
         if self.siblings:
             await self.siblings.stop()

@@ -124,16 +124,6 @@ class GrpcServer:
             await self._server.start()
             log.info("gRPC on %s:%d", self._settings.host, self.port)
 
-    async def abandon(self) -> None:
-        """Gives a port back on which nothing was answered.
-
-        gRPC ends only a server that was started; one that has a port and was not may abort the process at its end (seen
-        under load; no issue known).
-        """
-        if self._server:
-            await self._server.start()
-            await self._server.stop(None)
-
     def begin_stop(self) -> None:
         """Takes no more calls and says so to who probes; calls under way have as long as any may take."""
         self._health.stop()

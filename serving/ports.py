@@ -1,12 +1,13 @@
-"""The ports of several workers: all listen on the same ones, and the system gives each new connection to one of them.
+"""The ports of a server, seen to be free before it has a model; of several workers all listen on the same ones.
 
-Linux does it with SO_REUSEPORT, by a hash of the connection's addresses: https://man7.org/linux/man-pages/man7/socket.7.html.
+The system gives each new connection to one of them. Linux does it with SO_REUSEPORT, by a hash of the connection's
+addresses: https://man7.org/linux/man-pages/man7/socket.7.html.
 """
 
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class PortError(Exception):
@@ -28,15 +29,28 @@ def open_shared(host: str, port: int, setting: str) -> list[socket.socket]:
 
 
 @contextlib.contextmanager
-def hold(host: str, port: int, setting: str) -> Iterator[None]:
-    """Sees that nobody listens there, and keeps other groups of workers away as long as the block lasts.
+def hold(host: str, ports: Mapping[str, int]) -> Iterator[None]:
+    """Sees that nobody listens on some ports, and keeps other servers away as long as the block lasts.
 
     Of those who share a port, a client would get now one, now the other.
+
+    Args:
+      host: a name or an address.
+      ports: by the setting that the user sets each by; 0 is none.
 
     Raises:
       PortError: somebody listens, or is about to, or nobody can.
     """
-    # The workers listen only when they have started, so that a look at the port does not show them.
+    with contextlib.ExitStack() as held:
+        for setting, port in ports.items():
+            if port:
+                held.enter_context(_hold(host, port, setting))
+        yield
+
+
+@contextlib.contextmanager
+def _hold(host: str, port: int, setting: str) -> Iterator[None]:
+    # A server listens only when it has its models, so that a look at the port does not show it before.
     with socket.socket(socket.AF_UNIX) as mark:
         try:
             mark.bind(f"\0headlines-serving {host}:{port}")

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 
 from uvicorn.config import STARTUP_FAILURE
 
-from serving import ports
 from serving.process import HURRY, STOP
 from serving.settings import Settings
 
@@ -100,25 +99,18 @@ def keep(settings: Settings) -> int:
       The exit code: 0 after an interrupt, a worker's own if none can begin; SIGTERM ends this process as it would
       without a handler.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signals: list[int] = []
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda number, _: signals.append(number))
-    with contextlib.ExitStack() as held:
-        try:
-            for port, name in ((settings.port, "SERVING_PORT"), (settings.grpc_port, "SERVING_GRPC_PORT")):
-                if port:
-                    held.enter_context(ports.hold(settings.host, port, name))
-        except ports.PortError as error:
-            log.error("%s", error)
-            return STARTUP_FAILURE
-        group, environment = secrets.token_hex(8), _hand_down(settings)
-        workers = [_Worker(number, group, environment) for number in range(1, settings.workers + 1)]
-        log.info("%d workers on %s:%d", settings.workers, settings.host, settings.port)
-        code = None
-        while code is None and not signals:
-            time.sleep(_LOOK_SECONDS)
-            code = next(filter(None, [worker.look() for worker in workers]), None)
-        _end(workers, signals, settings.end_seconds + _SPARE_SECONDS, is_hurried=code is not None)
+    group, environment = secrets.token_hex(8), _hand_down(settings)
+    workers = [_Worker(number, group, environment) for number in range(1, settings.workers + 1)]
+    log.info("%d workers on %s:%d", settings.workers, settings.host, settings.port)
+    code = None
+    while code is None and not signals:
+        time.sleep(_LOOK_SECONDS)
+        code = next(filter(None, [worker.look() for worker in workers]), None)
+    _end(workers, signals, settings.end_seconds + _SPARE_SECONDS, is_hurried=code is not None)
     if code is None and signals[0] == signal.SIGTERM:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -76,14 +76,17 @@ class Versions(AvailableVersions):
         self._thread.start()
 
     def wait_until_looked(self, seconds: float) -> None:
-        """Waits until what was there at the start is loaded or refused."""
+        """Waits until what was there at the start is loaded or refused, or `end_wait` is called."""
         self._has_looked.wait(seconds)
+
+    def end_wait(self) -> None:
+        """Ends the wait for what was there at the start."""
+        self._has_looked.set()
 
     def stop(self) -> None:
         """Stops watching; a load under way is waited for a moment, then given up."""
         self._stop.set()
         self._wake.set()
-        self._has_looked.set()
         self._thread.join(_STOP_SECONDS + 0.5)
         if self._thread.is_alive():
             log.error("the server ends, and no longer waits for %s, which cannot be read", self._source.name)

@@ -293,7 +293,7 @@ def _read_runs(reader: Reader) -> Iterable[RunFacts]:
         "JOIN context c ON c.id = s.context_id AND c.type_id IN :types "
         "JOIN execution e ON e.id = s.execution_id "
         "LEFT JOIN executionproperty n ON n.execution_id = e.id AND n.name = :night "
-        "WHERE ours.context_id IN :pipelines GROUP BY ours.context_id, c.name",
+        "WHERE ours.context_id IN :pipelines GROUP BY ours.context_id, c.name ORDER BY min(e.id)",
         unfinished=list(_UNFINISHED),
         types=reader.run_types,
         night=names.NIGHT,

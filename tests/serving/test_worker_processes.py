@@ -175,13 +175,11 @@ def test_an_interrupt_of_the_terminal_ends_all_once(server: ServerProcess) -> No
 
 def test_a_second_server_does_not_share_the_ports(kept: ServerProcess, tmp_path: Path) -> None:
     for workers in (1, 2):
-        with ServerProcess(tmp_path / "headlines", workers=workers, port=kept.port) as other:
-            assert other.process.wait(60) == 3
-            assert f"{kept.port}" in other.log and "address already in use" in other.log.lower()
-    with ServerProcess(tmp_path / "headlines", workers=2, grpc_port=kept.grpc_port) as other:
-        assert other.process.wait(60) == 3
-        assert f"cannot listen on 127.0.0.1:{kept.grpc_port} (Address already in use)" in other.log
-        assert "set SERVING_GRPC_PORT to a free port" in other.log
+        for setting, port in (("port", kept.port), ("grpc_port", kept.grpc_port)):
+            with ServerProcess(tmp_path / "headlines", workers=workers, **{setting: port}) as other:
+                assert other.process.wait(60) == 3
+                assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in other.log
+                assert f"set SERVING_{setting.upper()} to a free port" in other.log
     assert kept.answers("/healthz")
 
 
@@ -194,7 +192,7 @@ def test_what_no_worker_can_begin_with_ends_the_server_with_its_code(push: Push,
 
 
 def hold(port: int, host: str = "127.0.0.1") -> None:
-    with ports.hold(host, port, "SERVING_PORT"):
+    with ports.hold(host, {"SERVING_PORT": port}):
         pass
 
 
@@ -212,8 +210,8 @@ def test_a_port_is_seen_to_be_taken_whether_or_not_who_has_it_shares_it() -> Non
                 opened.enter_context(one).listen()
         with pytest.raises(ports.PortError, match=expected):
             hold(port)
-    # Another group of workers may hold it that does not listen yet.
-    with ports.hold("127.0.0.1", port, "SERVING_PORT"), pytest.raises(ports.PortError, match=expected):
+    # Another server may hold it that does not listen yet.
+    with ports.hold("127.0.0.1", {"SERVING_PORT": port}), pytest.raises(ports.PortError, match=expected):
         hold(port)
     hold(port)
     with pytest.raises(ports.PortError, match=r"no-such-host.invalid:.*; set SERVING_PORT to one that can be had, or"):
