@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.lock", "requirements-celery.lock", "requirements-dev.lock", "serving/requirements.lock")
+LOCKS = (
+    "requirements.lock", "requirements-celery.lock", "requirements-dev.lock", "serving/requirements.lock",
+    "serving/requirements-store.lock",
+)  # fmt: skip
 ACCEPTED = CHECKOUT / "security" / "accepted.toml"
 _MOST_NAMED = 3
 

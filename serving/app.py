@@ -36,6 +36,7 @@ from serving.request_log import TITLE, RequestLog
 from serving.rest import RestApi
 from serving.settings import MODEL_NAME, Settings
 from serving.siblings import METRICS, STATE, Siblings
+from serving.source import open_source
 from serving.turns import Turns
 from serving.versions import Versions
 
@@ -65,10 +66,9 @@ class Server:
         self.siblings = siblings
         self.metrics = Metrics()
         self.versions = Versions(
-            settings.dir,
+            open_source(settings),
             MODEL_NAME,
             settings.keep_versions,
-            settings.models_config_file,
             settings.poll_seconds,
             self.metrics,
             load_seconds=settings.load_seconds,

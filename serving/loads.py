@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.folder import stamp
+from serving.folder import Source
 from serving.model import LoadError, Model
 
 log = logging.getLogger(__name__)
@@ -23,10 +23,13 @@ class Load:
       error: why it failed.
     """
 
-    def __init__(self, load: Callable[[Path, int], Model], path: Path, version: int, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, source: Source, load: Callable[[Path, int], Model], path: Path, version: int, ended: Callable[[], None]
+    ) -> None:
         """Starts it.
 
         Args:
+          source: where the folder comes from.
           load: makes a model of a folder and a version.
           path: the folder.
           version: its number.
@@ -38,6 +41,7 @@ class Load:
         self.model: Model | None = None
         self.error = LoadError("INTERNAL", "the load was broken off")
         self._over = threading.Event()
+        self._source = source
         self._load = load
         self._path = path
         self._ended = ended
@@ -55,9 +59,10 @@ class Load:
 
     def _run(self) -> None:
         try:
-            self.stamp = stamp(self._path)
+            self.stamp = self._source.stamp(self._path)
+            self._source.fetch(self._path)
             model = self._load(self._path, self.version)
-            if stamp(self._path) != self.stamp:
+            if self._source.stamp(self._path) != self.stamp:
                 raise LoadError("UNAVAILABLE", "its files changed while it was loaded; it is loaded once they rest")
             self.model = model
         except LoadError as error:

@@ -8,10 +8,11 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import TENSORFLOW, ModelServerConfig
@@ -44,7 +45,7 @@ def read_policy(path: Path, name: str) -> Policy:
       OSError: the file cannot be read.
       ValueError: it is no such file, does not mention the model, or says of it what cannot be meant.
     """
-    return parse_policy(_read(path), name)
+    return parse_policy(read_config(path).text, name)
 
 
 def parse_policy(text: str, name: str) -> Policy:
@@ -107,26 +108,42 @@ def _read_policy(model: Any) -> Policy:
             return Policy(newest=newest, labels=labels, base_path=model.base_path)
 
 
+class ConfigText(NamedTuple):
+    """A config file as it was read.
+
+    Attributes:
+      text: what it says.
+      read_at: when, in seconds since the epoch.
+    """
+
+    text: str
+    read_at: float
+
+
 class PolicyFile:
     """The config file, and the last policy in it that was good.
 
     Attributes:
-      path: of the file.
+      path: of the file, or its address.
       policy: the one to follow; None where the file was no good when the server started: what it meant is not known,
         and the newest version may be the one that it takes back.
       problem: why the file, as it is now, is not what is followed; empty if it is.
       read_at: seconds since the epoch when what is followed was last read in the file; None if it never was.
     """
 
-    def __init__(self, path: Path, name: str, default: Policy) -> None:
+    def __init__(
+        self, path: Path | str, name: str, default: Policy, read: Callable[[], ConfigText] | None = None
+    ) -> None:
         """Reads nothing yet.
 
         Args:
-          path: of the file.
+          path: of the file, or its address.
           name: the model's.
           default: the policy without a file.
+          read: reads it; it raises FileNotFoundError if there is none. Default: the file of that path is read.
         """
         self.path = path
+        self._read = read or partial(read_config, Path(path))
         self.policy: Policy | None = None
         self.problem = ""
         self.read_at: float | None = None
@@ -142,9 +159,10 @@ class PolicyFile:
         before, is_first = self.policy, not self._has_looked
         self._has_looked = True
         try:
-            self.policy, self.problem, self.read_at = read_policy(self.path, self._name), "", time.time()
+            config = self._read()
+            self.policy, self.problem, self.read_at = parse_policy(config.text, self._name), "", config.read_at
         except FileNotFoundError:
-            if is_first and not self.path.is_symlink():
+            if is_first and not Path(self.path).is_symlink():
                 self.policy = self._default
             elif self.policy is None:
                 self.problem = (
@@ -164,13 +182,28 @@ class PolicyFile:
         return self.policy != before
 
 
-def _read(path: Path) -> str:
+def read_config(path: Path) -> ConfigText:
+    """The text of a config file.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is too large, or no text.
+    """
     # A pipe would be waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
         content = file.read(_MAX_BYTES + 1)
+    return ConfigText(decode_config(content), time.time())
+
+
+def decode_config(content: bytes) -> str:
+    """The text of what a config file holds.
+
+    Raises:
+      ValueError: it is too large, or no text.
+    """
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
     try:

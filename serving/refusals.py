@@ -1,11 +1,10 @@
 """Versions that could not be loaded, and when each is worth another try."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.folder import stamp
 from serving.model import LoadError
 
 # What is wrong with these lies in the files, and ends when they change; a load that takes too long goes on. Anything
@@ -33,7 +32,13 @@ class _Refusal:
 class Refusals:
     """Remembers the versions that were refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, stamp: Callable[[Path], object]) -> None:
+        """Remembers none.
+
+        Args:
+          stamp: gives what changes when the files of a version do.
+        """
+        self._stamp = stamp
         self._refusals: dict[int, _Refusal] = {}
 
     @property
@@ -80,7 +85,7 @@ class Refusals:
         looked = {}
         for version, one in self._refusals.items():
             if version in present:
-                now = stamp(present[version])
+                now = self._stamp(present[version])
                 has_changed = now != one.stamp and now == one.seen
                 is_ready = has_changed or time.monotonic() >= one.again_at
                 looked[version] = replace(one, seen=now, is_ready=is_ready)

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from serving.bucket_address import BucketAddress
 
 PREFIX = "SERVING_"
 # Beyond what is set, from the signal to the end; soon after it retraining/local/model_server.py kills the process.
 _SPARE_SECONDS = 4.0
 MODEL_NAME = "headlines"
 """The model's name, in addresses and in the config file, where rollbacks write it."""
+
+
+CONFIG_FILE = "models.config"
+"""TensorFlow Serving's model config file, beside the versions."""
 
 
 class SettingsError(ValueError):
@@ -29,7 +35,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     # What is served
-    dir: Path = Field(description="Where pushed models are, a folder per version. Must be set.")
+    dir: Annotated[Path | BucketAddress, NoDecode] = Field(
+        description="Where pushed models are: a folder with one per version, or s3://bucket/key or gs://bucket/key. "
+        "Must be set."
+    )
+    cache_dir: Path = Field(
+        Path("~/.cache/headlines-serving"), description="Folder for copies of the versions of a bucket."
+    )
     keep_versions: int = Field(
         2, ge=1, description="How many of the newest versions stay loaded, unless `models.config` says otherwise."
     )
@@ -103,15 +115,28 @@ class Settings(BaseSettings):
             raise ValueError(f"SERVING_TOKEN_FILE={path}: the file is empty; write the token into it")
         return {**values, "token": token}
 
+    @field_validator("dir", mode="before")
+    @classmethod
+    def _read_address(cls, value: object) -> object:
+        return BucketAddress.parse(value) if isinstance(value, str) and "://" in value else value
+
+    @field_validator("cache_dir", mode="before")
+    @classmethod
+    def _refuse_address(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError("it is a folder of this machine")
+        return value
+
     @field_validator("dir", "request_log")
     @classmethod
-    def _expand(cls, value: Path | None) -> Path | None:
-        return value.expanduser().absolute() if value else None
+    def _expand(cls, value: Path | BucketAddress | None) -> Path | BucketAddress | None:
+        return value.expanduser().absolute() if isinstance(value, Path) else value
 
     @property
     def models_config_file(self) -> Path:
-        """TensorFlow Serving's model config file; a rollback writes it just there."""
-        return self.dir.parent / "models.config"
+        """TensorFlow Serving's model config file, beside a folder of versions; a rollback writes it just there."""
+        assert isinstance(self.dir, Path)
+        return self.dir.parent / CONFIG_FILE
 
     @property
     def end_seconds(self) -> float:
@@ -140,4 +165,4 @@ def _explain(problem: Any) -> str:
     name = PREFIX + str(problem["loc"][0]).upper()
     if problem["type"] == "missing":
         return f"{name} is not set; set it to the folder that holds a folder per pushed version"
-    return f"{name}={problem['input']!r}: {problem['msg']}; correct it in the environment"
+    return f"{name}={problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}; correct it in the environment"

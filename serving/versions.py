@@ -1,4 +1,4 @@
-"""Which versions are loaded: watches the folder of pushed models and TensorFlow Serving's model config file.
+"""Which versions are loaded: watches where models are pushed to and TensorFlow Serving's model config file.
 
 A new version is loaded and warm before an old one goes. No request is answered here. What is not as somebody may think
 is told in `problems`, and in the log when it comes and when it goes.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serving.available import AvailableVersions, Observer, VersionState
-from serving.folder import Folder, look_into
+from serving.folder import Folder, Source
 from serving.loads import Load
 from serving.model import LoadError, Model
 from serving.policy import Policy, PolicyFile
@@ -31,10 +31,9 @@ class Versions(AvailableVersions):
 
     def __init__(
         self,
-        folder: Path,
+        source: Source,
         name: str,
         keep: int,
-        config_file: Path,
         poll_seconds: float,
         observer: Observer | None = None,
         load: Callable[[Path, int], Model] = Model,
@@ -43,23 +42,22 @@ class Versions(AvailableVersions):
         """Loads nothing yet: `start` or `update` does.
 
         Args:
-          folder: where pushed models are, a folder per version.
+          source: where models are pushed to.
           name: the model's, in requests and in the config file.
           keep: how many of the newest versions stay loaded, unless the config file says otherwise.
-          config_file: TensorFlow Serving's model config file; it may be missing.
           poll_seconds: how long to wait before looking again.
           observer: what follows the fate of versions.
           load: makes a model of a folder and a version; it raises LoadError if it cannot.
           load_seconds: a load that takes longer is not waited for.
         """
         super().__init__(name, observer)
-        self._folder = folder
-        self._policy_file = PolicyFile(config_file, name, Policy(newest=keep))
+        self._source = source
+        self._policy_file = PolicyFile(source.config_name, name, Policy(newest=keep), source.read_config)
         self._poll_seconds = poll_seconds
         self._load = load
         self._load_seconds = load_seconds
         self._seen = Folder()
-        self._refusals = Refusals()
+        self._refusals = Refusals(source.stamp)
         # Loads that are waited for no more, and those whose version is being loaded anew.
         self._loads: dict[int, Load] = {}
         self._hanging: list[Load] = []
@@ -91,7 +89,7 @@ class Versions(AvailableVersions):
         self._wake.set()
         self._thread.join(_STOP_SECONDS + 0.5)
         if self._thread.is_alive():
-            log.error("the server ends, and no longer waits for %s, which cannot be read", self._folder)
+            log.error("the server ends, and no longer waits for %s, which cannot be read", self._source.name)
         for load in self.unfinished:
             seconds = time.monotonic() - load.started
             log.error("the server ends, and gives up version %d, under load for %.0f s", load.version, seconds)
@@ -118,7 +116,7 @@ class Versions(AvailableVersions):
         faults = [self._fault] if self._fault else []
         silent = time.monotonic() - self._looked_at
         if silent > max(_LOOK_SECONDS, 3 * self._poll_seconds):
-            faults.append(f"{self._folder} has not answered for {silent:.0f} s: nothing new is noticed")
+            faults.append(f"{self._source.name} has not answered for {silent:.0f} s: nothing new is noticed")
         return (*faults, *self._problems)
 
     def update(self) -> None:
@@ -134,6 +132,9 @@ class Versions(AvailableVersions):
             self._try(missing[0])
             if self._stop.is_set():
                 return
+            if missing[0] in self._refusals.reasons:
+                # What it was refused for may be over with all of them: a store that answers no more.
+                self._look()
         # Nothing is dropped for nothing: an empty or unreadable folder takes no model away, nor does one under load.
         wanted = self._choose()
         if wanted and self._models.keys() >= set(wanted):
@@ -141,6 +142,8 @@ class Versions(AvailableVersions):
                 self._drop(version)
         if self._dropped:
             self._end_dropped()
+        if wanted:
+            self._source.keep({*self._models, *wanted})
         self._report()
 
     def _watch(self) -> None:
@@ -150,7 +153,7 @@ class Versions(AvailableVersions):
                 self._fault = ""
             except Exception as error:
                 # Whatever it was, what is loaded serves on, and the next look may go better.
-                fault = f"{self._folder} could not be looked at: {type(error).__name__}: {error}"
+                fault = f"{self._source.name} could not be looked at: {type(error).__name__}: {error}"
                 if fault != self._fault:
                     log.exception("%s", fault)
                 self._fault = fault
@@ -160,17 +163,17 @@ class Versions(AvailableVersions):
     def _look(self) -> None:
         # In this order: where both appear at one moment, as what is mounted does, no version is seen without the file
         # that may take it back.
-        self._seen = look_into(self._folder)
+        self._seen = self._source.look()
         if self._policy_file.look():
             policy = self._policy_file.policy
             self.labels = policy.labels if policy else {}
             log.info("%s: %s", self._policy_file.path, policy)
-            if policy and policy.base_path and Path(policy.base_path).name != self._folder.name:
+            if policy and policy.base_path and Path(policy.base_path).name != Path(self._source.name).name:
                 log.warning(
                     "%s has the base_path %s, where TensorFlow Serving looks; here it is %s all the same",
                     self._policy_file.path,
                     policy.base_path,
-                    self._folder,
+                    self._source.name,
                 )
         self._looked_at = time.monotonic()
 
@@ -204,7 +207,7 @@ class Versions(AvailableVersions):
         self._set(VersionState(version, "LOADING"))
         if version in self._loads:
             self._hanging.append(self._loads.pop(version))
-        self._current = Load(self._load, self._seen.present[version], version, self._wake.set)
+        self._current = Load(self._source, self._load, self._seen.present[version], version, self._wake.set)
         if self._await(self._current):
             self._finish(self._current)
         else:
@@ -265,7 +268,7 @@ class Versions(AvailableVersions):
         refused = self._refusals.reasons
         absent = sorted(set(policy.specific) - self._seen.present.keys())
         told = [self._seen.problem, *self._seen.remarks, file.problem]
-        told += [f"{file.path} asks for version {one}, which is not in {self._folder}" for one in absent]
+        told += [f"{file.path} asks for version {one}, which is not in {self._source.name}" for one in absent]
         labels = [
             f"{file.path} gives the label {label!r} to version {one}, which is not loaded"
             for label, one in policy.labels.items()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_stores import STORES, ObjectStore
 from running_server import RunningServer
 from served_models import RELATED, save_model, write_about, write_related
 from waiting import wait_until
@@ -32,6 +33,14 @@ def push(tmp_path: Path, saved_model: Path) -> Callable[[int], Path]:
         return path
 
     return push
+
+
+@pytest.fixture(scope="module", params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A store of each kind, for tests that use keys of their own."""
+    store = STORES[request.param](tmp_path_factory.mktemp("store"))
+    yield store
+    store.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ _OBEY_PERMISSIONS = ["--bounding-set", "-dac_override,-dac_read_search"] if os.g
 class ServerProcess:
     """`python -m serving`, which obeys file permissions even where the tests run as root."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path | str, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
         # Both held until both are chosen, so that they are two.
         with socket.socket() as probe, socket.socket() as grpc_probe:
             for one in (probe, grpc_probe):
@@ -34,7 +35,9 @@ class ServerProcess:
         self.process = subprocess.Popen(
             # Not by `preexec_fn`: a fork among the threads of gRPC's clients may die before it comes to that.
             ["setpriv", *_OBEY_PERMISSIONS, sys.executable, "-m", "serving"],
-            env=os.environ | {f"SERVING_{name.upper()}": str(value) for name, value in values.items()},
+            env=os.environ
+            | {f"SERVING_{name.upper()}": str(value) for name, value in values.items()}
+            | dict(environment or {}),
             cwd=ROOT,
             stdout=self._output,
             stderr=subprocess.STDOUT,

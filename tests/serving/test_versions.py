@@ -14,7 +14,7 @@ import pytest
 from waiting import wait_until
 
 from serving.errors import ServingError
-from serving.folder import look_into
+from serving.folder import PushedFolder, look_into
 from serving.model import LoadError, Model
 from serving.versions import Versions
 
@@ -50,7 +50,8 @@ def loader() -> Loader:
 def make(tmp_path: Path, loader: Loader) -> Callable[..., Versions]:
     def make(keep: int = 1, poll_seconds: float = 60, load_seconds: float = 60) -> Versions:
         folder, config = tmp_path / "headlines", tmp_path / "models.config"
-        return Versions(folder, "headlines", keep, config, poll_seconds, load=loader, load_seconds=load_seconds)
+        source = PushedFolder(folder, config)
+        return Versions(source, "headlines", keep, poll_seconds, load=loader, load_seconds=load_seconds)
 
     return make
 
@@ -566,7 +567,7 @@ def test_a_look_that_fails_each_time_is_logged_once_and_told(
         looks.append(1)
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("serving.versions.look_into", fail)
+    monkeypatch.setattr("serving.folder.look_into", fail)
     versions = make(poll_seconds=0.01)
     versions.start()
     wait_until(lambda: len(looks) > 3)
@@ -586,7 +587,7 @@ def test_a_folder_that_does_not_answer_is_told_and_holds_up_no_end(
     def hang(folder: Path) -> Any:
         return look_into(folder) if folder != tmp_path / "headlines" else assert_true(go_on.wait(30))
 
-    monkeypatch.setattr("serving.versions.look_into", hang)
+    monkeypatch.setattr("serving.folder.look_into", hang)
     versions = make(poll_seconds=0.01)
     versions.start()
     wait_until(lambda: "has not answered for" in "".join(versions.problems))

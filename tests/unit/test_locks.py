@@ -3,6 +3,7 @@
 import hashlib
 import random
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import farmhash
@@ -11,7 +12,10 @@ from fresh_checkout import CHECKOUT
 
 LOCKS = [
     CHECKOUT / name
-    for name in ("requirements.lock", "requirements-celery.lock", "requirements-dev.lock", "serving/requirements.lock")
+    for name in (
+        *("requirements.lock", "requirements-celery.lock", "requirements-dev.lock"),
+        *("serving/requirements.lock", "serving/requirements-store.lock"),
+    )
 ]
 
 
@@ -41,3 +45,22 @@ def test_farmhash_gives_the_fingerprints_of_the_version_that_data_validation_ask
     lines = "".join(f"{farmhash.fingerprint32(text)} {farmhash.fingerprint64(text)}\n" for text in texts)
     digest = hashlib.sha256(lines.encode()).hexdigest()
     assert digest == "af3bdf359b3e07d61bcfa28ff7558df0e7cf37279df9fd737a67ef7624a86520"
+
+
+def test_the_model_server_asks_a_bucket_with_what_it_is_tested_with() -> None:
+    files = ["requirements-dev.lock", "serving/requirements-store.lock", "serving/requirements.lock"]
+    tested, store, plain = (dict(read_pins(CHECKOUT / name)) for name in files)
+    assert {name: store[name] for name in CLIENTS} == {name: tested[name] for name in CLIENTS}
+    assert plain == {name: store[name] for name in plain}, "with a bucket, nothing else is another version"
+    assert not CLIENTS & plain.keys()
+
+
+CLIENTS = {"botocore", "google-cloud-storage"}
+
+
+def read_pins(lock: Path) -> Iterator[tuple[str, str]]:
+    """The name and version of every package in a lock."""
+    for line in lock.read_text().splitlines():
+        if "==" in line and not line.startswith((" ", "#")):
+            name, version = line.split(" ")[0].split("==")
+            yield name, version

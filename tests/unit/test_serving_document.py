@@ -32,6 +32,8 @@ def test_the_settings_table_of_the_model_server_is_its_settings() -> None:
         if field.is_required()
         else "none"
         if field.default is None
+        else str(field.default)
+        if isinstance(field.default, Path)
         else f"{field.default:.0f}"
         for name, field in Settings.model_fields.items()
         if name != "host"
