@@ -16,6 +16,8 @@ _MAVEN_REPOSITORY = Path("~/.m2/repository")
 _GROUP = "org.apache.beam"
 # Past the longest job, so that a worker is started once in a job and not for each of its stages.
 _KEEP_WORKERS_MILLISECONDS = 24 * 60 * 60 * 1000
+_RESTARTS = 3
+_RESTART_DELAY_MILLISECONDS = 5000
 
 
 def list_arguments(settings: Settings) -> list[str]:
@@ -36,6 +38,9 @@ def list_arguments(settings: Settings) -> list[str]:
                 f"--flink_version={settings.flink_version}",
                 f"--flink_job_server_jar={find_job_server(settings)}",
                 f"--parallelism={settings.beam_parallelism}",
+                # A batch job is not restarted by itself when a task manager is lost.
+                f"--number_of_execution_retries={_RESTARTS}",
+                f"--execution_retry_delay={_RESTART_DELAY_MILLISECONDS}",
             ]
         case "spark":
             own = [
