@@ -236,14 +236,19 @@ class SparkCluster(Cluster):
         self.port, self.web_port = free_port(), free_port()
         self.variables["SPARK_MASTER"] = f"spark://127.0.0.1:{self.port}"
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--webui-port", str(self.web_port)]
-        self.start("master", self.build_java("master.Master", options), SPARK_HOME=str(self.folder))
+        self.start("master", self.build_java("master.Master", options), **self.surroundings)
         wait_until(self.ask, "the master answers", 90, 0.5, (OSError,))
 
     def start_worker(self, number: int) -> None:
         options = ["--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", str(free_port())]
         options += ["--work-dir", str(self.folder / f"work-{number}"), self.variables["SPARK_MASTER"]]
-        self.start(f"worker-{number}", self.build_java("worker.Worker", options), SPARK_HOME=str(self.folder))
+        self.start(f"worker-{number}", self.build_java("worker.Worker", options), **self.surroundings)
         wait_until(lambda: self.count_workers() >= number, "a worker is there", 90, 0.5)
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """What Spark's own scripts tell its programs."""
+        return {"SPARK_HOME": str(self.folder), "SPARK_SCALA_VERSION": "2.12", "SPARK_LOCAL_IP": "127.0.0.1"}
 
     def build_java(self, entry: str, options: list[str]) -> list[str]:
         command = ["java", *SPARK_JAVA_OPTIONS, "-Xmx512m", "-cp", f"{self.folder / 'jars'}/*"]

@@ -48,6 +48,8 @@ def list_arguments(settings: Settings) -> list[str]:
                 f"--spark_master_url={settings.spark_master}",
                 f"--spark_job_server_jar={find_job_server(settings)}",
                 f"--job_server_jvm_properties=-Dspark.default.parallelism={settings.beam_parallelism}",
+                # It would listen on every address, for as long as the node's work takes.
+                "--job_server_jvm_properties=-Dspark.ui.enabled=false",
                 # What Spark 3 wants of Java 17, as its own launcher gives it (JavaModuleOptions of apache/spark).
                 *(f"--job_server_jvm_properties={option}" for option in SPARK_JAVA_OPTIONS),
             ]
