@@ -40,7 +40,6 @@ _FLINK_JAVA_OPTIONS = [
 # What `bin/taskmanager.sh` works out of `taskmanager.memory.process.size`.
 _FLINK_MEMORY = {
     "taskmanager.cpu.cores": "1.0",
-    # A job of TFDV has some two hundred stages, and each wants buffers.
     **{f"taskmanager.memory.network.{end}": "256mb" for end in ("min", "max")},
     **{f"taskmanager.memory.jvm-overhead.{end}": "192mb" for end in ("min", "max")},
     "taskmanager.memory.managed.size": "256mb",
@@ -186,6 +185,12 @@ class FlinkCluster(Cluster):
                     "taskmanager.host": "127.0.0.1",
                     "taskmanager.bind-host": "127.0.0.1",
                     "taskmanager.numberOfTaskSlots": 1,
+                    # A job of the Evaluator has 1,258 tasks, and a sorted exchange wants 512 buffers.
+                    "taskmanager.network.sort-shuffle.min-parallelism": 1_000_000,
+                    # Beam's own options for it are for streams alone.
+                    "restart-strategy.type": "fixed-delay",
+                    "restart-strategy.fixed-delay.attempts": 3,
+                    "restart-strategy.fixed-delay.delay": "5 s",
                     # With Beam's classes of the cluster itself a worker lives from stage to stage.
                     "classloader.resolve-order": "parent-first",
                     # Half a minute by itself, and a task manager that is killed is missed at once by its connection.

@@ -16,8 +16,6 @@ _MAVEN_REPOSITORY = Path("~/.m2/repository")
 _GROUP = "org.apache.beam"
 # Between two stages of a job, so that a worker starts once and not for each; it ends that long after the job.
 _KEEP_WORKERS_MILLISECONDS = 60_000
-_RESTARTS = 3
-_RESTART_DELAY_MILLISECONDS = 5000
 
 
 def list_arguments(settings: Settings) -> list[str]:
@@ -38,9 +36,6 @@ def list_arguments(settings: Settings) -> list[str]:
                 f"--flink_version={settings.flink_version}",
                 f"--flink_job_server_jar={find_job_server(settings)}",
                 f"--parallelism={settings.beam_parallelism}",
-                # A batch job is not restarted by itself when a task manager is lost.
-                f"--number_of_execution_retries={_RESTARTS}",
-                f"--execution_retry_delay={_RESTART_DELAY_MILLISECONDS}",
             ]
         case "spark":
             own = [
