@@ -11,6 +11,8 @@ import tensorflow as tf
 from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.execution import ListBuffer
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
+from tfx.components import StatisticsGen
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto import bulk_inferrer_pb2, transform_pb2
 from tfx.types import Artifact, artifact_utils
@@ -39,6 +41,9 @@ from retraining.engines.accounting import (
 )
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.evaluation import eval_config
+from retraining.pipelines.nightly import create_pipeline
+from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.pipelines.tuning import create_tuning_pipeline
 from retraining.settings import CHECKOUT, Settings
 
 NIGHT = "2022-02-01"
@@ -216,3 +221,21 @@ def test_rows_that_nobody_recorded_are_counted(examples: Any) -> None:
     bare = make(Examples, Path(examples.uri), "train", "eval")
     assert find_rows(bare, "train") == count_records(Path(examples.uri) / "Split-train") == len(ROWS)
     assert count_records(Path(examples.uri) / "Split-none") == 0
+
+
+def test_every_data_node_of_the_pipelines_is_held_to_its_rows() -> None:
+    settings, kept = Settings.from_env(), ConnectionConfig()
+    pipelines = [
+        create_pipeline(settings, NIGHT, metadata_connection_config=kept),
+        create_scoring_pipeline(settings, NIGHT, "1", metadata_connection_config=kept),
+        create_tuning_pipeline(settings, NIGHT, metadata_connection_config=kept),
+    ]
+    kinds = {node.id: node.executor_spec.executor_class for pipeline in pipelines for node in pipeline.components}
+    assert {node: kinds[node] for node in NODES} == {
+        "StatisticsGen": StatisticsGenExecutor,
+        "Transform": TransformExecutor,
+        "Evaluator": EvaluatorExecutor,
+        "BulkInferrer": BulkInferrerExecutor,
+    }
+    # The classes of the nodes are left as they are.
+    assert not issubclass(StatisticsGen.EXECUTOR_SPEC.executor_class, Accountable)
