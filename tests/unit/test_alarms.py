@@ -12,8 +12,9 @@ import pytest
 
 from headlines.drops.alarms import Quarantined, find_alarms, tell_too_few
 from headlines.drops.figures import Figures, compare, share_not_portuguese
+from headlines.drops.parsing import Row
 from headlines.drops.quarantine import Headline, Reason, SetAside, sift
-from headlines.drops.rows import Row, read_file
+from headlines.drops.rows import read_file
 from retraining.recording.store import storable
 from retraining.settings import Settings
 
