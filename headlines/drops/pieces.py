@@ -31,6 +31,7 @@ from headlines.drops.file_checks import (
 from headlines.drops.parsing import Lines, Row, Table, breaks, parse, part_merged, read_header
 from headlines.drops.rows import EmptyFileError
 from headlines.drops.rules import REFUSE_UNBALANCED
+from headlines.drops.sources import hash_file
 from modules.features import LABEL, TITLE
 
 PIECE_BYTES = 2**22
@@ -82,7 +83,7 @@ def survey_file(path: Path, unbalanced_quotes: str = REFUSE_UNBALANCED) -> Surve
     """
     refuse_name(path)
     with _opened(path):
-        sha256 = _hash(path)
+        sha256 = hash_file(path)
         start, is_utf8 = _look_at_content(path)
         if not start:
             message = f"{path} is empty ({path.stat().st_size} bytes); deliver the file again"
@@ -110,7 +111,7 @@ def survey_titles(path: Path, unbalanced_quotes: str = REFUSE_UNBALANCED) -> Sur
     with _opened(path):
         with _open(path) as content:
             refuse_format(path, content.peek(BYTES_JUDGED))
-        return _survey(path, _hash(path), (TITLE,), unbalanced_quotes)
+        return _survey(path, hash_file(path), (TITLE,), unbalanced_quotes)
 
 
 def read_piece(piece: Piece) -> Iterator[Row]:
@@ -121,7 +122,7 @@ def read_piece(piece: Piece) -> Iterator[Row]:
     """
     with _opened(piece.path):
         if piece.size is None:
-            if _hash(piece.path) != piece.sha256:
+            if hash_file(piece.path) != piece.sha256:
                 raise _grown(piece.path)
             with _open(piece.path) as content:
                 lines = Lines(to_text(content))
@@ -220,7 +221,7 @@ def _hash_pieces(path: Path, sha256: str, pieces: list[Piece]) -> list[Piece]:
             else:
                 file.seek(piece.offset)
                 hashed.append(replace(piece, sha256=hashlib.sha256(file.read(piece.size)).hexdigest()))
-    if _hash(path) != sha256:
+    if hash_file(path) != sha256:
         raise _grown(path)
     return hashed
 
@@ -252,11 +253,6 @@ def _list_lines(path: Path) -> Iterator[bytes]:
     with _open(path) as content, io.TextIOWrapper(content, encoding="latin-1", newline="") as text:
         for line in text:
             yield line.encode("latin-1")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
