@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types.artifact import Artifact
@@ -103,7 +103,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 6)
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     deliveries=st.dictionaries(st.tuples(st.integers(1, 4), st.integers(1, 3)), FILES, min_size=1, max_size=7),
     unbalanced=st.sampled_from(["quarantine", "quarantine", "refuse"]),
@@ -136,6 +136,7 @@ def test_both_ways_give_the_same_whatever_is_delivered(
         precedents = refuse_first(drops_dir, nights, rules) if refused else ""
         alone, beam = run_both(drops_dir, Path(folder), str(nights[-1]), rules, precedents)
         assert beam == alone
+        event("read" if isinstance(alone, dict) else "refused")
 
 
 def refuse_first(drops_dir: Path, nights: list[date], rules: Rules) -> str:
