@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-containers test-fresh test-nights test-real test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-containers test-flink test-fresh test-nights test-real test-spark test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -44,6 +44,14 @@ test-nights: ## What is long: services by the clock through outages, kills, twel
 test-celery: ## Nights on Celery workers: beside the scheduler, on machines of their own, killed, cut off, added (as root, needs redis-server, iptables)
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest tests/e2e/test_celery.py $(PYTEST_ARGS)
+
+test-flink: ## A night whose data nodes run on a Flink cluster, which loses a task manager amid a job (needs mvn, java)
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest tests/e2e/test_data_engines.py -k flink $(PYTEST_ARGS)
+
+test-spark: ## The same on a Spark cluster, which loses a worker
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m pytest tests/e2e/test_data_engines.py -k spark $(PYTEST_ARGS)
 
 soak: ## A compressed year of a real service with faults, restarts, reboots and upkeep: NIGHTS=365, SEED=1
 	@scripts/setup.sh dev

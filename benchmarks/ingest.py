@@ -76,6 +76,7 @@ def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clo
     from tfx.types.standard_artifacts import Examples
     from tfx.utils import proto_utils
 
+    from retraining.engines.arguments import list_arguments
     from retraining.settings import Settings
 
     splits = [("train", 4), ("eval", 1)]
@@ -93,7 +94,7 @@ def run_stock(drops_dir: Path, night: str, window_nights: int, output: Path, clo
     }
     examples = Examples()
     examples.uri = str(output / "examples")
-    arguments = list(Settings.from_env().beam_runner_args)
+    arguments = list_arguments(Settings.from_env())
     with clock:
         Executor(BaseBeamExecutor.Context(beam_pipeline_args=arguments)).Do({}, {"examples": [examples]}, properties)
     files = [str(path) for path in Path(examples.uri).rglob("*.gz")]

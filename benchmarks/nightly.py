@@ -35,6 +35,7 @@ RETRAINING = [sys.executable, "-m", "retraining"]
 # No preload, Beam's default runner, and a DAG with module_file.
 STOCK = {
     "PRELOAD": "false",
+    "BEAM": "args",
     "BEAM_RUNNER_ARGS": "--runner=DirectRunner",
     "DAGS_DIR": str(CHECKOUT / "benchmarks" / "stock"),
 }

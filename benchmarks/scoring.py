@@ -19,6 +19,7 @@ from benchmarks.measurement import Clock, conclude, measure, print_measurement, 
 from benchmarks.serving import find_model
 from headlines.names import HEADLINES_FILE, version_of
 from modules.features import PROBABILITIES, TEXT_SIGNATURE
+from retraining.engines.arguments import list_arguments
 from retraining.settings import Settings
 
 NIGHT, VERSION = FIRST_NIGHT.isoformat(), str(version_of(FIRST_NIGHT))
@@ -59,7 +60,7 @@ def run_nodes(model_uri: Path, drops_dir: Path, output: Path) -> tuple[int, dict
         artifact.uri = str(output / name)
         Path(artifact.uri).mkdir(parents=True)
     model.uri = str(model_uri)
-    beam = BaseBeamExecutor.Context(beam_pipeline_args=list(settings.beam_runner_args))
+    beam = BaseBeamExecutor.Context(beam_pipeline_args=list_arguments(settings))
     seconds = {}
     for name, inputs, outputs in (
         ("UnlabelledExampleGen", {}, {"examples": [examples], "quarantine": [quarantine]}),

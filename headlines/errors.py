@@ -32,6 +32,9 @@
     +-- SharingError                  (retraining.workers.sharing) a worker does not share what it must
     +-- WorkerError                   (retraining.workers.command) no worker can run here
     +-- BrokerError                   (retraining.workers.asking) the broker does not answer
+    +-- EngineError                   (retraining.engines) the engine of the data nodes cannot be used
+    |   +-- UnreachableEngineError    (retraining.engines) * a cluster or a worker pool does not answer
+    +-- LostRowsError                 (retraining.engines) a data node lost rows that it was given
     +-- PlacesError                   (retraining.places.relocation) the service lies elsewhere than its lineage says
     +-- UnsupportedPipelineError      (retraining.recording.launcher) AirflowDagRunner would ignore a part of a pipeline
     +-- GoneError                     (retraining.recording.pushed_copies) the files of an input are gone

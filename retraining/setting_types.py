@@ -133,6 +133,21 @@ def _check_broker(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_host_port(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not (separator and host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError("write host:port, without http://")
+    return value
+
+
+def _check_spark_master(value: str) -> str:
+    # `local-cluster[...]` is Spark's own test; a driver beside the workers is what BEAM=local is for.
+    if not value.startswith("spark://"):
+        raise ValueError("write spark://host:port, the address of a standalone cluster")
+    _check_host_port(value.removeprefix("spark://"))
+    return value
+
+
 def _check_loopback(value: str) -> str:
     from headlines.postgres_address import is_local
 
@@ -265,6 +280,8 @@ Queue = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 WebAddress = Annotated[SecretStr, AfterValidator(_check_web_address)]
 PublicAddress = Annotated[str, AfterValidator(_check_public_address)]
 NotifyAddresses = Annotated[SecretStr, AfterValidator(_check_notify)]
+HostPort = Annotated[str, AfterValidator(_check_host_port)]
+SparkMaster = Annotated[str, AfterValidator(_check_spark_master)]
 LoopbackAddress = Annotated[str, AfterValidator(_check_loopback)]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Servers = Annotated[

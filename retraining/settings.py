@@ -315,15 +315,38 @@ class Settings(BaseSettings):
     tuning_trials: int = Field(20, ge=1, description="Most trials of one search; the first is of the defaults.")
     tuning_minutes: float = Field(60.0, gt=0, description="A search begins no trial after this many minutes.")
     enable_cache: bool = Field(False, description="Reuse an identical execution's outputs instead of running it again.")
-    beam_runner_args: types.Arguments = Field(
-        (
-            "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-            "--sdk_container_image=unused",
-            "--direct_num_workers=1",
-        ),
-        description="Beam pipeline arguments, separated by spaces.",
-    )
     preload: bool = Field(True, description="Import TFX once in the scheduler, so that tasks start warm.")
+
+    # What the data nodes run on: docs/data-engines.md
+    beam: Literal["local", "flink", "spark", "args"] = Field(
+        "local",
+        description="Where the Beam pipelines of the data nodes run: in the task's process, on a `flink` or a `spark` "
+        "cluster, or by `args`, as `BEAM_RUNNER_ARGS` says.",
+    )
+    beam_runner_args: types.Arguments = Field(
+        (), validate_default=True, description="Beam pipeline arguments for `BEAM=args`, separated by spaces."
+    )
+    flink_master: types.HostPort | None = Field(
+        None, validate_default=True, description="REST address of the Flink cluster, as `flink:8081`."
+    )
+    flink_version: Literal["1.17", "1.18", "1.19", "1.20"] = Field(
+        "1.20", description="Its version; Beam's Python SDK takes none of Flink 2."
+    )
+    spark_master: types.SparkMaster | None = Field(
+        None, validate_default=True, description="Address of the Spark 3 cluster, as `spark://spark:7077`."
+    )
+    beam_worker_pool: types.HostPort = Field(
+        "localhost:50000",
+        description="Where each task manager or executor finds the worker pool beside it, which `retraining beam-pool` "
+        "runs; the pool listens on this port.",
+    )
+    beam_pool_host: str = Field("127.0.0.1", description="Address that `retraining beam-pool` binds to.")
+    beam_parallelism: int = Field(
+        1, ge=1, description="Parts in which a cluster works at a time: as many as it has slots or cores."
+    )
+    beam_job_server: types.Place | None = Field(
+        None, description="Jar of Beam's job server for the cluster. Default: where Maven keeps it, `~/.m2/repository`."
+    )
 
     # Tasks on several workers: docs/scaling.md
     executor: Literal["local", "celery"] = Field(
@@ -520,6 +543,18 @@ class Settings(BaseSettings):
         return (
             moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
         ).isoformat()
+
+    @field_validator("beam_runner_args", "flink_master", "spark_master")
+    @classmethod
+    def _belong_to_engine(cls, value: object, info: ValidationInfo) -> object:
+        # One that says another engine than BEAM would be passed over without a word.
+        engine = {"beam_runner_args": "args", "flink_master": "flink", "spark_master": "spark"}[str(info.field_name)]
+        chosen = info.data.get("beam", engine)
+        if value and chosen != engine:
+            raise ValueError(f"BEAM={chosen} does not use it; set BEAM={engine}, or unset it")
+        if not value and chosen == engine and "beam" in info.data:
+            raise ValueError(f"BEAM={engine} needs it; set it, or unset BEAM")
+        return value
 
     @field_validator("postgres_sslmode")
     @classmethod

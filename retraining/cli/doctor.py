@@ -15,6 +15,7 @@ from headlines.drops.drops_folder import DropsFolder
 from headlines.names import NIGHTLY_DAG
 from headlines.postgres_address import is_local
 from lineage import LineageError
+from retraining.cli.doctor_engine import look_at_engine
 from retraining.cli.doctor_workers import list_worker_checks
 from retraining.cli.finding import Finding, Level
 from retraining.cli.status import UNPAUSE, tell_stray
@@ -63,6 +64,7 @@ def examine() -> Iterator[Finding]:
         lambda: _database(settings, "mlmd", has_postgres),
         lambda: _places(settings, has_postgres),
         *list_worker_checks(settings, has_postgres),
+        lambda: look_at_engine(settings),
         lambda: _dags(settings, has_web),
         lambda: _serving(settings, health, has_postgres),
         lambda: _pauses(settings, has_postgres),

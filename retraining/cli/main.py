@@ -15,6 +15,7 @@ from headlines.errors import HeadlinesError
 from retraining.cli import (
     boot_commands,
     drop_commands,
+    engine_commands,
     lineage_commands,
     night_commands,
     note_commands,
@@ -49,6 +50,7 @@ app.add_typer(notice_commands.app)
 app.add_typer(retention_commands.app)
 app.add_typer(secret_commands.app)
 app.add_typer(worker_commands.app)
+app.add_typer(engine_commands.app)
 app.add_typer(lineage_commands.app, name="lineage")
 
 

@@ -8,6 +8,8 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
+from retraining.engines.accounting import hold_to_rows
+from retraining.engines.arguments import list_arguments
 from retraining.pipelines.provenance import hash_code
 from retraining.recording.store import connection_config
 from retraining.settings import CHECKOUT, Settings
@@ -75,6 +77,8 @@ def assemble(name: str, nodes: Sequence[BaseNode], settings: Settings, overrides
       settings: where artifacts and lineage go, and with what nodes run.
       overrides: arguments of `Pipeline` that win.
     """
+    for node in nodes:
+        hold_to_rows(node)
     return Pipeline(
         **{
             "pipeline_name": name,
@@ -83,7 +87,7 @@ def assemble(name: str, nodes: Sequence[BaseNode], settings: Settings, overrides
             "enable_cache": settings.enable_cache,
             # Not even asked for when given: a local run needs no password of the service's.
             "metadata_connection_config": overrides.get("metadata_connection_config") or connection_config(settings),
-            "beam_pipeline_args": list(settings.beam_runner_args),
+            "beam_pipeline_args": list_arguments(settings),
             **overrides,
         }
     )

@@ -43,6 +43,7 @@ _OF_MACHINE = {
     *("redis_port", "redis_password", "supervisor_port", "supervisor_password", "airflow_admin_password"),
     *("serving_host", "serving_port", "serving_grpc_port", "metrics_host", "metrics_port", "webserver_host"),
     *("webserver_port", "session_lifetime_minutes", "min_free_gb", "airflow_fernet_key"),
+    *("beam_job_server", "beam_pool_host"),
 }
 _OF_DATABASES = ("postgres_", "mlmd_", "airflow_db_")
 """Settings, or how their names begin, that may be others on another machine: where things are from there, and what it

@@ -17,6 +17,7 @@ from headlines.bar.checks import Check
 from headlines.bar.tally import METRICS
 from headlines.bar.verdict import Verdict
 from modules.features import LABELS
+from retraining.engines.arguments import list_arguments
 from retraining.pipelines.evaluation import eval_config
 from retraining.settings import Settings
 from tfx_components.baseline import BaselineAnswers, read_answers, take, write_answers
@@ -83,7 +84,7 @@ def evaluate(
     if answers:
         inputs["baseline_answers"] = [answers]
     settings = Settings(**LIMITS | limits)
-    context = BaseBeamExecutor.Context(beam_pipeline_args=list(settings.beam_runner_args))
+    context = BaseBeamExecutor.Context(beam_pipeline_args=list_arguments(settings))
     Executor(context).Do(
         inputs,
         {"evaluation": [evaluation], "blessing": [blessing]},

@@ -22,6 +22,7 @@ from headlines.drops.alarms import find_alarms
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rules import Rules
 from headlines.drops.window import read_window
+from retraining.engines.arguments import list_arguments
 from retraining.settings import CHECKOUT, Settings
 from tfx_components.gate import BadDropError, DropGate, Executor
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
@@ -229,7 +230,7 @@ def test_behind_statistics_and_validator_the_gate_decides(
         str(tmp_path / "root"),
         components=[example_gen, statistics_gen, schema_gen, validator, gate],
         metadata_connection_config=sqlite_metadata_connection_config(str(tmp_path / "mlmd.sqlite")),
-        beam_pipeline_args=list(Settings.from_env().beam_runner_args),
+        beam_pipeline_args=list_arguments(Settings.from_env()),
     )
     if content == GOOD:
         LocalDagRunner().run(pipeline)

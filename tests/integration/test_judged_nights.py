@@ -18,6 +18,7 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from tfx.orchestration.pipeline import Pipeline
 from tiny_pipeline import nodes
 
+from retraining.engines.arguments import list_arguments
 from retraining.recording.launcher import HeadlineLauncher
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
@@ -49,7 +50,7 @@ def run_locally(tmp_path: Path) -> Run:
             pipeline_root=str(settings.pipeline_root),
             components=nodes(settings, night, **model),
             metadata_connection_config=connection,
-            beam_pipeline_args=list(settings.beam_runner_args),
+            beam_pipeline_args=list_arguments(settings),
         )
         LocalDagRunner().run(pipeline)
         with Metadata(connection) as metadata:
@@ -72,7 +73,7 @@ def run_under_airflow(settings: Settings) -> Run:
             pipeline_name=NAME,
             pipeline_root=str(settings.pipeline_root),
             components=nodes(settings, "{{ ds }}", **model),
-            beam_pipeline_args=list(settings.beam_runner_args),
+            beam_pipeline_args=list_arguments(settings),
         )
         for node in pipeline.components:
             operator = AirflowComponent(

@@ -10,6 +10,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 from tiny_pipeline import nodes
 
+from retraining.engines.arguments import list_arguments
 from retraining.recording.store import connection_config
 from retraining.settings import Settings
 
@@ -20,7 +21,7 @@ def judged(settings: Settings) -> Settings:
 
 
 def run(settings: Settings, night: str) -> None:
-    arguments = {"beam_pipeline_args": list(settings.beam_runner_args)}
+    arguments = {"beam_pipeline_args": list_arguments(settings)}
     launch_all(settings, pipeline(settings, *nodes(settings, night), **arguments), night)
 
 

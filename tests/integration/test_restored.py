@@ -22,6 +22,7 @@ from tiny_pipeline import nodes
 
 from headlines.names import LAST_BACKUP_FILE
 from headlines.pushes import removals, rollbacks
+from retraining.engines.arguments import list_arguments
 from retraining.local import postgres as embedded
 from retraining.local import standing, supervisor
 from retraining.notices import outbox
@@ -212,7 +213,7 @@ def test_nights_after_a_restore_and_after_a_move_are_judged_against_the_champion
         """Runs a night; which champion it was judged against, and what it pushed."""
         judged = settings.model_copy(update={"min_accuracy": 0.6, "min_macro_f1": 0.4})
         chain = nodes(judged, night, sure=float(night[-1]))
-        launch_all(judged, pipeline(judged, *chain, beam_pipeline_args=list(judged.beam_runner_args)), night)
+        launch_all(judged, pipeline(judged, *chain, beam_pipeline_args=list_arguments(judged)), night)
         store = MetadataStore(connection_config(judged))
         blessing, push = (
             max(store.get_artifacts_by_type(kind), key=lambda one: one.id) for kind in ("ModelBlessing", "PushedModel")

@@ -64,6 +64,7 @@ def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_label_codes_and_beam_arguments_are_read_from_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABEL_CODES", "-1=negative, 0=neutral, 1=positive")
+    monkeypatch.setenv("BEAM", "args")
     monkeypatch.setenv("BEAM_RUNNER_ARGS", "--runner=FlinkRunner --parallelism=4")
     settings = Settings.from_env()
     assert settings.label_codes == {"-1": "negative", "0": "neutral", "1": "positive"}

@@ -1,0 +1,72 @@
+"""How a data node's Beam work reaches its cluster: through a job server that lives as long as the node's work."""
+
+import contextlib
+import json
+import logging
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from http.client import HTTPException
+from urllib.request import Request, urlopen
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+from retraining.engines.readiness import check, value_of
+
+_JOB_SERVERS = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}
+_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Gives the arguments by which pipelines run, as long as the caller runs them; a job that it leaves is cancelled.
+
+    Beam's own runners leave the end of their job server to `atexit`, which a task of Airflow's, a fork, never reaches.
+
+    Args:
+      arguments: of the pipeline, as settings have them.
+
+    Raises:
+      EngineError: the cluster cannot take a job.
+    """
+    kind = _JOB_SERVERS.get(value_of(arguments, "runner"))
+    if kind is None:
+        yield list(arguments)
+        return
+    log.info("The engine is %s.", check(arguments))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = kind(PipelineOptions([*arguments, f"--job_port={port}"]))
+    name = f"headlines-{secrets.token_hex(8)}"
+    try:
+        server.start()
+        yield [
+            *(argument for argument in arguments if not argument.startswith("--runner=")),
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{port}",
+            f"--job_name={name}",
+        ]
+    except BaseException:
+        if master := value_of(arguments, "flink_master"):
+            _cancel(master, name)
+        raise
+    finally:
+        server.stop()
+
+
+def _cancel(master: str, name: str) -> None:
+    """Ends a job that would go on with nobody waiting for it, and hold its slots; Spark's ends with its job server."""
+    address = master if "://" in master else f"http://{master}"
+    try:
+        with urlopen(f"{address}/jobs/overview", timeout=_SECONDS) as answer:
+            jobs = json.load(answer)["jobs"]
+        for job in jobs:
+            if job["name"] == name and job["end-time"] < 0:
+                urlopen(Request(f"{address}/jobs/{job['jid']}?mode=cancel", method="PATCH"), timeout=_SECONDS).close()
+    except (OSError, HTTPException, KeyError, TypeError, ValueError) as error:
+        log.warning("Job %s at FLINK_MASTER=%s could not be cancelled: %s; it ends by itself.", name, master, error)
