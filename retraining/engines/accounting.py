@@ -27,6 +27,7 @@ from retraining.engines.readiness import value_of
 from retraining.engines.submitting import submit
 from tfx_components import evaluator
 from tfx_components.artifacts import Artifacts, read_properties
+from tfx_components.headline_example_gen import beam_executor
 
 _EVAL = "eval"
 _AT_A_TIME = 4096
@@ -125,7 +126,25 @@ class BulkInferrerExecutor(Accountable, bulk_inferrer.Executor):
         return count_all(output_dict.get("output_examples", []))
 
 
-_ACCOUNTABLE = (StatisticsGenExecutor, TransformExecutor, EvaluatorExecutor, BulkInferrerExecutor)
+class HeadlineExampleGenExecutor(beam_executor.BeamExecutor):
+    """Has no rows of another node to be held to: it holds itself to those that were delivered."""
+
+    _beam_pipeline_args: list[str]
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Runs the node.
+
+        Raises:
+          EngineError: the engine cannot take a job.
+        """
+        with submit(list(self._beam_pipeline_args)) as self._beam_pipeline_args:
+            super().Do(input_dict, output_dict, exec_properties)
+
+
+_ON_ENGINES = (
+    *(StatisticsGenExecutor, TransformExecutor, EvaluatorExecutor, BulkInferrerExecutor),
+    HeadlineExampleGenExecutor,
+)
 
 
 def hold_to_rows(node: BaseNode) -> None:
@@ -133,7 +152,7 @@ def hold_to_rows(node: BaseNode) -> None:
     spec = node.executor_spec
     if not isinstance(spec, BeamExecutorSpec):
         return
-    for kind in _ACCOUNTABLE:
+    for kind in _ON_ENGINES:
         if spec.executor_class in kind.__bases__:
             # A copy, for the node's class has this one; by its own method, since `copy.copy` makes it one of no Beam.
             node.executor_spec = spec.copy()

@@ -352,20 +352,17 @@ class _Settle(beam.DoFn):
         parts = divide(sifted.readable, plan.night)
         earlier_keys = {headline.key for headline in (*rows[Role.REPLACED], *parts.before)}
         used = sorted(sifted.used, key=lambda headline: headline.night)
+        of_split: dict[str, list[Headline]] = {split: [] for split in plan.split_folders}
+        for headline in used:
+            of_split[split_of(headline.key, plan.rules.eval_percent)].append(headline)
+            if is_fresh(headline, plan.night, earlier_keys, plan.rules):
+                of_split[FRESH_SPLIT].append(headline)
         split_rows = {
             split: write_records(
-                f"{folder}/{name_records(bucket, plan.buckets)}",
-                (
-                    to_example(headline, plan.night, plan.rules)
-                    for headline in used
-                    if (
-                        is_fresh(headline, plan.night, earlier_keys, plan.rules)
-                        if split == FRESH_SPLIT
-                        else split_of(headline.key, plan.rules.eval_percent) == split
-                    )
-                ),
+                f"{plan.split_folders[split]}/{name_records(bucket, plan.buckets)}",
+                (to_example(headline, plan.night, plan.rules) for headline in headlines),
             )
-            for split, folder in plan.split_folders.items()
+            for split, headlines in of_split.items()
         }
         for key, entries in aside.items():
             yield _send_aside(*key, entries)
