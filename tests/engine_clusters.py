@@ -40,7 +40,7 @@ _FLINK_JAVA_OPTIONS = [
 # What `bin/taskmanager.sh` works out of `taskmanager.memory.process.size`.
 _FLINK_MEMORY = {
     "taskmanager.cpu.cores": "1.0",
-    **{f"taskmanager.memory.network.{end}": "64mb" for end in ("min", "max")},
+    **{f"taskmanager.memory.network.{end}": "192mb" for end in ("min", "max")},
     **{f"taskmanager.memory.jvm-overhead.{end}": "192mb" for end in ("min", "max")},
     "taskmanager.memory.managed.size": "256mb",
     "taskmanager.memory.task.heap.size": "384mb",
