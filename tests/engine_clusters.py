@@ -40,7 +40,8 @@ _FLINK_JAVA_OPTIONS = [
 # What `bin/taskmanager.sh` works out of `taskmanager.memory.process.size`.
 _FLINK_MEMORY = {
     "taskmanager.cpu.cores": "1.0",
-    **{f"taskmanager.memory.network.{end}": "192mb" for end in ("min", "max")},
+    # A job of TFDV has some two hundred stages, and each wants buffers.
+    **{f"taskmanager.memory.network.{end}": "256mb" for end in ("min", "max")},
     **{f"taskmanager.memory.jvm-overhead.{end}": "192mb" for end in ("min", "max")},
     "taskmanager.memory.managed.size": "256mb",
     "taskmanager.memory.task.heap.size": "384mb",
@@ -185,6 +186,8 @@ class FlinkCluster(Cluster):
                     "taskmanager.host": "127.0.0.1",
                     "taskmanager.bind-host": "127.0.0.1",
                     "taskmanager.numberOfTaskSlots": 1,
+                    # With Beam's classes of the cluster itself a worker lives from stage to stage.
+                    "classloader.resolve-order": "parent-first",
                     # Half a minute by itself, and a task manager that is killed is missed at once by its connection.
                     "heartbeat.timeout": 20000,
                     "heartbeat.interval": 5000,
@@ -203,7 +206,8 @@ class FlinkCluster(Cluster):
 
     def build_java(self, heap: str, entry: str, options: dict[str, str]) -> list[str]:
         package = "entrypoint" if "Entrypoint" in entry else "taskexecutor"
-        command = ["java", *_FLINK_JAVA_OPTIONS, heap, "-cp", ":".join(self.classpath)]
+        classpath = ":".join([*self.classpath, self.variables["BEAM_JOB_SERVER"]])
+        command = ["java", *_FLINK_JAVA_OPTIONS, heap, "-cp", classpath]
         command += [f"org.apache.flink.runtime.{package}.{entry}", "--configDir", str(self.folder)]
         return command + [part for name, value in options.items() for part in ("-D", f"{name}={value}")]
 

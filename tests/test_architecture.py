@@ -453,7 +453,7 @@ def test_no_two_files_of_tests_have_the_same_name() -> None:
 
 
 def test_make_test_nights_runs_every_file_that_make_test_leaves_something_out_of() -> None:
-    command = ["make", "--dry-run", "test-nights", "test-celery", "test-containers"]
+    command = ["make", "--dry-run", "test-nights", "test-celery", "test-containers", "test-flink", "test-spark"]
     surroundings = {**os.environ, "MAKEFLAGS": ""}  # what `make test` was given is not for this one
     shown = subprocess.run(command, cwd=CHECKOUT, env=surroundings, capture_output=True, text=True, check=True).stdout
     tests = [*(CHECKOUT / "tests/integration").glob("test_*.py"), *(CHECKOUT / "tests/e2e").glob("test_*.py")]

@@ -14,8 +14,8 @@ LOCAL = (
 """One process, without Prism, which Beam's default runner would download, and without an sdist of TFX for each node."""
 _MAVEN_REPOSITORY = Path("~/.m2/repository")
 _GROUP = "org.apache.beam"
-# Past the longest job, so that a worker is started once in a job and not for each of its stages.
-_KEEP_WORKERS_MILLISECONDS = 24 * 60 * 60 * 1000
+# Between two stages of a job, so that a worker starts once and not for each; it ends that long after the job.
+_KEEP_WORKERS_MILLISECONDS = 60_000
 _RESTARTS = 3
 _RESTART_DELAY_MILLISECONDS = 5000
 
