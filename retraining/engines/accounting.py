@@ -25,7 +25,7 @@ from headlines.names import EVALUATOR, ROWS_PREFIX
 from retraining.engines import LostRowsError
 from retraining.engines.readiness import value_of
 from retraining.engines.submitting import submit
-from tfx_components import evaluator
+from tfx_components import evaluator, scoring_through_beam
 from tfx_components.artifacts import Artifacts, read_properties
 from tfx_components.headline_example_gen import beam_executor
 
@@ -126,8 +126,8 @@ class BulkInferrerExecutor(Accountable, bulk_inferrer.Executor):
         return count_all(output_dict.get("output_examples", []))
 
 
-class HeadlineExampleGenExecutor(beam_executor.BeamExecutor):
-    """Has no rows of another node to be held to: it holds itself to those that were delivered."""
+class Submitting(BaseBeamExecutor):
+    """An executor that runs on an engine, and holds itself to the rows that were delivered."""
 
     _beam_pipeline_args: list[str]
 
@@ -141,9 +141,21 @@ class HeadlineExampleGenExecutor(beam_executor.BeamExecutor):
             super().Do(input_dict, output_dict, exec_properties)
 
 
+class HeadlineExampleGenExecutor(Submitting, beam_executor.BeamExecutor):
+    """Counts rows when files are looked through, and where they were written."""
+
+
+class UnlabelledExampleGenExecutor(Submitting, scoring_through_beam.UnlabelledExecutor):
+    """The same."""
+
+
+class ScoreWriterExecutor(Submitting, scoring_through_beam.ScoresExecutor):
+    """Has as many scores as UnlabelledExampleGen counted headlines."""
+
+
 _ON_ENGINES = (
     *(StatisticsGenExecutor, TransformExecutor, EvaluatorExecutor, BulkInferrerExecutor),
-    HeadlineExampleGenExecutor,
+    *(HeadlineExampleGenExecutor, UnlabelledExampleGenExecutor, ScoreWriterExecutor),
 )
 
 

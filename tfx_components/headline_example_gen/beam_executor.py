@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from tfx.types import artifact_utils
 from headlines import names
 from headlines.drops.drops_folder import DropError, DropsFolder, GrowingDropError, parse_night
 from headlines.drops.figures import conclude
-from headlines.drops.pieces import Survey
+from headlines.drops.pieces import Survey, survey_file
 from headlines.drops.quarantine import Reason, write_csv
-from headlines.drops.rows import read_each
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import Precedents
 from headlines.drops.sources import Content, Sources, find_sources, list_files
@@ -37,16 +37,8 @@ from tfx_components.headline_example_gen.describing import (
     describe_quarantine,
     tell_window,
 )
-from tfx_components.headline_example_gen.transforms import (
-    Kind,
-    Outcome,
-    Plan,
-    Role,
-    Task,
-    look_through,
-    plan_work,
-    read_and_write,
-)
+from tfx_components.headline_example_gen.transforms import Kind, Outcome, Plan, Role, Task, plan_work, read_and_write
+from tfx_components.surveying import choose, look_through
 
 # Below the quarantine, since workers share it; a name that no reader of artifacts takes for data.
 _WORK_FOLDER = ".work"
@@ -78,7 +70,7 @@ class BeamExecutor(BaseBeamExecutor):
         replaced: list[Content[Survey]] = []
         surveys = self._look_through(list_files(drops, night, rules), rules, work)
         sources = find_sources(
-            drops, night, rules, lambda paths: _choose(paths, surveys), replaced.append, precedents=precedents
+            drops, night, rules, lambda paths: choose(paths, surveys), replaced.append, precedents=precedents
         )
         check_as_driver_saw(
             night, [*sources.drops, *sources.left_out], exec_properties.get("fingerprint", ""), precedents
@@ -107,7 +99,7 @@ class BeamExecutor(BaseBeamExecutor):
             return f"{work}/survey-{number:06d}.pickle"
 
         with self._make_beam_pipeline() as root:
-            look_through(root, paths, rules.unbalanced_quotes, name_result)
+            look_through(root, paths, partial(survey_file, unbalanced_quotes=rules.unbalanced_quotes), name_result)
         return {path: read_result(name_result(number)) for number, path in enumerate(paths)}
 
     def _read_and_write(self, plan: Plan, tasks: Sequence[Task]) -> Outcome:
@@ -117,18 +109,6 @@ class BeamExecutor(BaseBeamExecutor):
         if outcome.problems:
             raise GrowingDropError(outcome.problems[0])
         return outcome
-
-
-def _choose(paths: Sequence[Path], surveys: dict[Path, Survey | DropError]) -> tuple[Survey, ...]:
-    def read(path: Path) -> Survey:
-        survey = surveys.get(path)
-        if survey is None:
-            raise GrowingDropError(f"{path} arrived while the window was read; run the night again")
-        if isinstance(survey, DropError):
-            raise survey
-        return survey
-
-    return read_each(paths, read)
 
 
 def _list_roles(sources: Sources[Survey], replaced: Iterable[Content[Survey]]) -> list[tuple[Role, Content[Survey]]]:

@@ -10,7 +10,7 @@ import io
 import pickle
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import IntEnum
@@ -24,7 +24,7 @@ from headlines.drops.broken_text import LostLetters, has_lost_letters
 from headlines.drops.counts import choose_unknown_labels, count_unknown_labels
 from headlines.drops.drops_folder import DropError
 from headlines.drops.parsing import Row
-from headlines.drops.pieces import Piece, Survey, read_piece, survey_file
+from headlines.drops.pieces import Piece, Survey, read_piece
 from headlines.drops.quarantine import (
     Headline,
     Reason,
@@ -186,32 +186,6 @@ def plan_work(
     files = tuple(task.piece.table.file for task in tasks)
     buckets = max(1, -(-rows // ROWS_PER_BUCKET))
     return Plan(night, rules, tuple(told), files, buckets, split_folders, work), tasks
-
-
-def look_through(root: Any, paths: Sequence[Path], unbalanced_quotes: str, name_result: Callable[[int], str]) -> None:
-    """Looks through files, each a worker's, and writes a Survey or a DropError of each.
-
-    Args:
-      root: of a pipeline.
-      paths: of the files.
-      unbalanced_quotes: see `survey_file`.
-      name_result: by the number of a file, where the result goes.
-    """
-    numbered = [(name_result(number), path) for number, path in enumerate(paths)]
-    _ = (
-        root
-        | "Files" >> beam.Create(numbered)
-        | "Spread" >> beam.Reshuffle()
-        | "LookThrough" >> beam.MapTuple(lambda name, path: (name, _survey(path, unbalanced_quotes)))
-        | "WriteSurveys" >> beam.ParDo(WriteResult())
-    )
-
-
-def _survey(path: Path, unbalanced_quotes: str) -> Survey | DropError:
-    try:
-        return survey_file(path, unbalanced_quotes)
-    except DropError as error:
-        return error
 
 
 def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
