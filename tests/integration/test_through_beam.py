@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given
+from hypothesis import settings as examples_of
 from hypothesis import strategies as st
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types.artifact import Artifact
@@ -23,6 +24,9 @@ from headlines.drops.drops_folder import DropError, DropsFolder, GrowingDropErro
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import Ruled, Ruling
 from headlines.drops.sources import hash_versions
+from headlines.names import EXAMPLE_GEN
+from retraining.engines.arguments import LOCAL
+from retraining.pipelines.nightly import create_pipeline
 from retraining.settings import Settings
 from tfx_components.headline_example_gen import beam_executor, transforms
 from tfx_components.headline_example_gen.beam_executor import BeamExecutor
@@ -80,7 +84,7 @@ class Outputs(NamedTuple):
 
 def run_both(drops_dir: Path, place: Path, night: str, rules: Rules, precedents: str = "") -> list[Any]:
     """What comes of both, or in which words they fail."""
-    beam = BaseBeamExecutor.Context(beam_pipeline_args=list(Settings.from_env().beam_runner_args))
+    beam = BaseBeamExecutor.Context(beam_pipeline_args=list(LOCAL))
     told: list[Any] = []
     for name, executor in (("alone", Executor()), ("beam", BeamExecutor(beam))):
         component = HeadlineExampleGen(drops_dir=str(drops_dir), night=night, rules=rules)
@@ -103,7 +107,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 6)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples_of(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     deliveries=st.dictionaries(st.tuples(st.integers(1, 4), st.integers(1, 3)), FILES, min_size=1, max_size=7),
     unbalanced=st.sampled_from(["quarantine", "quarantine", "refuse"]),
@@ -216,8 +220,18 @@ def test_a_file_that_changes_between_the_two_looks_fails_the_run(
 
     monkeypatch.setattr(beam_executor, "read_and_write", change)
     with pytest.raises(GrowingDropError, match="changed while it was read; run the night again"):
-        beam = BaseBeamExecutor.Context(beam_pipeline_args=list(Settings.from_env().beam_runner_args))
+        beam = BaseBeamExecutor.Context(beam_pipeline_args=list(LOCAL))
         component = HeadlineExampleGen(drops_dir=str(drops_dir), night="2022-02-01", rules=Rules(**drop_rules))
         examples, quarantine = Examples(), Quarantine()
         examples.uri, quarantine.uri = str(tmp_path / "examples"), str(tmp_path / "quarantine")
         BeamExecutor(beam).Do({}, {"examples": [examples], "quarantine": [quarantine]}, component.exec_properties)
+
+
+@pytest.mark.parametrize(("beam", "through_beam"), [("local", False), ("args", True)])
+def test_an_engine_reads_a_window_through_beam_and_one_box_does_not(
+    settings: Settings, beam: str, through_beam: bool
+) -> None:
+    arguments = {"beam": beam, "beam_runner_args": LOCAL if through_beam else ()}
+    pipeline = create_pipeline(settings.model_copy(update=arguments), "2022-02-01")
+    [kind] = [node.executor_spec.executor_class for node in pipeline.components if node.id == EXAMPLE_GEN]
+    assert issubclass(kind, BeamExecutor) is through_beam
