@@ -57,7 +57,7 @@ def read_pieces(path: Path, unbalanced: str) -> Any:
     packed=st.booleans(),
     size=st.sampled_from([1, 20, PIECE_BYTES]),
 )
-@example(b"title,sentiment\n", b'Sol,neutral\n"a\nb,neutral\nc,neutral\n"d",1\n', "quarantine", False, 1)
+@example(b"title,sentiment\n", b'Sol,neutral\n"a\nb,neutral\nc,neutral\n"d"e,1\nMar,1\nLua,1\n', "quarantine", False, 1)
 @example(b"title,sentiment\n", b'"Ouro,neutral\nLua",neutral\nSol,1\n', "refuse", False, 1)
 def test_the_rows_of_all_pieces_are_those_of_the_file_whatever_is_in_it(
     header: bytes, content: bytes, unbalanced: str, packed: bool, size: int
