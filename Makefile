@@ -8,7 +8,7 @@ FORM ?=
 # Bytecode halves every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-containers test-flink test-fresh test-nights test-real test-spark test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-executors bench-metrics soak audit sbom bench-retention
+.PHONY: help setup setup-celery demo up down status upgrade test test-celery test-containers test-flink test-fresh test-nights test-real test-spark test-unit test-clients lint lock quality bench bench-bar bench-drops bench-ingest bench-lineage bench-pages bench-scoring bench-serving bench-replicas bench-engines bench-executors bench-metrics soak audit sbom bench-retention
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -100,6 +100,10 @@ bench: ## Measure one night against one process and against stock settings
 bench-ingest: ## Measure a year of drops through HeadlineExampleGen, beside stock CsvExampleGen
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m benchmarks.ingest
+
+bench-engines: ## Measure a night of 4 million through HeadlineExampleGen, in one process and on Flink: HEADLINES= (needs mvn, java)
+	@scripts/setup.sh dev
+	@PYTHONPATH=.:tests exec $(PYTHON) -m benchmarks.engines $(if $(HEADLINES),--headlines $(HEADLINES))
 
 bench-executors: ## Measure a night by the scheduler's own processes, and by Celery workers, warm and cold: DROPS=<folder>
 	@scripts/setup.sh dev

@@ -28,7 +28,8 @@ from headlines.drops.delivery import Inspection, inspect_version
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion
 from headlines.drops.rulings import Precedents, Ruled, Ruling
 from headlines.drops.samples import write_samples
-from headlines.drops.window import hash_versions, read_window
+from headlines.drops.sources import hash_versions
+from headlines.drops.window import read_window
 from headlines.names import NIGHT_ROWS_IN, NIGHT_ROWS_QUARANTINED
 from retraining.settings import Settings
 

@@ -211,6 +211,11 @@ SAVED_MODEL_FILE = "saved_model.pb"
 _REVISIONS = 100
 
 
+def name_records(shard: int, shards: int) -> str:
+    """The file of one of so many parts of a split; of the only one it is RECORDS_FILE."""
+    return f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz"
+
+
 def version_of(night: date, revision: int = 1) -> int:
     """The pushed version `YYYYMMDDRR` of a night: of two versions the greater is the later night's, or the later one's.
 

@@ -3,12 +3,13 @@
 # No `from __future__ import annotations` here: TFX reads the annotations (no issue known).
 
 import csv
+import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY_FILE = "scores.json"
 COLUMNS = (TITLE, "label", "confidence", *(f"probability_{label}" for label in LABELS), "model_version", FILE, LINE)
+_LABEL = COLUMNS.index("label")
 _BATCH_ROWS = 4096
 _SPEC = {
     TITLE: tf.io.FixedLenFeature([], tf.string),
@@ -68,16 +70,45 @@ def ScoreWriter(
     Raises:
       RuntimeError: a night has not as many predictions as headlines; nothing is written for it.
     """
+
+    def write(night: str, file: BinaryIO) -> Counter[str]:
+        with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+            return write_scores(Path(artifact_utils.get_split_uri([predictions], night)), version, text)
+
+    publish(examples, predictions, scores, scores_dir, version, write)
+
+
+def publish(
+    examples: Artifact,
+    predictions: Artifact,
+    scores: Artifact,
+    scores_dir: str,
+    version: str,
+    write: Callable[[str, BinaryIO], Counter[str]],
+) -> None:
+    """Puts the file of every night where it is looked for, whole or not at all, and records what is in it.
+
+    Args:
+      examples: as ScoreWriter takes them, and so are the next four.
+      predictions: the same.
+      scores: the same.
+      scores_dir: the same.
+      version: the same.
+      write: writes the file of a night, and returns how many headlines got which label; it may close the file.
+
+    Raises:
+      RuntimeError: a night has not as many predictions as headlines; nothing is written for it.
+    """
     summary = {}
     for night in artifact_utils.decode_split_names(examples.split_names):
-        folder = Path(artifact_utils.get_split_uri([predictions], night))
         target = Path(scores_dir) / night / f"{version}.csv"
         target.parent.mkdir(parents=True, exist_ok=True)
         with stage(target) as aside:
-            with aside.open("w", encoding="utf-8", newline="") as file:
-                labels = write_scores(folder, version, file)
+            with aside.open("wb") as file:
+                labels = write(night, file)
             wanted = examples.get_int_custom_property(f"{ROWS_PREFIX}{night}")
             if labels.total() != wanted:
+                folder = artifact_utils.get_split_uri([predictions], night)
                 raise RuntimeError(
                     f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
                     f"predictions in {folder}; nothing was written for it. Clear BulkInferrer to predict again"
@@ -86,9 +117,10 @@ def ScoreWriter(
             sync(aside)
             aside.rename(target)
         scores.set_int_custom_property(f"{ROWS_PREFIX}{night}", labels.total())
-        scores.set_string_custom_property(f"{LABELS_PREFIX}{night}", json.dumps(labels))
+        by_label = {label: labels[label] for label in LABELS if labels[label]}
+        scores.set_string_custom_property(f"{LABELS_PREFIX}{night}", json.dumps(by_label))
         scores.set_string_custom_property(f"{SCORES_FILE_PREFIX}{night}", str(target))
-        summary[night] = {"file": str(target), "rows": labels.total(), "labels": dict(labels)}
+        summary[night] = {"file": str(target), "rows": labels.total(), "labels": by_label}
         log.info("Night %s: %d headlines scored by version %s, in %s", night, labels.total(), version, target)
     scores.set_string_custom_property(VERSION, version)
     (Path(scores.uri) / SUMMARY_FILE).write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
@@ -103,19 +135,23 @@ def write_scores(predictions: Path, version: str, file: TextIO) -> Counter[str]:
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     labels: Counter[str] = Counter()
-    for batch in _read(predictions):
+    for cells in list_scores(sorted(str(path) for path in predictions.glob("*.gz")), version):
+        labels[cells[_LABEL]] += 1
+        writer.writerow(cells)
+    return labels
+
+
+def list_scores(files: Sequence[str], version: str) -> Iterator[tuple[Any, ...]]:
+    """What predictions say, in their order, as the cells of COLUMNS."""
+    for batch in _read(files):
         probabilities = batch[PROBABILITIES]
         best = probabilities.argmax(axis=1)
         rows = zip(batch[TITLE], probabilities, best, batch[FILE], batch[LINE], strict=True)
         for title, row, chosen, name, line in rows:
-            label = LABELS[chosen]
-            labels[label] += 1
             numbers = [f"{value:.6f}" for value in (row[chosen], *row)]
-            writer.writerow((title.decode(), label, *numbers, version, name.decode(), line))
-    return labels
+            yield (title.decode(), LABELS[chosen], *numbers, version, name.decode(), int(line))
 
 
-def _read(folder: Path) -> Iterator[dict[str, Any]]:
-    files = sorted(str(path) for path in folder.glob("*.gz"))
+def _read(files: Sequence[str]) -> Iterator[dict[str, Any]]:
     records = tf.data.TFRecordDataset(files, "GZIP").batch(_BATCH_ROWS)
     yield from records.map(lambda batch: tf.io.parse_example(batch, _SPEC)).prefetch(1).as_numpy_iterator()

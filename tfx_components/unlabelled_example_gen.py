@@ -5,7 +5,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Examples
 
 from headlines.drops.drops_folder import DropError, list_unlabelled, parse_night
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 # Where a headline was delivered, so that a score can be traced to its row.
 FILE = "file"
 LINE = "line"
-_VERSION = 1
+VERSION = 1
+"""Unlabelled files have no corrections."""
 
 
 @component  # type: ignore[untyped-decorator]
@@ -57,38 +59,66 @@ def UnlabelledExampleGen(
     Raises:
       DropError: a night has no unlabelled file, or one cannot be read as a whole.
     """
-    files_of = list_unlabelled(Path(drops_dir))
-    chosen = [parse_night(night) for night in nights.split(",")]
-    examples.split_names = artifact_utils.encode_split_names([night.isoformat() for night in chosen])
-    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-    examples_utils.set_file_format(examples, "tfrecords_gzip")
+    files_of = find_files(drops_dir, nights)
+    describe_examples(examples, files_of)
     reasons: Counter[str] = Counter()
 
     def read_all() -> Iterator[SetAside]:
-        for night in chosen:
-            if night not in files_of:
-                raise DropError(f"night {night} has no unlabelled*.csv in {drops_dir}; deliver one to have it scored")
+        for night, files in files_of.items():
             folder = Path(artifact_utils.get_split_uri([examples], night.isoformat()))
             folder.mkdir(parents=True)
             counts = {ROWS_PREFIX: 0, QUARANTINED_PREFIX: 0}
-            for entry in _write_night(night, files_of[night], Rules.from_json(rules), folder / RECORDS_FILE, counts):
+            for entry in _write_night(night, files, Rules.from_json(rules), folder / RECORDS_FILE, counts):
                 reasons[entry.reason.value] += 1
                 yield entry
-            for prefix, count in counts.items():
-                examples.set_int_custom_property(f"{prefix}{night}", count)
-            names = [path.name for path in files_of[night]]
-            examples.set_string_custom_property(f"{FILES_PREFIX}{night}", json.dumps(names, ensure_ascii=False))
-            log.info("Night %s: %d headlines to score, %d rows quarantined.", night, *counts.values())
+            describe_night(examples, night, files, counts[ROWS_PREFIX], counts[QUARANTINED_PREFIX])
 
     quarantine_file = Path(quarantine.uri) / QUARANTINE_FILE
     quarantine_file.parent.mkdir(parents=True, exist_ok=True)
     with quarantine_file.open("w", encoding="utf-8-sig", newline="") as file:
         write_csv(read_all(), file)
-    quarantine.set_int_custom_property("rows", reasons.total())
+    describe_quarantine(quarantine, reasons)
+
+
+def find_files(drops_dir: str, nights: str) -> dict[date, tuple[Path, ...]]:
+    """The unlabelled files of the nights that are named, in that order.
+
+    Raises:
+      DropError: a night has none.
+    """
+    files_of = list_unlabelled(Path(drops_dir))
+    chosen = [parse_night(night) for night in nights.split(",")]
+    for night in chosen:
+        if night not in files_of:
+            raise DropError(f"night {night} has no unlabelled*.csv in {drops_dir}; deliver one to have it scored")
+    return {night: files_of[night] for night in chosen}
+
+
+def describe_examples(examples: Artifact, nights: Iterable[date]) -> None:
+    """Says what kind of files examples are, and that each night is a split."""
+    examples.split_names = artifact_utils.encode_split_names([night.isoformat() for night in nights])
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    examples_utils.set_file_format(examples, "tfrecords_gzip")
+
+
+def describe_night(examples: Artifact, night: date, files: Sequence[Path], rows: int, quarantined: int) -> None:
+    """Records how many rows of a night are to be scored, how many are not, and what files they are of."""
+    examples.set_int_custom_property(f"{ROWS_PREFIX}{night}", rows)
+    examples.set_int_custom_property(f"{QUARANTINED_PREFIX}{night}", quarantined)
+    names = [path.name for path in files]
+    examples.set_string_custom_property(f"{FILES_PREFIX}{night}", json.dumps(names, ensure_ascii=False))
+    log.info("Night %s: %d headlines to score, %d rows quarantined.", night, rows, quarantined)
+
+
+def describe_quarantine(quarantine: Artifact, reasons: Mapping[str, int]) -> None:
+    """Records how many rows are not scored, by reason."""
+    rows = sum(reasons.values())
+    quarantine.set_int_custom_property("rows", rows)
     for reason, count in reasons.items():
         quarantine.set_int_custom_property(f"{REASON_PREFIX}{reason}", count)
     if reasons:
-        log.warning("%d rows are not scored: %s; see %s", reasons.total(), json.dumps(reasons), quarantine_file)
+        place = Path(quarantine.uri) / QUARANTINE_FILE
+        log.warning("%d rows are not scored: %s; see %s", rows, json.dumps(reasons), place)
 
 
 def _write_night(
@@ -98,16 +128,17 @@ def _write_night(
     with tf.io.TFRecordWriter(str(target), "GZIP") as writer:
         for path in files:
             for row in stream_titles(path, rules.unbalanced_quotes):
-                title = judge_title(night, _VERSION, row, rules)
+                title = judge_title(night, VERSION, row, rules)
                 if isinstance(title, SetAside):
                     counts[QUARANTINED_PREFIX] += 1
                     yield title
                 else:
                     counts[ROWS_PREFIX] += 1
-                    writer.write(_to_example(title, path.name, row.line))
+                    writer.write(to_example(title, path.name, row.line))
 
 
-def _to_example(title: str, file: str, line: int) -> bytes:
+def to_example(title: str, file: str, line: int) -> bytes:
+    """The record of a headline to score."""
     features = {
         TITLE: tf.train.Feature(bytes_list=tf.train.BytesList(value=[title.encode()])),
         FILE: tf.train.Feature(bytes_list=tf.train.BytesList(value=[file.encode()])),

@@ -5,7 +5,9 @@ What is only likely is for the figures of a night to show: see `figures`.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
 
 # No mojibake of Portuguese is written with these alone, and they spare all but one title in 25 a long look.
 _USUAL = re.compile("[ -~àáâãçéêíóôõúü“”‘’–…]*")
@@ -57,15 +59,39 @@ def find_damage(title: str) -> str:
     return ""
 
 
-def find_lost_letters(titles: Sequence[str]) -> str:
+def find_lost_letters(titles: Iterable[str]) -> str:
     """Whether the titles of a drop have `?` for letters, in numbers that chance does not give; empty if not.
 
     Of such a drop those titles are broken that `has_lost_letters`.
     """
-    broken = sum(bool(_LOST_LETTER.search(title)) for title in titles)
-    if _bound_chance(broken, len(titles), _USUAL_SHARE) >= _CHANCE:
-        return ""
-    return f"`?` stands for letters in titles of this drop, between two letters in {broken} of {len(titles)}"
+    lost = LostLetters()
+    for title in titles:
+        lost.look_at(title)
+    return lost.tell()
+
+
+@dataclass(slots=True)
+class LostLetters:
+    """Of so many titles, how many have `?` between two letters."""
+
+    titles: int = 0
+    broken: int = 0
+
+    def look_at(self, title: str) -> None:
+        """Counts one more title."""
+        self.titles += 1
+        self.broken += bool(_LOST_LETTER.search(title))
+
+    def add(self, other: Self) -> None:
+        """Counts those of other titles of the drop."""
+        self.titles += other.titles
+        self.broken += other.broken
+
+    def tell(self) -> str:
+        """What `find_lost_letters` says."""
+        if _bound_chance(self.broken, self.titles, _USUAL_SHARE) >= _CHANCE:
+            return ""
+        return f"`?` stands for letters in titles of this drop, between two letters in {self.broken} of {self.titles}"
 
 
 def has_lost_letters(title: str) -> bool:

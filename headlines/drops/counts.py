@@ -3,9 +3,8 @@
 What is expected by chance is in `chance`; which of the figures stop a run is for `alarms` to say.
 """
 
-import itertools
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,7 +16,7 @@ from headlines.drops.chance import (
     surprisal_of_hits,
     surprisal_of_share,
 )
-from headlines.drops.quarantine import Headline, Reason, SetAside
+from headlines.drops.quarantine import Reason, SetAside
 from modules.features import LABELS
 
 # How much nights vary at least, whatever few of them show: docs/decisions/0007-drop-alarms.md tells from what.
@@ -36,14 +35,6 @@ _UNKNOWN_LABELS_KEPT, _LABEL_CHARACTERS_KEPT, _NIGHTS_KEPT = 8, 18, 5
 _REPEATED_NIGHTS_KEPT = 3
 
 
-def count_classes(window: Iterable[Headline]) -> dict[date, Counter[str]]:
-    """How many rows of each night have each label, oldest night first."""
-    counts: dict[date, Counter[str]] = {}
-    for headline in window:
-        counts.setdefault(headline.night, Counter())[headline.label] += 1
-    return counts
-
-
 def judge_row_count(rows: int, nights: Mapping[date, Counter[str]]) -> tuple[float | None, float | None]:
     """How many rows the window leads to expect, and how surprising the night's are."""
     if not nights:
@@ -52,40 +43,23 @@ def judge_row_count(rows: int, nights: Mapping[date, Counter[str]]) -> tuple[flo
     return expected.mean, surprisal_of_count(rows, expected)
 
 
-def judge_repeats(
-    night: Sequence[Headline], window: Sequence[Headline], left_out: Iterable[Headline] = ()
-) -> tuple[int, float]:
-    """How many rows of a night repeat a title, also of a drop that was left out, and how surprising more are.
+def judge_repeats(repeated: int, rows: int, usual: Sequence[tuple[int, int]]) -> float:
+    """How surprising it is that so many rows of a night repeat a title.
 
-    What is usual is told by the window alone.
+    Args:
+      repeated: rows that do.
+      rows: all of them.
+      usual: the same two of each night of the window.
     """
-    night_of: dict[str, date] = {}
-    of_several = {
-        headline.key for headline in window if night_of.setdefault(headline.key, headline.night) != headline.night
-    }
-    usual = [
-        (_count_repeated(rows, of_several), len(rows))
-        for rows in (list(group) for _, group in itertools.groupby(window, key=lambda headline: headline.night))
-    ]
-    repeated = _count_repeated(night, night_of.keys() | {headline.key for headline in left_out})
     expected = expect_share(usual, _PRIOR_REPEATS, _PRIOR_TITLES, _LEAST_SPREAD_OF_REPEATS)
-    is_more = repeated > expected.mean * len(night)
-    return repeated, surprisal_of_share(repeated, len(night), expected) if is_more else 0.0
+    is_more = repeated > expected.mean * rows
+    return surprisal_of_share(repeated, rows, expected) if is_more else 0.0
 
 
-def locate_repeats(night: Sequence[Headline], window: Iterable[Headline]) -> tuple[int, dict[str, int]]:
-    """How many rows repeat a title of the drop itself, and with which nights it shares how many; the foremost few."""
-    own = {headline.key for headline in night}
-    of_others = {(headline.night, headline.key) for headline in window if headline.key in own}
-    shared = Counter(other for other, _ in of_others)
-    foremost = sorted(shared, key=lambda other: (shared[other], other), reverse=True)[:_REPEATED_NIGHTS_KEPT]
-    return len(night) - len(own), {str(other): shared[other] for other in foremost}
-
-
-def _count_repeated(rows: Sequence[Headline], elsewhere: Container[str]) -> int:
-    """How many rows have a title that is elsewhere too, or that an earlier one of them has."""
-    own = {headline.key for headline in rows}
-    return len(rows) - len(own) + sum(key in elsewhere for key in own)
+def name_repeated(shared_with: Mapping[date, int]) -> dict[str, int]:
+    """With which nights a night shares how many titles; the foremost few."""
+    foremost = sorted(shared_with, key=lambda other: (shared_with[other], other), reverse=True)
+    return {str(other): shared_with[other] for other in foremost[:_REPEATED_NIGHTS_KEPT]}
 
 
 def expect_classes(nights: Sequence[Counter[str]], expected_class_mix: Mapping[str, float]) -> dict[str, Expected]:
@@ -132,12 +106,25 @@ def find_misfit_nights(
     return {str(night): {label: nights[night][label] for label in LABELS} for night in misfits[-_NIGHTS_KEPT:]}
 
 
-def find_unknown_labels(readable: int, quarantined: Sequence[SetAside]) -> tuple[dict[str, int], float | None]:
-    """What rows have for a label that is none, the most frequent first, and how surprising the first is by chance."""
-    rows = readable + sum(entry.reason is not Reason.CONFLICT for entry in quarantined)
-    counts = Counter(
+def count_unknown_labels(quarantined: Iterable[SetAside]) -> Counter[str]:
+    """What rows have for a label that is none, as much of it as is kept, and how many rows have it."""
+    return Counter(
         entry.row.label.strip()[:_LABEL_CHARACTERS_KEPT]
         for entry in quarantined
         if entry.reason is Reason.UNKNOWN_LABEL
-    ).most_common(_UNKNOWN_LABELS_KEPT)
-    return dict(counts), surprisal_of_hits(counts[0][1] if counts else 0, rows, _TYPO_SHARE) if rows else None
+    )
+
+
+def choose_unknown_labels(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent few of them; of those that are as frequent the first by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_UNKNOWN_LABELS_KEPT])
+
+
+def judge_unknown_labels(counts: Mapping[str, int], rows: int) -> float | None:
+    """How surprising it is that slips of the pen give the most frequent one so often; None without any rows.
+
+    Args:
+      counts: the most frequent few, or all.
+      rows: of the night, but for those whose labels conflict.
+    """
+    return surprisal_of_hits(max(counts.values(), default=0), rows, _TYPO_SHARE) if rows else None

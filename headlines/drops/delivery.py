@@ -183,7 +183,7 @@ def inspect_version(settings: Demands, version: DropVersion, precedents: Precede
 
 def _find_codes(drop: Drop) -> Codes:
     """The codes that a drop is read with, if any of its labels is one."""
-    written = {row.label.strip().casefold() for file in drop.files for row in file.rows}
+    written = {label for file in drop.files for label in file.labels}
     codes = {code.casefold() for code in drop.label_codes} - set(LABELS)
     return drop.label_codes if written & codes else {}
 

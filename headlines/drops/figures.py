@@ -5,35 +5,31 @@ Which of the figures stop a run is for `alarms` to say.
 
 import itertools
 import json
-import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from functools import cache
-from random import Random
 from typing import Any, Self
 
 from headlines.drops.counts import (
-    count_classes,
+    choose_unknown_labels,
+    count_unknown_labels,
     expect_classes,
     find_misfit_nights,
-    find_unknown_labels,
     judge_classes,
     judge_repeats,
     judge_row_count,
-    locate_repeats,
+    judge_unknown_labels,
+    name_repeated,
 )
-from headlines.drops.quarantine import Headline, SetAside
+from headlines.drops.language import share_not_portuguese
+from headlines.drops.quarantine import Headline, Reason, SetAside
+from headlines.drops.tallies import UNITS_PER_NAT, Change, Tally, tally
+from headlines.drops.words import Background, WordModel, count_words
 from modules.features import LABELS
 
-_WORD = re.compile(r"\w+")
-# A word tells less than independent evidence would: words of one title go together.
-_WORD_TRUST = 0.3
 # A permutation of the labels is named when it explains this share of the titles seen before.
 _EXPLAINED_SHARE = 0.8
-_LANGUAGE_ROUNDS = 50
 # Rows and labels are held to four weeks, each weekday among them: in a longer window a lasting change would have to be
 # accepted for as many nights as it takes to outweigh all those before it.
 _NIGHTS_COMPARED = 28
@@ -41,12 +37,7 @@ _NIGHTS_COMPARED = 28
 _FOREIGN_SHARE = 0.5
 # What retraining/recording/store.py puts in the place of a backslash. JSON in ASCII has it only so.
 _AS_WRITTEN = {0x29F5: "\\"}
-# So many titles tell a share of 10 % to within half a point; each takes 2 kB and 80 µs.
-_LANGUAGE_TITLES = 20_000
 
-Scores = dict[str, float]
-# Of as many titles as a night may have, their scores are asked for and not kept.
-Score = Callable[[str], Scores]
 Property = int | float | str
 
 
@@ -152,52 +143,6 @@ class Figures:
         return cls(**values)
 
 
-class WordModel:
-    """How labels go with words in the window: naive Bayes, good enough to tell one label from another in bulk."""
-
-    def __init__(self, headlines: Iterable[Headline], expected_class_mix: dict[str, float]) -> None:
-        """Counts the labels and words of a window.
-
-        Args:
-          headlines: without those of the night that is judged.
-          expected_class_mix: shares of the labels where the window is empty; may itself be empty.
-        """
-        self.titles = Counter[str]()
-        self._words_of = {label: Counter[str]() for label in LABELS}
-        for headline in headlines:
-            self.titles[headline.label] += 1
-            self._words_of[headline.label].update(_WORD.findall(headline.text))
-        self.words: Counter[str] = sum(self._words_of.values(), Counter())
-        total = self.titles.total()
-        self.mix = (
-            {label: self.titles[label] / total for label in LABELS}
-            if total
-            else {label: expected_class_mix.get(label, 0.0) for label in LABELS}
-        )
-        # No label is impossible, however rare it was.
-        self._log_mix = {label: math.log((self.mix[label] + 0.01) / (1 + 0.01 * len(LABELS))) for label in LABELS}
-        self._log_total = {
-            label: math.log(words.total() + 0.5 * len(self.words)) if self.words else 0.0
-            for label, words in self._words_of.items()
-        }
-
-    def judges_labels(self) -> bool:
-        """Whether there is anything to judge labels by."""
-        return any(self.mix.values())
-
-    def score(self, text: str) -> Scores:
-        """The log-probability of each label of a title's `text`."""
-        words = [word for word in set(_WORD.findall(text)) if word in self.words]
-        scores = {
-            label: self._log_mix[label]
-            + _WORD_TRUST * sum(math.log(self._words_of[label][word] + 0.5) - self._log_total[label] for word in words)
-            for label in LABELS
-        }
-        highest = max(scores.values())
-        total = highest + math.log(sum(math.exp(score - highest) for score in scores.values()))
-        return {label: score - total for label, score in scores.items()}
-
-
 def compare(
     night: Sequence[Headline],
     window: Sequence[Headline],
@@ -216,59 +161,75 @@ def compare(
       quarantined: the night's rows that are not used.
       left_out: readable rows of refused drops, which are no yardstick, but may be delivered again.
     """
-    labels = {headline.key: headline.label for headline in night}
-    texts = {headline.key: headline.text for headline in night}
-    unknown, unknown_surprisal = find_unknown_labels(len(night), quarantined)
-    if not labels:
-        return Figures(unknown_labels=unknown, unknown_label_surprisal=unknown_surprisal)
-    model = WordModel(window, expected_class_mix)
-
-    def score(key: str) -> Scores:
-        return model.score(texts[key])
-
-    classes = Counter(labels.values())
-    swap, evidence, misread = _find_swap(labels, score) if model.judges_labels() else ("", None, {})
-    seen_titles, confusion = _find_seen(labels, score, window, earlier_version)
-    words = Counter(word for text in texts.values() for word in _WORD.findall(text))
-    unseen = (
-        sum(count for word, count in words.items() if word not in model.words) / words.total()
-        if words and model.words
-        else None
+    model = WordModel(count_words(window), expected_class_mix)
+    return conclude(
+        tally(night, window, earlier_version, left_out, model),
+        model.background,
+        expected_class_mix,
+        count_unknown_labels(quarantined),
+        sum(entry.reason is not Reason.CONFLICT for entry in quarantined),
     )
-    once = sum(count == 1 for count in model.words.values()) / model.words.total() if model.words else 0.0
-    nights = dict(list(count_classes(window).items())[-_NIGHTS_COMPARED:])
-    expected_rows, row_count_surprisal = judge_row_count(len(night), nights)
-    repeated_rows, repeated_surprisal = judge_repeats(night, window, left_out)
-    repeated_within, repeated_nights = locate_repeats(night, [*window, *left_out])
-    earlier_titles, lost_titles = _find_lost(labels, window, earlier_version, nights)
+
+
+def conclude(
+    found: Tally,
+    background: Background,
+    expected_class_mix: dict[str, float],
+    unknown_labels: Mapping[str, int],
+    rows_unreadable: int,
+) -> Figures:
+    """Compares a night with what came before it, by what was counted of both.
+
+    Args:
+      found: of all rows.
+      background: of the window.
+      expected_class_mix: the labels' shares to expect of any night; may be empty.
+      unknown_labels: labels that are none, the most frequent among them, and how many rows of the night have them.
+      rows_unreadable: of the night.
+    """
+    unknown = choose_unknown_labels(unknown_labels)
+    unknown_surprisal = judge_unknown_labels(unknown, found.rows + rows_unreadable)
+    titles = found.classes.total()
+    if not titles:
+        return Figures(unknown_labels=unknown, unknown_label_surprisal=unknown_surprisal)
+    swap, evidence = _find_swap(found) if background.judges_labels else ("", None)
+    # The labels of a refused drop are not what a correction is held to: it is one when its own read better.
+    confusion = found.seen_in_window if found.gain > 0 else found.seen_in_either
+    unseen = found.unseen_words / found.words if found.words and background.has_words else None
+    nights = dict(sorted(found.rows_of.items())[-_NIGHTS_COMPARED:])
+    expected_rows, row_count_surprisal = judge_row_count(found.rows, nights)
+    repeated_within = found.rows - titles
+    repeated_rows = repeated_within + found.repeated_titles
+    usual = [(found.repeats_of[night], found.rows_of[night].total()) for night in sorted(found.rows_of)]
     of_window = expect_classes(list(nights.values()), expected_class_mix) if nights else {}
     of_mix = expect_classes([], expected_class_mix) if expected_class_mix else {}
-    misfit, misfit_of_mix = judge_classes(classes, of_window), judge_classes(classes, of_mix)
+    misfit, misfit_of_mix = judge_classes(found.classes, of_window), judge_classes(found.classes, of_mix)
+    mix = background.mix
     return Figures(
-        titles=len(labels),
-        classes={label: classes[label] for label in LABELS},
+        titles=titles,
+        classes={label: found.classes[label] for label in LABELS},
         class_mix_shift=(
-            sum(abs(classes[label] / len(labels) - model.mix[label]) for label in LABELS) / 2 if model.titles else None
+            sum(abs(found.classes[label] / titles - mix[label]) for label in LABELS) / 2 if background.titles else None
         ),
         swap=swap,
         swap_evidence=evidence,
-        misread=misread,
-        seen_titles=seen_titles,
-        relabelled={name_change(*pair): count for pair, count in confusion.most_common() if pair[0] != pair[1]},
+        misread=_name_changes(found.misread),
+        seen_titles=confusion.total(),
+        relabelled={name: count for name, count in _name_changes(confusion).items() if name not in _UNCHANGED},
         relabelled_swap=_explain(confusion),
-        not_portuguese_share=share_not_portuguese(list(texts.values())),
+        not_portuguese_share=share_not_portuguese(found.sample),
         unseen_word_share=unseen,
-        unseen_word_excess=None if unseen is None else unseen - once,
-        mean_title_characters=sum(map(len, texts.values())) / len(texts),
-        readable_rows=len(night),
+        unseen_word_excess=None if unseen is None else unseen - background.share_once,
+        mean_title_characters=found.characters / titles,
+        readable_rows=found.rows,
         expected_rows=expected_rows,
         row_count_surprisal=row_count_surprisal,
         repeated_rows=repeated_rows,
         repeated_within=repeated_within,
-        repeated_nights=repeated_nights,
-        repeated_surprisal=repeated_surprisal,
-        earlier_titles=earlier_titles,
-        lost_titles=lost_titles,
+        repeated_nights=name_repeated(found.shared_with),
+        repeated_surprisal=judge_repeats(repeated_rows, found.rows, usual),
+        earlier_titles=found.version_titles,
+        lost_titles=_judge_lost(found, nights),
         misfit_class=misfit.label if misfit else "",
         misfit_class_expected=misfit.expected if misfit else None,
         class_surprisal=misfit.surprisal if misfit else None,
@@ -286,97 +247,37 @@ def name_change(old: str, new: str) -> str:
     return f"{old}->{new}"
 
 
-def share_not_portuguese(titles: list[str]) -> float | None:
-    """The share of titles in other languages, judged in bulk; None without the language identifier.
-
-    One short title tells little (Galician or Portuguese?), all of them together tell much: the shares are those that
-    make the titles likeliest, found by expectation maximisation over every language the identifier knows. Of more than
-    20,000 titles a sample is judged, always the same one.
-    """
-    if not titles:
-        return None
-    if len(titles) > _LANGUAGE_TITLES:
-        titles = Random(0).sample(titles, _LANGUAGE_TITLES)
-    identifier = _load_identifier()
-    import numpy as np
-
-    def score(title: str) -> Any:
-        # As `nb_classprobs` does, but with the few features that a title has, not with all 7,480.
-        counts = identifier.instance2fv(title)
-        present = np.flatnonzero(counts)
-        return counts[present] @ identifier.nb_ptc[present] + identifier.nb_pc
-
-    likelihoods = np.stack([score(title) for title in titles])
-    likelihoods = np.exp(likelihoods - likelihoods.max(axis=1, keepdims=True))
-    shares = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
-    for _ in range(_LANGUAGE_ROUNDS):
-        weighed = likelihoods * shares
-        shares = (weighed / weighed.sum(axis=1, keepdims=True)).mean(axis=0)
-    return float(1 - shares[list(identifier.nb_classes).index("pt")])
+_UNCHANGED = frozenset(name_change(label, label) for label in LABELS)
 
 
-@cache
-def _load_identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE)
+def _name_changes(counts: Mapping[Change, int]) -> dict[str, int]:
+    """The most frequent first; of those that are as frequent the first by name."""
+    return {name_change(*change): counts[change] for change in sorted(counts, key=lambda one: (-counts[one], one))}
 
 
-def _find_lost(
-    labels: Mapping[str, str],
-    window: Iterable[Headline],
-    earlier_version: Sequence[Headline],
-    nights: Mapping[date, Counter[str]],
-) -> tuple[int, int]:
-    """How many titles a correction could lose, and has lost; none where it corrects that there were too many.
+def _judge_lost(found: Tally, nights: Mapping[date, Counter[str]]) -> int:
+    """How many titles a correction has lost; none where it corrects that there were too many.
 
     A title in other words is a title mended, one that other nights have was out of place, and titles in another
     language were no loss.
     """
-    earlier = {headline.key for headline in earlier_version}
-    if earlier:
-        earlier -= {headline.key for headline in window}
-    gone = earlier - labels.keys()
-    lost = max(0, len(gone) - len(labels.keys() - earlier))
-    match [judge_row_count(rows, nights)[1] for rows in (len(labels), len(earlier_version))]:
+    lost = max(0, found.gone_titles - found.new_titles)
+    match [judge_row_count(rows, nights)[1] for rows in (found.classes.total(), found.version_rows)]:
         case [float(now), float(before)] if now < before:
             lost = 0
-    if lost and (share_not_portuguese(list(gone)) or 0.0) > _FOREIGN_SHARE:
+    if lost and (share_not_portuguese(found.gone_sample) or 0.0) > _FOREIGN_SHARE:
         lost = 0
-    return len(earlier), lost
+    return lost
 
 
-def _find_swap(labels: dict[str, str], score: Score) -> tuple[str, float, dict[str, int]]:
-    """The exchange of labels that reads best, by how much a title, and how titles read beside their labels."""
-    read_as: dict[tuple[str, str], float] = dict.fromkeys(itertools.product(LABELS, LABELS), 0.0)
-    misread: Counter[tuple[str, str]] = Counter()
-    for key, label in labels.items():
-        scores = score(key)
-        for other, probability in scores.items():
-            read_as[label, other] += probability / len(labels)
-        best = max(scores, key=scores.__getitem__)
-        if best != label:
-            misread[best, label] += 1
+def _find_swap(found: Tally) -> tuple[str, float]:
+    """The exchange of labels that reads best, and by how much a title."""
 
-    def fit(exchange: tuple[str, ...]) -> float:
-        return sum(read_as[pair] for pair in zip(LABELS, exchange, strict=True))
+    def fit(exchange: tuple[str, ...]) -> int:
+        return sum(found.read_as[pair] for pair in zip(LABELS, exchange, strict=True))
 
-    best_exchange = max(itertools.permutations(LABELS), key=fit)
-    changes = {name_change(*pair): count for pair, count in misread.most_common()}
-    return _name_exchange(best_exchange), fit(best_exchange) - fit(LABELS), changes
-
-
-def _find_seen(
-    labels: dict[str, str], score: Score, window: Iterable[Headline], earlier_version: Iterable[Headline]
-) -> tuple[int, Counter[tuple[str, str]]]:
-    """How many titles were seen before, and how often which label became which."""
-    of_window = {headline.key: headline.label for headline in window if headline.key in labels}
-    of_version = {headline.key: headline.label for headline in earlier_version if headline.key in labels}
-    # The labels of a refused drop are not what a correction is held to: it is one when its own read better.
-    gains = ((score(key), labels[key], old) for key, old in of_version.items())
-    better = sum(scores[new] - scores[old] for scores, new, old in gains) > 0
-    before = of_window if better else of_window | of_version
-    return len(before), Counter((old, labels[key]) for key, old in before.items())
+    best = max(itertools.permutations(LABELS), key=fit)
+    return _name_exchange(best), (fit(best) - fit(LABELS)) / UNITS_PER_NAT / found.classes.total()
 
 
 def _explain(confusion: Counter[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from headlines.display import neutralise, show_bytes
 from headlines.drops.broken_text import find_damage, find_lost_letters, find_nothing, has_lost_letters
-from headlines.drops.rows import Row
+from headlines.drops.parsing import Row
 from headlines.drops.rules import Rules
 from modules.features import LABELS
 from modules.text import normalise
@@ -96,14 +96,33 @@ def sift(
       codes_of: by night and version, the label codes of drops that have codes of their own.
     """
     headlines: list[Headline] = []
-    sifted = Sifted([], [], [], headlines)
+    refused: list[SetAside] = []
     for night, version, rows in sorted(drops, key=lambda drop: drop[0], reverse=True):
-        label_of = _spell((codes_of or {}).get((night, version), rules.label_codes))
+        label_of = spell((codes_of or {}).get((night, version), rules.label_codes))
         for judged in _judge_drop(night, version, rows, rules, label_of):
             if isinstance(judged, Headline):
                 headlines.append(judged)
             else:
-                sifted.quarantined.append(judged)
+                refused.append(judged)
+    sifted = settle(headlines)
+    sifted.quarantined.extend(refused)
+    for rows_aside in (sifted.quarantined, sifted.folded):
+        rows_aside.sort(key=place)
+    return sifted
+
+
+def place(entry: Headline | SetAside) -> tuple[int, str, int]:
+    """By what the rows of a window are sorted: newest night first, then as delivered; no two have the same."""
+    return -entry.night.toordinal(), entry.row.file, entry.row.line
+
+
+def settle(headlines: list[Headline]) -> Sifted:
+    """Judges readable rows beside one another: conflicts of labels, and duplicates.
+
+    Args:
+      headlines: by `place`; either all of a window, or all that are of one headline, of however many headlines.
+    """
+    sifted = Sifted([], [], [], headlines)
     conflicts = _find_conflicts(headlines)
     first_of: dict[str, Headline] = {}
     for headline in headlines:
@@ -113,9 +132,6 @@ def sift(
             sifted.folded.append(_set_aside(headline, Reason.DUPLICATE, f"of {_locate(first)}"))
         else:
             sifted.used.append(headline)
-    for rows_aside in (sifted.quarantined, sifted.folded):
-        # The sort is stable and its key falls with the night, so that the newest night comes first.
-        rows_aside.sort(key=lambda entry: (-entry.night.toordinal(), entry.row.file, entry.row.line))
     return sifted
 
 
@@ -126,8 +142,13 @@ def write_csv(entries: Iterable[SetAside], file: TextIO) -> None:
       entries: what to write.
       file: open for text with `newline=""`; encode it as `utf-8-sig`, which spreadsheets recognise.
     """
+    csv.writer(file).writerow(COLUMNS)
+    write_rows(entries, file)
+
+
+def write_rows(entries: Iterable[SetAside], file: TextIO) -> None:
+    """The same without a header, for a part of a file."""
     writer = csv.writer(file)
-    writer.writerow(COLUMNS)
     for entry in entries:
         row = entry.row
         cells = (entry.night, entry.version, row.file, row.line, entry.reason, entry.detail, show_bytes(row.raw))
@@ -171,7 +192,7 @@ def judge_title(night: date, version: int, row: Row, rules: Rules) -> str | SetA
     return row.title if title == row.title else title
 
 
-def _spell(label_codes: Mapping[str, str]) -> dict[str, str]:
+def spell(label_codes: Mapping[str, str]) -> dict[str, str]:
     """What may stand for a label, in small letters, and the label that it stands for."""
     return {code.casefold(): label for code, label in label_codes.items()} | {label: label for label in LABELS}
 
@@ -180,16 +201,33 @@ def _judge_drop(
     night: date, version: int, rows: Sequence[Row], rules: Rules, label_of: Mapping[str, str]
 ) -> Iterator[Headline | SetAside]:
     """The rows of a drop as they are judged one by one, but for titles that only the others show to be broken."""
-    judged = [_judge(night, version, row, rules, label_of) for row in rows]
-    lost = find_lost_letters([entry.title for entry in judged if isinstance(entry, Headline)])
-    for entry in judged:
-        if lost and isinstance(entry, Headline) and has_lost_letters(entry.title):
-            yield _set_aside(entry, Reason.BROKEN_TEXT, lost)
-        else:
-            yield entry
+    judged = [judge(night, version, row, rules, label_of) for row in rows]
+    lost = find_lost_letters(entry.title for entry in judged if isinstance(entry, Headline))
+    return (set_lost_aside(entry, lost) if isinstance(entry, Headline) else entry for entry in judged)
 
 
-def _judge(night: date, version: int, row: Row, rules: Rules, label_of: Mapping[str, str]) -> Headline | SetAside:
+def set_lost_aside(headline: Headline, lost: str) -> Headline | SetAside:
+    """A row that is readable by itself, set aside if its drop has lost letters and so has the row.
+
+    Args:
+      headline: the row.
+      lost: what `LostLetters` tell of its drop.
+    """
+    if lost and has_lost_letters(headline.title):
+        return _set_aside(headline, Reason.BROKEN_TEXT, lost)
+    return headline
+
+
+def judge(night: date, version: int, row: Row, rules: Rules, label_of: Mapping[str, str]) -> Headline | SetAside:
+    """Judges a row by itself: one that is readable, or set aside.
+
+    Args:
+      night: of the drop.
+      version: of the drop.
+      row: what is judged.
+      rules: the longest title, and how the model sees a title.
+      label_of: as `spell` gives it.
+    """
     title = judge_title(night, version, row, rules)
     if isinstance(title, SetAside):
         return title
@@ -206,7 +244,7 @@ def _set_aside(headline: Headline, reason: Reason, detail: str) -> SetAside:
     return SetAside(headline.night, headline.version, headline.row, reason, detail)
 
 
-def _find_conflicts(headlines: list[Headline]) -> dict[str, str]:
+def _find_conflicts(headlines: Sequence[Headline]) -> dict[str, str]:
     """The keys that have two labels or more, each with where the first of each label is."""
     label_of: dict[str, str] = {}
     keys = {

@@ -25,8 +25,9 @@ from headlines.names import EVALUATOR, ROWS_PREFIX
 from retraining.engines import LostRowsError
 from retraining.engines.readiness import value_of
 from retraining.engines.submitting import submit
-from tfx_components import evaluator
+from tfx_components import evaluator, scoring_through_beam
 from tfx_components.artifacts import Artifacts, read_properties
+from tfx_components.headline_example_gen import beam_executor
 
 _EVAL = "eval"
 _AT_A_TIME = 4096
@@ -125,7 +126,37 @@ class BulkInferrerExecutor(Accountable, bulk_inferrer.Executor):
         return count_all(output_dict.get("output_examples", []))
 
 
-_ACCOUNTABLE = (StatisticsGenExecutor, TransformExecutor, EvaluatorExecutor, BulkInferrerExecutor)
+class Submitting(BaseBeamExecutor):
+    """An executor that runs on an engine, and holds itself to the rows that were delivered."""
+
+    _beam_pipeline_args: list[str]
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Runs the node.
+
+        Raises:
+          EngineError: the engine cannot take a job.
+        """
+        with submit(list(self._beam_pipeline_args)) as self._beam_pipeline_args:
+            super().Do(input_dict, output_dict, exec_properties)
+
+
+class HeadlineExampleGenExecutor(Submitting, beam_executor.BeamExecutor):
+    """Counts rows when files are looked through, and where they were written."""
+
+
+class UnlabelledExampleGenExecutor(Submitting, scoring_through_beam.UnlabelledExecutor):
+    """The same."""
+
+
+class ScoreWriterExecutor(Submitting, scoring_through_beam.ScoresExecutor):
+    """Has as many scores as UnlabelledExampleGen counted headlines."""
+
+
+_ON_ENGINES = (
+    *(StatisticsGenExecutor, TransformExecutor, EvaluatorExecutor, BulkInferrerExecutor),
+    *(HeadlineExampleGenExecutor, UnlabelledExampleGenExecutor, ScoreWriterExecutor),
+)
 
 
 def hold_to_rows(node: BaseNode) -> None:
@@ -133,7 +164,7 @@ def hold_to_rows(node: BaseNode) -> None:
     spec = node.executor_spec
     if not isinstance(spec, BeamExecutorSpec):
         return
-    for kind in _ACCOUNTABLE:
+    for kind in _ON_ENGINES:
         if spec.executor_class in kind.__bases__:
             # A copy, for the node's class has this one; by its own method, since `copy.copy` makes it one of no Beam.
             node.executor_spec = spec.copy()

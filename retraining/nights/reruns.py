@@ -2,7 +2,7 @@
 
 import lineage
 from headlines.drops.drops_folder import DropError, DropsFolder, parse_night
-from headlines.drops.window import find_versions, hash_versions
+from headlines.drops.sources import find_versions, hash_versions
 from retraining.settings import Settings
 
 

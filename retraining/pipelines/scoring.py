@@ -1,6 +1,7 @@
 """Unlabelled headlines scored with a pushed model: files -> examples -> predictions -> one CSV file per night."""
 
 from tfx import v1 as tfx
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import bulk_inferrer_pb2
 
@@ -10,6 +11,7 @@ from retraining.pipelines.as_of import PushedModelResolver
 from retraining.pipelines.parts import assemble
 from retraining.settings import Settings
 from tfx_components.score_writer import ScoreWriter
+from tfx_components.scoring_through_beam import ScoresExecutor, UnlabelledExecutor
 from tfx_components.unlabelled_example_gen import UnlabelledExampleGen
 
 # The task that decides them runs before every node: retraining.operators.choosing.FindUnlabelled.
@@ -50,4 +52,8 @@ def create_scoring_pipeline(
         scores_dir=str(settings.scores_dir),
         version=version,
     )
+    if settings.beam != "local":
+        # The components are functions, whose executors nobody can choose when they are made.
+        unlabelled.executor_spec = BeamExecutorSpec(UnlabelledExecutor)
+        writer.executor_spec = BeamExecutorSpec(ScoresExecutor)
     return assemble(SCORING_DAG, [pushed, unlabelled, inferrer, writer], settings, overrides)

@@ -5,7 +5,7 @@ From then on DropGate passes that version, and later windows take it in.
 
 from headlines.drops.drops_folder import DropsFolder, parse_night
 from headlines.drops.rulings import MOST_CHARACTERS, Ruled, Ruling, find_counting, find_ruling
-from headlines.drops.window import hash_versions
+from headlines.drops.sources import hash_versions
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHTLY_DAG
 from headlines.notes import NoteError, check_name, check_text

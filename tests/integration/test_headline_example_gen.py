@@ -25,8 +25,8 @@ from tfx.types.standard_artifacts import Examples
 from headlines.drops import window
 from headlines.drops.drops_folder import DropsFolder, GrowingDropError
 from headlines.drops.rules import Rules
+from headlines.drops.sources import fingerprint
 from headlines.drops.version_folder import VersionFolder
-from headlines.drops.window import fingerprint
 from retraining.settings import Settings
 from tfx_components.gate import read_figures
 from tfx_components.headline_example_gen import driver

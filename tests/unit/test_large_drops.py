@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from allocations import measure_peak
 
-from headlines.drops import figures
-from headlines.drops.figures import compare, share_not_portuguese
+from headlines.drops import language
+from headlines.drops.figures import compare
+from headlines.drops.language import sample, share_not_portuguese
 from headlines.drops.quarantine import Headline, sift
 from headlines.drops.rows import read_file
 from headlines.drops.rules import Rules
@@ -43,7 +44,7 @@ def headlines(deliver: Callable[..., Path], drop_rules: dict[str, Any]) -> list[
 
 def compare_with_few_told_by_language(headlines: list[Headline]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_LANGUAGE_TITLES", 20)
+        patch.setattr(language, "SAMPLE_TITLES", 20)
         compare(headlines, headlines[:50], [], {})
 
 
@@ -63,9 +64,9 @@ def test_the_language_of_very_many_titles_is_told_from_a_sample_that_is_the_same
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     titles = [*PORTUGUESE[:400], *ENGLISH * 6]
-    all_together = share_not_portuguese(titles)
-    monkeypatch.setattr(figures, "_LANGUAGE_TITLES", 200)
-    sampled = share_not_portuguese(titles)
+    all_together = share_not_portuguese(sample(titles))
+    monkeypatch.setattr(language, "SAMPLE_TITLES", 200)
+    sampled = share_not_portuguese(sample(titles))
     assert sampled is not None and all_together is not None and sampled != all_together
     assert sampled == pytest.approx(all_together, abs=0.1)
-    assert share_not_portuguese(titles) == sampled
+    assert share_not_portuguese(sample(titles)) == sampled

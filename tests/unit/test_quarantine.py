@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from headlines.drops.parsing import Row
 from headlines.drops.quarantine import Reason, SetAside, Sifted, read_csv, sift, write_csv
-from headlines.drops.rows import Row, read_file
+from headlines.drops.rows import read_file
 from headlines.drops.rules import Rules
 
 FIRST, SECOND = date(2022, 2, 1), date(2022, 2, 2)

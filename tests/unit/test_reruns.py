@@ -10,7 +10,7 @@ import pytest
 
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rulings import NO_PRECEDENTS, Precedents, Ruled, Ruling
-from headlines.drops.window import hash_versions
+from headlines.drops.sources import hash_versions
 from lineage import LeftOut, NightReport, Reign
 from retraining.nights import reruns
 from retraining.nights.reruns import find_changes

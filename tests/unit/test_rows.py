@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from headlines.drops import rows
+from headlines.drops import file_checks
 from headlines.drops.drops_folder import DropError, DropsFolder
+from headlines.drops.parsing import Row
 from headlines.drops.quarantine import Reason
-from headlines.drops.rows import DropFile, Row, read_file, read_files, stream_titles
+from headlines.drops.rows import DropFile, read_file, read_files, stream_titles
 from headlines.drops.rules import QUARANTINE_UNBALANCED, Rules
 from headlines.drops.window import check_nothing_lost, read_window
 
@@ -212,7 +213,7 @@ def test_a_file_that_is_not_what_its_name_says_is_told_by_how_it_begins(
 def test_a_packed_file_that_unpacks_without_end_is_refused_before_it_fills_the_memory(
     deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "MAX_UNPACKED_BYTES", 3 * 2**20)
+    monkeypatch.setattr(file_checks, "MAX_UNPACKED_BYTES", 3 * 2**20)
     path = deliver(NIGHT, gzip.compress(TEXT + bytes(5 * 2**20)), "a.csv.gz")
     with pytest.raises(DropError, match="unpacks to more than 3 MB; deliver it unpacked, or as several files"):
         read_file(path)

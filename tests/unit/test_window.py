@@ -16,15 +16,8 @@ from hypothesis import strategies as st
 from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import NO_PRECEDENTS, Precedents, Ruled, Ruling
-from headlines.drops.window import (
-    Window,
-    check_nothing_lost,
-    choose_earlier_nights,
-    hash_versions,
-    read_window,
-    split_of,
-    weigh,
-)
+from headlines.drops.sources import choose_earlier_nights, hash_versions
+from headlines.drops.window import Window, check_nothing_lost, read_window, split_of, weigh
 from modules.text import TextSettings, normalise
 
 Deliver = Callable[..., Path]

@@ -3,13 +3,14 @@
 from typing import ClassVar
 
 from tfx.dsl.components.base.base_component import BaseComponent
-from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec, ExecutorClassSpec
 from tfx.types import Channel, standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from headlines.drops.rules import Rules
 from headlines.names import PRECEDENTS
+from tfx_components.headline_example_gen.beam_executor import BeamExecutor
 from tfx_components.headline_example_gen.driver import Driver
 from tfx_components.headline_example_gen.executor import Executor
 
@@ -56,13 +57,14 @@ class HeadlineExampleGen(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, drops_dir: str, night: str, rules: Rules) -> None:
+    def __init__(self, drops_dir: str, night: str, rules: Rules, through_beam: bool = False) -> None:
         """Places the component in a pipeline.
 
         Args:
           drops_dir: folder that holds a folder per night.
           night: `YYYY-MM-DD`, or what is rendered to it before the run.
           rules: which rows of which drops are used, and how.
+          through_beam: whether many workers read the window, with the pipeline's Beam arguments, or this process alone.
         """
         spec = HeadlineExampleGenSpec(
             drops_dir=drops_dir,
@@ -73,4 +75,4 @@ class HeadlineExampleGen(BaseComponent):
             examples=Channel(type=standard_artifacts.Examples),
             quarantine=Channel(type=Quarantine),
         )
-        super().__init__(spec=spec)
+        super().__init__(spec=spec, custom_executor_spec=BeamExecutorSpec(BeamExecutor) if through_beam else None)

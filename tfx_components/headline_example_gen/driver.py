@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tfx.proto.orchestration import driver_output_pb2
 from headlines.drops.drops_folder import DropError, DropsFolder, DropVersion, parse_night
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import DROPS_DIR_PROPERTY, Codes, Precedents, find_refused, tell_codes
-from headlines.drops.window import find_versions, fingerprint, hash_versions
+from headlines.drops.sources import find_versions, fingerprint, hash_versions, list_replaced
 from headlines.names import DROP_PREFIX, LABEL_CODES, NIGHT, PRECEDENTS, SUCCESS_MARKER
 from tfx_components.drivers import EitherDriver
 from tfx_components.rulings import read_rulings
@@ -51,9 +51,10 @@ class Driver(EitherDriver):
         rules = Rules.from_json(exec_properties["rules"])
         with self._metadata_handle as metadata:
             codes = check_unchanged(metadata, drops_dir, contents)
-            for version in _find_replaced(drops_dir, contents, rules):
-                if used := read_first_codes(metadata, drops_dir, version):
-                    codes[version.night.isoformat(), version.number] = used
+            drops = DropsFolder(Path(drops_dir))
+            for one in (one for version, _ in contents for one in list_replaced(drops, version, rules)):
+                if used := read_first_codes(metadata, drops_dir, one):
+                    codes[one.night.isoformat(), one.number] = used
             nights = {version.night.isoformat() for version, _ in contents}
             refused = find_refused(read_rulings(metadata.store), rules.known_by)
         precedents = Precedents(
@@ -148,16 +149,6 @@ def _read_codes(metadata: Metadata, drops_dir: str, name: str, number: int, desc
         described = json.loads(examples.custom_properties[name].string_value)
     codes: Codes = described[LABEL_CODES]
     return codes
-
-
-def _find_replaced(drops_dir: str, contents: Contents, rules: Rules) -> Iterator[DropVersion]:
-    """The versions that those of a window replace."""
-    drops = DropsFolder(Path(drops_dir))
-    for version, _ in contents:
-        earlier = drops.find_earlier_version(version, rules.known_by)
-        while earlier:
-            yield earlier
-            earlier = drops.find_earlier_version(earlier, rules.known_by)
 
 
 def _find_first_use(metadata: Metadata, drops_dir: str, name: str, number: int, that_says: str = "") -> Artifact | None:

@@ -1,0 +1,121 @@
+"""What Beam pipelines of ours leave on the disk: parts that are written whole, and sums over all of them."""
+
+import pickle
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx.dsl.io import fileio
+
+# So many are counted at once.
+_BATCH_RECORDS = 4096
+
+
+class Sum(Protocol):
+    """What can be added up in any order."""
+
+    def add(self, other: Self) -> None:
+        """Adds another one to this one."""
+
+
+Added = TypeVar("Added", bound=Sum)
+
+
+class Add(beam.CombineFn, Generic[Added]):
+    """Adds up what has `add`."""
+
+    def __init__(self, nothing: Callable[[], Added]) -> None:
+        """Takes what makes a sum of nothing."""
+        self._nothing = nothing
+
+    def create_accumulator(self) -> Added:
+        """A sum of nothing."""
+        return self._nothing()
+
+    def add_input(self, mutable_accumulator: Added, element: Added) -> Added:
+        """Adds one."""
+        mutable_accumulator.add(element)
+        return mutable_accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Added]) -> Added:
+        """Adds up sums."""
+        total = self._nothing()
+        for one in accumulators:
+            total.add(one)
+        return total
+
+    def extract_output(self, accumulator: Added) -> Added:
+        """The sum."""
+        return accumulator
+
+
+class WriteResult(beam.DoFn):
+    """Writes each element, under its path, where whoever runs the pipeline reads it by `read_result`."""
+
+    def process(self, element: tuple[str, Any]) -> None:
+        """Writes one."""
+        path, result = element
+        write_whole(path, pickle.dumps(result))
+
+
+def read_result(path: str) -> Any:
+    """What `WriteResult` wrote.
+
+    Raises:
+      RuntimeError: there is none.
+    """
+    if not fileio.exists(path):
+        raise RuntimeError(
+            f"the Beam runner says that it is done, but {path} was not written: it lost a part of the work, or its "
+            "workers do not share this folder. Nothing was trained; see BEAM_RUNNER_ARGS"
+        )
+    with fileio.open(path, "rb") as file:
+        return pickle.loads(file.read())
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Writes a file that is there whole or not at all, also when several workers write it."""
+    aside = _name_aside(path)
+    with fileio.open(aside, "wb") as file:
+        file.write(data)
+    fileio.rename(aside, path, overwrite=True)
+
+
+def write_records(path: str, records: Iterable[bytes]) -> int:
+    """Writes gzipped TFRecords in the same way, and returns how many are in the file by a second look.
+
+    Raises:
+      RuntimeError: they are not as many as were written.
+    """
+    aside, written = _name_aside(path), 0
+    with tf.io.TFRecordWriter(aside, "GZIP") as writer:
+        for record in records:
+            writer.write(record)
+            written += 1
+    batches = tf.data.TFRecordDataset(aside, "GZIP").batch(_BATCH_RECORDS)
+    there = int(batches.reduce(tf.constant(0, tf.int64), lambda count, batch: count + tf.size(batch, tf.int64)))
+    if there != written:
+        raise RuntimeError(f"{written} records were written to {path} and {there} are there; look at the disk")
+    fileio.rename(aside, path, overwrite=True)
+    return there
+
+
+def join_parts(target: str, start: bytes, parts: Iterable[str]) -> None:
+    """Writes a file of what it starts with and of parts, in their order, block by block.
+
+    Raises:
+      OSError: a part is not there.
+    """
+    with fileio.open(target, "wb") as file:
+        file.write(start)
+        for part in parts:
+            with fileio.open(part, "rb") as source:
+                while block := source.read(2**20):
+                    file.write(block)
+
+
+def _name_aside(path: str) -> str:
+    # Not by the process: a container has the same number as another.
+    return f"{path}.{uuid.uuid4().hex}.tmp"

@@ -1,0 +1,447 @@
+"""HeadlineExampleGen as Beam transforms: files are looked through, pieces read, headlines settled in buckets.
+
+Every rule is in `headlines.drops`. Each of a window's headlines is in one bucket with all its rows, so that conflicts,
+duplicates and figures are those of the window. A worker holds the rows of a bucket or of a piece, never all of them.
+"""
+
+import functools
+import hashlib
+import io
+import pickle
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Self
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from headlines.drops.broken_text import LostLetters, has_lost_letters
+from headlines.drops.counts import choose_unknown_labels, count_unknown_labels
+from headlines.drops.drops_folder import DropError
+from headlines.drops.parsing import Row
+from headlines.drops.pieces import Piece, Survey, read_piece
+from headlines.drops.quarantine import (
+    Headline,
+    Reason,
+    SetAside,
+    judge,
+    place,
+    set_lost_aside,
+    settle,
+    spell,
+    write_rows,
+)
+from headlines.drops.rules import Rules
+from headlines.drops.sources import Content
+from headlines.drops.tallies import Tally, tally
+from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
+from headlines.drops.words import WordCounts, WordModel
+from headlines.names import name_records
+from tfx_components.beam_parts import Add, WriteResult, write_records, write_whole
+from tfx_components.headline_example_gen.describing import to_example
+
+ROWS_PER_BUCKET = 20_000
+"""About as many a worker holds at a time."""
+# So many rows travel together.
+_BATCH_ROWS = 256
+_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME = "aside", "lost", "words", "labels", "outcome"
+
+
+class Role(IntEnum):
+    """What a version is read for."""
+
+    WINDOW = 0
+    REPLACED = 1
+    """By another of its night, which is an earlier one: what it has is not fresh."""
+    CORRECTED = 2
+    """By the night's own drop."""
+    LEFT_OUT = 3
+
+
+class Kind(IntEnum):
+    """Which file a row that is set aside goes to."""
+
+    QUARANTINE = 0
+    DUPLICATES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A version that is read."""
+
+    role: Role
+    night: date
+    version: int
+    label_of: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A piece to read, by its number, and the number of its source; pieces of the window are numbered by `place`."""
+
+    number: int
+    source: int
+    piece: Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every worker is told.
+
+    Attributes:
+      night: whose window it is.
+      rules: what a row is held to.
+      sources: what is read.
+      files: by the number of a piece, the name of its file.
+      buckets: how many there are.
+      split_folders: by split, where examples go.
+      work: the folder of what is written for whoever runs the pipeline.
+    """
+
+    night: date
+    rules: Rules
+    sources: tuple[Source, ...]
+    files: tuple[str, ...]
+    buckets: int
+    split_folders: dict[str, str]
+    work: str
+
+    def name_part(self, kind: Kind, piece: int) -> str:
+        """The file with the rows of a piece that are set aside."""
+        return f"{self.work}/{kind.name.lower()}-{piece:06d}.csv"
+
+    @property
+    def outcome(self) -> str:
+        """The file that says what became of all rows."""
+        return f"{self.work}/outcome.pickle"
+
+    @property
+    def background(self) -> str:
+        """The file that says what the window is as a whole."""
+        return f"{self.work}/background.pickle"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Where rows went, counted where they were written.
+
+    Attributes:
+      used: by night.
+      aside: by file, night and reason.
+      parts: files of rows that are set aside, by kind and piece.
+      split_rows: records by split.
+      unknown_labels: the most frequent of the night.
+      tally: of what the night is judged by.
+      problems: why a piece could not be read.
+    """
+
+    used: Counter[date] = field(default_factory=Counter)
+    aside: Counter[tuple[Kind, date, str]] = field(default_factory=Counter)
+    parts: set[tuple[Kind, int]] = field(default_factory=set)
+    split_rows: Counter[str] = field(default_factory=Counter)
+    unknown_labels: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, other: Self) -> None:
+        """Adds what became of other rows."""
+        for name in ("used", "aside", "split_rows", "unknown_labels"):
+            getattr(self, name).update(getattr(other, name))
+        self.parts |= other.parts
+        self.tally.add(other.tally)
+        self.problems += other.problems
+
+    def count_aside(self, kind: Kind, night: date) -> int:
+        """How many rows of a night are set aside in a file."""
+        return sum(count for (one, other, _), count in self.aside.items() if (one, other) == (kind, night))
+
+
+def plan_work(
+    sources: Sequence[tuple[Role, Content[Survey]]], night: date, rules: Rules, split_folders: dict[str, str], work: str
+) -> tuple[Plan, list[Task]]:
+    """What every worker is told, and the pieces to read.
+
+    Args:
+      sources: the versions to read, of each role.
+      night: whose window it is.
+      rules: what a row is held to.
+      split_folders: by split, where examples go.
+      work: a folder that all workers share.
+    """
+    ordered = sorted(sources, key=lambda one: (one[0], -one[1].version.night.toordinal()))
+    told: list[Source] = []
+    tasks: list[Task] = []
+    for role, content in ordered:
+        told.append(Source(role, content.version.night, content.version.number, spell(content.codes)))
+        for survey in sorted(content.files, key=lambda file: file.name):
+            tasks += [
+                Task(number, len(told) - 1, piece) for number, piece in enumerate(survey.pieces, start=len(tasks))
+            ]
+    rows = sum(survey.row_count for _, content in ordered for survey in content.files)
+    files = tuple(task.piece.table.file for task in tasks)
+    buckets = max(1, -(-rows // ROWS_PER_BUCKET))
+    return Plan(night, rules, tuple(told), files, buckets, split_folders, work), tasks
+
+
+def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Reads pieces, and writes examples, rows that are set aside, and an Outcome.
+
+    Args:
+      root: of a pipeline.
+      plan: what every worker is told.
+      tasks: the pieces.
+    """
+    read = (
+        root
+        | "Pieces" >> beam.Create(tasks)
+        | "SpreadPieces" >> beam.Reshuffle()
+        | "ReadAndJudge"
+        >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
+    )
+    lost = (
+        read[_LOST]
+        | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
+        | "TellLostLetters" >> beam.MapTuple(lambda source, letters: (source, letters.tell()))
+    )
+    model = (
+        read[_WORDS]
+        | "PassOverLost" >> beam.FlatMap(_choose_words, lost=pvalue.AsDict(lost))
+        | "AddWords" >> beam.CombineGlobally(Add(WordCounts))
+        | "Learn" >> beam.Map(_write_model, plan=plan)
+    )
+    # A bucket without rows has its files too.
+    empty = root | "Buckets" >> beam.Create([(bucket, b"") for bucket in range(plan.buckets)])
+    settled = (
+        (read["rows"], empty)
+        | "WithEmpty" >> beam.Flatten()
+        | "ByBucket" >> beam.GroupByKey()
+        | "Settle"
+        >> beam.ParDo(_Settle(plan), pvalue.AsDict(lost), pvalue.AsSingleton(model)).with_outputs(
+            _ASIDE, main="outcome"
+        )
+    )
+    aside = (
+        (read[_ASIDE], settled[_ASIDE])
+        | "AllAside" >> beam.Flatten()
+        | "ByPiece" >> beam.GroupByKey()
+        | "WriteAside" >> beam.Map(_write_aside, plan=plan)
+    )
+    unknown = (
+        read[_LABELS] | "AddLabels" >> beam.CombinePerKey(sum) | "MostFrequent" >> beam.CombineGlobally(_MostFrequent())
+    )
+    _ = (
+        (settled["outcome"], aside, read[_OUTCOME], unknown)
+        | "AllOutcomes" >> beam.Flatten()
+        | "AddOutcomes" >> beam.CombineGlobally(Add(Outcome))
+        | "NameOutcome" >> beam.Map(lambda outcome: (plan.outcome, outcome))
+        | "WriteOutcome" >> beam.ParDo(WriteResult())
+    )
+
+
+class _ReadAndJudge(beam.DoFn):
+    """Judges each row of a piece by itself, and counts what is known of a drop only when all of it was read."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def process(self, element: Task) -> Iterator[Any]:
+        """Yields batches of readable rows by their bucket."""
+        try:
+            yield from self._read(element)
+        except DropError as error:
+            # As a value: a runner gives errors other words and another type.
+            yield pvalue.TaggedOutput(_OUTCOME, Outcome(problems=[str(error)]))
+
+    def _read(self, task: Task) -> Iterator[Any]:
+        plan, source = self._plan, self._plan.sources[task.source]
+        is_window = source.role is Role.WINDOW
+        teaches = is_window and source.night < plan.night
+        rows: dict[int, list[Any]] = defaultdict(list)
+        aside: list[SetAside] = []
+        lost, labels = LostLetters(), Counter[str]()
+        words = {False: WordCounts(), True: WordCounts()}
+        for row in read_piece(task.piece):
+            judged = judge(source.night, source.version, row, plan.rules, source.label_of)
+            if isinstance(judged, Headline):
+                lost.look_at(judged.title)
+                if teaches:
+                    words[has_lost_letters(judged.title)].count(judged)
+                batch = rows[bucket := _choose_bucket(judged.key, plan.buckets)]
+                batch.append(_pack(judged, task))
+                if len(batch) == _BATCH_ROWS:
+                    yield bucket, pickle.dumps(rows.pop(bucket))
+            elif is_window:
+                aside.append(judged)
+                if len(aside) == _BATCH_ROWS:
+                    labels.update(count_unknown_labels(aside))
+                    yield _send_aside(Kind.QUARANTINE, task.number, aside)
+                    aside = []
+        labels.update(count_unknown_labels(aside))
+        for bucket, batch in rows.items():
+            yield bucket, pickle.dumps(batch)
+        if aside:
+            yield _send_aside(Kind.QUARANTINE, task.number, aside)
+        yield pvalue.TaggedOutput(_LOST, (task.source, lost))
+        if teaches:
+            for has_lost, counts in words.items():
+                yield pvalue.TaggedOutput(_WORDS, (task.source, has_lost, counts))
+        if is_window and source.night == plan.night:
+            for label in labels.items():
+                yield pvalue.TaggedOutput(_LABELS, label)
+
+
+class _Settle(beam.DoFn):
+    """Judges the rows of a bucket beside one another, writes its examples and counts what the night is judged by."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def process(self, element: tuple[int, Iterable[bytes]], lost: dict[int, str], model_path: str) -> Iterator[Any]:
+        """Yields an Outcome, and the rows that are set aside by their piece."""
+        plan, (bucket, batches) = self._plan, element
+        rows: dict[Role, list[Headline]] = {role: [] for role in Role}
+        aside: dict[tuple[Kind, int], list[SetAside]] = defaultdict(list)
+        piece_of: dict[tuple[date, str, int], int] = {}
+        for packed in (one for batch in batches if batch for one in pickle.loads(batch)):
+            headline, source, piece = _unpack(packed, plan)
+            role = plan.sources[source].role
+            judged = set_lost_aside(headline, lost.get(source, ""))
+            if role is Role.WINDOW:
+                piece_of[_identify(judged)] = piece
+            if isinstance(judged, Headline):
+                rows[role].append(judged)
+            elif role is Role.WINDOW:
+                aside[Kind.QUARANTINE, piece].append(judged)
+        for some in rows.values():
+            some.sort(key=place)
+        sifted = settle(rows[Role.WINDOW])
+        for kind, entries in ((Kind.QUARANTINE, sifted.quarantined), (Kind.DUPLICATES, sifted.folded)):
+            for entry in entries:
+                aside[kind, piece_of[_identify(entry)]].append(entry)
+        parts = divide(sifted.readable, plan.night)
+        earlier_keys = {headline.key for headline in (*rows[Role.REPLACED], *parts.before)}
+        used = sorted(sifted.used, key=lambda headline: headline.night)
+        of_split: dict[str, list[Headline]] = {split: [] for split in plan.split_folders}
+        for headline in used:
+            of_split[split_of(headline.key, plan.rules.eval_percent)].append(headline)
+            if is_fresh(headline, plan.night, earlier_keys, plan.rules):
+                of_split[FRESH_SPLIT].append(headline)
+        split_rows = {
+            split: write_records(
+                f"{plan.split_folders[split]}/{name_records(bucket, plan.buckets)}",
+                (to_example(headline, plan.night, plan.rules) for headline in headlines),
+            )
+            for split, headlines in of_split.items()
+        }
+        for key, entries in aside.items():
+            yield _send_aside(*key, entries)
+        yield Outcome(
+            used=Counter(headline.night for headline in used),
+            split_rows=Counter(split_rows),
+            tally=tally(parts.own, parts.before, rows[Role.CORRECTED], rows[Role.LEFT_OUT], _load_model(model_path)),
+        )
+
+
+class _MostFrequent(beam.CombineFn):
+    """Of labels that are none and how many rows have each, the few that are kept, as an Outcome."""
+
+    def create_accumulator(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def add_input(self, mutable_accumulator: dict[str, int], element: tuple[str, int]) -> dict[str, int]:
+        """Keeps a label if it is one of the most frequent so far."""
+        return choose_unknown_labels(mutable_accumulator | dict([element]))
+
+    def merge_accumulators(self, accumulators: Iterable[dict[str, int]]) -> dict[str, int]:
+        """The most frequent of all."""
+        merged: dict[str, int] = {}
+        for one in accumulators:
+            merged |= one
+        return choose_unknown_labels(merged)
+
+    def extract_output(self, accumulator: dict[str, int]) -> Outcome:
+        """What was kept."""
+        return Outcome(unknown_labels=Counter(accumulator))
+
+
+def _choose_bucket(key: str, buckets: int) -> int:
+    # Other bytes of the hash than those that decide the split.
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[8:16]) % buckets
+
+
+def _pack(headline: Headline, task: Task) -> tuple[Any, ...]:
+    row = headline.row
+    place_of = (task.source, task.number, row.line)
+    return (
+        *place_of,
+        row.raw,
+        row.title,
+        row.label,
+        row.cells,
+        row.columns,
+        headline.title,
+        headline.label,
+        headline.key,
+    )
+
+
+def _unpack(packed: tuple[Any, ...], plan: Plan) -> tuple[Headline, int, int]:
+    source, piece, line, raw, row_title, row_label, cells, columns, title, label, key = packed
+    row = Row(plan.files[piece], line, raw, row_title, row_label, cells, columns)
+    told = plan.sources[source]
+    return Headline(told.night, told.version, row, title, label, key), source, piece
+
+
+def _identify(entry: Headline | SetAside) -> tuple[date, str, int]:
+    return entry.night, entry.row.file, entry.row.line
+
+
+def _send_aside(kind: Kind, piece: int, entries: Sequence[SetAside]) -> Any:
+    packed = [
+        (entry.night, entry.version, entry.row.file, entry.row.line, entry.row.raw, entry.reason.value, entry.detail)
+        for entry in entries
+    ]
+    return pvalue.TaggedOutput(_ASIDE, ((int(kind), piece), pickle.dumps(packed)))
+
+
+def _write_aside(element: tuple[tuple[int, int], Iterable[bytes]], plan: Plan) -> Outcome:
+    """Writes the rows of a piece that are set aside, in their order."""
+    (kind, piece), batches = element
+    entries = [
+        SetAside(night, version, Row(file, line, raw, "", "", 0, 0), Reason(reason), detail)
+        for batch in batches
+        for night, version, file, line, raw, reason, detail in pickle.loads(batch)
+    ]
+    entries.sort(key=place)
+    text = io.StringIO(newline="")
+    write_rows(entries, text)
+    write_whole(plan.name_part(Kind(kind), piece), text.getvalue().encode())
+    counts = Counter((Kind(kind), entry.night, entry.reason.value) for entry in entries)
+    return Outcome(aside=counts, parts={(Kind(kind), piece)})
+
+
+def _choose_words(element: tuple[int, bool, WordCounts], lost: dict[int, str]) -> Iterator[WordCounts]:
+    """The words of rows but for those that are broken, as only their whole drop shows."""
+    source, has_lost, counts = element
+    if not (has_lost and lost.get(source)):
+        yield counts
+
+
+def _write_model(counts: WordCounts, plan: Plan) -> str:
+    """Writes what was learnt of the window, and returns where: a worker reads it once, not with each bucket."""
+    model, path = WordModel(counts, plan.rules.expected_class_mix), f"{plan.work}/words-{uuid.uuid4().hex}.pickle"
+    write_whole(path, pickle.dumps(model))
+    write_whole(plan.background, pickle.dumps(model.background))
+    return path
+
+
+@functools.lru_cache(maxsize=1)
+def _load_model(path: str) -> WordModel:
+    model: WordModel = pickle.loads(Path(path).read_bytes())
+    return model
