@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import is_object
 
 # As the C library, and so every library, says it.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -67,6 +68,11 @@ class Disk:
         return f"{self.free} free on {self.name}"
 
 
+def is_on_disk(place: Path) -> bool:
+    """Whether a place is on a disk, and not on object storage, which nobody has seen full."""
+    return not is_object(place)
+
+
 def find_disk(path: Path) -> Disk:
     """The disk of a file or folder, or of where it would be made.
 
@@ -91,8 +97,8 @@ def find_disk(path: Path) -> Disk:
 
 
 def find_low(places: Iterable[Path], least_gb: float) -> list[Disk]:
-    """The disks of some places, each once, of which less is free, in GB of 2**30 bytes."""
-    disks = {disk.mount: disk for disk in map(find_disk, places)}
+    """The disks of some places, each once, of which less is free, in GB of 2**30 bytes; a bucket is on none."""
+    disks = {disk.mount: disk for disk in map(find_disk, filter(is_on_disk, places))}
     return [disk for disk in disks.values() if disk.is_low(least_gb)]
 
 

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import is_object
 from headlines.postgres_address import REQUIRES_TLS
 from retraining import renamed_settings, secret_sources
 from retraining import setting_types as types
@@ -68,8 +69,10 @@ class Settings(BaseSettings):
     state_dir: types.Place = Field(
         BASE / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
-    drops_dir: types.Place = Field(
-        BASE / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
+    drops_dir: types.PlaceOrObjects = Field(
+        BASE / "drops",
+        description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`. A folder, or `s3://bucket/folder` or "
+        "`gs://bucket/folder`: docs/object-storage.md.",
     )
     dags_dir: types.Place = Field(BUNDLE / "dags", description="The DAG files that Airflow reads.")
     serving_dir: types.Place = Field(
@@ -80,9 +83,10 @@ class Settings(BaseSettings):
         default_factory=lambda settings: settings["state_dir"] / "pipelines",
         description="Where artifacts go. Default: `<state_dir>/pipelines`.",
     )
-    scores_dir: types.Place = Field(
+    scores_dir: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
-        description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
+        description="Where scores of unlabelled headlines go, `<night>/<version>.csv`; a folder, or an address like "
+        "that of `DROPS_DIR`. Default: `<state_dir>/scores`.",
     )
     notices_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "notices",
@@ -669,6 +673,8 @@ class Settings(BaseSettings):
         for name in _PLACES:
             place: Path = getattr(self, name)
             for file in filter(None, (error.filename2, error.filename)):
+                if is_object(place) and str(file).startswith(str(place)):
+                    return _explain_objects(name.upper(), place, error)
                 path = Path(os.fsdecode(file))
                 if path.is_absolute() and (path.is_relative_to(place) or place.is_relative_to(path)):
                     return _explain_place(name.upper(), place, error)
@@ -681,9 +687,10 @@ class Settings(BaseSettings):
 
     @property
     def written_places(self) -> tuple[Path, ...]:
-        """The folders in which a night leaves something; each may be on a disk of its own."""
+        """The folders of this machine in which a night leaves something; each may be on a disk of its own."""
         of_nights = (self.pipeline_root, self.serving_dir, self.scores_dir)
-        return (self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir)
+        places = (self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir)
+        return tuple(place for place in places if not is_object(place))
 
     @property
     def airflow_home(self) -> Path:
@@ -859,6 +866,14 @@ def _explain_place(setting: str, place: Path, error: OSError) -> str:
     else:
         why = f"{file} cannot be used: {error.strerror or error}; mend that, or {other}"
     return f"{setting}={str(place)!r}: {why}"
+
+
+def _explain_objects(setting: str, place: Path, error: OSError) -> str:
+    """Why a folder on object storage cannot be used, and what to do."""
+    return (
+        f"{setting}={str(place)!r}: {error.filename} cannot be used: {error.strerror}; correct {setting}, or what the "
+        "environment says of object storage: docs/object-storage.md names its variables"
+    )
 
 
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:

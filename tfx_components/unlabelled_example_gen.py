@@ -22,6 +22,7 @@ from headlines.drops.quarantine import SetAside, judge_title, write_csv
 from headlines.drops.rows import stream_titles
 from headlines.drops.rules import Rules
 from headlines.names import FILES_PREFIX, QUARANTINE_FILE, QUARANTINED_PREFIX, REASON_PREFIX, RECORDS_FILE, ROWS_PREFIX
+from headlines.objects.addresses import to_path
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -57,7 +58,7 @@ def UnlabelledExampleGen(
     Raises:
       DropError: a night has no unlabelled file, or one cannot be read as a whole.
     """
-    files_of = list_unlabelled(Path(drops_dir))
+    files_of = list_unlabelled(to_path(drops_dir))
     chosen = [parse_night(night) for night in nights.split(",")]
     examples.split_names = artifact_utils.encode_split_names([night.isoformat() for night in chosen])
     examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)

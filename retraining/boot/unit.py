@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from headlines.disk import is_on_disk
 from retraining.local import LocalError, preparation, roster, service
 from retraining.settings import BASE, CHECKOUT, Settings
 
@@ -147,7 +148,8 @@ def wanted_by(kind: Kind) -> str:
 def find_needed(settings: Settings) -> list[Path]:
     """Every folder that the service must get to, without those below another."""
     given = [settings.dags_dir, settings.drops_dir, settings.hyperparameters_file, Path(sys.prefix)]
-    return _outermost([BASE, CHECKOUT, *filter(None, given), *find_written(settings)])
+    on_disk = [place for place in given if place and is_on_disk(place)]
+    return _outermost([BASE, CHECKOUT, *on_disk, *find_written(settings)])
 
 
 def find_written(settings: Settings) -> list[Path]:

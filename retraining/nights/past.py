@@ -11,6 +11,7 @@ from typing import Any
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
+from headlines.objects.addresses import download, is_object
 from headlines.schedule import check_night
 from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
 from retraining.local import LocalError
@@ -105,7 +106,10 @@ def stage_drops(
             copy = target / night if number == 1 else target / night / folder.path.name
             copy.mkdir(parents=True, exist_ok=True)
             for file in folder.paths:
-                shutil.copy2(file, copy)
+                if is_object(file):
+                    download(file, copy / file.name)
+                else:
+                    shutil.copy2(file, copy)
             if codes := precedents.codes.get((night, number)):
                 _mark(copy / names.SUCCESS_MARKER, codes)
         # What was used was complete.

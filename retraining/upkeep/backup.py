@@ -20,6 +20,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from pydantic import SecretStr
 
 from headlines import names
+from headlines.objects.addresses import is_object
 from headlines.postgres_address import Postgres
 from lineage.reader import SCHEMA_VERSION
 from lineage.reading import LIVE
@@ -57,6 +58,10 @@ class _Snapshot:
     name: str
     major: int
     cursor: Any
+
+
+LEFT_TO_BUCKETS = "it is on object storage, whose own versions keep it: docs/object-storage.md"
+"""Why a place is not in a backup."""
 
 
 def back_up(
@@ -104,9 +109,10 @@ def back_up(
             left_out = _add_serving(writer, settings, of_mlmd.cursor, counts)
         report("copying the artifacts")
         left_out |= _add_artifacts(writer, settings, of_mlmd.cursor, counts)
-        if settings.scores_dir.is_dir():
+        left_out |= _leave_objects(settings)
+        if not is_object(settings.scores_dir) and settings.scores_dir.is_dir():
             writer.add(SCORES, settings.scores_dir)
-        if with_drops and settings.drops_dir.is_dir():
+        if with_drops and not is_object(settings.drops_dir) and settings.drops_dir.is_dir():
             report("copying the drops")
             writer.add(DROPS, settings.drops_dir)
         for notice in outbox.read_all(settings):
@@ -201,6 +207,12 @@ def _count(airflow: Any, mlmd: Any) -> dict[str, int]:
         cursor.execute(f"SELECT count(*) FROM {table}")
         [(counts[name],)] = cursor.fetchall()
     return counts
+
+
+def _leave_objects(settings: Settings) -> dict[str, str]:
+    """The places that a backup cannot hold as they were at one moment, each with why."""
+    places = (settings.serving_dir, settings.pipeline_root, settings.scores_dir, settings.drops_dir)
+    return {str(place): LEFT_TO_BUCKETS for place in places if is_object(place)}
 
 
 def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str, int]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from ml_metadata import ListOptions, OrderByField
@@ -17,6 +16,7 @@ from headlines.drops.rules import Rules
 from headlines.drops.rulings import DROPS_DIR_PROPERTY, Codes, Precedents, find_refused, tell_codes
 from headlines.drops.window import find_versions, fingerprint, hash_versions
 from headlines.names import DROP_PREFIX, LABEL_CODES, NIGHT, PRECEDENTS, SUCCESS_MARKER
+from headlines.objects.addresses import to_path
 from tfx_components.drivers import EitherDriver
 from tfx_components.rulings import read_rulings
 
@@ -69,7 +69,7 @@ def hash_window(exec_properties: dict[str, Any]) -> Contents:
     """The versions that a run reads and their content hashes; empty when they cannot all be found and read."""
     rules = Rules.from_json(exec_properties["rules"])
     try:
-        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        drops = DropsFolder(to_path(exec_properties["drops_dir"]))
         versions, _ = find_versions(drops, parse_night(exec_properties["night"]), rules)
         return hash_versions(versions)
     except (DropError, OSError):
@@ -152,7 +152,7 @@ def _read_codes(metadata: Metadata, drops_dir: str, name: str, number: int, desc
 
 def _find_replaced(drops_dir: str, contents: Contents, rules: Rules) -> Iterator[DropVersion]:
     """The versions that those of a window replace."""
-    drops = DropsFolder(Path(drops_dir))
+    drops = DropsFolder(to_path(drops_dir))
     for version, _ in contents:
         earlier = drops.find_earlier_version(version, rules.known_by)
         while earlier:

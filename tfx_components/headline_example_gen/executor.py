@@ -38,6 +38,7 @@ from headlines.drops.window import (
     tell_other_codes,
     weigh,
 )
+from headlines.objects.addresses import to_path
 from modules.features import LABEL, NIGHT, TITLE, WEIGHT
 from tfx_components.artifacts import Artifacts
 
@@ -66,7 +67,7 @@ class Executor(BaseExecutor):
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
         precedents = Precedents.from_json(exec_properties.get(names.PRECEDENTS, ""))
-        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        drops = DropsFolder(to_path(exec_properties["drops_dir"]))
         window = read_window(drops, night, rules, precedents=precedents)
         check_nothing_lost(window.drops)
         digest = exec_properties.get("fingerprint")
