@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,9 @@ def tell_full(error: BaseException, places: Iterable[Path]) -> str:
     if any(_POSTGRES_FULL in text for text in texts):
         return "the disk of the Postgres server was full"
     try:
-        disk = _find_named(error) or min(map(find_disk, places), key=lambda one: (not one.is_full, one.free_bytes))
+        # What was on its way to object storage lay in the folder for temporary files.
+        on_disk = [*filter(is_on_disk, places)] or [Path(tempfile.gettempdir())]
+        disk = _find_named(error) or min(map(find_disk, on_disk), key=lambda one: (not one.is_full, one.free_bytes))
     except OSError as problem:
         return f"which disk was full is not known ({problem})"
     kind = "a quota was used up on" if any(_FULL[1] in text for text in texts) else "there was no space left on"

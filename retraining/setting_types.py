@@ -14,7 +14,7 @@ from croniter import croniter
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
-from headlines.objects.addresses import is_address, to_path
+from headlines.objects.addresses import check_folder, is_address, to_path
 from retraining.notify_addresses import parse_addresses
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,9 @@ def _locate(value: object) -> object:
 
 def _locate_anywhere(value: object) -> object:
     """The same, or a folder on object storage."""
-    return to_path(str(value)) if isinstance(value, str | Path) and is_address(str(value)) else _locate(value)
+    if not isinstance(value, str | Path) or not is_address(str(value)):
+        return _locate(value)
+    return to_path(check_folder(str(value)).rstrip("/"))
 
 
 def _check_zone(value: str) -> str:

@@ -6,6 +6,7 @@ The only module that reads the environment; nothing here may import tfx, tensorf
 import errno
 import json
 import os
+import tempfile
 from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
@@ -46,6 +47,8 @@ _SERVER_PREFIX = "serving_"
 _AIRFLOW_PREFIX = "airflow__"
 # The folders that a command may find unusable; an inner one before the one it is in.
 _PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "notices_dir", "task_logs_dir", "drops_dir")
+# Beam's runners that work in the process that runs the component.
+_LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -75,13 +78,15 @@ class Settings(BaseSettings):
         "`gs://bucket/folder`: docs/object-storage.md.",
     )
     dags_dir: types.Place = Field(BUNDLE / "dags", description="The DAG files that Airflow reads.")
-    serving_dir: types.Place = Field(
+    serving_dir: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
-        description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
+        description="Where pushed models go, a folder per version; a folder, or an address like that of `DROPS_DIR`. "
+        "Default: `<state_dir>/serving/headlines`.",
     )
-    pipeline_root: types.Place = Field(
+    pipeline_root: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "pipelines",
-        description="Where artifacts go. Default: `<state_dir>/pipelines`.",
+        description="Where artifacts go; a folder, or an address like that of `DROPS_DIR`. Default: "
+        "`<state_dir>/pipelines`.",
     )
     scores_dir: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
@@ -525,6 +530,18 @@ class Settings(BaseSettings):
             moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
         ).isoformat()
 
+    @field_validator("beam_runner_args")
+    @classmethod
+    def _check_runner(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        root = info.data.get("pipeline_root")
+        runner = next((one.partition("=")[2] for one in reversed(value) if one.startswith("--runner=")), "")
+        if root and is_object(root) and runner and runner.rpartition(".")[2] not in _LOCAL_RUNNERS:
+            raise ValueError(
+                f"{runner} works on machines that do not see the copies of PIPELINE_ROOT={root} on this one; run Beam "
+                f"here ({', '.join(_LOCAL_RUNNERS)}), or set PIPELINE_ROOT to a folder that they share"
+            )
+        return value
+
     @field_validator("postgres_sslmode")
     @classmethod
     def _check_sslmode(cls, value: str, info: ValidationInfo) -> str:
@@ -689,7 +706,10 @@ class Settings(BaseSettings):
     def written_places(self) -> tuple[Path, ...]:
         """The folders of this machine in which a night leaves something; each may be on a disk of its own."""
         of_nights = (self.pipeline_root, self.serving_dir, self.scores_dir)
-        places = (self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir)
+        places = [self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir]
+        if is_object(self.pipeline_root):
+            # Where a component runs on copies.
+            places.append(Path(tempfile.gettempdir()))
         return tuple(place for place in places if not is_object(place))
 
     @property

@@ -28,18 +28,23 @@ def is_object(place: str | Path) -> bool:
     return str(place).startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
-def to_path(text: str | Path) -> Path:
-    """The path of a place: one of this machine, or of an address one on object storage.
+def check_folder(text: str) -> str:
+    """An address as it is, if it is one of a folder in a bucket.
 
     Raises:
-      ValueError: it is an address, and none of a folder in a bucket of object storage.
+      ValueError: it is none.
     """
-    if isinstance(text, Path):
-        return text
-    if not is_address(text):
-        return Path(text)
     if not _FOLDER.fullmatch(text) or {".", ".."} & set(text.split("/")):
         raise ValueError(f"{text} is no folder on object storage; write it as s3://bucket/folder or gs://bucket/folder")
+    return text
+
+
+def to_path(text: str | Path) -> Path:
+    """The path of a place: on object storage, or else of this machine, where nothing is at any other address."""
+    if isinstance(text, Path):
+        return text
+    if not is_object(text):
+        return Path(text)
     # Late: a service on one box has no use for it.
     from headlines.objects.paths import PATHS
 

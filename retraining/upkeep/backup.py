@@ -20,7 +20,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from pydantic import SecretStr
 
 from headlines import names
-from headlines.objects.addresses import is_object
+from headlines.objects.addresses import is_object, to_path
 from headlines.postgres_address import Postgres
 from lineage.reader import SCHEMA_VERSION
 from lineage.reading import LIVE
@@ -83,8 +83,7 @@ def back_up(
       BackupError, DumpError: it could not be written.
     """
     # Late: the store brings ML Metadata, the formats of TensorFlow Serving take a second.
-    from headlines.pushes import rollbacks
-    from retraining.recording.advisory_locks import RETENTION_LOCK
+    from retraining.recording.advisory_locks import RETENTION_LOCK, hold_pushes
 
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     counts: dict[str, int] = {}
@@ -95,7 +94,7 @@ def back_up(
         with ExitStack() as pushes:
             if settings.serving_dir.is_dir():
                 report("waiting for a push to end, if there is one")
-                pushes.enter_context(rollbacks.hold(settings.serving_dir))
+                pushes.enter_context(hold_pushes(settings))
             report("copying the databases of Airflow and ML Metadata")
             of_airflow = stack.enter_context(_taken(settings.database("airflow_db")))
             of_mlmd = stack.enter_context(_taken(settings.mlmd, RETENTION_LOCK))
@@ -219,6 +218,8 @@ def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str
     """Adds the pushed versions with what says which of them serves; gives those it leaves out."""
     from headlines.pushes import rollbacks
 
+    if is_object(settings.serving_dir):
+        return {}
     for name in SERVING_FILES:
         if (settings.serving_dir.parent / name).is_file():
             writer.add(f"{SERVING}/{name}", settings.serving_dir.parent / name)
@@ -246,9 +247,11 @@ def _add_artifacts(writer: Writer, settings: Settings, mlmd: Any, counts: dict[s
     mlmd.execute("SELECT DISTINCT uri FROM artifact WHERE state = %s AND uri <> '' ORDER BY uri", [LIVE])
     root, serving = settings.pipeline_root, settings.serving_dir.parent
     left_out: dict[str, str] = {}
+    if is_object(root):
+        return left_out
     last = None
     for (uri,) in mlmd.fetchall():
-        path = Path(uri)
+        path = to_path(uri)
         if last is not None and path.is_relative_to(last):
             continue
         if path.is_relative_to(root) and path != root:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from object_servers import ObjectServer
 
-from headlines.objects.addresses import download, fetch, is_object, to_path, upload
+from headlines.objects.addresses import check_folder, download, fetch, is_object, to_path, upload
 from headlines.objects.paths import ObjectPath
 
 
@@ -123,4 +123,4 @@ def test_a_bucket_that_is_gone_and_a_server_that_does_not_answer_are_told_apart(
 )
 def test_an_address_of_no_folder_in_a_bucket_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no folder on object storage"):
-        to_path(text)
+        check_folder(text)
