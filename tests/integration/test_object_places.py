@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
+from flask import Flask
 
 from headlines.objects.addresses import to_path
 from headlines.objects.paths import ObjectPath
@@ -16,6 +18,7 @@ from retraining.local.preparation import PreparationError
 from retraining.openlineage.datasets import write_served
 from retraining.settings import Settings
 from retraining.upkeep import archive, backup, restore
+from retraining.web import views
 from retraining.workers import sharing
 
 PLACES = {"drops_dir": "drops", "pipeline_root": "pipelines", "serving_dir": "serving/models", "scores_dir": "scores"}
@@ -106,3 +109,20 @@ def test_a_backup_says_what_it_leaves_to_buckets_and_leads_nowhere_else(stored: 
     elsewhere = Settings.from_env(state_dir=tmp_path / "other", scores_dir=f"{stored.scores_dir}-2")
     with pytest.raises(archive.BackupError, match=r"SCORES_DIR=.* set SCORES_DIR to /srv/scores or to a folder"):
         restore._check_empty(elsewhere, manifest)
+
+
+def test_a_page_whose_bucket_does_not_answer_says_so(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise OSError(5, "the network is down", f"{stored.pipeline_root}/Evaluator/evaluation/7/verdict.json")
+
+    page = create_autospec(views.HeadlinesView, instance=True)
+    with Flask(__name__).test_request_context("/headlines/model/7"):
+        monkeypatch.setattr(views, "read_settings", lambda: stored)
+        views.HeadlinesView._try(page, fail)
+        title, _, status = page.tell.call_args.args
+        assert (title, status) == ("A place of the service cannot be read", 503)
+        # What lies nowhere of the service's is a fault.
+        elsewhere = stored.model_copy(update={"pipeline_root": stored.state_dir})
+        monkeypatch.setattr(views, "read_settings", lambda: elsewhere)
+        with pytest.raises(OSError, match="the network is down"):
+            views.HeadlinesView._try(page, fail)

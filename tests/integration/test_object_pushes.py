@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg2
@@ -14,7 +14,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tiny_model import save_tiny_model
 
 import lineage
-from headlines.objects.addresses import fetch
+from headlines.objects.addresses import fetch, is_object
 from headlines.objects.buckets import GoogleBucket, S3Bucket
 from headlines.objects.paths import ObjectPath
 from headlines.pushes import object_versions, removals, rollbacks
@@ -23,7 +23,7 @@ from headlines.pushes.publishing import PushError, publish
 from retraining.recording.advisory_locks import hold_patiently, hold_pushes, lend_lock
 from retraining.recording.rollback import RollbackError, roll_back
 from retraining.recording.store import StoreError, connection_config
-from retraining.retention.removal import remove_files
+from retraining.retention.removal import plan, remove, remove_files
 from retraining.settings import Settings
 
 NIGHT, NEXT = date(2022, 2, 5), date(2022, 2, 6)
@@ -240,3 +240,23 @@ def test_nights_are_pushed_rolled_back_and_known_to_lineage(served: Settings) ->
     assert f'base_path: "{served.serving_dir}"' in policy and "versions: 2022020101" in policy
     with pytest.raises(RollbackError, match="serves already"):
         roll_back(served, "again", "ana", 2022020101)
+
+
+def test_what_killed_pushes_have_left_is_removed_by_retention_after_a_day_and_nothing_else(
+    served: Settings, bucket: ObjectPath
+) -> None:
+    stored = served.model_copy(update={"pipeline_root": bucket / "pipelines", "serving_urls": ()})
+    nodes = quick_nodes(stored, "2022-02-01")
+    launch_all(stored, Pipeline("headline_retraining", str(stored.pipeline_root), components=nodes))
+    left = stored.serving_dir / "2022020901"
+    (left / "variables" / "data").write_bytes(b"half")
+    (stored.pipeline_root / ".temp" / "9" / "x").write_bytes(b"half")
+    now = datetime.now(UTC)
+    assert [item for item in plan(stored, now).items if is_object(item.path)] == []
+    later = now + timedelta(days=2)
+    planned = {str(item.path): item.size_bytes for item in plan(stored, later).items if is_object(item.path)}
+    assert planned == {str(left): 512, f"{stored.pipeline_root}/.temp/9": 512}
+    removed = remove(stored, later)
+    assert removed.problems == () and not left.exists() and not (stored.pipeline_root / ".temp").exists()
+    assert rollbacks.find_versions(stored.serving_dir) == [2022020101]
+    assert (stored.pipeline_root / "Trainer").is_dir()
