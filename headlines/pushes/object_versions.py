@@ -12,7 +12,6 @@ from typing import Any
 from headlines.names import SAVED_MODEL_FILE
 from headlines.objects.addresses import upload, upload_file
 from headlines.objects.paths import ObjectPath
-from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER
 
 
 def find_versions(serving_dir: Path) -> list[int]:
@@ -55,6 +54,9 @@ def appear(
       FileExistsError: the version has been made meanwhile.
       OSError: a file cannot be read or written.
     """
+    # Late: it brings TensorFlow, and who looks which versions there are does without.
+    from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER
+
     for entry in sorted(source.iterdir()):
         if entry.is_dir():
             upload(entry, target / entry.name)

@@ -1,5 +1,6 @@
 """Places on object storage that cannot be used: told at the start, by the setting and with what to do."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from retraining.local import object_places
 from retraining.local.preparation import PreparationError
 from retraining.openlineage.datasets import write_served
 from retraining.settings import Settings
-from retraining.upkeep import archive, backup, restore
+from retraining.upkeep import archive, backup, copies, restore
 from retraining.web import views
 from retraining.workers import sharing
 
@@ -126,3 +127,29 @@ def test_a_page_whose_bucket_does_not_answer_says_so(stored: Settings, monkeypat
         monkeypatch.setattr(views, "read_settings", lambda: elsewhere)
         with pytest.raises(OSError, match="the network is down"):
             views.HeadlinesView._try(page, fail)
+
+
+def test_an_upgrade_that_is_taken_back_puts_the_files_there_back_and_moves_unrecorded_versions_aside(
+    stored: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "copy").mkdir()
+    rollbacks_file = stored.serving_dir.parent / "rollbacks.json"
+    rollbacks_file.write_text("[]")
+    copies.keep_files(stored, tmp_path / "copy")
+    rollbacks_file.write_text("[1]")
+    (stored.serving_dir.parent / "models.config").write_text("of later")
+    for version in ("2022020101", "2022020201"):
+        (stored.serving_dir / version / "saved_model.pb").write_text(version)
+    aside = copies.put_files_back(stored, tmp_path / "copy", {2022020101})
+    assert rollbacks_file.read_text() == "[]" and not (stored.serving_dir.parent / "models.config").exists()
+    assert [path.name for path in stored.serving_dir.iterdir()] == ["2022020101"]
+    assert [(path / "saved_model.pb").read_text() for path in aside] == ["2022020201"]
+
+
+def test_without_its_package_a_bucket_is_told_with_the_command_that_installs_it(
+    stored: Settings, bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3" if bucket.scheme == "s3" else "google.cloud.storage", None)
+    gone = stored.model_copy(update={"drops_dir": to_path(f"{bucket.scheme}://a-bucket-never-opened/drops")})
+    [problem] = [one for one in object_places.find_problems(gone) if one.startswith("DROPS_DIR")]
+    assert "object storage needs the package" in problem and "`make setup-celery`" in problem

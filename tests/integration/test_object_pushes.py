@@ -1,5 +1,7 @@
 """Pushed versions on object storage, on real servers: whole or not there, whatever happens at whatever step."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +26,7 @@ from retraining.recording.advisory_locks import hold_patiently, hold_pushes, len
 from retraining.recording.rollback import RollbackError, roll_back
 from retraining.recording.store import StoreError, connection_config
 from retraining.retention.removal import plan, remove, remove_files
-from retraining.settings import Settings
+from retraining.settings import CHECKOUT, Settings
 
 NIGHT, NEXT = date(2022, 2, 5), date(2022, 2, 6)
 
@@ -260,3 +262,15 @@ def test_what_killed_pushes_have_left_is_removed_by_retention_after_a_day_and_no
     assert removed.problems == () and not left.exists() and not (stored.pipeline_root / ".temp").exists()
     assert rollbacks.find_versions(stored.serving_dir) == [2022020101]
     assert (stored.pipeline_root / "Trainer").is_dir()
+
+
+def test_who_looks_which_versions_there_are_loads_nothing_heavy(served: Settings) -> None:
+    (served.serving_dir / "2022020101" / "saved_model.pb").touch()
+    code = (
+        "import sys; from headlines.objects.addresses import to_path; from headlines.pushes.object_versions import *; "
+        f"print(find_versions(to_path({str(served.serving_dir)!r})), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True, cwd=CHECKOUT
+    )
+    assert done.stdout == "[2022020101] False\n"
