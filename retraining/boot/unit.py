@@ -5,6 +5,7 @@ The directives are those of systemd 252, Debian 12's (systemd.service(5), system
 
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,9 @@ def find_needed(settings: Settings) -> list[Path]:
 def find_written(settings: Settings) -> list[Path]:
     """Every folder that the service writes to, without those below another."""
     log = settings.serving_request_log
-    return _outermost([*settings.written_places, *([log.parent] if log else [])])
+    # The folder for temporary files is the unit's own.
+    lasting = [place for place in settings.written_places if place != Path(tempfile.gettempdir())]
+    return _outermost([*lasting, *([log.parent] if log else [])])
 
 
 def _command(command: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from flask import Flask
 
 from headlines.objects.addresses import to_path
 from headlines.objects.paths import ObjectPath
+from retraining.boot import unit
 from retraining.cli.doctor_objects import examine_objects
 from retraining.local import object_places
 from retraining.local.preparation import PreparationError
@@ -92,9 +93,8 @@ def test_who_is_not_let_in_is_told_so(stored: Settings, forbidden: None) -> None
         (place / "x").read_bytes()
 
 
-def test_workers_find_the_token_there_and_catalogues_are_told_of_the_bucket(
-    stored: Settings, bucket: ObjectPath
-) -> None:
+def test_workers_units_and_catalogues_are_told_of_the_bucket(stored: Settings, bucket: ObjectPath) -> None:
+    assert unit.find_written(stored) == [stored.state_dir]
     token = sharing._settle_token(stored.serving_dir)
     assert token and sharing._find_token(stored.serving_dir) == token == sharing._settle_token(stored.serving_dir)
     assert sharing._find_token(stored.scores_dir) is None and sharing._find_write_problem(stored.scores_dir) is None
