@@ -16,7 +16,7 @@ help: ## Show this
 setup: ## Make or repair the private environment .venv
 	@scripts/setup.sh run
 
-setup-celery: ## The same, and what several workers need besides: EXECUTOR=celery, docs/scaling.md
+setup-celery: ## The same, and what several workers and places in a bucket need besides: docs/scaling.md, docs/object-storage.md
 	@scripts/setup.sh celery
 
 demo: setup ## Set up, start the service, run NIGHTS=3 nights of DROPS=<folder> (default: drops/, else samples)

@@ -3,11 +3,13 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import is_object
 
 # As the C library, and so every library, says it.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -67,6 +69,11 @@ class Disk:
         return f"{self.free} free on {self.name}"
 
 
+def is_on_disk(place: Path) -> bool:
+    """Whether a place is on a disk, and not on object storage, which nobody has seen full."""
+    return not is_object(place)
+
+
 def find_disk(path: Path) -> Disk:
     """The disk of a file or folder, or of where it would be made.
 
@@ -91,8 +98,8 @@ def find_disk(path: Path) -> Disk:
 
 
 def find_low(places: Iterable[Path], least_gb: float) -> list[Disk]:
-    """The disks of some places, each once, of which less is free, in GB of 2**30 bytes."""
-    disks = {disk.mount: disk for disk in map(find_disk, places)}
+    """The disks of some places, each once, of which less is free, in GB of 2**30 bytes; a bucket is on none."""
+    disks = {disk.mount: disk for disk in map(find_disk, filter(is_on_disk, places))}
     return [disk for disk in disks.values() if disk.is_low(least_gb)]
 
 
@@ -140,7 +147,9 @@ def tell_full(error: BaseException, places: Iterable[Path]) -> str:
     if any(_POSTGRES_FULL in text for text in texts):
         return "the disk of the Postgres server was full"
     try:
-        disk = _find_named(error) or min(map(find_disk, places), key=lambda one: (not one.is_full, one.free_bytes))
+        # What was on its way to object storage lay in the folder for temporary files.
+        on_disk = [*filter(is_on_disk, places)] or [Path(tempfile.gettempdir())]
+        disk = _find_named(error) or min(map(find_disk, on_disk), key=lambda one: (not one.is_full, one.free_bytes))
     except OSError as problem:
         return f"which disk was full is not known ({problem})"
     kind = "a quota was used up on" if any(_FULL[1] in text for text in texts) else "there was no space left on"

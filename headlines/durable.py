@@ -4,15 +4,18 @@ import contextlib
 import glob
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from headlines.objects.addresses import is_object, upload_file
 
 _LEFT_SECONDS = 24 * 3600
 
 
 def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
-    """Replaces a file in one step: whoever reads it sees the old content or the new one.
+    """Replaces a file, or an object, in one step: whoever reads it sees the old content or the new one.
 
     Args:
       path: of the file; its folder must be there.
@@ -22,6 +25,9 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     Raises:
       OSError: it could not be written; the old content is untouched.
     """
+    if is_object(path):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return
     with stage(path) as aside:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -30,6 +36,28 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     # The new content is there; a file system that cannot sync a folder, as some networks' cannot, is no reason to fail.
     with contextlib.suppress(OSError):
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives the name of a file to write, which takes the place of another, or of an object, when the block has ended.
+
+    Where the block ends with an error nothing has changed.
+
+    Raises:
+      OSError: the new content could not be put there.
+    """
+    if is_object(path):
+        with tempfile.TemporaryDirectory() as folder:
+            aside = Path(folder, path.name)
+            yield aside
+            upload_file(aside, path)
+        return
+    with stage(path) as aside:
+        yield aside
+        # Before the rename, or a power cut could leave the new name with an empty file.
+        sync(aside)
+        aside.rename(path)
 
 
 @contextlib.contextmanager

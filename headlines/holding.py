@@ -1,10 +1,21 @@
-"""What one process at a time may hold; the kernel lets go when the process ends, however it ends."""
+"""What one process at a time may hold; it is let go when the process ends, however it ends.
+
+A file or a folder is held by the kernel. What lies on object storage cannot be: it is held by a lock that is lent by
+who knows one for which every machine can ask.
+"""
 
 import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+
+Check = Callable[[], None]
+"""Raises an error where what was held is not held any more."""
+Lock = Callable[[str], contextlib.AbstractContextManager[Check]]
+"""Holds what has a name, for as long as the block lasts."""
+_lent: ContextVar[Lock | None] = ContextVar("lent", default=None)
 
 
 @contextlib.contextmanager
@@ -39,3 +50,20 @@ def hold(
         yield
     finally:
         os.close(opened)
+
+
+@contextlib.contextmanager
+def lend(lock: Lock) -> Iterator[None]:
+    """Lends a lock to whatever, inside the block, has to hold what lies on object storage."""
+    token = _lent.set(lock)
+    try:
+        yield
+    finally:
+        _lent.reset(token)
+
+
+def hold_elsewhere(place: Path) -> contextlib.AbstractContextManager[Check]:
+    """Holds a place on object storage by the lock that was lent."""
+    lock = _lent.get()
+    assert lock is not None, f"nobody has lent a lock to hold {place}"
+    return lock(str(place))

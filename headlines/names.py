@@ -206,6 +206,8 @@ LAST_BACKUP_FILE = "last-backup"
 REMOVED_FILE = "removed.json"
 INCOMING = ".incoming-"
 """How the folder of a version begins until it is whole: never a number, so no model server takes it for one."""
+STAGING = "headline-staging-"
+"""How a folder for temporary files begins in which a component works on copies of what is on object storage."""
 SAVED_MODEL_FILE = "saved_model.pb"
 
 _REVISIONS = 100

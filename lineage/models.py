@@ -4,10 +4,10 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 from headlines import names
 from headlines.bar.checks import split
+from headlines.objects.addresses import to_path
 from lineage import reading
 from lineage.champions import champion_as_of, models_of_versions, pushes_of, reigns, serving_version, versions_of_models
 from lineage.model_states import find_blessings, find_pushes, find_reasons, find_states
@@ -141,7 +141,7 @@ def read_drops(examples: ArtifactRecord, prefix: str, with_files: bool = True) -
         for name, value in examples.properties.items()
         if name.startswith(prefix) and (drop := reading.read_drop(value))
     }
-    path = Path(examples.uri, names.DROPS_FILE)
+    path = to_path(examples.uri) / names.DROPS_FILE
     files = json.loads(path.read_text()) if drops and with_files and path.is_file() else {}
     return [
         DropUse(
@@ -305,7 +305,7 @@ def _intervals(report: NightReport, evaluation: ArtifactRecord | None) -> dict[s
     The checks tell them as they were judged by; one without width is none: a bootstrap of rows that all agree.
     """
     intervals: dict[str, tuple[float | None, float | None]] = {}
-    path = Path(evaluation.uri, names.VERDICT_FILE) if evaluation else None
+    path = to_path(evaluation.uri) / names.VERDICT_FILE if evaluation else None
     if path and path.is_file():
         intervals |= {name: tuple(ends) for name, ends in json.loads(path.read_text()).get("intervals", {}).items()}
     intervals |= {check.name: (check.low, check.high) for check in report.checks if check.low is not None}

@@ -1,9 +1,9 @@
 """Two models on the same evaluation rows: by what was kept of each row, or by a verdict of one against the other."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headlines.bar.checks import MCNEMAR, SUFFIXES
+from headlines.objects.addresses import to_path
 from lineage.models import name_model
 from lineage.records import ArtifactRecord, ModelDetail, Paired, PairedMetric
 
@@ -36,7 +36,7 @@ def pair_models(a: ModelDetail, b: ModelDetail, evaluator: str) -> Paired:
     from headlines.bar import answered
 
     kept_by = [
-        answered.read(Path(evaluation.uri)) if (evaluation := _find_evaluation(model, evaluator)) else None
+        answered.read(to_path(evaluation.uri)) if (evaluation := _find_evaluation(model, evaluator)) else None
         for model in (a, b)
     ]
     names = [name_model(model.model) for model in (a, b)]

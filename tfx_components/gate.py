@@ -9,14 +9,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-from tfx.dsl.io import fileio
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import BaseChannel, artifact_utils, standard_artifacts
@@ -42,6 +40,7 @@ from headlines.names import (
     QUARANTINE_FILE,
     ROWS_USED,
 )
+from headlines.objects.addresses import to_path
 from tfx_components.artifacts import Artifacts, read_properties
 from tfx_components.drivers import EitherDriver
 from tfx_components.headline_example_gen.component import Quarantine
@@ -274,10 +273,9 @@ def read_figures(examples: Artifact) -> Figures:
 
 def _find_anomalies(anomalies: Artifact) -> Iterator[str]:
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        path = Path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
+        path = to_path(artifact_utils.get_split_uri([anomalies], split)) / ANOMALIES_FILE
         record = anomalies_pb2.Anomalies()
-        with fileio.open(str(path), "rb") as file:
-            record.ParseFromString(file.read())
+        record.ParseFromString(path.read_bytes())
         for feature, info in sorted(record.anomaly_info.items()):
             yield _tell_anomaly(split, f"feature {feature}", info)
         if record.HasField("dataset_anomaly_info"):
@@ -290,10 +288,9 @@ def _tell_anomaly(split: str, place: str, info: anomalies_pb2.AnomalyInfo) -> st
 
 
 def _read_quarantine(examples: Artifact, quarantine: Artifact, max_share: float) -> Quarantined:
-    path = str(Path(quarantine.uri) / QUARANTINE_FILE)
+    path = to_path(quarantine.uri) / QUARANTINE_FILE
     night = examples.get_string_custom_property(NIGHT)
-    with fileio.open(path, "rb") as file:
-        text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
+    text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
     rows = [row for row in read_csv(text) if row["night"] == night]
     lines = [f". All of them are in {path}. The first:"]
     lines += [

@@ -18,6 +18,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import proto_utils
 
 from headlines import names
+from headlines.objects.addresses import to_path
 from headlines.pushes.publishing import RefusedError, publish
 from tfx_components.artifacts import Artifacts
 from tfx_components.related_index import RelatedHeadlines
@@ -58,7 +59,7 @@ class Executor(stock_executor.Executor):
         try:
             publication = publish(
                 Path(self.GetModelPath(input_dict)),
-                Path(destination.filesystem.base_directory),
+                to_path(destination.filesystem.base_directory),
                 night,
                 blessing.get_string_custom_property(names.CHAMPION_VERSION),
                 describe(artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]), blessing, night),

@@ -18,8 +18,9 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import Examples, Model
 
-from headlines.durable import stage, sync
+from headlines.durable import replacing
 from headlines.names import LABELS_PREFIX, ROWS_PREFIX, SCORES_FILE_PREFIX, SCORES_TYPE, VERSION
+from headlines.objects.addresses import to_path
 from modules.features import LABELS, PROBABILITIES, TITLE
 from tfx_components.unlabelled_example_gen import FILE, LINE
 
@@ -101,9 +102,9 @@ def publish(
     """
     summary = {}
     for night in artifact_utils.decode_split_names(examples.split_names):
-        target = Path(scores_dir) / night / f"{version}.csv"
+        target = to_path(scores_dir) / night / f"{version}.csv"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with stage(target) as aside:
+        with replacing(target) as aside:
             with aside.open("wb") as file:
                 labels = write(night, file)
             wanted = examples.get_int_custom_property(f"{ROWS_PREFIX}{night}")
@@ -113,9 +114,6 @@ def publish(
                     f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
                     f"predictions in {folder}; nothing was written for it. Clear BulkInferrer to predict again"
                 )
-            # Before the rename, or a power cut could leave the new name with an empty file.
-            sync(aside)
-            aside.rename(target)
         scores.set_int_custom_property(f"{ROWS_PREFIX}{night}", labels.total())
         by_label = {label: labels[label] for label in LABELS if labels[label]}
         scores.set_string_custom_property(f"{LABELS_PREFIX}{night}", json.dumps(by_label))

@@ -23,6 +23,7 @@ from headlines.drops.quarantine import SetAside, judge_title, write_csv
 from headlines.drops.rows import stream_titles
 from headlines.drops.rules import Rules
 from headlines.names import FILES_PREFIX, QUARANTINE_FILE, QUARANTINED_PREFIX, REASON_PREFIX, RECORDS_FILE, ROWS_PREFIX
+from headlines.objects.addresses import to_path
 from modules.features import TITLE
 from tfx_components.headline_example_gen.component import Quarantine
 
@@ -86,7 +87,7 @@ def find_files(drops_dir: str, nights: str) -> dict[date, tuple[Path, ...]]:
     Raises:
       DropError: a night has none.
     """
-    files_of = list_unlabelled(Path(drops_dir))
+    files_of = list_unlabelled(to_path(drops_dir))
     chosen = [parse_night(night) for night in nights.split(",")]
     for night in chosen:
         if night not in files_of:

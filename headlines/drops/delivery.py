@@ -5,7 +5,9 @@ The rules are the reader's own; what is shown of an inspection is in retraining/
 
 import dataclasses
 import json
+import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -31,7 +33,11 @@ from headlines.drops.window import Drop, read_window, tell_left_out, tell_missin
 from headlines.durable import copy_file, stage, sync
 from headlines.holding import hold
 from headlines.names import HEADLINES_FILE, LABEL_CODES, SUCCESS_MARKER
+from headlines.objects.addresses import is_object, upload_file
 from modules.features import LABELS
+
+_LEFT_SECONDS = 900.0
+"""A marker on object storage without a file is this old when the delivery that made it is not at work any more."""
 
 
 class Demands(Protocol):
@@ -201,10 +207,9 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     night = settings.drops_dir / version.night.isoformat()
     folder = night if version.number == 1 else night / f"v{version.number}"
     target = folder / (source.name if is_csv(source) and not is_unlabelled(source.name) else _rename(source))
-    marker = folder / SUCCESS_MARKER
     try:
         night.mkdir(parents=True, exist_ok=True)
-        with hold(night, is_folder=True):
+        with nullcontext() if is_object(night) else hold(night, is_folder=True):
             if choose_version(settings.drops_dir, version.night, version.number > 1, source) != version:
                 raise DropError(
                     f"{folder} or a newer version was delivered meanwhile; nothing was overwritten, run this again"
@@ -214,19 +219,8 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
             marked: dict[str, Any] = {"delivered": datetime.now(UTC).isoformat(timespec="seconds")}
             if version.label_codes is not None:
                 marked[LABEL_CODES] = version.label_codes
-            with stage(target) as whole, stage(marker) as whole_marker:
-                whole_marker.write_text(json.dumps(marked, ensure_ascii=False), encoding="utf-8")
-                copy_file(source, whole)
-                sync(whole_marker)
-                # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
-                whole_marker.replace(marker)
-                try:
-                    # Unlike a rename, a link never replaces what is there.
-                    target.hardlink_to(whole)
-                except OSError:
-                    marker.unlink()
-                    raise
-            sync(folder)
+            put = _put_objects if is_object(target) else _link_files
+            put(source, target, folder / SUCCESS_MARKER, json.dumps(marked, ensure_ascii=False))
     except FileExistsError as error:
         place = error.filename2 or error.filename
         raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
@@ -235,6 +229,42 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
         remedy = f"{full}; free some there" if full else "let this user write there"
         raise DropError(f"{target} cannot be delivered: {error.strerror}; {remedy}") from None
     return target
+
+
+def _link_files(source: Path, target: Path, marker: Path, marked: str) -> None:
+    """Puts a file and its marker into a folder that is held."""
+    with stage(target) as whole, stage(marker) as whole_marker:
+        whole_marker.write_text(marked, encoding="utf-8")
+        copy_file(source, whole)
+        sync(whole_marker)
+        # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
+        whole_marker.replace(marker)
+        try:
+            # Unlike a rename, a link never replaces what is there.
+            target.hardlink_to(whole)
+        except OSError:
+            marker.unlink()
+            raise
+    sync(target.parent)
+
+
+def _put_objects(source: Path, target: Path, marker: Path, marked: str) -> None:
+    """Puts a file and its marker on object storage, where nothing can be held: who makes the marker may deliver.
+
+    A marker alone marks nothing: the drop is there when its file is, in one step. One that a delivery left which was
+    killed is taken over when it is old.
+    """
+    from headlines.objects.paths import ObjectPath
+
+    assert isinstance(marker, ObjectPath)
+    if marker.is_file() and time.time() - marker.stat().st_mtime > _LEFT_SECONDS:
+        marker.unlink()
+    marker.write_bytes(marked.encode(), must_be_new=True)
+    try:
+        upload_file(source, target)
+    except OSError:
+        marker.unlink()
+        raise
 
 
 def _rename(source: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from headlines.drops.version_folder import UNLABELLED_PREFIX, VersionFolder, is_csv, is_unlabelled, measure_age
 from headlines.errors import HeadlinesError
 from headlines.names import HEADLINES_FILE, SUCCESS_MARKER
+from headlines.objects.addresses import is_object, to_path
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class DropsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[date, list[Path]] = {}
+        self._listed: dict[str, list[Path]] = {}
         self._versions: dict[tuple[date, int], VersionFolder] = {}
 
     @cached_property
@@ -87,7 +89,7 @@ class DropsFolder:
           DropError: the drops folder is not there or cannot be read.
         """
         try:
-            names = [path.name for path in self.path.iterdir() if _NIGHT.fullmatch(path.name)]
+            names = list(filter(_NIGHT.fullmatch, self._list_names()))
         except OSError as error:
             raise unreadable(
                 error, f"the drops folder {self.path} cannot be read ({error.strerror}); create it or correct DROPS_DIR"
@@ -229,9 +231,23 @@ class DropsFolder:
         deliveries = [self.look_into(night, number).delivered for number in self.list_versions(night)]
         return any(delivered <= known_by for delivered in deliveries if delivered)
 
+    def _list_names(self) -> list[str]:
+        if not is_object(self.path):
+            return [path.name for path in self.path.iterdir()]
+        # One listing tells of all nights; one of each night's folder would be a request each.
+        found: dict[str, list[Path]] = {}
+        for path in self.path.rglob("*"):
+            night, *within = path.relative_to(self.path).parts
+            entries = found.setdefault(night, [])
+            if len(within) == 1:
+                entries.append(path)
+        self._listed = {night: sorted(entries) for night, entries in found.items()}
+        return list(found)
+
     def _list(self, night: date) -> list[Path]:
         if night not in self._entries:
-            self._entries[night] = sorted((self.path / night.isoformat()).iterdir())
+            listed = self._listed.get(night.isoformat())
+            self._entries[night] = listed or sorted((self.path / night.isoformat()).iterdir())
         return self._entries[night]
 
     def _holds_only_unlabelled(self, night: date) -> bool:
@@ -307,7 +323,7 @@ def check_drop(
     """
     for look in range(1, _LOOKS_WHILE_GROWING + 1):
         try:
-            DropsFolder(Path(drops_dir)).find_version(parse_night(night), require_success_marker, settle_seconds)
+            DropsFolder(to_path(drops_dir)).find_version(parse_night(night), require_success_marker, settle_seconds)
             return
         except GrowingDropError:
             if not wait_while_growing or look == _LOOKS_WHILE_GROWING:

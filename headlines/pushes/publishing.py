@@ -13,7 +13,9 @@ from typing import Any
 from headlines import disk
 from headlines.durable import link_file, replace_file
 from headlines.errors import HeadlinesError
+from headlines.holding import Check
 from headlines.names import INCOMING, find_versions_of, revision_of, version_of
+from headlines.objects.addresses import fetch, is_object
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
 from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
@@ -88,9 +90,8 @@ def publish(
     """
     try:
         serving_dir.mkdir(parents=True, exist_ok=True)
-        with rollbacks.hold(serving_dir):
-            for abandoned in serving_dir.glob(f"{INCOMING}*"):
-                shutil.rmtree(abandoned)
+        with rollbacks.hold(serving_dir) as check_held:
+            _clear(serving_dir)
             present = rollbacks.find_versions(serving_dir)
             served = rollbacks.find_served(serving_dir)
             history = rollbacks.read(serving_dir)
@@ -98,7 +99,7 @@ def publish(
             mine = find_versions_of(night, present)
             digest = hash_model(model_path)
             _check_rollbacks(mine, digest, find_withdrawn(history), serving_dir)
-            if mine and hash_model(serving_dir / str(mine[-1])) == digest:
+            if mine and _hash_version(serving_dir / str(mine[-1])) == digest:
                 version = mine[-1]
                 reason = f"kept {version}: the night was run again and made the same model"
             else:
@@ -114,7 +115,7 @@ def publish(
                     "reason": reason,
                     "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
-                _appear(model_path, serving_dir / str(version), note, related_index)
+                _appear(model_path, serving_dir / str(version), note, related_index, check_held)
             rollbacks.tell_servers(serving_dir)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
@@ -153,7 +154,7 @@ def _check_champion(
 def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback], serving_dir: Path) -> None:
     """Looks whether a model is one of its night's that were rolled back."""
     for version in mine:
-        if version in withdrawn and hash_model(serving_dir / str(version)) == digest:
+        if version in withdrawn and _hash_version(serving_dir / str(version)) == digest:
             rollback = withdrawn[version]
             raise RolledBackError(
                 f"refused: the night made the same model again as {version}, which {rollback.by} rolled back at "
@@ -162,8 +163,30 @@ def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback
             )
 
 
-def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None) -> None:
+def _clear(serving_dir: Path) -> None:
+    """Removes what pushes have left that were killed."""
+    if is_object(serving_dir):
+        from headlines.pushes import object_versions
+
+        for left in object_versions.find_unmarked(serving_dir):
+            object_versions.remove(left)
+        return
+    for abandoned in serving_dir.glob(f"{INCOMING}*"):
+        shutil.rmtree(abandoned)
+
+
+def _hash_version(path: Path) -> str:
+    with fetch(path) as folder:
+        return hash_model(folder)
+
+
+def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None, check_held: Check) -> None:
     """Links or copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
+    if is_object(target):
+        from headlines.pushes import object_versions
+
+        object_versions.appear(source, target, about, related_index, check_held)
+        return
     incoming = target.with_name(f"{INCOMING}{target.name}")
     try:
         shutil.copytree(source, incoming, copy_function=link_file)
@@ -183,6 +206,8 @@ def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:
     size = sum(file.stat().st_size for file in model_path.rglob("*") if file.is_file()) / 1e6
     full = disk.tell_full(OSError(str(cause)), [serving_dir])
     remedy = f"{full}; free some there" if full else "free space or correct the permissions there"
+    if is_object(serving_dir):
+        remedy = full or "correct SERVING_DIR, or what the environment says of object storage (docs/object-storage.md)"
     return (
         f"{model_path} ({size:.1f} MB) could not be published in {serving_dir}: {cause}; {remedy}, then clear this "
         "task. What was served before still is."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headlines.durable import replace_file
 from headlines.names import AT, BY, REMOVED_FILE
+from headlines.objects.addresses import is_object
 
 _REMOVED = ".removed-"
 """How the folder of a version is called from its removal until its last file is gone: no model server reads it."""
@@ -30,7 +31,8 @@ def tell(at: datetime, by: str) -> str:
 def hide(serving_dir: Path, versions: Iterable[int], at: datetime, by: str) -> dict[int, Path]:
     """Takes versions out of the serving directory, while `rollbacks.hold` holds it.
 
-    They are remembered first, then renamed: a process that dies in between leaves a version that serves as before.
+    They are remembered first, then renamed, or on object storage their markers removed: a process that dies in between
+    leaves a version that serves as before.
 
     Returns:
       Of each version that was there the folder that nobody reads any more, and that is left to be removed.
@@ -43,6 +45,13 @@ def hide(serving_dir: Path, versions: Iterable[int], at: datetime, by: str) -> d
         known = _read(serving_dir) | {version: {AT: at.isoformat(timespec="seconds"), BY: by} for version in chosen}
         text = json.dumps({str(version): known[version] for version in sorted(known)}, indent=1, ensure_ascii=False)
         replace_file(serving_dir.parent / REMOVED_FILE, text + "\n")
+    if is_object(serving_dir):
+        from headlines.pushes import object_versions
+
+        left = {version: serving_dir / str(version) for version in chosen}
+        for path in left.values():
+            object_versions.withdraw(path)
+        return left
     hidden = {version: serving_dir / f"{_REMOVED}{version}" for version in chosen}
     for version, target in hidden.items():
         # Of an earlier removal, if somebody put the version back meanwhile.
@@ -53,6 +62,10 @@ def hide(serving_dir: Path, versions: Iterable[int], at: datetime, by: str) -> d
 
 def find_hidden(serving_dir: Path) -> list[Path]:
     """The folders of versions that are out of the serving directory and not yet empty."""
+    if is_object(serving_dir):
+        from headlines.pushes import object_versions
+
+        return object_versions.find_unmarked(serving_dir)
     return sorted(serving_dir.glob(f"{_REMOVED}*"))
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from headlines import holding
 from headlines.durable import replace_file
 from headlines.errors import HeadlinesError
 from headlines.names import POLICY_FILE, ROLLBACKS_FILE
+from headlines.objects.addresses import is_object
 from headlines.pushes.champion import Rollback, choose_champion
 from modules.features import MODEL_NAME
 
@@ -28,6 +29,11 @@ class ConfigError(HeadlinesError):
 
 def find_versions(serving_dir: Path) -> list[int]:
     """The versions in a serving directory, in order; none if it is not there."""
+    if is_object(serving_dir):
+        # Late, here and elsewhere: a folder does without.
+        from headlines.pushes import object_versions
+
+        return object_versions.find_versions(serving_dir)
     if not serving_dir.is_dir():
         return []
     return sorted(int(path.name) for path in serving_dir.iterdir() if path.name.isdecimal())
@@ -148,6 +154,16 @@ def _read_config(serving_dir: Path) -> ModelServerConfig:
         ) from None
 
 
-def hold(serving_dir: Path) -> contextlib.AbstractContextManager[None]:
-    """One change at a time: two pushes must not choose the same number, nor a push and a rollback miss each other."""
-    return holding.hold(serving_dir / _LOCK)
+@contextlib.contextmanager
+def hold(serving_dir: Path) -> Iterator[holding.Check]:
+    """One change at a time: two pushes must not choose the same number, nor a push and a rollback miss each other.
+
+    What it gives raises an error where the serving directory is not held any more, as a lock of a database that has
+    gone away is not.
+    """
+    if is_object(serving_dir):
+        with holding.hold_elsewhere(serving_dir) as check:
+            yield check
+        return
+    with holding.hold(serving_dir / _LOCK):
+        yield lambda: None

@@ -5,11 +5,13 @@ The directives are those of systemd 252, Debian 12's (systemd.service(5), system
 
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from headlines.disk import is_on_disk
 from retraining.local import LocalError, preparation, roster, service
 from retraining.settings import BASE, CHECKOUT, Settings
 
@@ -147,13 +149,16 @@ def wanted_by(kind: Kind) -> str:
 def find_needed(settings: Settings) -> list[Path]:
     """Every folder that the service must get to, without those below another."""
     given = [settings.dags_dir, settings.drops_dir, settings.hyperparameters_file, Path(sys.prefix)]
-    return _outermost([BASE, CHECKOUT, *filter(None, given), *find_written(settings)])
+    on_disk = [place for place in given if place and is_on_disk(place)]
+    return _outermost([BASE, CHECKOUT, *on_disk, *find_written(settings)])
 
 
 def find_written(settings: Settings) -> list[Path]:
     """Every folder that the service writes to, without those below another."""
     log = settings.serving_request_log
-    return _outermost([*settings.written_places, *([log.parent] if log else [])])
+    # The folder for temporary files is the unit's own.
+    lasting = [place for place in settings.written_places if place != Path(tempfile.gettempdir())]
+    return _outermost([*lasting, *([log.parent] if log else [])])
 
 
 def _command(command: Iterable[str]) -> str:

@@ -11,16 +11,18 @@ import psutil
 
 import lineage
 from headlines import disk
-from headlines.drops.drops_folder import DropsFolder
+from headlines.drops.drops_folder import DropError, DropsFolder
 from headlines.names import NIGHTLY_DAG
 from headlines.postgres_address import is_local
 from lineage import LineageError
 from retraining.cli.doctor_engine import look_at_engine
+from retraining.cli.doctor_objects import examine_objects
 from retraining.cli.doctor_workers import list_worker_checks
 from retraining.cli.finding import Finding, Level
 from retraining.cli.status import UNPAUSE, tell_stray
 from retraining.local import LocalError, airflow_options, ports, postgres, preparation, secrets, service, standing
 from retraining.local.api import Api
+from retraining.local.object_places import find_places
 from retraining.notices import delivery, sending
 from retraining.places.relocation import PlacesError, find_difference
 from retraining.settings import Settings, SettingsError
@@ -55,6 +57,7 @@ def examine() -> Iterator[Finding]:
         _memory,
         lambda: _secrets(settings),
         lambda: _notices(settings),
+        *([lambda: examine_objects(settings)] if find_places(settings) else []),
         lambda: _drops(settings),
         lambda: _airflow_variables(settings),
         lambda: _programs(health),
@@ -181,7 +184,10 @@ def _notices(settings: Settings) -> Finding:
 
 
 def _drops(settings: Settings) -> Finding:
-    nights = DropsFolder(settings.drops_dir).nights if settings.drops_dir.is_dir() else []
+    try:
+        nights = DropsFolder(settings.drops_dir).nights if settings.drops_dir.is_dir() else []
+    except (OSError, DropError) as error:
+        return Finding("drops", "fail", f"{settings.drops_dir} cannot be read: {error}")
     if not nights:
         return Finding(
             "drops",

@@ -1,5 +1,6 @@
 """The model server as a program of the service: its command, its environment, where it answers and whether it does."""
 
+import contextlib
 import math
 import os
 import sys
@@ -8,6 +9,7 @@ from typing import Literal
 import httpx
 
 from headlines.names import POLICY_FILE, SAVED_MODEL_FILE
+from headlines.objects.addresses import is_object
 from retraining.local import ports
 from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
@@ -86,7 +88,9 @@ def write_policy(settings: Settings) -> None:
     from headlines.pushes import rollbacks
 
     prepare(settings)
-    with rollbacks.hold(settings.serving_dir):
+    # On object storage nothing is held: what is not there is written, and a rollback of that moment writes it anew.
+    is_held = not is_object(settings.serving_dir)
+    with rollbacks.hold(settings.serving_dir) if is_held else contextlib.nullcontext():
         if not (settings.serving_dir.parent / POLICY_FILE).exists():
             rollbacks.write_policy(settings.serving_dir)
 

@@ -19,6 +19,7 @@ from retraining.local import (
     airflow_options,
     lock,
     model_server,
+    object_places,
     ports,
     postgres,
     preparation,
@@ -97,6 +98,7 @@ def up(settings: Settings, report: Report) -> Settings:
       ServiceError, PortTakenError, PostgresError, PreparationError, SupervisorError, NoticeError: each with what to do.
     """
     sending.check(settings)
+    object_places.check(settings)
     if settings.executor == "celery":
         command.check_packages()
     settings = secrets.make_missing(settings)

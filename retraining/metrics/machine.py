@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
-from headlines.disk import find_disk
+from headlines.disk import find_disk, is_on_disk
 from headlines.names import LAST_BACKUP_FILE
 from lineage import LineageError
 from retraining.local import service, supervisor
@@ -60,6 +60,8 @@ def read_programs(settings: Settings, readings: Readings) -> None:
 def read_places(settings: Settings, readings: Readings) -> None:
     """How full the disks are, how old the secrets and the backup, what waits to be sent, and when the watch looked."""
     for name in _DISKS:
+        if not is_on_disk(getattr(settings, name)):
+            continue
         place = find_disk(getattr(settings, name))
         readings.put("disk_free_bytes", place.free_bytes, name.upper())
         readings.put("disk_size_bytes", place.size_bytes, name.upper())

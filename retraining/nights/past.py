@@ -11,6 +11,7 @@ from typing import Any
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rulings import NO_PRECEDENTS, Codes, Precedents
+from headlines.objects.addresses import download, is_object, to_path
 from headlines.schedule import check_night
 from lineage import ArtifactRecord, RunArtifacts, artifacts_of_run, find_finished
 from retraining.local import LocalError
@@ -69,7 +70,7 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
             "backup to replay the night"
         )
     tuned = past.artifacts.inputs.get((names.TRAINER, "hyperparameters"))
-    if tuned and not Path(tuned.uri).is_dir():
+    if tuned and not to_path(tuned.uri).is_dir():
         raise ReplayError(
             f"the hyperparameters that the run used, tuned on night {tuned.properties[names.NIGHT]}, are not at "
             f"{tuned.uri} any more"
@@ -80,7 +81,7 @@ def find_past_run(settings: Settings, night: str) -> PastRun:
 def find_champion(model: ArtifactRecord, push: ArtifactRecord) -> Path | None:
     """Where a champion's SavedModel is: in its Trainer's folder, or else as it was pushed; None where it is gone."""
     pushed = push.properties.get(names.PUSHED_DESTINATION)
-    places = [Path(model.uri, names.SERVING_FORMAT), *([Path(pushed)] if pushed else [])]
+    places = [to_path(model.uri) / names.SERVING_FORMAT, *([to_path(pushed)] if pushed else [])]
     return next((place for place in places if (place / names.SAVED_MODEL_FILE).is_file()), None)
 
 
@@ -105,7 +106,10 @@ def stage_drops(
             copy = target / night if number == 1 else target / night / folder.path.name
             copy.mkdir(parents=True, exist_ok=True)
             for file in folder.paths:
-                shutil.copy2(file, copy)
+                if is_object(file):
+                    download(file, copy / file.name)
+                else:
+                    shutil.copy2(file, copy)
             if codes := precedents.codes.get((night, number)):
                 _mark(copy / names.SUCCESS_MARKER, codes)
         # What was used was complete.

@@ -18,6 +18,7 @@ import lineage
 from headlines import names
 from headlines.drops.drops_folder import DropsFolder
 from headlines.drops.rulings import Ruled
+from headlines.objects.addresses import download, fetch, is_object, to_path
 from headlines.pushes.model_hash import hash_model
 from lineage import ArtifactRecord, RunArtifacts
 from retraining.nights.in_process import LOCK, run_in_place, settings_in, sqlite_in
@@ -107,7 +108,8 @@ def compare(before: Artifacts, after: Artifacts) -> Iterator[Comparison]:
       after: the replay's.
     """
     for (name, describe), step in zip(_CONTENTS.items(), STEPS, strict=True):
-        was, now = describe(Path(before[step].uri)), describe(Path(after[step].uri))
+        with fetch(to_path(before[step].uri)) as folder:
+            was, now = describe(folder), describe(Path(after[step].uri))
         detail = was if was == now else f"{was} then, {now} now"
         yield Comparison(name, was == now, detail)
 
@@ -158,7 +160,8 @@ def _place_champion(settings: Settings, place: Path, before: RunArtifacts) -> No
     assert found is not None, "looked for before anything was loaded"
     # Of the Trainer's folder or of the serving folder; a replay changes neither.
     copied = place / "champion"
-    shutil.copytree(found, copied / names.SERVING_FORMAT)
+    with fetch(found) as folder:
+        shutil.copytree(folder, copied / names.SERVING_FORMAT)
     _import(settings, place, names.TRAINER, "model", Model, str(copied))
     texts = {name: push.properties[name] for name in (names.NIGHT, names.PUSHED_VERSION)}
     model_id = _find_output(place, names.TRAINER, "model").id
@@ -172,7 +175,10 @@ def _place_hyperparameters(settings: Settings, place: Path, before: RunArtifacts
     if tuned is None:
         return
     texts = {name: tuned.properties[name] for name in (names.NIGHT, names.HYPERPARAMETERS)}
-    _import(settings, place, names.TUNER, "best_hyperparameters", HyperParameters, tuned.uri, **texts)
+    uri = tuned.uri
+    if is_object(uri):
+        uri = str(download(to_path(uri), place / "hyperparameters"))
+    _import(settings, place, names.TUNER, "best_hyperparameters", HyperParameters, uri, **texts)
 
 
 def _import(

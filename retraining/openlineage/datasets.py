@@ -7,7 +7,6 @@ have nodes of the same names. Where a version itself is, its facet `dataSource` 
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from openlineage.client.generated.base import DatasetFacet, InputDataset, InputDatasetFacet, OutputDataset
@@ -29,6 +28,7 @@ from openlineage.client.generated.schema_dataset import SchemaDatasetFacet, Sche
 from headlines import names
 from headlines.bar.checks import Check
 from headlines.drops.measures import Measure
+from headlines.objects.addresses import is_object, to_path
 from lineage import ArtifactRecord
 from lineage.models import read_drops
 from lineage.reading import read_object
@@ -98,9 +98,7 @@ def read_drops_folder(
             fileCount=None,
             producer=PRODUCER,
         )
-    return InputDataset(
-        settings.openlineage_dataset_namespace, str(settings.drops_dir), facets=own, inputFacets=statistics
-    )
+    return InputDataset(*_name(settings, str(settings.drops_dir)), facets=own, inputFacets=statistics)
 
 
 def read_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> InputDataset | None:
@@ -108,7 +106,7 @@ def read_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) -
     place = _place(settings, artifact, pipeline)
     if place is None:
         return None
-    return InputDataset(settings.openlineage_dataset_namespace, place, facets=_tell(artifact))
+    return InputDataset(*_name(settings, place), facets=_tell(artifact))
 
 
 def write_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> OutputDataset | None:
@@ -123,13 +121,13 @@ def write_artifact(settings: Settings, artifact: ArtifactRecord, pipeline: str) 
         if rows is None
         else {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows, producer=PRODUCER)}
     )
-    return OutputDataset(settings.openlineage_dataset_namespace, place, facets=own, outputFacets=dict(statistics))
+    return OutputDataset(*_name(settings, place), facets=own, outputFacets=dict(statistics))
 
 
 def write_served(settings: Settings, version: int) -> OutputDataset:
     """The folder that is served from, when a rollback changed what it serves."""
     own = _describe(_SERVED_DOC, "MODEL", str(version)) | {"lifecycleStateChange": _replaced()}
-    return OutputDataset(settings.openlineage_dataset_namespace, str(settings.serving_dir), facets=own)
+    return OutputDataset(*_name(settings, str(settings.serving_dir)), facets=own)
 
 
 def judge(checks: tuple[Check, ...]) -> DataQualityAssertionsDatasetFacet:
@@ -171,12 +169,21 @@ def judge_drop(measures: tuple[Measure, ...]) -> DataQualityAssertionsDatasetFac
     )
 
 
+def _name(settings: Settings, place: str) -> tuple[str, str]:
+    """The namespace and the name of a dataset: https://openlineage.io/docs/spec/naming has those of object storage."""
+    if not is_object(place):
+        return settings.openlineage_dataset_namespace, place
+    scheme, _, rest = place.partition("://")
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key
+
+
 def _place(settings: Settings, artifact: ArtifactRecord, pipeline: str) -> str | None:
     if artifact.type == PUSHED_TYPE:
         return str(settings.serving_dir) if artifact.properties.get(names.PUSHED) == "1" else None
     if artifact.type == names.SCORES_TYPE:
         return str(settings.scores_dir)
-    folder = Path(artifact.uri).parent
+    folder = to_path(artifact.uri).parent
     if folder.is_relative_to(settings.pipeline_root):
         return str(settings.pipeline_root / pipeline / folder.relative_to(settings.pipeline_root))
     return str(folder)
@@ -189,7 +196,7 @@ def _tell(artifact: ArtifactRecord) -> dict[str, DatasetFacet]:
     version = own[names.PUSHED_VERSION] if is_served else str(artifact.id)
     told = _describe(description, "MODEL" if artifact.type in _MODELS else "FILE", version)
     uri = own.get(names.PUSHED_DESTINATION, artifact.uri) if is_served else artifact.uri
-    told["dataSource"] = DatasourceDatasetFacet(artifact.type, Path(uri).absolute().as_uri(), producer=PRODUCER)
+    told["dataSource"] = DatasourceDatasetFacet(artifact.type, to_path(uri).absolute().as_uri(), producer=PRODUCER)
     if artifact.type == "Examples" and any(name.startswith(names.DROP_PREFIX) for name in own):
         told |= {"schema": _schema(TITLE, LABEL, NIGHT, WEIGHT), facets.DROPS: _list_drops(artifact)}
         told["dataQualityMetrics"] = DataQualityMetricsDatasetFacet(

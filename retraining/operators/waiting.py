@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pendulum
@@ -21,6 +20,7 @@ import lineage
 from headlines import disk
 from headlines.drops.drops_folder import DropError, DropsFolder, check_drop, find_problem
 from headlines.names import LATE_DROPS_DAG, WAIT_FOR_DROP
+from headlines.objects.addresses import to_path
 from headlines.schedule import check_night
 from retraining.notices.telling import tell
 from retraining.operators.callbacks import tell_what_serves
@@ -145,7 +145,7 @@ class DropSensor(BaseSensorOperator):
     def _tell_of_missed_nights(self) -> None:
         """Names the nights between the last one that was run and this one that were delivered and never run."""
         nights_run = {report.night for report in lineage.nights(Settings.from_env()) if report.night < self.night}
-        delivered = map(str, DropsFolder(Path(self._drops_dir)).nights)
+        delivered = map(str, DropsFolder(to_path(self._drops_dir)).nights)
         missed_nights = [night for night in delivered if nights_run and max(nights_run) < night < self.night]
         if missed_nights:
             subject = "1 night was" if len(missed_nights) == 1 else f"{len(missed_nights)} nights were"

@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import to_path
 from headlines.postgres_address import Postgres
 from retraining.places.moves import Move, Moves
 from retraining.places.recorded import PLACES, derive_places, places_of, read_places, write_places
@@ -152,7 +153,7 @@ def check_root(place: Postgres, pipeline_root: str) -> None:
 def explain_difference(recorded: Mapping[str, str], today: Mapping[str, str]) -> str:
     """The same of places that are known; a folder that is still there was not moved, and can be read."""
     moved = [name for name, path in today.items() if recorded.get(name, path) != path]
-    gone = [name for name in moved if not Path(recorded[name]).exists()]
+    gone = [name for name in moved if not to_path(recorded[name]).exists()]
     if not gone:
         return ""
     then = ", ".join(f"{name.upper()}={recorded[name]}" for name in gone)
@@ -171,7 +172,7 @@ def _decide(settings: Settings, recorded: Mapping[str, str]) -> Moves:
     for name, old in recorded.items():
         new = today[name]
         went_along = is_home_moved and f"{old}/".startswith(f"{home}/")
-        has_moved = went_along or (Path(new).exists() and not Path(old).exists())
+        has_moved = went_along or (to_path(new).exists() and not to_path(old).exists())
         # A folder that is still there is another one than that of today: what lies in it is found where it is.
         moves.append(Move(old, new if has_moved else old))
     return Moves(moves)
@@ -179,7 +180,7 @@ def _decide(settings: Settings, recorded: Mapping[str, str]) -> Moves:
 
 def _is_lost(old: str, settings: Settings, name: str, moves: Moves) -> bool:
     has_moved = any(one.old == old and one.new != old for one in moves.moves)
-    return not has_moved and not Path(old).exists() and not Path(getattr(settings, name)).exists()
+    return not has_moved and not to_path(old).exists() and not getattr(settings, name).exists()
 
 
 def _differing(settings: Settings, recorded: Mapping[str, str]) -> list[str]:

@@ -8,13 +8,16 @@ advisory locks, each held by a connection of its own
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg2
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
+from headlines.holding import lend
+from headlines.objects.addresses import is_object
 from headlines.postgres_address import SILENCE_OPTIONS
-from retraining.recording.store import StoreError, connect, place_of
+from retraining.recording.store import StoreError, connect, connection_config, place_of
+from retraining.settings import Settings
 
 TABLES_LOCK = "mlmd tables"
 """The lock under which MLMD's tables are made or migrated."""
@@ -73,6 +76,51 @@ def hold_night(config: ConnectionConfig, night: str, holder: str, wait: bool = T
                     logger.warning("Night %s is being trained (%s); waiting until it has ended.", night, other)
                 is_logged = True
                 time.sleep(_NIGHT_POLL_SECONDS)
+        yield
+
+
+@contextlib.contextmanager
+def hold_patiently(config: ConnectionConfig, name: str) -> Iterator[Callable[[], None]]:
+    """Holds the lock `name`, however long another has to be waited for.
+
+    Returns:
+      What raises an error where the connection, and with it the lock, has been lost.
+
+    Raises:
+      StoreError: the database does not answer.
+    """
+    with contextlib.closing(open_session(config)) as connection, connection.cursor() as cursor:
+
+        def check() -> None:
+            try:
+                cursor.execute("SELECT 1")
+            except psycopg2.Error as error:
+                raise StoreError(f"the lock {name!r} in {place_of(config)} has been lost: {error}") from error
+
+        # Asked for again and again, as for a night.
+        while not try_lock(cursor, name):
+            time.sleep(_NIGHT_POLL_SECONDS)
+        yield check
+
+
+def lend_lock(config: ConnectionConfig) -> contextlib.AbstractContextManager[None]:
+    """Lends this database's locks to what has to hold a place on object storage, such as a push."""
+    return lend(lambda name: hold_patiently(config, f"place {name}"))
+
+
+@contextlib.contextmanager
+def hold_pushes(settings: Settings) -> Iterator[None]:
+    """Holds the serving directory: no push, rollback or removal begins meanwhile.
+
+    Raises:
+      OSError: it cannot be held.
+      StoreError: it is on object storage, and the database does not answer.
+    """
+    from headlines.pushes import rollbacks
+
+    # Without a database a folder is held all the same.
+    lent = lend_lock(connection_config(settings)) if is_object(settings.serving_dir) else contextlib.nullcontext()
+    with lent, rollbacks.hold(settings.serving_dir):
         yield
 
 

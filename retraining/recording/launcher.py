@@ -14,7 +14,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.control_flow.for_each_internal import ForEachContext
 from tfx.dsl.placeholder.placeholder import Placeholder
-from tfx.orchestration.data_types import ExecutionDecision, RuntimeParameter
+from tfx.orchestration.data_types import ExecutionDecision, PipelineInfo, RuntimeParameter
 from tfx.orchestration.kubeflow.decorators import FinalStatusStr
 from tfx.orchestration.launcher.in_process_component_launcher import InProcessComponentLauncher
 from tfx.orchestration.metadata import Metadata
@@ -24,19 +24,24 @@ from tfx.types.channel import Channel, UnionChannel
 
 from headlines import disk
 from headlines.errors import HeadlinesError
+from headlines.objects.addresses import to_path
 from retraining.places.relocation import check_root
-from retraining.recording import liveness
-from retraining.recording.advisory_locks import RETENTION_LOCK, hold_night, lock
+from retraining.recording import liveness, object_files
+from retraining.recording.advisory_locks import RETENTION_LOCK, hold_night, lend_lock, lock
 from retraining.recording.attempts import AttemptInfo, AttemptMetadata, in_one_line, settle
 from retraining.recording.node_types import register_types
 from retraining.recording.pushed_copies import find_copies, find_missing, lend_copies, tolerate_gone
 from retraining.recording.refusals import fail_at_once
+from retraining.recording.staging import stage
 from retraining.recording.store import place_of
 
 if TYPE_CHECKING:
     from tfx.orchestration.airflow.airflow_dag_runner import AirflowPipelineConfig
 
 logger = logging.getLogger(__name__)
+
+
+object_files.register()
 
 
 class UnsupportedPipelineError(HeadlinesError):
@@ -59,6 +64,8 @@ class HeadlineLauncher(InProcessComponentLauncher):
     one that finished is superseded but keeps its outputs, since a model made by it may be serving. An attempt that
     fails, however it fails, is recorded with its error, and takes its outputs back.
     """
+
+    _pipeline_info: PipelineInfo
 
     def __init__(self, *, component: BaseNode, metadata_connection: Metadata, **kwargs: Any) -> None:
         """Takes what `BaseComponentLauncher.create` gives it."""
@@ -106,7 +113,7 @@ class HeadlineLauncher(InProcessComponentLauncher):
 
     def _explain_full_disk(self, error: BaseException) -> DiskFullError | None:
         # Before what the attempt had made is removed.
-        full = disk.tell_full(error, [Path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir())])
+        full = disk.tell_full(error, [to_path(self._pipeline_info.pipeline_root), Path(tempfile.gettempdir())])
         if not full:
             return None
         return DiskFullError(
@@ -148,8 +155,18 @@ class HeadlineLauncher(InProcessComponentLauncher):
         if missing := find_missing(input_dict):
             with self._metadata_connection as metadata:
                 copies = find_copies(metadata.store, missing)
-        with lend_copies(copies, input_dict, output_dict) as inputs:
-            super()._run_executor(execution_id, inputs, output_dict, exec_properties)
+        recorded = self._pipeline_info
+        with (
+            lend_lock(self._connection_config),
+            stage(recorded.pipeline_root, input_dict, output_dict) as staged,
+            lend_copies(copies, staged.inputs, output_dict) as inputs,
+        ):
+            # Beside its outputs an executor writes below the root (tfx/orchestration/launcher).
+            self._pipeline_info = PipelineInfo(recorded.pipeline_name, staged.root, recorded.run_id)
+            try:
+                super()._run_executor(execution_id, inputs, output_dict, exec_properties)
+            finally:
+                self._pipeline_info = recorded
 
     def _run_publisher(self, *args: Any, **kwargs: Any) -> None:
         with lock(self._connection_config, self._component_info.lock_name):

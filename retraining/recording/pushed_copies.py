@@ -31,6 +31,7 @@ from headlines.names import (
     SAVED_MODEL_FILE,
     SERVING_FORMAT,
 )
+from headlines.objects.addresses import download, is_object, to_path
 from headlines.pushes.removals import tell
 
 Artifacts = Mapping[str, list[types.Artifact]]
@@ -77,7 +78,11 @@ def lend_copies(copies: Mapping[int, Path], inputs: Artifacts, outputs: Artifact
             if artifact.id not in copies:
                 return artifact
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".pushed-model-", dir=place))
-            shutil.copytree(copies[artifact.id], Path(folder, SERVING_FORMAT))
+            copied, lying = copies[artifact.id], Path(folder, SERVING_FORMAT)
+            if is_object(copied):
+                download(copied, lying)
+            else:
+                shutil.copytree(copied, lying)
             lent = copy.deepcopy(artifact)
             lent.uri = folder
             return lent
@@ -98,7 +103,7 @@ def _was_removed(artifact: types.Artifact) -> bool:
 def find_copies(store: MetadataStore, artifacts: list[types.Artifact]) -> dict[int, Path]:
     """The folder in which each of some models was pushed and still is, by the model's id."""
     models = {artifact.id for artifact in artifacts if artifact.type_name == Model.TYPE_NAME}
-    copies = {identity: Path(destination) for identity, destination in _find_pushes(store, models)}
+    copies = {identity: to_path(destination) for identity, destination in _find_pushes(store, models)}
     return {identity: path for identity, path in copies.items() if (path / SAVED_MODEL_FILE).is_file()}
 
 

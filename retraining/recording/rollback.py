@@ -13,10 +13,11 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, 
 from headlines import disk
 from headlines.errors import HeadlinesError
 from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
+from headlines.objects.addresses import is_object
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, find_withdrawn
 from retraining.openlineage.rollbacks import tell_of_rollback
-from retraining.recording.advisory_locks import TYPES_LOCK, lock
+from retraining.recording.advisory_locks import TYPES_LOCK, hold_pushes, lock
 from retraining.recording.store import connection_config, open_store
 from retraining.settings import Settings
 
@@ -59,7 +60,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
     with lock(config, TYPES_LOCK):
         execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
         artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
-    with _hold(serving_dir):
+    with _hold(settings):
         sentences = _settle(settings, store)
         records = _find_pushes(store)
         # Of several records of one version the latest.
@@ -129,17 +130,17 @@ def settle_rollbacks(settings: Settings) -> list[str]:
     store = open_store(connection_config(settings))
     if not serving_dir.is_dir() or not _unfinished(store):
         return []
-    with _hold(serving_dir):
+    with _hold(settings):
         return _settle(settings, store)
 
 
 @contextmanager
-def _hold(serving_dir: Path) -> Iterator[None]:
+def _hold(settings: Settings) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(rollbacks.hold(serving_dir))
+            stack.enter_context(hold_pushes(settings))
         except OSError as error:
-            raise RollbackError(_explain(error, serving_dir)) from error
+            raise RollbackError(_explain(error, settings.serving_dir)) from error
         yield
 
 
@@ -148,6 +149,8 @@ def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
         return str(error)
     full = disk.tell_full(error, [serving_dir.parent])
     remedy = f"{full}; free some there" if full else "free space or correct the permissions there"
+    if is_object(serving_dir):
+        remedy = "correct SERVING_DIR, or what the environment says of object storage (docs/object-storage.md)"
     return f"{serving_dir.parent} cannot be written ({error}); {remedy}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from headlines import names
+from headlines.objects.addresses import is_object, to_path
 from headlines.pushes import removals, rollbacks
 from lineage import Reader
 from lineage.reading import ABANDONED, DELETED, LIVE
@@ -106,6 +107,9 @@ def list_files(path: Path) -> Iterator[Path]:
         if path.exists() or path.is_symlink():
             yield path
         return
+    if is_object(path):
+        yield from (one for one in path.rglob("*") if one.is_file())
+        return
     for folder, _, files in os.walk(path):
         yield from (Path(folder, name) for name in files)
 
@@ -171,7 +175,7 @@ def _read_removable(reader: Reader, kinds: list[int], young: datetime) -> list[t
 
 def find_own_folder(uri: str, pipeline_root: Path) -> Path | None:
     """The folder of an artifact as TFX lays them out, `<root>/<node>/<key>/<execution>`; None for any other place."""
-    path = Path(uri)
+    path = to_path(uri)
     if not path.is_absolute() or not path.is_relative_to(pipeline_root) or ".." in path.parts:
         return None
     parts = path.relative_to(pipeline_root).parts
@@ -209,8 +213,16 @@ def plan_leftovers(reader: Reader, settings: Settings, sizes: Sizes, now: dateti
                 reasons[path] = "it is empty, and of no artifact"
     # TFX's executors work in `<root>/.temp/<execution>` (tfx/orchestration/launcher/in_process_component_launcher.py).
     reasons |= dict.fromkeys((root / ".temp").glob("*"), "its attempt was killed")
-    reasons |= dict.fromkeys(serving_dir.glob(f"{names.INCOMING}*"), "its push was killed")
-    reasons |= dict.fromkeys(removals.find_hidden(serving_dir), "its removal was begun and not ended")
+    if is_object(serving_dir):
+        reasons |= dict.fromkeys(removals.find_hidden(serving_dir), "its push or its removal was not ended")
+    else:
+        reasons |= dict.fromkeys(serving_dir.glob(f"{names.INCOMING}*"), "its push was killed")
+        reasons |= dict.fromkeys(removals.find_hidden(serving_dir), "its removal was begun and not ended")
+    reasons |= {
+        path: "its attempt was killed"
+        for path in Path(tempfile.gettempdir()).glob(f"{names.STAGING}*")
+        if path.lstat().st_uid == os.getuid()
+    }
     # TensorFlow writes what it makes of a function into a file that it removes when Python ends
     # (tensorflow/python/autograph/pyct/loader.py); Airflow ends its tasks' processes before that.
     reasons |= {

@@ -17,10 +17,11 @@ from typing import Any
 from ml_metadata import MetadataStore
 
 import lineage
-from headlines.names import INCOMING, RETENTION
+from headlines.names import INCOMING, RETENTION, SAVED_MODEL_FILE
+from headlines.objects.addresses import is_object
 from headlines.pushes import removals, rollbacks
 from lineage import Reader
-from retraining.recording.advisory_locks import RETENTION_LOCK, lock
+from retraining.recording.advisory_locks import RETENTION_LOCK, hold_pushes, lock
 from retraining.recording.removals import finish, mark
 from retraining.recording.store import connection_config, open_store
 from retraining.retention.logs import plan_logs, remove_empty_folders
@@ -171,8 +172,10 @@ class _Work:
             leftovers = plan_leftovers(reader, self._settings, self._sizes, self._at)
         for item in leftovers:
             # A push that is at work at this moment has made its folder anew.
-            with self._hold_pushes() if item.path.name.startswith(INCOMING) else contextlib.nullcontext():
-                self._remove_files(item)
+            is_of_push = item.path.name.startswith(INCOMING) or item.path.parent == self._settings.serving_dir
+            with self._hold_pushes() if is_of_push else contextlib.nullcontext():
+                if not (is_object(item.path) and is_of_push and (item.path / SAVED_MODEL_FILE).is_file()):
+                    self._remove_files(item)
         folders = self._settings.log_folders
         for item in plan_logs(folders, self._settings.keep_log_days, self._sizes, self._at):
             self._remove_files(item)
@@ -188,8 +191,7 @@ class _Work:
             yield reader, read_needed(self._settings, reader, self._served, self._at)
 
     def _hold_pushes(self) -> contextlib.AbstractContextManager[None]:
-        serving_dir = self._settings.serving_dir
-        return rollbacks.hold(serving_dir) if serving_dir.is_dir() else contextlib.nullcontext()
+        return hold_pushes(self._settings) if self._settings.serving_dir.is_dir() else contextlib.nullcontext()
 
     def _hide(self, versions: Iterable[Item]) -> dict[int, Path]:
         """Takes versions out of the serving directory; where each is until its last file is gone."""
@@ -222,7 +224,11 @@ def remove_files(path: Path, stays: Iterable[str] = ()) -> None:
       OSError: something cannot be removed; the rest is still there, or not.
     """
     kept = {path / name for name in stays}
-    if path.is_dir() and not path.is_symlink():
+    if is_object(path):
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file() and file not in kept:
+                file.unlink(missing_ok=True)
+    elif path.is_dir() and not path.is_symlink():
         for folder, folders, files in os.walk(path, topdown=False):
             for one in (Path(folder, name) for name in files):
                 if one not in kept:

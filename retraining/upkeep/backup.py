@@ -20,6 +20,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from pydantic import SecretStr
 
 from headlines import names
+from headlines.objects.addresses import is_object, to_path
 from headlines.postgres_address import Postgres
 from lineage.reader import SCHEMA_VERSION
 from lineage.reading import LIVE
@@ -59,6 +60,10 @@ class _Snapshot:
     cursor: Any
 
 
+LEFT_TO_BUCKETS = "it is on object storage, whose own versions keep it: docs/object-storage.md"
+"""Why a place is not in a backup."""
+
+
 def back_up(
     settings: Settings, target: Path, report: Report, with_secrets: bool = True, with_drops: bool = False
 ) -> Manifest:
@@ -78,8 +83,7 @@ def back_up(
       BackupError, DumpError: it could not be written.
     """
     # Late: the store brings ML Metadata, the formats of TensorFlow Serving take a second.
-    from headlines.pushes import rollbacks
-    from retraining.recording.advisory_locks import RETENTION_LOCK
+    from retraining.recording.advisory_locks import RETENTION_LOCK, hold_pushes
 
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     counts: dict[str, int] = {}
@@ -90,7 +94,7 @@ def back_up(
         with ExitStack() as pushes:
             if settings.serving_dir.is_dir():
                 report("waiting for a push to end, if there is one")
-                pushes.enter_context(rollbacks.hold(settings.serving_dir))
+                pushes.enter_context(hold_pushes(settings))
             report("copying the databases of Airflow and ML Metadata")
             of_airflow = stack.enter_context(_taken(settings.database("airflow_db")))
             of_mlmd = stack.enter_context(_taken(settings.mlmd, RETENTION_LOCK))
@@ -104,9 +108,10 @@ def back_up(
             left_out = _add_serving(writer, settings, of_mlmd.cursor, counts)
         report("copying the artifacts")
         left_out |= _add_artifacts(writer, settings, of_mlmd.cursor, counts)
-        if settings.scores_dir.is_dir():
+        left_out |= _leave_objects(settings)
+        if not is_object(settings.scores_dir) and settings.scores_dir.is_dir():
             writer.add(SCORES, settings.scores_dir)
-        if with_drops and settings.drops_dir.is_dir():
+        if with_drops and not is_object(settings.drops_dir) and settings.drops_dir.is_dir():
             report("copying the drops")
             writer.add(DROPS, settings.drops_dir)
         for notice in outbox.read_all(settings):
@@ -203,10 +208,18 @@ def _count(airflow: Any, mlmd: Any) -> dict[str, int]:
     return counts
 
 
+def _leave_objects(settings: Settings) -> dict[str, str]:
+    """The places that a backup cannot hold as they were at one moment, each with why."""
+    places = (settings.serving_dir, settings.pipeline_root, settings.scores_dir, settings.drops_dir)
+    return {str(place): LEFT_TO_BUCKETS for place in places if is_object(place)}
+
+
 def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str, int]) -> dict[str, str]:
     """Adds the pushed versions with what says which of them serves; gives those it leaves out."""
     from headlines.pushes import rollbacks
 
+    if is_object(settings.serving_dir):
+        return {}
     for name in SERVING_FILES:
         if (settings.serving_dir.parent / name).is_file():
             writer.add(f"{SERVING}/{name}", settings.serving_dir.parent / name)
@@ -234,9 +247,11 @@ def _add_artifacts(writer: Writer, settings: Settings, mlmd: Any, counts: dict[s
     mlmd.execute("SELECT DISTINCT uri FROM artifact WHERE state = %s AND uri <> '' ORDER BY uri", [LIVE])
     root, serving = settings.pipeline_root, settings.serving_dir.parent
     left_out: dict[str, str] = {}
+    if is_object(root):
+        return left_out
     last = None
     for (uri,) in mlmd.fetchall():
-        path = Path(uri)
+        path = to_path(uri)
         if last is not None and path.is_relative_to(last):
             continue
         if path.is_relative_to(root) and path != root:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from headlines.disk import find_disk
-from headlines.durable import copy_file, replace_file
+from headlines.durable import replace_file
 from headlines.names import POLICY_FILE, ROLLBACKS_FILE
+from headlines.objects.addresses import download, is_object
 from retraining.settings import ENV_FILE, Settings
 from retraining.upkeep import UpgradeError, databases
 
@@ -84,7 +85,7 @@ def keep_files(settings: Settings, folder: Path) -> None:
     """Copies the two files beside the pushed versions: what was rolled back, and what the model servers load."""
     for name in _BESIDE:
         if (path := settings.serving_dir.parent / name).is_file():
-            copy_file(path, folder / name)
+            replace_file(folder / name, path.read_bytes())
 
 
 def put_files_back(settings: Settings, folder: Path, on_record: Container[int]) -> list[Path]:
@@ -105,7 +106,13 @@ def put_files_back(settings: Settings, folder: Path, on_record: Container[int]) 
         if version.name.isdecimal() and int(version.name) not in on_record:
             target = folder / "pushed" / version.name
             target.parent.mkdir(exist_ok=True)
-            shutil.move(version, target)
+            if is_object(version):
+                from headlines.pushes import object_versions
+
+                download(version, target)
+                object_versions.remove(version)
+            else:
+                shutil.move(version, target)
             moved.append(target)
     return moved
 

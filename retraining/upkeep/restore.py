@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import psycopg2
 from pydantic import SecretStr
 
+from headlines.objects.addresses import is_object
 from lineage.reader import SCHEMA_VERSION
 from retraining.local import airflow, ports, postgres, preparation, roster, secrets, service, standing, supervisor
 from retraining.local.preparation import Report
@@ -162,6 +163,9 @@ def _check_empty(settings: Settings, manifest: Manifest) -> None:
         **({"DROPS_DIR": settings.drops_dir} if manifest.has_drops else {}),
     }
     for name, place in places.items():
+        if is_object(place):
+            _check_left(name, place, manifest)
+            continue
         there = [path.name for path in place.iterdir() if path.name != _LOCK] if place.is_dir() else []
         if there:
             raise BackupError(
@@ -171,6 +175,15 @@ def _check_empty(settings: Settings, manifest: Manifest) -> None:
     for file in (settings.serving_dir.parent / name for name in SERVING_FILES):
         if file.exists():
             raise BackupError(f"{file} is there, and a backup is mixed with nothing; move it away, or set SERVING_DIR")
+
+
+def _check_left(name: str, place: Path, manifest: Manifest) -> None:
+    """Lets lineage lead to object storage where it did before, and nowhere else."""
+    if str(place) not in manifest.left_out:
+        raise BackupError(
+            f"{name}={place} is on object storage, and the backup was made of a service that had it elsewhere; set "
+            f"{name} to {manifest.places.get(name.lower(), 'where it was')} or to a folder"
+        )
 
 
 def _check_drops(settings: Settings, manifest: Manifest) -> None:

@@ -21,7 +21,8 @@ from typing import Any, Literal, get_args
 import httpx
 
 import lineage
-from headlines.names import POLICY_FILE
+from headlines.names import POLICY_FILE, SAVED_MODEL_FILE
+from headlines.objects.addresses import is_object
 from lineage import Reign, Source
 from modules.features import MODEL_NAME
 from retraining.settings import EACH, Settings
@@ -377,7 +378,9 @@ def _judge(
 
 def _was_pushed_lately(settings: Settings, version: int, now: datetime) -> bool:
     try:
-        appeared = (settings.serving_dir / str(version)).stat().st_mtime
+        path = settings.serving_dir / str(version)
+        # A folder on object storage has no time, and a version is there when its model is.
+        appeared = (path / SAVED_MODEL_FILE if is_object(path) else path).stat().st_mtime
     except OSError:
         return False
     return now.timestamp() - appeared < _TAKE_UP.total_seconds()

@@ -20,6 +20,7 @@ from headlines.drops.quarantine import read_csv
 from headlines.drops.rows import read_files
 from headlines.drops.rules import QUARANTINE_UNBALANCED
 from headlines.names import ANOMALIES_FILE, CLASSES, QUARANTINE_FILE, REASON_PREFIX, TRIALS_FILE, VERDICT_FILE
+from headlines.objects.addresses import to_path
 from lineage import ArtifactRecord, UnknownError
 from modules.features import LABEL, LABELS
 
@@ -37,7 +38,7 @@ def verdict(evaluation: ArtifactRecord | None) -> dict[str, Any]:
 
 def text_of(artifact: ArtifactRecord | None, name: str) -> str | None:
     """A text file of an artifact; None if it is not there."""
-    path = Path(artifact.uri, name) if artifact else None
+    path = to_path(artifact.uri) / name if artifact else None
     return path.read_text(encoding="utf-8") if path and path.is_file() else None
 
 
@@ -96,7 +97,7 @@ def _list_anomalies(parsed: Any) -> Iterable[tuple[str, Any]]:
 
 def _splits(artifact: ArtifactRecord | None, name: str) -> Iterable[tuple[str, bytes]]:
     if artifact is not None:
-        for path in sorted(Path(artifact.uri).glob(f"Split-*/{name}")):
+        for path in sorted(to_path(artifact.uri).glob(f"Split-*/{name}")):
             yield path.parent.name.removeprefix("Split-"), path.read_bytes()
 
 
@@ -137,7 +138,7 @@ def _describe(feature: Any) -> dict[str, Any]:
 
 def trials(results_uri: str) -> list[dict[str, Any]] | None:
     """The trials of a search, best first; None if there is no such file (any more)."""
-    path = Path(results_uri, TRIALS_FILE)
+    path = to_path(results_uri) / TRIALS_FILE
     if not results_uri or not path.is_file():
         return None
     return list(json.loads(path.read_text(encoding="utf-8")))
@@ -168,7 +169,7 @@ def count_reasons(artifact: ArtifactRecord | None, night: str) -> list[dict[str,
 
 def quarantined_rows(artifact: ArtifactRecord | None) -> list[dict[str, str]] | None:
     """The rows of a run's quarantine; None if there is no such file (any more)."""
-    path = Path(artifact.uri, QUARANTINE_FILE) if artifact else None
+    path = to_path(artifact.uri) / QUARANTINE_FILE if artifact else None
     if path is None or not path.is_file():
         return None
     with path.open(encoding="utf-8-sig", newline="") as stream:

@@ -34,6 +34,7 @@ _UNREADABLE = (
     f"Its database does not answer, or not as it should. {_SEE_LOG} or by `retraining doctor`. Where it is looked for: "
     "MLMD_HOST, MLMD_PORT, MLMD_DATABASE, MLMD_USER and MLMD_PASSWORD."
 )
+_UNREACHED = f"What this page shows lies where nothing can be read at this moment. {_SEE_LOG}."
 _UNUSABLE = f"A setting of the service is missing or cannot be used. {_SEE_LOG} or by `retraining doctor`."
 
 log = logging.getLogger(__name__)
@@ -315,6 +316,12 @@ class HeadlinesView(BaseView):
         except SettingsError as error:
             log.error("%r: a setting cannot be used: %s", request.path, error)
             return self.tell("The settings cannot be used", _UNUSABLE, 503)
+        except OSError as error:
+            problem = read_settings().explain(error)
+            if problem is None:
+                raise
+            log.error("%r: a place cannot be read: %s", request.path, problem)
+            return self.tell("A place of the service cannot be read", _UNREACHED, 503)
 
     def _show(self, template: str, page: Page) -> ResponseReturnValue:
         if headers.is_api():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from object_servers import VARIABLES, ObjectServer, serve_objects
 from pages_server import FORMULAS, ROLES, TITLE, PagesServer, show
 from postgres_server import Server, lend_database, make_database
 
+from headlines.objects.paths import ObjectPath
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
 
@@ -28,6 +30,23 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.crash()
+
+
+@pytest.fixture(scope="session", params=["s3", "gs"])
+def object_server(request: pytest.FixtureRequest) -> Iterator[ObjectServer]:
+    """A server of each kind of object storage."""
+    with serve_objects(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
+    """A folder in an empty bucket, to which this process and those that it starts are led."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_server.make_bucket()
 
 
 @pytest.fixture

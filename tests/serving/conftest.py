@@ -36,9 +36,9 @@ def push(tmp_path: Path, saved_model: Path) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="module", params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
     """A store of each kind, for tests that use keys of their own."""
-    store = STORES[request.param](tmp_path_factory.mktemp("store"))
+    store = STORES[request.param]()
     yield store
     store.stop()
 

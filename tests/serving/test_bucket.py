@@ -421,7 +421,7 @@ def test_a_store_that_is_down_for_days_is_asked_twice_a_minute(tmp_path: Path, m
 @pytest.fixture
 def s3_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """In a store of its own, of the kind that takes any key and can refuse who asks."""
-    store = S3Store(tmp_path / "store")
+    store = S3Store()
     yield place_in(store, tmp_path, monkeypatch)
     store.stop()
 

@@ -101,7 +101,7 @@ def test_pushes_and_rollbacks_in_a_bucket_fail_no_request_and_outlive_the_store(
 
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[S3Store]:
-    store = S3Store(tmp_path / "store")
+    store = S3Store()
     yield store
     store.stop()
 

@@ -242,10 +242,14 @@ def test_a_file_of_hyperparameters_that_cannot_be_used_is_named(
         ("BEAM_RUNNER_ARGS", "--runner=FlinkRunner parallelism=4", "'parallelism=4' is no argument"),
         *(
             (name, address, "only a path of this machine")
-            for name in ("STATE_DIR", "DROPS_DIR", "DAGS_DIR", "SERVING_DIR", "PIPELINE_ROOT", "SCORES_DIR")
-            for address in ("gs://bucket/folder", "s3://bucket/folder")
+            for name in ("STATE_DIR", "DAGS_DIR", "NOTICES_DIR", "TASK_LOGS_DIR")
+            for address in ("gs://bucket/folder", "s3://bucket/folder", "hdfs://name/folder", "file:///folder")
         ),
-        ("DROPS_DIR", "s3:/bucket", "only a path of this machine"),
+        *(
+            (name, address, "write it as s3://bucket/folder or gs://bucket/folder")
+            for name in ("DROPS_DIR", "SCORES_DIR", "SERVING_DIR", "PIPELINE_ROOT")
+            for address in ("s3:/bucket", "gs://bucket", "hdfs://name/folder", "file:///folder", "https://host/folder")
+        ),
         ("DROPS_DIR", "~nobody-of-this-name/drops", "write the path out"),
         ("STATE_DIR", "  ", "it is blank"),
         ("HYPERPARAMETERS_FILE", "https://example.org/best.json", "only a path of this machine"),

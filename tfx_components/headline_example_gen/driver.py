@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ml_metadata import ListOptions, OrderByField
@@ -17,6 +16,7 @@ from headlines.drops.rules import Rules
 from headlines.drops.rulings import DROPS_DIR_PROPERTY, Codes, Precedents, find_refused, tell_codes
 from headlines.drops.sources import find_versions, fingerprint, hash_versions, list_replaced
 from headlines.names import DROP_PREFIX, LABEL_CODES, NIGHT, PRECEDENTS, SUCCESS_MARKER
+from headlines.objects.addresses import to_path
 from tfx_components.drivers import EitherDriver
 from tfx_components.rulings import read_rulings
 
@@ -51,7 +51,7 @@ class Driver(EitherDriver):
         rules = Rules.from_json(exec_properties["rules"])
         with self._metadata_handle as metadata:
             codes = check_unchanged(metadata, drops_dir, contents)
-            drops = DropsFolder(Path(drops_dir))
+            drops = DropsFolder(to_path(drops_dir))
             for one in (one for version, _ in contents for one in list_replaced(drops, version, rules)):
                 if used := read_first_codes(metadata, drops_dir, one):
                     codes[one.night.isoformat(), one.number] = used
@@ -70,7 +70,7 @@ def hash_window(exec_properties: dict[str, Any]) -> Contents:
     """The versions that a run reads and their content hashes; empty when they cannot all be found and read."""
     rules = Rules.from_json(exec_properties["rules"])
     try:
-        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        drops = DropsFolder(to_path(exec_properties["drops_dir"]))
         versions, _ = find_versions(drops, parse_night(exec_properties["night"]), rules)
         return hash_versions(versions)
     except (DropError, OSError):

@@ -18,6 +18,7 @@ from headlines.drops.quarantine import SetAside, write_csv
 from headlines.drops.rules import Rules
 from headlines.drops.rulings import Precedents
 from headlines.drops.window import FRESH_SPLIT, SPLITS, Window, check_nothing_lost, read_window, split_of
+from headlines.objects.addresses import to_path
 from tfx_components.artifacts import Artifacts
 from tfx_components.headline_example_gen.describing import (
     check_as_driver_saw,
@@ -46,7 +47,7 @@ class Executor(BaseExecutor):
         night = parse_night(exec_properties["night"])
         rules = Rules.from_json(exec_properties["rules"])
         precedents = Precedents.from_json(exec_properties.get(names.PRECEDENTS, ""))
-        drops = DropsFolder(Path(exec_properties["drops_dir"]))
+        drops = DropsFolder(to_path(exec_properties["drops_dir"]))
         window = read_window(drops, night, rules, precedents=precedents)
         check_nothing_lost(window.drops)
         digest = exec_properties.get("fingerprint", "")

@@ -1,0 +1,42 @@
+"""Whether the places on object storage can be used: asked before the service starts, and by `retraining doctor`."""
+
+import secrets
+
+from headlines.objects.addresses import is_object
+from retraining.local.preparation import PreparationError
+from retraining.settings import Settings
+
+_READ = ("drops_dir",)
+_WRITTEN = ("pipeline_root", "serving_dir", "scores_dir")
+_PROBE = ".headlines-probe-"
+
+
+def find_places(settings: Settings) -> list[str]:
+    """The settings that are places on object storage."""
+    return [name for name in (*_READ, *_WRITTEN) if is_object(getattr(settings, name))]
+
+
+def find_problems(settings: Settings) -> list[str]:
+    """One sentence for each place on object storage that cannot be used as it must be, with what to do."""
+    problems = []
+    for name in find_places(settings):
+        place = getattr(settings, name)
+        try:
+            place.exists()
+            if name in _WRITTEN:
+                probe = place / f"{_PROBE}{secrets.token_hex(4)}"
+                probe.touch()
+                probe.unlink()
+        except OSError as error:
+            problems.append(settings.explain(error) or f"{name.upper()}={place}: {error}")
+    return problems
+
+
+def check(settings: Settings) -> None:
+    """Refuses to start what could not read or write where the settings say.
+
+    Raises:
+      PreparationError: a place cannot be used; one line for each.
+    """
+    if problems := find_problems(settings):
+        raise PreparationError("\n".join(problems))
