@@ -83,13 +83,18 @@ def write_whole(path: str, data: bytes) -> None:
     fileio.rename(aside, path, overwrite=True)
 
 
-def write_records(path: str, records: Iterable[bytes]) -> int:
+def write_records(path: str, records: Iterable[bytes], work: str) -> int:
     """Writes gzipped TFRecords in the same way, and returns how many are in the file by a second look.
+
+    Args:
+      path: of the file; whoever reads its folder takes every file there for records.
+      records: what is written.
+      work: a folder of the same disk, where a worker that dies may leave half a file.
 
     Raises:
       RuntimeError: they are not as many as were written.
     """
-    aside, written = _name_aside(path), 0
+    aside, written = _name_aside(f"{work}/{path.rpartition('/')[2]}"), 0
     with tf.io.TFRecordWriter(aside, "GZIP") as writer:
         for record in records:
             writer.write(record)

@@ -98,7 +98,7 @@ class UnlabelledExecutor(BaseBeamExecutor):
                 place = f"{folder}/{name_records(number, len(pieces))}"
                 tasks.append(Task(night, piece, place, f"{work}/aside-{len(tasks):06d}.csv"))
             if not pieces:
-                write_records(f"{folder}/{name_records(0, 1)}", [])
+                write_records(f"{folder}/{name_records(0, 1)}", [], work)
         with self._make_beam_pipeline() as root:
             _ = (
                 root
@@ -194,7 +194,7 @@ def _read_and_write(task: Task, rules: Rules) -> Counts:
                 yield unlabelled_example_gen.to_example(title, row.file, row.line)
 
     try:
-        counts.rows[night] = write_records(task.records, list_records())
+        counts.rows[night] = write_records(task.records, list_records(), task.aside.rpartition("/")[0])
     except DropError as error:
         return Counts(problems=[str(error)])
     counts.reasons.update((night, entry.reason.value) for entry in aside)

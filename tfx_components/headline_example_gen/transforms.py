@@ -335,6 +335,7 @@ class _Settle(beam.DoFn):
             split: write_records(
                 f"{plan.split_folders[split]}/{name_records(bucket, plan.buckets)}",
                 (to_example(headline, plan.night, plan.rules) for headline in headlines),
+                plan.work,
             )
             for split, headlines in of_split.items()
         }
