@@ -20,6 +20,7 @@ from retraining.web import documents
 NIGHTS = ("2022-02-01", "2022-02-02")
 
 
+@pytest.mark.long
 def test_two_nights_and_scores_with_every_place_on_object_storage(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
