@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from headlines.errors import HeadlinesError
-from headlines.objects.addresses import is_object
+from headlines.objects.addresses import is_object, to_path
 from headlines.postgres_address import REQUIRES_TLS
 from retraining import renamed_settings, secret_sources
 from retraining import setting_types as types
@@ -569,15 +569,17 @@ class Settings(BaseSettings):
     @classmethod
     def _share_places(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
         if isinstance(value, str):
-            elsewhere = value if value in ("flink", "spark") else ""
+            runner = "" if value == "local" else value
+            # What BEAM_RUNNER_ARGS names may read artifacts in the task's process; drops are read as on a cluster.
+            names = ["drops_dir"] if value == "args" else ["drops_dir", "pipeline_root"]
         else:
             runner = next((one.partition("=")[2] for one in reversed(value) if one.startswith("--runner=")), "")
-            elsewhere = "" if runner.rpartition(".")[2] in _LOCAL_RUNNERS else runner
-        for name in ("pipeline_root", "drops_dir"):
+            names = [] if runner.rpartition(".")[2] in _LOCAL_RUNNERS else ["pipeline_root"]
+        for name in names:
             place = info.data.get(name)
-            if elsewhere and place and is_object(place):
+            if runner and place and is_object(place):
                 raise ValueError(
-                    f"{elsewhere} works in processes that read folders, and {name.upper()}={place} is none; set "
+                    f"{runner} works in processes that read folders, and {name.upper()}={place} is none; set "
                     f"{name.upper()} to a folder that they share, or run Beam in the task's process: BEAM=local"
                 )
         return value
@@ -730,8 +732,13 @@ class Settings(BaseSettings):
         for name in _PLACES:
             place: Path = getattr(self, name)
             for file in filter(None, (error.filename2, error.filename)):
-                if is_object(place) and str(file).startswith(str(place)):
-                    return _explain_objects(name.upper(), place, error)
+                if is_object(str(file)):
+                    one = to_path(str(file))
+                    # What goes with the versions lies beside them.
+                    is_there = one.is_relative_to(place) or place.is_relative_to(one)
+                    if is_object(place) and (is_there or (name == "serving_dir" and one.parent == place.parent)):
+                        return _explain_objects(name.upper(), place, error)
+                    continue
                 path = Path(os.fsdecode(file))
                 if path.is_absolute() and (path.is_relative_to(place) or place.is_relative_to(path)):
                     return _explain_place(name.upper(), place, error)
@@ -765,9 +772,12 @@ class Settings(BaseSettings):
     @property
     def server_options(self) -> dict[str, str]:
         """What `.env` says to the model server beyond the settings here, as environment variables."""
-        return {
+        options = {
             name: value for name, value in self._beyond(_SERVER_PREFIX).items() if name not in self.secret_pointers()
         }
+        # Its own default is below the home folder, where a unit may not write.
+        copies = {"SERVING_CACHE_DIR": str(self.state_dir / "serving-copies")} if is_object(self.serving_dir) else {}
+        return copies | options
 
     @property
     def airflow_options(self) -> dict[str, str]:

@@ -167,8 +167,10 @@ class Bucket:
         if self._listed is None:
             present = self._cache.find_copies()
         else:
-            listed = {version: copy for version, (copy, _) in self._listed.items()}
-            present = {version: copy for version, copy in listed.items() if self._cache.has(copy)}
+            copies = self._cache.find_copies()
+            # Of a version whose objects have changed since it was loaded, the copy that there is.
+            listed = {version: copy for version, (copy, _) in self._listed.items() if self._cache.has(copy)}
+            present = {version: copy for version, copy in (copies | listed).items() if version in self._listed}
         problem = f"SERVING_DIR={self.name} cannot be read: {error}; until it can, nothing new is noticed, and "
         problem += f"what serves is of the copies in {self._cache.folder}" if present else "there is no copy to serve"
         return Folder(present, problem, is_read=False)

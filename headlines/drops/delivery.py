@@ -33,7 +33,7 @@ from headlines.drops.window import Drop, read_window, tell_left_out, tell_missin
 from headlines.durable import copy_file, stage, sync
 from headlines.holding import hold
 from headlines.names import HEADLINES_FILE, LABEL_CODES, SUCCESS_MARKER
-from headlines.objects.addresses import is_object, upload_file
+from headlines.objects.addresses import is_object
 from modules.features import LABELS
 
 _LEFT_SECONDS = 900.0
@@ -260,10 +260,13 @@ def _put_objects(source: Path, target: Path, marker: Path, marked: str) -> None:
     if marker.is_file() and time.time() - marker.stat().st_mtime > _LEFT_SECONDS:
         marker.unlink()
     marker.write_bytes(marked.encode(), must_be_new=True)
+    assert isinstance(target, ObjectPath)
     try:
-        upload_file(source, target)
+        target.write_bytes(source.read_bytes(), must_be_new=True)
     except OSError:
-        marker.unlink()
+        # Not that of a delivery which has taken over meanwhile.
+        if marker.read_bytes() == marked.encode():
+            marker.unlink()
         raise
 
 

@@ -3,6 +3,7 @@
 Whoever has the text of a setting, or the URI of an artifact, makes a path of it here, and of nothing else.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -79,6 +80,8 @@ def download(place: Path, target: Path) -> Path:
       OSError: it cannot be read or written.
     """
     for source in [place] if place.is_file() else sorted(place.rglob("*")):
+        if ".." in source.parts:
+            raise OSError(errno.EINVAL, "it is no path of a file below a folder; remove it", str(source))
         if source.is_file():
             file = target / source.relative_to(place) if source != place else target
             file.parent.mkdir(parents=True, exist_ok=True)

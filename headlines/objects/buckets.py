@@ -92,7 +92,11 @@ class S3Bucket:
         self._name = name
         config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS)
         with self._explaining(""):
-            self._client: Any = boto3.session.Session().client("s3", config=config)
+            try:
+                self._client: Any = boto3.session.Session().client("s3", config=config)
+            except ValueError as error:
+                # Such as an AWS_ENDPOINT_URL without its scheme.
+                raise OSError(errno.EINVAL, str(error), f"s3://{name}") from error
 
     def list(self, prefix: str, is_deep: bool) -> Iterator[Entry]:
         """See `Bucket`."""
@@ -168,7 +172,7 @@ class GoogleBucket:
 
     def list(self, prefix: str, is_deep: bool) -> Iterator[Entry]:
         """See `Bucket`."""
-        with self._explaining(prefix):
+        with self._explaining(prefix, is_of_bucket=True):
             found = self._bucket.list_blobs(prefix=prefix, delimiter=None if is_deep else "/", **self._options)
             for one in found:
                 yield _to_entry(one)
@@ -190,14 +194,14 @@ class GoogleBucket:
     def write(self, key: str, content: bytes, must_be_new: bool = False) -> None:
         """See `Bucket`."""
         options = {"if_generation_match": 0} if must_be_new else {}
-        with self._explaining(key):
+        with self._explaining(key, is_of_bucket=True):
             self._bucket.blob(key).upload_from_string(
                 content, content_type="application/octet-stream", **options, **self._options
             )
 
     def upload(self, key: str, file: Path) -> None:
         """See `Bucket`."""
-        with self._explaining(key):
+        with self._explaining(key, is_of_bucket=True):
             self._bucket.blob(key).upload_from_filename(str(file), **self._options)
 
     def delete(self, key: str) -> None:
@@ -209,21 +213,23 @@ class GoogleBucket:
             pass
 
     @contextmanager
-    def _explaining(self, key: str) -> Iterator[None]:
+    def _explaining(self, key: str, is_of_bucket: bool = False) -> Iterator[None]:
+        """Makes an error of this language of a vendor's; `is_of_bucket` where no object can be what is missing."""
         import requests
         from google.api_core.exceptions import GoogleAPICallError, RetryError
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+        from google.resumable_media import DataCorruption
 
         place = f"gs://{self._name}/{key}"
         try:
             yield
         except GoogleAPICallError as error:
-            # Of a bucket and of an object the answer is the same; only a listing cannot be of a missing object.
-            is_of_bucket = "bucket" in str(error.message).casefold() or not key or key.endswith("/")
-            raise _explain(str(error.code), error.code == 404 and is_of_bucket, str(error), place) from error
+            # The message has the address in it, and so the names of bucket and object.
+            is_bucket_missing = is_of_bucket or "the specified bucket does not exist" in str(error.message).casefold()
+            raise _explain(str(error.code), error.code == 404 and is_bucket_missing, str(error), place) from error
         except DefaultCredentialsError as error:
             raise PermissionError(errno.EACCES, str(error), place) from error
-        except (GoogleAuthError, RetryError, requests.RequestException) as error:
+        except (GoogleAuthError, RetryError, DataCorruption, requests.RequestException) as error:
             raise OSError(errno.EIO, str(error), place) from error
 
 

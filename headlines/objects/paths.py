@@ -1,8 +1,8 @@
 """Paths on object storage, which answer as those of files do as far as object storage can.
 
 A folder is what keys have in common: it is there as long as an object is in it, and is neither made nor removed. What
-object storage has not (renaming, links, descriptors, files that grow) fails at once: none of these paths is ever taken
-for one of this machine.
+object storage has not (renaming, links, descriptors, files that grow) fails at once. None of these paths may be made a
+plain one, as `Path(path)` would: that is one of this machine, where nothing is.
 """
 
 import errno

@@ -76,6 +76,12 @@ def appear(
         # A request whose answer was lost is made again, and then finds what it has made itself.
         if marker.read_bytes() != content:
             raise
+    try:
+        # The request may have hung, and another push removed meanwhile what has no marker.
+        check_held()
+    except BaseException:
+        withdraw(target)
+        raise
 
 
 def withdraw(path: Path) -> None:

@@ -61,11 +61,26 @@ def find_state(settings: Settings) -> Literal["healthy", "starting", "loading", 
     if not is_healthy(settings):
         return "starting"
     seen = replicas.ask_one(settings, address(settings))
-    folders = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
-    if seen.version is not None or (not folders and not seen.problem):
+    if seen.version is not None:
         return "healthy"
-    can_load = any((folder / SAVED_MODEL_FILE).is_file() for folder in folders)
+    can_load = _can_load(settings)
+    if can_load is None and not seen.problem:
+        return "healthy"
     return "loading" if seen.loading or (can_load and not seen.refused and not seen.problem) else "failing"
+
+
+def _can_load(settings: Settings) -> bool | None:
+    """Whether a version is there that can be loaded; None where none is there."""
+    if is_object(settings.serving_dir):
+        from headlines.pushes import object_versions
+
+        try:
+            return bool(object_versions.find_versions(settings.serving_dir)) or None
+        except OSError:
+            # The server itself says at /readyz what is wrong with the bucket.
+            return False
+    folders = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
+    return any((folder / SAVED_MODEL_FILE).is_file() for folder in folders) if folders else None
 
 
 def find_version(settings: Settings) -> str | None:

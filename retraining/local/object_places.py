@@ -1,8 +1,10 @@
 """Whether the places on object storage can be used: asked before the service starts, and by `retraining doctor`."""
 
 import secrets
+from pathlib import Path
 
 from headlines.objects.addresses import is_object
+from headlines.objects.paths import ObjectPath
 from retraining.local.preparation import PreparationError
 from retraining.settings import Settings
 
@@ -25,11 +27,26 @@ def find_problems(settings: Settings) -> list[str]:
             place.exists()
             if name in _WRITTEN:
                 probe = place / f"{_PROBE}{secrets.token_hex(4)}"
-                probe.touch()
-                probe.unlink()
+                problems += _try_condition(name, probe)
         except OSError as error:
             problems.append(settings.explain(error) or f"{name.upper()}={place}: {error}")
     return problems
+
+
+def _try_condition(name: str, probe: Path) -> list[str]:
+    """Makes an object twice that must be new; pushes and deliveries rest upon that the second is refused."""
+    assert isinstance(probe, ObjectPath)
+    probe.touch()
+    try:
+        probe.touch(exist_ok=False)
+    except FileExistsError:
+        return []
+    finally:
+        probe.unlink()
+    return [
+        f"{name.upper()}={probe.parent}: the store replaces an object that must be new (it passes over If-None-Match); "
+        "use one that keeps conditions"
+    ]
 
 
 def check(settings: Settings) -> None:

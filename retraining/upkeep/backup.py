@@ -247,14 +247,15 @@ def _add_artifacts(writer: Writer, settings: Settings, mlmd: Any, counts: dict[s
     mlmd.execute("SELECT DISTINCT uri FROM artifact WHERE state = %s AND uri <> '' ORDER BY uri", [LIVE])
     root, serving = settings.pipeline_root, settings.serving_dir.parent
     left_out: dict[str, str] = {}
-    if is_object(root):
-        return left_out
     last = None
     for (uri,) in mlmd.fetchall():
         path = to_path(uri)
         if last is not None and path.is_relative_to(last):
             continue
         if path.is_relative_to(root) and path != root:
+            if is_object(root):
+                # It is left to the bucket, as all of PIPELINE_ROOT, which is told once.
+                continue
             if path.exists():
                 writer.add(f"{PIPELINES}/{path.relative_to(root)}", path)
                 counts["folders"] = counts.get("folders", 0) + 1

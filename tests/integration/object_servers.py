@@ -35,7 +35,8 @@ class ObjectServer:
 
     def make_bucket(self) -> ObjectPath:
         """A folder in a bucket that nobody else has."""
-        name = f"headlines-{secrets.token_hex(6)}"
+        # A name that is in the address, and so in the messages, of whatever is in it.
+        name = f"headlines-bucket-{secrets.token_hex(6)}"
         self.store.make_bucket(name)
         place = to_path(f"{self.scheme}://{name}/service")
         assert isinstance(place, ObjectPath)

@@ -154,6 +154,16 @@ def test_the_files_of_an_artifact_are_measured_and_removed_there(stored: Setting
 def test_an_engine_elsewhere_is_refused_by_name(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_ROOT", f"{bucket}/pipelines")
     assert Settings.from_env().pipeline_root == bucket / "pipelines"
-    monkeypatch.setenv("BEAM_RUNNER_ARGS", "--runner=FlinkRunner --flink_master=localhost:8081")
-    with pytest.raises(SettingsError, match=r"BEAM_RUNNER_ARGS.*FlinkRunner works on machines that do not see"):
+    with monkeypatch.context() as by_args:
+        by_args.setenv("BEAM", "args")
+        by_args.setenv("BEAM_RUNNER_ARGS", "--runner=FlinkRunner --flink_master=localhost:8081")
+        with pytest.raises(SettingsError, match=r"BEAM_RUNNER_ARGS.*FlinkRunner works in processes that read folders"):
+            Settings.from_env()
+    monkeypatch.setenv("BEAM", "flink")
+    monkeypatch.setenv("FLINK_MASTER", "localhost:8081")
+    with pytest.raises(SettingsError, match=r"BEAM.*flink works in processes that read folders, and PIPELINE_ROOT"):
+        Settings.from_env()
+    monkeypatch.delenv("PIPELINE_ROOT")
+    monkeypatch.setenv("DROPS_DIR", f"{bucket}/drops")
+    with pytest.raises(SettingsError, match=r"BEAM.*flink works in processes that read folders, and DROPS_DIR"):
         Settings.from_env()

@@ -118,6 +118,13 @@ def test_a_bucket_that_is_gone_and_a_server_that_does_not_answer_are_told_apart(
     assert not isinstance(caught.value, FileNotFoundError | PermissionError | NotADirectoryError)
 
 
+def test_an_object_that_would_be_a_file_elsewhere_is_refused(bucket: ObjectPath, tmp_path: Path) -> None:
+    (bucket / "a" / ".." / ".." / "b").write_bytes(b"x")
+    with pytest.raises(OSError, match="it is no path of a file below a folder; remove it"):
+        download(bucket, tmp_path / "here")
+    assert not list(tmp_path.rglob("b"))
+
+
 @pytest.mark.parametrize(
     "text", ["s3://bucket", "s3://bucket/", "gs:/bucket/folder", "hdfs://name/folder", "s3://bucket/a/../b", "s3:///x"]
 )

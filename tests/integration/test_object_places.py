@@ -12,14 +12,16 @@ import pytest
 from flask import Flask
 
 from headlines.objects.addresses import to_path
+from headlines.objects.buckets import GoogleBucket, S3Bucket
 from headlines.objects.paths import ObjectPath
 from retraining.boot import unit
 from retraining.cli.doctor_objects import examine_objects
-from retraining.local import object_places
+from retraining.local import model_server, object_places
 from retraining.local.preparation import PreparationError
 from retraining.openlineage.datasets import write_served
 from retraining.settings import Settings
 from retraining.upkeep import archive, backup, copies, restore
+from retraining.watching import replicas
 from retraining.web import views
 from retraining.workers import sharing
 
@@ -91,6 +93,55 @@ def test_who_is_not_let_in_is_told_so(stored: Settings, forbidden: None) -> None
     assert "access is denied" in problem and "docs/object-storage.md" in problem
     with pytest.raises(PermissionError):
         (place / "x").read_bytes()
+
+
+def test_a_store_that_passes_over_conditions_is_refused(
+    stored: Settings, bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = {"s3": S3Bucket, "gs": GoogleBucket}[bucket.scheme]
+    write = kind.write
+
+    def replace(self: Any, key: str, content: bytes, must_be_new: bool = False) -> None:
+        write(self, key, content)
+
+    monkeypatch.setattr(kind, "write", replace)
+    problems = object_places.find_problems(stored)
+    assert [problem.partition("=")[0] for problem in problems] == ["PIPELINE_ROOT", "SERVING_DIR", "SCORES_DIR"]
+    assert all("the store replaces an object that must be new" in problem for problem in problems)
+    assert not bucket.exists()
+
+
+def test_an_error_is_told_by_the_setting_of_the_place_and_of_no_other(stored: Settings, bucket: ObjectPath) -> None:
+    of_key = {"serving/rollbacks.json": "SERVING_DIR", "drops/2022-02-01/x.csv": "DROPS_DIR", "scores": "SCORES_DIR"}
+    for key, setting in of_key.items():
+        text = stored.explain(OSError(5, "it is down", f"{bucket}/{key}"))
+        assert text and text.startswith(f"{setting}=")
+    assert stored.explain(OSError(5, "no credentials", f"{bucket.scheme}://{bucket.parts[1]}/"))
+    assert stored.explain(OSError(5, "it is down", f"{bucket}/drops-2/x.csv")) is None
+
+
+def test_a_bucket_that_is_down_is_no_fault_of_a_model_server_that_answers(
+    stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = create_autospec(replicas.ask_one, return_value=replicas.Replica("http://127.0.0.1:1"))
+    monkeypatch.setattr(model_server.replicas, "ask_one", ask)
+    monkeypatch.setattr(model_server, "is_healthy", create_autospec(model_server.is_healthy, return_value=True))
+    assert model_server.find_state(stored) == "healthy", "nothing was pushed"
+    (stored.serving_dir / "2022020101" / "saved_model.pb").touch()
+    assert model_server.find_state(stored) == "loading"
+    for name, value in {"AWS_MAX_ATTEMPTS": "1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr("headlines.objects.buckets._RETRY_SECONDS", 1.0)
+    monkeypatch.setattr("headlines.objects.buckets._open", {})
+    assert model_server.find_state(stored) == "failing"
+    ask.return_value = replicas.Replica("http://127.0.0.1:1", version=2022020101)
+    assert model_server.find_state(stored) == "healthy", "it serves from its copies"
+
+
+def test_the_model_server_of_the_service_keeps_its_copies_where_it_may_write(stored: Settings, tmp_path: Path) -> None:
+    assert stored.server_options["SERVING_CACHE_DIR"] == f"{tmp_path}/state/serving-copies"
+    assert "SERVING_CACHE_DIR" not in Settings.from_env().server_options
 
 
 def test_workers_units_and_catalogues_are_told_of_the_bucket(stored: Settings, bucket: ObjectPath) -> None:

@@ -279,6 +279,21 @@ def test_a_store_that_is_cut_off_is_told_and_what_is_loaded_serves_on(place: Pla
     assert answered(versions) == 3 and versions.problems == () and place.copies == ["3"]
 
 
+def test_a_version_whose_objects_were_rewritten_serves_on_when_the_store_is_cut_off(place: Place) -> None:
+    for version in (1, 2):
+        place.push(version)
+    source = place.open()
+    versions = place.serve(source=source)
+    versions.update()
+    # As by another storage class, or another key of encryption.
+    place.put(2, "assets/words.txt", b"tres\n")
+    source.look()
+    place.store.passage.cut()
+    versions.update()
+    assert answered(versions) == 2 and versions.loaded == [2]
+    place.store.passage.mend()
+
+
 def test_a_store_that_is_cut_off_amid_a_copy_leaves_nothing_and_tries_no_older_versions(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
