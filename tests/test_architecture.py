@@ -273,7 +273,15 @@ OUTSIDE = {
     "headlines/drops": {"ftfy", "numpy", "py3langid"},
     "headlines/names.py": set(),
     # What reaches a bucket: its vendor's own library.
-    "headlines/objects": {"boto3", "botocore", "google.api_core", "google.auth", "google.cloud.storage", "requests"},
+    "headlines/objects": {
+        "boto3",
+        "botocore",
+        "google.api_core",
+        "google.resumable_media",
+        "google.auth",
+        "google.cloud.storage",
+        "requests",
+    },
     "headlines/pushes": set(),
     "headlines/pushes/model_hash.py": {"numpy", "tensorflow"},
     "headlines/pushes/rollbacks.py": {"google.protobuf", "tensorflow_serving"},
