@@ -2,15 +2,15 @@
 
 import codecs
 import csv
+import hashlib
 import io
-import json
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import apache_beam as beam
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -21,7 +21,7 @@ from headlines.drops.drops_folder import DropError, GrowingDropError
 from headlines.drops.pieces import Piece, read_piece, survey_titles
 from headlines.drops.quarantine import SetAside, judge_title, write_csv, write_rows
 from headlines.drops.rules import Rules
-from headlines.names import FILES_PREFIX, QUARANTINE_FILE, name_records
+from headlines.names import QUARANTINE_FILE, name_records
 from tfx_components import score_writer, unlabelled_example_gen
 from tfx_components.artifacts import Artifacts
 from tfx_components.beam_parts import Add, WriteResult, join_parts, read_result, write_records, write_whole
@@ -36,6 +36,22 @@ _FILE, _LINE, _LABEL = (
 )
 
 
+class Part(NamedTuple):
+    """A file of rows that a worker wrote; those of a night sort as its rows were delivered, files by their names.
+
+    Attributes:
+      night: of the rows.
+      file: in which they were delivered.
+      number: of the part among those of the file; any numbers that grow.
+      path: where it is.
+    """
+
+    night: str
+    file: str
+    number: int
+    path: str
+
+
 @dataclass(slots=True)
 class Counts:
     """Where rows went, by night, counted where they were written; `parts` are files that were."""
@@ -43,7 +59,7 @@ class Counts:
     rows: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
-    parts: set[str] = field(default_factory=set)
+    parts: set[Part] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Self) -> None:
@@ -52,6 +68,10 @@ class Counts:
             getattr(self, name).update(getattr(other, name))
         self.parts |= other.parts
         self.problems += other.problems
+
+    def list_parts(self, night: str) -> list[str]:
+        """Where the parts of a night are, in the order of delivery."""
+        return [part.path for part in sorted(self.parts) if part.night == night]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +146,8 @@ class UnlabelledExecutor(BaseBeamExecutor):
         header = io.StringIO(newline="")
         write_csv([], header)
         target = f"{quarantine.uri}/{QUARANTINE_FILE}"
-        join_parts(target, codecs.BOM_UTF8 + header.getvalue().encode(), sorted(counts.parts))
+        parts = [part for night in files_of for part in counts.list_parts(night.isoformat())]
+        join_parts(target, codecs.BOM_UTF8 + header.getvalue().encode(), parts)
         unlabelled_example_gen.describe_quarantine(quarantine, reasons)
         fileio.rmtree(work)
 
@@ -147,18 +168,17 @@ class ScoresExecutor(BaseBeamExecutor):
         version = exec_properties["version"]
         work = f"{scores.uri}/{_WORK_FOLDER}"
         fileio.makedirs(work)
-        sources, order = [], {}
-        for night in artifact_utils.decode_split_names(examples.split_names):
-            folder = artifact_utils.get_split_uri([predictions], night)
-            sources += [(night, str(path)) for path in fileio.glob(f"{folder}/*.gz")]
-            names = json.loads(examples.get_string_custom_property(f"{FILES_PREFIX}{night}"))
-            order[night] = {name: number for number, name in enumerate(names)}
+        sources = [
+            (night, str(path))
+            for night in artifact_utils.decode_split_names(examples.split_names)
+            for path in fileio.glob(f"{artifact_utils.get_split_uri([predictions], night)}/*.gz")
+        ]
         with self._make_beam_pipeline() as root:
             _ = (
                 root
                 | "Predictions" >> beam.Create(sources)
                 | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(_read_scores, version=version, order=order)
+                | "Read" >> beam.FlatMap(_read_scores, version=version)
                 | "ByRange" >> beam.GroupByKey()
                 | "Write" >> beam.Map(_write_range, work=work)
                 | "Add" >> beam.CombineGlobally(Add(Counts))
@@ -171,7 +191,7 @@ class ScoresExecutor(BaseBeamExecutor):
             header = io.StringIO(newline="")
             csv.writer(header).writerow(score_writer.COLUMNS)
             file.write(header.getvalue().encode())
-            for part in sorted(part for part in counts.parts if part.startswith(f"{work}/{night}-")):
+            for part in counts.list_parts(night):
                 with fileio.open(part, "rb") as source:
                     while block := source.read(2**20):
                         file.write(block)
@@ -202,16 +222,16 @@ def _read_and_write(task: Task, rules: Rules) -> Counts:
         text = io.StringIO(newline="")
         write_rows(aside, text)
         write_whole(task.aside, text.getvalue().encode())
-        counts.parts.add(task.aside)
+        counts.parts.add(Part(night, task.piece.table.file, task.piece.line, task.aside))
     return counts
 
 
-def _read_scores(source: tuple[str, str], version: str, order: dict[str, dict[str, int]]) -> Iterator[Any]:
+def _read_scores(source: tuple[str, str], version: str) -> Iterator[Any]:
     """Batches of scores of a file of predictions, by night, delivered file and range of lines."""
     night, path = source
-    rows: dict[tuple[str, int, int], list[Any]] = {}
+    rows: dict[tuple[str, str, int], list[Any]] = {}
     for cells in score_writer.list_scores([path], version):
-        key = night, order[night][cells[_FILE]], cells[_LINE] // LINES_PER_RANGE
+        key = night, cells[_FILE], cells[_LINE] // LINES_PER_RANGE
         batch = rows.setdefault(key, [])
         batch.append(cells)
         if len(batch) == _BATCH_ROWS:
@@ -220,12 +240,13 @@ def _read_scores(source: tuple[str, str], version: str, order: dict[str, dict[st
         yield key, pickle.dumps(batch)
 
 
-def _write_range(element: tuple[tuple[str, int, int], Iterable[bytes]], work: str) -> Counts:
+def _write_range(element: tuple[tuple[str, str, int], Iterable[bytes]], work: str) -> Counts:
     """Writes the scores of a range of lines, in their order."""
     (night, file, number), batches = element
     rows = sorted((cells for batch in batches for cells in pickle.loads(batch)), key=lambda cells: cells[_LINE])
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    part = f"{work}/{night}-{file:06d}-{number:09d}.csv"
-    write_whole(part, text.getvalue().encode())
-    return Counts(labels=Counter((night, cells[_LABEL]) for cells in rows), parts={part})
+    # Not by the name of the file, which may be as long as a name may be.
+    path = f"{work}/{night}-{hashlib.sha256(file.encode()).hexdigest()}-{number:09d}.csv"
+    write_whole(path, text.getvalue().encode())
+    return Counts(labels=Counter((night, cells[_LABEL]) for cells in rows), parts={Part(night, file, number, path)})

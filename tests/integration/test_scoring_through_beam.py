@@ -1,5 +1,7 @@
 """Scoring's nodes through Beam leave what they leave in one process: examples, quarantine, scores and counts."""
 
+import csv
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from headlines.drops.rules import Rules
 from modules.features import LABELS, PROBABILITIES
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.recording.store import storable
 from retraining.settings import Settings
 from tfx_components import scoring_through_beam
 from tfx_components.headline_example_gen.component import Quarantine
@@ -125,6 +128,31 @@ def test_scores_are_the_same_file_whatever_the_order_of_predictions(
         files = [(tmp_path / name / "out" / night / "2022020101.csv").read_bytes() for night in NIGHTS]
         written[name] = said, files, sorted(path.name for path in Path(scores.uri).iterdir())
     assert written["beam"] == written["alone"]
+
+
+def test_scores_need_no_more_of_the_names_of_files_than_mlmd_keeps(
+    drops_dir: Path, deliver: Callable[..., Path], tmp_path: Path, drop_rules: dict[str, Any]
+) -> None:
+    names = [f"unlabelled-part-{number:05d}-of-00064.csv" for number in range(64)] + ['unlabelled-"aspas".csv']
+    for name in names:
+        deliver(NIGHTS[0], f"title\nSol em {name}\nChuva em {name}\n".replace('"', "").encode(), name)
+    examples = make(Examples, tmp_path / "examples")
+    properties = {"drops_dir": str(drops_dir), "nights": NIGHTS[0], "rules": Rules(**drop_rules).to_json()}
+    outputs = {"examples": [examples], "quarantine": [make(Quarantine, tmp_path / "quarantine")]}
+    WAYS[0][1].Do({}, outputs, properties)
+    kept = examples.mlmd_artifact.custom_properties[f"files:{NIGHTS[0]}"]
+    kept.string_value, whole = storable(kept.string_value), kept.string_value
+    assert kept.string_value != whole
+    written = []
+    for name, _, executor in WAYS:
+        order = random.Random(3) if name == "beam" else None
+        predictions = predict(examples, tmp_path / name, 3 if order else 1, order)
+        inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / f"m{name}")]}
+        scores = {"scores": [make(Scores, tmp_path / f"s{name}")]}
+        executor.Do(inputs, scores, {"scores_dir": str(tmp_path / f"o{name}"), "version": "2022020101"})
+        written.append((tmp_path / f"o{name}" / NIGHTS[0] / "2022020101.csv").read_text(encoding="utf-8"))
+    assert written[1] == written[0]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(written[1]))][::2] == sorted(names)
 
 
 def test_a_prediction_that_is_missing_leaves_no_file(
