@@ -9,6 +9,8 @@ import apache_beam as beam
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+ADVICE = "use another engine, or BEAM=local"
+"""What helps when an engine lost a part of the work."""
 # So many are counted at once.
 _BATCH_RECORDS = 4096
 

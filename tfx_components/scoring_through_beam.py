@@ -24,7 +24,7 @@ from headlines.drops.rules import Rules
 from headlines.names import QUARANTINE_FILE, name_records
 from tfx_components import score_writer, unlabelled_example_gen
 from tfx_components.artifacts import Artifacts
-from tfx_components.beam_parts import Add, WriteResult, join_parts, read_result, write_records, write_whole
+from tfx_components.beam_parts import ADVICE, Add, WriteResult, join_parts, read_result, write_records, write_whole
 from tfx_components.surveying import choose, look_through
 
 _WORK_FOLDER = ".work"
@@ -140,7 +140,7 @@ class UnlabelledExecutor(BaseBeamExecutor):
             if rows_in[night] != rows + aside:
                 raise RuntimeError(
                     f"rows of night {night} were lost or invented: {rows_in[night]} came in, but {rows} are to be "
-                    f"scored and {aside} quarantined. Nothing was scored; use another engine, or BEAM=local"
+                    f"scored and {aside} quarantined. Nothing was scored; {ADVICE}"
                 )
             unlabelled_example_gen.describe_night(examples, night, files, rows, aside)
         header = io.StringIO(newline="")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import tensorflow as tf
+from apache_beam.pvalue import TaggedOutput
 from hypothesis import HealthCheck, event, given
 from hypothesis import settings as examples_of
 from hypothesis import strategies as st
@@ -196,6 +198,84 @@ def test_a_runner_that_loses_rows_fails_the_run(
     monkeypatch.setattr(transforms, "_choose_bucket", lambda key, buckets: len(key) % buckets)
     monkeypatch.setattr(transforms._Settle, "process", lose)
     with pytest.raises(RuntimeError, match="rows of night 2022-02-01 were lost or invented: 3 came in, but 2 used"):
+        run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
+
+
+def is_of(role: transforms.Role) -> Callable[[Any, Any], bool]:
+    """Whether an output is rows of a role."""
+
+    def judge(plan: Any, output: Any) -> bool:
+        if isinstance(output, TaggedOutput):
+            return False
+        source, *_ = pickle.loads(output[1])[0]
+        return bool(plan.sources[source].role is role)
+
+    return judge
+
+
+def is_tagged(tag: str, source: int | None = None) -> Callable[[Any, Any], bool]:
+    """Whether an output has a tag, and is of a source where one is named."""
+    return lambda plan, output: (
+        isinstance(output, TaggedOutput) and output.tag == tag and (source is None or output.value[0] == source)
+    )
+
+
+# Of the sources 0 and 1 are the window's, then those that are replaced, corrected and left out.
+@pytest.mark.parametrize(
+    ("is_lost", "sentence"),
+    [
+        (is_of(transforms.Role.REPLACED), "rows of version 1 of night 2022-02-02 were lost or invented: 1 of 3"),
+        (is_of(transforms.Role.CORRECTED), "rows of version 1 of night 2022-02-03 were lost or invented: 1 of 3"),
+        (is_of(transforms.Role.LEFT_OUT), "rows of version 1 of night 2022-02-01 were lost or invented: 1 of 3"),
+        (is_tagged("outcome"), "rows of version . of night .* were lost or invented"),
+        (is_tagged("words"), "titles of the window that words are learnt from were lost or invented: 0 of 2"),
+        (is_tagged("labels"), "rows of night 2022-02-03 with an unknown label were lost or invented: 0 of 1"),
+        (is_tagged("lost"), "what tells of lost letters in source . was lost"),
+        (is_tagged("lost", 2), "what tells of lost letters in source 2 was lost"),
+    ],
+)
+def test_a_runner_that_loses_what_is_not_of_the_windows_rows_fails_the_run(
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    tmp_path: Path,
+    drops_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_lost: Callable[[Any, Any], bool],
+    sentence: str,
+) -> None:
+    for night in ("2022-02-01", "2022-02-02", "2022-02-03"):
+        for version in ("", "/v2") if night != "2022-02-01" else ("",):
+            title = f"Dia {night}{version}"
+            deliver(f"{night}{version}", f"{title} sol,neutral\n{title} chuva,negative\nmau,talvez\n")
+    rules = Rules(**{**drop_rules, "require_success_marker": False, "max_missing_nights": 6})
+    precedents = refuse_first(drops_dir, [date(2022, 2, 1)], rules)
+    process = transforms._ReadAndJudge.process
+
+    def lose(self: Any, element: Any) -> Any:
+        return (output for output in process(self, element) if not is_lost(self._plan, output))
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", lose)
+    with pytest.raises(RuntimeError, match=sentence):
+        run_both(drops_dir, tmp_path, "2022-02-03", rules, precedents)
+
+
+def test_a_runner_that_loses_what_one_piece_tells_of_lost_letters_fails_the_run(
+    deliver: Deliver, drop_rules: dict[str, Any], tmp_path: Path, drops_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        deliver("2022-02-01", f"Sol em {name},neutral\nChuva em {name},negative\n", name)
+    process = transforms._ReadAndJudge.process
+
+    def lose(self: Any, element: Any) -> Any:
+        return (
+            output
+            for output in process(self, element)
+            if not (element.number == 0 and isinstance(output, TaggedOutput) and output.tag == "lost")
+        )
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", lose)
+    words = "titles of version 1 of night 2022-02-01 that may have lost letters were lost or invented: 2 of 4"
+    with pytest.raises(RuntimeError, match=words):
         run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
 
 

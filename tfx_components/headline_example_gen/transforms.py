@@ -42,7 +42,7 @@ from headlines.drops.tallies import Tally, tally
 from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
 from headlines.drops.words import WordCounts, WordModel
 from headlines.names import name_records
-from tfx_components.beam_parts import Add, WriteResult, write_records, write_whole
+from tfx_components.beam_parts import ADVICE, Add, WriteResult, write_records, write_whole
 from tfx_components.headline_example_gen.describing import to_example
 
 ROWS_PER_BUCKET = 20_000
@@ -72,12 +72,13 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A version that is read."""
+    """A version that is read; `rows` are those that the look through its files found."""
 
     role: Role
     night: date
     version: int
     label_of: dict[str, str]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,11 @@ class Outcome:
       aside: by file, night and reason.
       parts: files of rows that are set aside, by kind and piece.
       split_rows: records by split.
+      settled: rows of a source, of whatever role, that came to a bucket.
+      unreadable: rows of a source that are set aside by themselves.
+      looked_at: titles of a source that its lost letters were looked for in.
       unknown_labels: the most frequent of the night.
+      unknown_rows: those of all unknown labels.
       tally: of what the night is judged by.
       problems: why a piece could not be read.
     """
@@ -144,14 +149,19 @@ class Outcome:
     aside: Counter[tuple[Kind, date, str]] = field(default_factory=Counter)
     parts: set[tuple[Kind, int]] = field(default_factory=set)
     split_rows: Counter[str] = field(default_factory=Counter)
+    settled: Counter[int] = field(default_factory=Counter)
+    unreadable: Counter[int] = field(default_factory=Counter)
+    looked_at: Counter[int] = field(default_factory=Counter)
     unknown_labels: Counter[str] = field(default_factory=Counter)
+    unknown_rows: int = 0
     tally: Tally = field(default_factory=Tally)
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Self) -> None:
         """Adds what became of other rows."""
-        for name in ("used", "aside", "split_rows", "unknown_labels"):
+        for name in ("used", "aside", "split_rows", "settled", "unreadable", "looked_at", "unknown_labels"):
             getattr(self, name).update(getattr(other, name))
+        self.unknown_rows += other.unknown_rows
         self.parts |= other.parts
         self.tally.add(other.tally)
         self.problems += other.problems
@@ -177,14 +187,14 @@ def plan_work(
     told: list[Source] = []
     tasks: list[Task] = []
     for role, content in ordered:
-        told.append(Source(role, content.version.night, content.version.number, spell(content.codes)))
+        rows = sum(survey.row_count for survey in content.files)
+        told.append(Source(role, content.version.night, content.version.number, spell(content.codes), rows))
         for survey in sorted(content.files, key=lambda file: file.name):
             tasks += [
                 Task(number, len(told) - 1, piece) for number, piece in enumerate(survey.pieces, start=len(tasks))
             ]
-    rows = sum(survey.row_count for _, content in ordered for survey in content.files)
     files = tuple(task.piece.table.file for task in tasks)
-    buckets = max(1, -(-rows // ROWS_PER_BUCKET))
+    buckets = max(1, -(-sum(source.rows for source in told) // ROWS_PER_BUCKET))
     return Plan(night, rules, tuple(told), files, buckets, split_folders, work), tasks
 
 
@@ -203,10 +213,10 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         | "ReadAndJudge"
         >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
     )
-    lost = (
-        read[_LOST]
-        | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
-        | "TellLostLetters" >> beam.MapTuple(lambda source, letters: (source, letters.tell()))
+    letters = read[_LOST] | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
+    lost = letters | "TellLostLetters" >> beam.MapTuple(lambda source, some: (source, some.tell()))
+    looked_at = letters | "CountTitles" >> beam.MapTuple(
+        lambda source, some: Outcome(looked_at=Counter({source: some.titles}))
     )
     model = (
         read[_WORDS]
@@ -235,7 +245,7 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         read[_LABELS] | "AddLabels" >> beam.CombinePerKey(sum) | "MostFrequent" >> beam.CombineGlobally(_MostFrequent())
     )
     _ = (
-        (settled["outcome"], aside, read[_OUTCOME], unknown)
+        (settled["outcome"], aside, read[_OUTCOME], looked_at, unknown)
         | "AllOutcomes" >> beam.Flatten()
         | "AddOutcomes" >> beam.CombineGlobally(Add(Outcome))
         | "NameOutcome" >> beam.Map(lambda outcome: (plan.outcome, outcome))
@@ -256,6 +266,7 @@ class _ReadAndJudge(beam.DoFn):
         except DropError as error:
             # As a value: a runner gives errors other words and another type.
             yield pvalue.TaggedOutput(_OUTCOME, Outcome(problems=[str(error)]))
+            yield pvalue.TaggedOutput(_LOST, (element.source, LostLetters()))
 
     def _read(self, task: Task) -> Iterator[Any]:
         plan, source = self._plan, self._plan.sources[task.source]
@@ -263,7 +274,7 @@ class _ReadAndJudge(beam.DoFn):
         teaches = is_window and source.night < plan.night
         rows: dict[int, list[Any]] = defaultdict(list)
         aside: list[SetAside] = []
-        lost, labels = LostLetters(), Counter[str]()
+        lost, labels, unreadable = LostLetters(), Counter[str](), 0
         words = {False: WordCounts(), True: WordCounts()}
         for row in read_piece(task.piece):
             judged = judge(source.night, source.version, row, plan.rules, source.label_of)
@@ -275,7 +286,9 @@ class _ReadAndJudge(beam.DoFn):
                 batch.append(_pack(judged, task))
                 if len(batch) == _BATCH_ROWS:
                     yield bucket, pickle.dumps(rows.pop(bucket))
-            elif is_window:
+                continue
+            unreadable += 1
+            if is_window:
                 aside.append(judged)
                 if len(aside) == _BATCH_ROWS:
                     labels.update(count_unknown_labels(aside))
@@ -287,6 +300,7 @@ class _ReadAndJudge(beam.DoFn):
         if aside:
             yield _send_aside(Kind.QUARANTINE, task.number, aside)
         yield pvalue.TaggedOutput(_LOST, (task.source, lost))
+        yield pvalue.TaggedOutput(_OUTCOME, Outcome(unreadable=Counter({task.source: unreadable})))
         if teaches:
             for has_lost, counts in words.items():
                 yield pvalue.TaggedOutput(_WORDS, (task.source, has_lost, counts))
@@ -307,10 +321,12 @@ class _Settle(beam.DoFn):
         rows: dict[Role, list[Headline]] = {role: [] for role in Role}
         aside: dict[tuple[Kind, int], list[SetAside]] = defaultdict(list)
         piece_of: dict[tuple[date, str, int], int] = {}
+        settled: Counter[int] = Counter()
         for packed in (one for batch in batches if batch for one in pickle.loads(batch)):
             headline, source, piece = _unpack(packed, plan)
             role = plan.sources[source].role
-            judged = set_lost_aside(headline, lost.get(source, ""))
+            settled[source] += 1
+            judged = set_lost_aside(headline, _tell_lost(lost, source))
             if role is Role.WINDOW:
                 piece_of[_identify(judged)] = piece
             if isinstance(judged, Headline):
@@ -344,31 +360,38 @@ class _Settle(beam.DoFn):
         yield Outcome(
             used=Counter(headline.night for headline in used),
             split_rows=Counter(split_rows),
+            settled=settled,
             tally=tally(parts.own, parts.before, rows[Role.CORRECTED], rows[Role.LEFT_OUT], _load_model(model_path)),
         )
 
 
 class _MostFrequent(beam.CombineFn):
-    """Of labels that are none and how many rows have each, the few that are kept, as an Outcome."""
+    """Of labels that are none and how many rows have each, the few that are kept and the rows of all, as an Outcome."""
 
-    def create_accumulator(self) -> dict[str, int]:
+    def create_accumulator(self) -> tuple[dict[str, int], int]:
         """None."""
-        return {}
+        return {}, 0
 
-    def add_input(self, mutable_accumulator: dict[str, int], element: tuple[str, int]) -> dict[str, int]:
+    def add_input(
+        self, mutable_accumulator: tuple[dict[str, int], int], element: tuple[str, int]
+    ) -> tuple[dict[str, int], int]:
         """Keeps a label if it is one of the most frequent so far."""
-        return choose_unknown_labels(mutable_accumulator | dict([element]))
+        kept, rows = mutable_accumulator
+        return choose_unknown_labels(kept | dict([element])), rows + element[1]
 
-    def merge_accumulators(self, accumulators: Iterable[dict[str, int]]) -> dict[str, int]:
+    def merge_accumulators(self, accumulators: Iterable[tuple[dict[str, int], int]]) -> tuple[dict[str, int], int]:
         """The most frequent of all."""
         merged: dict[str, int] = {}
-        for one in accumulators:
-            merged |= one
-        return choose_unknown_labels(merged)
+        total = 0
+        for kept, rows in accumulators:
+            merged |= kept
+            total += rows
+        return choose_unknown_labels(merged), total
 
-    def extract_output(self, accumulator: dict[str, int]) -> Outcome:
+    def extract_output(self, accumulator: tuple[dict[str, int], int]) -> Outcome:
         """What was kept."""
-        return Outcome(unknown_labels=Counter(accumulator))
+        kept, rows = accumulator
+        return Outcome(unknown_labels=Counter(kept), unknown_rows=rows)
 
 
 def _choose_bucket(key: str, buckets: int) -> int:
@@ -430,8 +453,19 @@ def _write_aside(element: tuple[tuple[int, int], Iterable[bytes]], plan: Plan) -
 def _choose_words(element: tuple[int, bool, WordCounts], lost: dict[int, str]) -> Iterator[WordCounts]:
     """The words of rows but for those that are broken, as only their whole drop shows."""
     source, has_lost, counts = element
-    if not (has_lost and lost.get(source)):
+    if not (has_lost and _tell_lost(lost, source)):
         yield counts
+
+
+def _tell_lost(lost: dict[int, str], source: int) -> str:
+    """What `LostLetters` tell of a source.
+
+    Raises:
+      RuntimeError: nothing has arrived; without it broken titles would be taken for whole ones.
+    """
+    if source not in lost:
+        raise RuntimeError(f"what tells of lost letters in source {source} was lost. Nothing was trained; {ADVICE}")
+    return lost[source]
 
 
 def _write_model(counts: WordCounts, plan: Plan) -> str:
