@@ -7,15 +7,11 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
+from typing import Any
 from urllib.request import Request, urlopen
-
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
-from apache_beam.runners.portability.spark_runner import SparkJarJobServer
 
 from retraining.engines.readiness import check, value_of
 
-_JOB_SERVERS = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}
 _SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -33,15 +29,15 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
     Raises:
       EngineError: the cluster cannot take a job.
     """
-    kind = _JOB_SERVERS.get(value_of(arguments, "runner"))
-    if kind is None:
+    runner = value_of(arguments, "runner")
+    if runner not in ("FlinkRunner", "SparkRunner"):
         yield list(arguments)
         return
     log.info("The engine is %s.", check(arguments))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = kind(PipelineOptions([*arguments, f"--job_port={port}"]))
+    server = _make_server(runner, [*arguments, f"--job_port={port}"])
     name = f"headlines-{secrets.token_hex(8)}"
     try:
         server.start()
@@ -57,6 +53,16 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
         raise
     finally:
         server.stop()
+
+
+def _make_server(runner: str, arguments: list[str]) -> Any:
+    # Not above: every start of a task and every reading of a DAG would import them, on one box too.
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+    from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+    kind = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}[runner]
+    return kind(PipelineOptions(arguments))
 
 
 def _cancel(master: str, name: str) -> None:
