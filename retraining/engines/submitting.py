@@ -41,18 +41,19 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
     name = f"headlines-{secrets.token_hex(8)}"
     try:
         server.start()
-        yield [
-            *(argument for argument in arguments if not argument.startswith("--runner=")),
-            "--runner=PortableRunner",
-            f"--job_endpoint=localhost:{port}",
-            f"--job_name={name}",
-        ]
-    except BaseException:
-        if master := value_of(arguments, "flink_master"):
-            _cancel(master, name)
-        raise
+        try:
+            yield [
+                *(argument for argument in arguments if not argument.startswith("--runner=")),
+                "--runner=PortableRunner",
+                f"--job_endpoint=localhost:{port}",
+                f"--job_name={name}",
+            ]
+        except BaseException:
+            if master := value_of(arguments, "flink_master"):
+                _cancel(master, name)
+            raise
     finally:
-        server.stop()
+        _stop(server)
 
 
 def _make_server(runner: str, arguments: list[str]) -> Any:
@@ -63,6 +64,16 @@ def _make_server(runner: str, arguments: list[str]) -> Any:
 
     kind = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}[runner]
     return kind(PipelineOptions(arguments))
+
+
+def _stop(server: Any) -> None:
+    try:
+        server.stop()
+    except AttributeError:
+        # Beam's `stop` asks for a process that is not there when `start` could not prepare one, and its error would be
+        # seen in the place of what happened (no issue known). What it had prepared is removed before.
+        if server._server is not None:
+            raise
 
 
 def _cancel(master: str, name: str) -> None:

@@ -1,9 +1,82 @@
 """A job server lives as long as a node's work, whatever becomes of it; a job that nobody waits for is ended."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
+import pytest
+from flink_rest import OVERVIEW, answering
+
+from retraining.engines.submitting import submit
 from retraining.settings import CHECKOUT
+
+JOBS = "/jobs/overview"
+# What stands for Java: it says which process it is, and what it was given.
+_START = """#!{python}
+import json, os, pathlib, sys, time
+place = pathlib.Path({place!r})
+(place / "command.json").write_text(json.dumps(sys.argv[1:]))
+(place / "pid").write_text(str(os.getpid()))
+"""
+SERVES = """
+import grpc
+from concurrent.futures import ThreadPoolExecutor
+server = grpc.server(ThreadPoolExecutor(1))
+server.add_insecure_port("localhost:" + sys.argv[sys.argv.index("--job-port") + 1])
+server.start()
+server.wait_for_termination()
+"""
+SLEEPS = "time.sleep(600)"
+FAILS = "sys.exit(3)"
+
+Launch = Callable[[str], Path]
+
+
+@pytest.fixture
+def java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """Puts a program first on PATH under the name of Java, and returns where it leaves its number."""
+
+    def put(program: str) -> Path:
+        launcher = tmp_path / "bin" / "java"
+        launcher.parent.mkdir()
+        launcher.write_text(_START.format(python=sys.executable, place=str(tmp_path)) + program)
+        launcher.chmod(0o755)
+        monkeypatch.setenv("PATH", str(launcher.parent), prepend=os.pathsep)
+        return tmp_path / "pid"
+
+    return put
+
+
+@pytest.fixture
+def bodies() -> dict[str, str]:
+    """What the cluster answers, by path."""
+    return {"/overview": json.dumps(OVERVIEW)}
+
+
+@pytest.fixture
+def jar(tmp_path: Path) -> Path:
+    path = tmp_path / "job-server.jar"
+    path.touch()
+    return path
+
+
+def list_flink(master: str, jar: Path | str) -> list[str]:
+    return ["--runner=FlinkRunner", f"--flink_master={master}", f"--flink_job_server_jar={jar}"]
+
+
+def is_gone(pid_file: Path) -> bool:
+    pid = int(pid_file.read_text())
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def find_value(arguments: list[str], name: str) -> str:
+    [value] = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")]
+    return value
 
 
 def test_one_box_imports_none_of_what_hands_over_jobs() -> None:
@@ -11,3 +84,17 @@ def test_one_box_imports_none_of_what_hands_over_jobs() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert "retraining.engines.readiness" in done.stdout.split()
     assert not {name for name in done.stdout.split() if name.startswith("apache_beam")}
+
+
+def test_a_job_server_that_cannot_be_prepared_is_told_as_what_it_is(java: Launch, bodies: dict[str, str]) -> None:
+    pid = java(SERVES)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        jar = f"http://127.0.0.1:{closed.getsockname()[1]}/job-server.jar"
+    with (
+        answering(bodies) as master,
+        pytest.raises(RuntimeError, match=f"Unable to fetch remote job server jar at {jar}"),
+        submit(list_flink(master, jar)),
+    ):
+        pytest.fail("there is no job server")
+    assert not pid.exists()
