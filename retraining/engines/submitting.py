@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
-from retraining.engines.readiness import check, value_of
+from retraining.engines.readiness import check, is_cluster, value_of
 
 _SECONDS = 5.0
 
@@ -29,15 +29,16 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
     Raises:
       EngineError: the cluster cannot take a job.
     """
-    runner = value_of(arguments, "runner")
-    if runner not in ("FlinkRunner", "SparkRunner"):
+    # As Beam reads the name of a runner: a class or its path, in letters of any size, with `runner` at its end or not.
+    engine = value_of(arguments, "runner").rpartition(".")[2].lower().removesuffix("runner")
+    if engine not in ("flink", "spark"):
         yield list(arguments)
         return
     log.info("The engine is %s.", check(arguments))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = _make_server(runner, [*arguments, f"--job_port={port}"])
+    server = _make_server(engine, [*arguments, f"--job_port={port}"])
     name = f"headlines-{secrets.token_hex(8)}"
     try:
         server.start()
@@ -49,20 +50,20 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
                 f"--job_name={name}",
             ]
         except BaseException:
-            if master := value_of(arguments, "flink_master"):
+            if is_cluster(master := value_of(arguments, "flink_master")):
                 _cancel(master, name)
             raise
     finally:
         _stop(server)
 
 
-def _make_server(runner: str, arguments: list[str]) -> Any:
+def _make_server(engine: str, arguments: list[str]) -> Any:
     # Not above: every start of a task and every reading of a DAG would import them, on one box too.
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
     from apache_beam.runners.portability.spark_runner import SparkJarJobServer
 
-    kind = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}[runner]
+    kind = {"flink": FlinkJarJobServer, "spark": SparkJarJobServer}[engine]
     return kind(PipelineOptions(arguments))
 
 

@@ -104,5 +104,14 @@ def test_a_jar_that_is_gone_and_a_missing_java_are_told(monkeypatch: pytest.Monk
         readiness.check([f"--flink_job_server_jar={jar}"])
 
 
+@pytest.mark.parametrize("master", ["--flink_master=[auto]", "--flink_master=[local]", "--spark_master_url=local[4]"])
+def test_a_master_within_the_job_server_is_asked_nothing(master: str, pool: str, nowhere: str) -> None:
+    assert readiness.check([master]) == "this process"
+    external = [master, "--environment_type=EXTERNAL"]
+    assert readiness.check([*external, f"--environment_config={pool}"]) == f"worker pool at {pool}"
+    with pytest.raises(UnreachableEngineError, match="BEAM_WORKER_POOL"):
+        readiness.check([*external, f"--environment_config={nowhere}"])
+
+
 def test_one_box_needs_nothing() -> None:
     assert readiness.check(["--runner=FnApiRunner"]) == "this process"

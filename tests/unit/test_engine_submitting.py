@@ -12,6 +12,7 @@ import psutil
 import pytest
 from flink_rest import OVERVIEW, answering
 
+from retraining.engines import UnreachableEngineError
 from retraining.engines.submitting import submit
 from retraining.settings import CHECKOUT
 
@@ -79,6 +80,13 @@ def find_value(arguments: list[str], name: str) -> str:
     return value
 
 
+@pytest.fixture
+def nowhere() -> str:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{closed.getsockname()[1]}"
+
+
 def test_one_box_imports_none_of_what_hands_over_jobs() -> None:
     code = "import sys, retraining.engines.submitting; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
@@ -86,11 +94,11 @@ def test_one_box_imports_none_of_what_hands_over_jobs() -> None:
     assert not {name for name in done.stdout.split() if name.startswith("apache_beam")}
 
 
-def test_a_job_server_that_cannot_be_prepared_is_told_as_what_it_is(java: Launch, bodies: dict[str, str]) -> None:
+def test_a_job_server_that_cannot_be_prepared_is_told_as_what_it_is(
+    java: Launch, bodies: dict[str, str], nowhere: str
+) -> None:
     pid = java(SERVES)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        jar = f"http://127.0.0.1:{closed.getsockname()[1]}/job-server.jar"
+    jar = f"http://{nowhere}/job-server.jar"
     with (
         answering(bodies) as master,
         pytest.raises(RuntimeError, match=f"Unable to fetch remote job server jar at {jar}"),
@@ -98,3 +106,17 @@ def test_a_job_server_that_cannot_be_prepared_is_told_as_what_it_is(java: Launch
     ):
         pytest.fail("there is no job server")
     assert not pid.exists()
+
+
+@pytest.mark.parametrize(
+    "runner", ["FlinkRunner", "flinkrunner", "Flink", "apache_beam.runners.portability.flink_runner.FlinkRunner"]
+)
+def test_a_runner_is_known_by_whatever_name_beam_takes(runner: str, nowhere: str) -> None:
+    with pytest.raises(UnreachableEngineError), submit([f"--runner={runner}", f"--flink_master={nowhere}"]):
+        pytest.fail("there is no cluster")
+
+
+def test_another_runner_is_left_to_beam(nowhere: str) -> None:
+    arguments = ["--runner=PortableRunner", f"--flink_master={nowhere}"]
+    with submit(arguments) as given:
+        assert given == arguments
