@@ -1,18 +1,22 @@
 """A job server lives as long as a node's work, whatever becomes of it; a job that nobody waits for is ended."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from flink_rest import OVERVIEW, answering
+from waiting import wait_until
 
-from retraining.engines import UnreachableEngineError
+from retraining.engines import UnreachableEngineError, submitting
 from retraining.engines.submitting import submit
 from retraining.settings import CHECKOUT
 
@@ -120,3 +124,100 @@ def test_another_runner_is_left_to_beam(nowhere: str) -> None:
     arguments = ["--runner=PortableRunner", f"--flink_master={nowhere}"]
     with submit(arguments) as given:
         assert given == arguments
+
+
+def test_a_job_server_is_gone_when_the_work_is_done(java: Launch, bodies: dict[str, str], jar: Path) -> None:
+    pid = java(SERVES)
+    with answering(bodies) as master:
+        arguments = list_flink(master, jar)
+        with submit(arguments) as given:
+            assert not is_gone(pid)
+            assert find_value(given, "runner") == "PortableRunner"
+            command = json.loads((pid.parent / "command.json").read_text())
+            port = command[command.index("--job-port") + 1]
+            assert find_value(given, "job_endpoint") == f"localhost:{port}"
+            assert command[command.index("--flink-master") + 1] == master
+            assert str(jar) in command
+    assert is_gone(pid)
+
+
+def test_a_job_that_fails_is_cancelled_and_no_other(java: Launch, bodies: dict[str, str], jar: Path) -> None:
+    pid, patched = java(SERVES), list[str]()
+    with (
+        answering(bodies, patched) as master,
+        pytest.raises(ZeroDivisionError),
+        submit(list_flink(master, jar)) as given,
+    ):
+        own = find_value(given, "job_name")
+        jobs = [("a1", own, -1), ("a2", own, 1764590400000), ("a3", f"{own}0", -1), ("a4", "another", -1)]
+        bodies[JOBS] = json.dumps({"jobs": [{"jid": jid, "name": name, "end-time": end} for jid, name, end in jobs]})
+        raise ZeroDivisionError
+    assert patched == ["/jobs/a1?mode=cancel"]
+    assert is_gone(pid)
+
+
+def test_a_job_that_is_done_is_not_cancelled(java: Launch, bodies: dict[str, str], jar: Path) -> None:
+    java(SERVES)
+    patched: list[str] = []
+    with answering(bodies, patched) as master, submit(list_flink(master, jar)) as given:
+        job = {"jid": "a1", "name": find_value(given, "job_name"), "end-time": -1}
+        bodies[JOBS] = json.dumps({"jobs": [job]})
+    assert not patched
+
+
+@pytest.mark.parametrize("answer", ["", "{}", '{"jobs": [{}]}', None])
+def test_a_master_that_cannot_cancel_is_a_warning_and_the_failure_stays(
+    java: Launch, bodies: dict[str, str], jar: Path, caplog: pytest.LogCaptureFixture, answer: str | None
+) -> None:
+    pid = java(SERVES)
+    with contextlib.ExitStack() as cluster:
+        master = cluster.enter_context(answering(bodies))
+        with pytest.raises(ZeroDivisionError), submit(list_flink(master, jar)):
+            if answer is None:
+                cluster.close()
+            else:
+                bodies[JOBS] = answer
+            raise ZeroDivisionError
+    [warning] = [record.getMessage() for record in caplog.records if record.name == submitting.__name__]
+    assert f"at FLINK_MASTER={master} could not be cancelled" in warning
+    assert is_gone(pid)
+
+
+def test_a_job_server_that_ends_at_once_fails_the_work(java: Launch, bodies: dict[str, str], jar: Path) -> None:
+    pid = java(FAILS)
+    with (
+        answering(bodies) as master,
+        pytest.raises(RuntimeError, match="Service failed to start up with error 3"),
+        submit(list_flink(master, jar)),
+    ):
+        pytest.fail("there is no job server")
+    assert is_gone(pid)
+
+
+def test_a_job_server_that_never_answers_is_gone_when_the_task_runs_out_of_time(
+    java: Launch, bodies: dict[str, str], jar: Path
+) -> None:
+    pid = java(SLEEPS)
+
+    def run_out(number: int, frame: object) -> None:
+        raise TimeoutError("the task's time is up")
+
+    before = signal.signal(signal.SIGUSR1, run_out)
+
+    def wait_and_tell() -> None:
+        wait_until(pid.exists, "the job server runs", 60)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    telling = threading.Thread(target=wait_and_tell)
+    telling.start()
+    try:
+        with (
+            answering(bodies) as master,
+            pytest.raises(TimeoutError, match="time is up"),
+            submit(list_flink(master, jar)),
+        ):
+            pytest.fail("there is no job server")
+    finally:
+        telling.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert is_gone(pid)
