@@ -71,7 +71,8 @@ def read_result(path: str) -> Any:
     if not fileio.exists(path):
         raise RuntimeError(
             f"the Beam runner says that it is done, but {path} was not written: it lost a part of the work, or its "
-            "workers do not share this folder. Nothing was trained; see BEAM_RUNNER_ARGS"
+            "workers do not share this folder. Nothing of it is used; put PIPELINE_ROOT where they all have it, or "
+            f"{ADVICE}"
         )
     with fileio.open(path, "rb") as file:
         return pickle.loads(file.read())

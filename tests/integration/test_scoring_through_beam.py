@@ -166,12 +166,16 @@ def test_a_prediction_that_is_missing_leaves_no_file(
         for record in records[1:]:
             writer.write(record)
     inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / "model")]}
-    with pytest.raises(RuntimeError, match="has 76 headlines to score, but BulkInferrer left 75"):
-        ScoresExecutor(CONTEXT).Do(
-            inputs,
-            {"scores": [make(Scores, tmp_path / "scores")]},
-            {"scores_dir": str(tmp_path / "out"), "version": "2022020101"},
-        )
+    advices = []
+    for name, _, executor in WAYS:
+        outputs = {"scores": [make(Scores, tmp_path / f"scores-{name}")]}
+        with pytest.raises(RuntimeError, match="has 76 headlines to score, but 75 predictions were read") as refused:
+            executor.Do(inputs, outputs, {"scores_dir": str(tmp_path / "out"), "version": "2022020101"})
+        advices.append(str(refused.value).partition("nothing was written for it. ")[2])
+    assert advices == [
+        "Clear BulkInferrer to predict again",
+        "The runner lost a part of ScoreWriter's own work: use another engine, or BEAM=local",
+    ]
     assert not list((tmp_path / "out").rglob("*.csv"))
 
 
