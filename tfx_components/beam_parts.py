@@ -1,5 +1,6 @@
 """What Beam pipelines of ours leave on the disk: parts that are written whole, and sums over all of them."""
 
+import itertools
 import pickle
 import uuid
 from collections.abc import Callable, Iterable
@@ -122,6 +123,21 @@ def join_parts(target: str, start: bytes, parts: Iterable[str]) -> None:
             with fileio.open(part, "rb") as source:
                 while block := source.read(2**20):
                     file.write(block)
+
+
+def refuse_doubles(places: Iterable[Any], rows: str) -> None:
+    """Checks that no row came twice, which counts do not show where another is lost.
+
+    Args:
+      places: of rows, sorted.
+      rows: what they are.
+
+    Raises:
+      RuntimeError: one did.
+    """
+    for place, following in itertools.pairwise(places):
+        if place == following:
+            raise RuntimeError(f"of {rows}, {place} came twice: the runner doubled it. Nothing of it is used; {ADVICE}")
 
 
 def _name_aside(path: str) -> str:

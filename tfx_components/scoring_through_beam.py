@@ -24,7 +24,16 @@ from headlines.drops.rules import Rules
 from headlines.names import QUARANTINE_FILE, name_records
 from tfx_components import score_writer, unlabelled_example_gen
 from tfx_components.artifacts import Artifacts
-from tfx_components.beam_parts import ADVICE, Add, WriteResult, join_parts, read_result, write_records, write_whole
+from tfx_components.beam_parts import (
+    ADVICE,
+    Add,
+    WriteResult,
+    join_parts,
+    read_result,
+    refuse_doubles,
+    write_records,
+    write_whole,
+)
 from tfx_components.surveying import choose, look_through
 
 _WORK_FOLDER = ".work"
@@ -246,6 +255,7 @@ def _write_range(element: tuple[tuple[str, str, int], Iterable[bytes]], work: st
     """Writes the scores of a range of lines, in their order."""
     (night, file, number), batches = element
     rows = sorted((cells for batch in batches for cells in pickle.loads(batch)), key=lambda cells: cells[_LINE])
+    refuse_doubles((cells[_LINE] for cells in rows), f"the lines of {file} of night {night}")
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     # Not by the name of the file, which may be as long as a name may be.

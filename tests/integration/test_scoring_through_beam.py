@@ -179,6 +179,24 @@ def test_a_prediction_that_is_missing_leaves_no_file(
     assert not list((tmp_path / "out").rglob("*.csv"))
 
 
+def test_a_prediction_that_comes_twice_in_the_place_of_another_leaves_no_file(
+    delivered: Path, tmp_path: Path, drop_rules: dict[str, Any]
+) -> None:
+    examples, _ = read_both(delivered, tmp_path, Rules(**drop_rules))["beam"]
+    predictions = predict(examples, tmp_path / "predictions", 1, None)
+    path = Path(get_split_uri([predictions], NIGHTS[0])) / "p-0.gz"
+    first, _, *others = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for record in (first, first, *others):
+            writer.write(record)
+    inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / "model")]}
+    outputs = {"scores": [make(Scores, tmp_path / "scores")]}
+    words = f"of the lines of unlabelled-a.csv of night {NIGHTS[0]}, 2 came twice"
+    with pytest.raises(RuntimeError, match=words):
+        ScoresExecutor(CONTEXT).Do(inputs, outputs, {"scores_dir": str(tmp_path / "out"), "version": "2022020101"})
+    assert not list((tmp_path / "out").rglob("*.csv"))
+
+
 def test_a_title_that_gets_lost_fails_the_node(
     delivered: Path, tmp_path: Path, drop_rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -281,6 +281,40 @@ def test_a_runner_that_loses_what_one_piece_tells_of_lost_letters_fails_the_run(
         run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
 
 
+@pytest.mark.parametrize(
+    ("tag", "sentence"),
+    [("", "of the rows .* of bucket 0, .* came twice"), ("aside", "of the rows that are set aside, .* came twice")],
+)
+def test_a_runner_that_doubles_a_row_in_the_place_of_another_fails_the_run(
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    tmp_path: Path,
+    drops_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tag: str,
+    sentence: str,
+) -> None:
+    deliver("2022-02-01", "Sol,neutral\nChuva,negative\nmau,talvez\npior,quem sabe\n")
+    process = transforms._ReadAndJudge.process
+
+    def double(batch: bytes) -> bytes:
+        first, _ = pickle.loads(batch)
+        return pickle.dumps([first, first])
+
+    def misdeliver(self: Any, element: Any) -> Any:
+        for output in process(self, element):
+            if not tag and not isinstance(output, TaggedOutput):
+                yield output[0], double(output[1])
+            elif tag and isinstance(output, TaggedOutput) and output.tag == tag:
+                yield TaggedOutput(tag, (output.value[0], double(output.value[1])))
+            else:
+                yield output
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", misdeliver)
+    with pytest.raises(RuntimeError, match=sentence):
+        run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
+
+
 def test_a_runner_that_leaves_nothing_fails_the_run(
     deliver: Deliver, drop_rules: dict[str, Any], tmp_path: Path, drops_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ from headlines.drops.tallies import Tally, tally
 from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
 from headlines.drops.words import WordCounts, WordModel
 from headlines.names import name_records
-from tfx_components.beam_parts import ADVICE, Add, WriteResult, write_records, write_whole
+from tfx_components.beam_parts import ADVICE, Add, WriteResult, refuse_doubles, write_records, write_whole
 from tfx_components.headline_example_gen.describing import to_example
 
 ROWS_PER_BUCKET = 20_000
@@ -322,10 +322,12 @@ class _Settle(beam.DoFn):
         aside: dict[tuple[Kind, int], list[SetAside]] = defaultdict(list)
         piece_of: dict[tuple[date, str, int], int] = {}
         settled: Counter[int] = Counter()
+        places: list[Any] = []
         for packed in (one for batch in batches if batch for one in pickle.loads(batch)):
             headline, source, piece = _unpack(packed, plan)
             role = plan.sources[source].role
             settled[source] += 1
+            places.append((source, piece, headline.row.line))
             judged = set_lost_aside(headline, _tell_lost(lost, source))
             if role is Role.WINDOW:
                 piece_of[_identify(judged)] = piece
@@ -333,6 +335,7 @@ class _Settle(beam.DoFn):
                 rows[role].append(judged)
             elif role is Role.WINDOW:
                 aside[Kind.QUARANTINE, piece].append(judged)
+        refuse_doubles(sorted(places), f"the rows (source, piece, line) of bucket {bucket}")
         for some in rows.values():
             some.sort(key=place)
         sifted = settle(rows[Role.WINDOW])
@@ -443,6 +446,7 @@ def _write_aside(element: tuple[tuple[int, int], Iterable[bytes]], plan: Plan) -
         for night, version, file, line, raw, reason, detail in pickle.loads(batch)
     ]
     entries.sort(key=place)
+    refuse_doubles(map(_identify, entries), "the rows that are set aside")
     text = io.StringIO(newline="")
     write_rows(entries, text)
     write_whole(plan.name_part(Kind(kind), piece), text.getvalue().encode())
