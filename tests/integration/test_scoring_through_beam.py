@@ -19,6 +19,7 @@ from headlines.drops import pieces
 from headlines.drops.drops_folder import DropError
 from headlines.drops.rules import Rules
 from modules.features import LABELS, PROBABILITIES
+from retraining.engines.accounting import ScoreWriterExecutor, UnlabelledExampleGenExecutor
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.scoring import create_scoring_pipeline
 from retraining.recording.store import storable
@@ -223,14 +224,19 @@ def test_files_that_cannot_be_read_are_told_in_the_same_words(
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize(("beam", "through_beam"), [("local", False), ("args", True)])
+@pytest.mark.parametrize(
+    ("beam", "expected"),
+    [
+        ("local", [UnlabelledExampleGen.EXECUTOR_SPEC.executor_class, ScoreWriter.EXECUTOR_SPEC.executor_class]),
+        ("args", [UnlabelledExampleGenExecutor, ScoreWriterExecutor]),
+    ],
+)
 def test_an_engine_runs_the_nodes_through_beam_and_one_box_does_not(
-    settings: Settings, beam: str, through_beam: bool
+    settings: Settings, beam: str, expected: list[type]
 ) -> None:
-    arguments = {"beam": beam, "beam_runner_args": LOCAL if through_beam else ()}
+    arguments = {"beam": beam, "beam_runner_args": LOCAL if beam == "args" else ()}
     pipeline = create_scoring_pipeline(settings.model_copy(update=arguments), NIGHTS[0], "2022020101")
     classes = {
         node.id: node.executor_spec.executor_class for node in pipeline.components if hasattr(node, "executor_spec")
     }
-    assert issubclass(classes["UnlabelledExampleGen"], UnlabelledExecutor) is through_beam
-    assert issubclass(classes["ScoreWriter"], ScoresExecutor) is through_beam
+    assert [classes["UnlabelledExampleGen"], classes["ScoreWriter"]] == expected

@@ -27,6 +27,7 @@ from headlines.drops.rules import Rules
 from headlines.drops.rulings import Ruled, Ruling
 from headlines.drops.sources import hash_versions
 from headlines.names import EXAMPLE_GEN
+from retraining.engines.accounting import HeadlineExampleGenExecutor
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.nightly import create_pipeline
 from retraining.settings import Settings
@@ -344,11 +345,11 @@ def test_a_file_that_changes_between_the_two_looks_fails_the_run(
         BeamExecutor(beam).Do({}, {"examples": [examples], "quarantine": [quarantine]}, component.exec_properties)
 
 
-@pytest.mark.parametrize(("beam", "through_beam"), [("local", False), ("args", True)])
+@pytest.mark.parametrize(("beam", "expected"), [("local", Executor), ("args", HeadlineExampleGenExecutor)])
 def test_an_engine_reads_a_window_through_beam_and_one_box_does_not(
-    settings: Settings, beam: str, through_beam: bool
+    settings: Settings, beam: str, expected: type
 ) -> None:
-    arguments = {"beam": beam, "beam_runner_args": LOCAL if through_beam else ()}
+    arguments = {"beam": beam, "beam_runner_args": LOCAL if beam == "args" else ()}
     pipeline = create_pipeline(settings.model_copy(update=arguments), "2022-02-01")
     [kind] = [node.executor_spec.executor_class for node in pipeline.components if node.id == EXAMPLE_GEN]
-    assert issubclass(kind, BeamExecutor) is through_beam
+    assert kind is expected
