@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 from retraining.engines.readiness import check, is_cluster, value_of
 
 _SECONDS = 5.0
+_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,16 @@ def _make_server(engine: str, arguments: list[str]) -> Any:
     from apache_beam.runners.portability.spark_runner import SparkJarJobServer
 
     kind = {"flink": FlinkJarJobServer, "spark": SparkJarJobServer}[engine]
-    return kind(PipelineOptions(arguments))
+    server = kind(PipelineOptions(arguments))
+    prepare = server.subprocess_cmd_and_endpoint
+    server.subprocess_cmd_and_endpoint = lambda: _tie(*prepare())
+    return server
+
+
+def _tie(command: list[str], endpoint: str) -> tuple[list[str], str]:
+    """Has a program end with the task that started it, also where the task is killed and can end nothing itself."""
+    # The kernel's signal at the death of the parent. What has no util-linux is no machine of a service.
+    return ([*_WITH_PARENT, *command] if shutil.which(_WITH_PARENT[0]) else command), endpoint
 
 
 def _stop(server: Any) -> None:

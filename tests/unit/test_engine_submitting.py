@@ -183,6 +183,17 @@ def test_a_master_that_cannot_cancel_is_a_warning_and_the_failure_stays(
     assert is_gone(pid)
 
 
+def test_a_job_server_is_gone_when_its_task_is_killed(java: Launch, bodies: dict[str, str], jar: Path) -> None:
+    pid = java(SERVES)
+    with answering(bodies) as master:
+        arguments = list_flink(master, jar)
+        code = f"import os, signal\nfrom {submitting.__name__} import submit\n"
+        code += f"with submit({arguments!r}): os.kill(os.getpid(), signal.SIGKILL)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: is_gone(pid), "the job server is gone")
+
+
 def test_a_job_server_that_ends_at_once_fails_the_work(java: Launch, bodies: dict[str, str], jar: Path) -> None:
     pid = java(FAILS)
     with (
