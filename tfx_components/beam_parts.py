@@ -10,6 +10,8 @@ import apache_beam as beam
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+WORK_FOLDER = ".work"
+"""Below an output, where all workers see it; a name that no reader of artifacts takes for data."""
 ADVICE = "use another engine, or BEAM=local"
 """What helps when an engine lost a part of the work."""
 # So many are counted at once.

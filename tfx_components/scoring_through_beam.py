@@ -26,6 +26,7 @@ from tfx_components import score_writer, unlabelled_example_gen
 from tfx_components.artifacts import Artifacts
 from tfx_components.beam_parts import (
     ADVICE,
+    WORK_FOLDER,
     Add,
     WriteResult,
     join_parts,
@@ -36,7 +37,6 @@ from tfx_components.beam_parts import (
 )
 from tfx_components.surveying import choose, look_through
 
-_WORK_FOLDER = ".work"
 LINES_PER_RANGE = 50_000
 """Of a file's scores, those that a worker sorts and holds."""
 _BATCH_ROWS = 1000
@@ -106,7 +106,7 @@ class UnlabelledExecutor(BaseBeamExecutor):
         rules = Rules.from_json(exec_properties["rules"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
-        work = f"{quarantine.uri}/{_WORK_FOLDER}"
+        work = f"{quarantine.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
         files_of = unlabelled_example_gen.find_files(exec_properties["drops_dir"], exec_properties["nights"])
         unlabelled_example_gen.describe_examples(examples, files_of)
@@ -175,7 +175,7 @@ class ScoresExecutor(BaseBeamExecutor):
         )
         scores = artifact_utils.get_single_instance(output_dict["scores"])
         version = exec_properties["version"]
-        work = f"{scores.uri}/{_WORK_FOLDER}"
+        work = f"{scores.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
         sources = [
             (night, str(path))

@@ -31,10 +31,11 @@ from retraining.engines.accounting import HeadlineExampleGenExecutor
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.nightly import create_pipeline
 from retraining.settings import Settings
-from tfx_components.headline_example_gen import beam_executor, transforms
+from tfx_components.headline_example_gen import beam_executor, planning, transforms
 from tfx_components.headline_example_gen.beam_executor import BeamExecutor
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.executor import Executor
+from tfx_components.headline_example_gen.planning import Role
 
 Deliver = Callable[..., Path]
 FIRST = date(2022, 2, 1)
@@ -107,7 +108,7 @@ def run_both(drops_dir: Path, place: Path, night: str, rules: Rules, precedents:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few rows are in several pieces and buckets."""
     monkeypatch.setattr(pieces, "PIECE_BYTES", 60)
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 6)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 6)
 
 
 @examples_of(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,7 +164,7 @@ def test_both_ways_give_the_same_of_twelve_nights(
     drop_rules: dict[str, Any], twelve_nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_BYTES", 10_000)
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 700)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 700)
     alone, beam = run_both(twelve_nights, tmp_path, "2022-02-12", Rules(**drop_rules))
     assert beam == alone
     assert sum(beam["splits"]["train"].values()) > 2000
@@ -190,7 +191,7 @@ def test_a_runner_that_loses_rows_fails_the_run(
     deliver: Deliver, drop_rules: dict[str, Any], tmp_path: Path, drops_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("2022-02-01", "Sol,neutral\nChove,negative\nOuro,positive\n")
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 1)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 1)
     settle = transforms._Settle.process
 
     def lose(self: Any, element: Any, *arguments: Any) -> Any:
@@ -204,7 +205,7 @@ def test_a_runner_that_loses_rows_fails_the_run(
     assert str(refused.value).endswith("The runner lost a part of the work: use another engine, or BEAM=local")
 
 
-def is_of(role: transforms.Role) -> Callable[[Any, Any], bool]:
+def is_of(role: Role) -> Callable[[Any, Any], bool]:
     """Whether an output is rows of a role."""
 
     def judge(plan: Any, output: Any) -> bool:
@@ -227,9 +228,9 @@ def is_tagged(tag: str, source: int | None = None) -> Callable[[Any, Any], bool]
 @pytest.mark.parametrize(
     ("is_lost", "sentence"),
     [
-        (is_of(transforms.Role.REPLACED), "rows of version 1 of night 2022-02-02 were lost or invented: 1 of 3"),
-        (is_of(transforms.Role.CORRECTED), "rows of version 1 of night 2022-02-03 were lost or invented: 1 of 3"),
-        (is_of(transforms.Role.LEFT_OUT), "rows of version 1 of night 2022-02-01 were lost or invented: 1 of 3"),
+        (is_of(Role.REPLACED), "rows of version 1 of night 2022-02-02 were lost or invented: 1 of 3"),
+        (is_of(Role.CORRECTED), "rows of version 1 of night 2022-02-03 were lost or invented: 1 of 3"),
+        (is_of(Role.LEFT_OUT), "rows of version 1 of night 2022-02-01 were lost or invented: 1 of 3"),
         (is_tagged("outcome"), "rows of version . of night .* were lost or invented"),
         (is_tagged("words"), "titles of the window that words are learnt from were lost or invented: 0 of 2"),
         (is_tagged("labels"), "rows of night 2022-02-03 with an unknown label were lost or invented: 0 of 1"),

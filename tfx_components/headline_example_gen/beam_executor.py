@@ -31,18 +31,17 @@ from headlines.drops.window import (
 )
 from headlines.drops.words import Background
 from tfx_components.artifacts import Artifacts
-from tfx_components.beam_parts import ADVICE, join_parts, read_result
+from tfx_components.beam_parts import ADVICE, WORK_FOLDER, join_parts, read_result
 from tfx_components.headline_example_gen.describing import (
     check_as_driver_saw,
     describe_examples,
     describe_quarantine,
     tell_window,
 )
-from tfx_components.headline_example_gen.transforms import Kind, Outcome, Plan, Role, Task, plan_work, read_and_write
+from tfx_components.headline_example_gen.planning import Kind, Outcome, Plan, Role, Task, plan_work
+from tfx_components.headline_example_gen.transforms import read_and_write
 from tfx_components.surveying import choose, look_through
 
-# Below the quarantine, since workers share it; a name that no reader of artifacts takes for data.
-_WORK_FOLDER = ".work"
 _FILE_OF = {Kind.QUARANTINE: names.QUARANTINE_FILE, Kind.DUPLICATES: names.DUPLICATES_FILE}
 
 
@@ -66,7 +65,7 @@ class BeamExecutor(BaseBeamExecutor):
         drops = DropsFolder(Path(exec_properties["drops_dir"]))
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
-        work = f"{quarantine.uri}/{_WORK_FOLDER}"
+        work = f"{quarantine.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
         replaced: list[Content[Survey]] = []
         surveys = self._look_through(list_files(drops, night, rules), rules, work)

@@ -6,16 +6,13 @@ duplicates and figures are those of the window. A worker holds the rows of a buc
 
 import functools
 import hashlib
-import io
 import pickle
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -23,179 +20,20 @@ from apache_beam import pvalue
 from headlines.drops.broken_text import LostLetters, has_lost_letters
 from headlines.drops.counts import choose_unknown_labels, count_unknown_labels
 from headlines.drops.drops_folder import DropError
-from headlines.drops.parsing import Row
-from headlines.drops.pieces import Piece, Survey, read_piece
-from headlines.drops.quarantine import (
-    Headline,
-    Reason,
-    SetAside,
-    judge,
-    place,
-    set_lost_aside,
-    settle,
-    spell,
-    write_rows,
-)
-from headlines.drops.rules import Rules
-from headlines.drops.sources import Content
-from headlines.drops.tallies import Tally, tally
+from headlines.drops.pieces import read_piece
+from headlines.drops.quarantine import Headline, SetAside, judge, place, set_lost_aside, settle
+from headlines.drops.tallies import tally
 from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
 from headlines.drops.words import WordCounts, WordModel
 from headlines.names import name_records
 from tfx_components.beam_parts import ADVICE, Add, WriteResult, refuse_doubles, write_records, write_whole
 from tfx_components.headline_example_gen.describing import to_example
+from tfx_components.headline_example_gen.packing import ASIDE, identify, pack, send_aside, unpack, write_aside
+from tfx_components.headline_example_gen.planning import Kind, Outcome, Plan, Role, Task
 
-ROWS_PER_BUCKET = 20_000
-"""About as many a worker holds at a time."""
 # So many rows travel together.
 _BATCH_ROWS = 256
-_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME = "aside", "lost", "words", "labels", "outcome"
-
-
-class Role(IntEnum):
-    """What a version is read for."""
-
-    WINDOW = 0
-    REPLACED = 1
-    """By another of its night, which is an earlier one: what it has is not fresh."""
-    CORRECTED = 2
-    """By the night's own drop."""
-    LEFT_OUT = 3
-
-
-class Kind(IntEnum):
-    """Which file a row that is set aside goes to."""
-
-    QUARANTINE = 0
-    DUPLICATES = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A version that is read; `rows` are those that the look through its files found."""
-
-    role: Role
-    night: date
-    version: int
-    label_of: dict[str, str]
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A piece to read, by its number, and the number of its source; pieces of the window are numbered by `place`."""
-
-    number: int
-    source: int
-    piece: Piece
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What every worker is told.
-
-    Attributes:
-      night: whose window it is.
-      rules: what a row is held to.
-      sources: what is read.
-      files: by the number of a piece, the name of its file.
-      buckets: how many there are.
-      split_folders: by split, where examples go.
-      work: the folder of what is written for whoever runs the pipeline.
-    """
-
-    night: date
-    rules: Rules
-    sources: tuple[Source, ...]
-    files: tuple[str, ...]
-    buckets: int
-    split_folders: dict[str, str]
-    work: str
-
-    def name_part(self, kind: Kind, piece: int) -> str:
-        """The file with the rows of a piece that are set aside."""
-        return f"{self.work}/{kind.name.lower()}-{piece:06d}.csv"
-
-    @property
-    def outcome(self) -> str:
-        """The file that says what became of all rows."""
-        return f"{self.work}/outcome.pickle"
-
-    @property
-    def background(self) -> str:
-        """The file that says what the window is as a whole."""
-        return f"{self.work}/background.pickle"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Where rows went, counted where they were written.
-
-    Attributes:
-      used: by night.
-      aside: by file, night and reason.
-      parts: files of rows that are set aside, by kind and piece.
-      split_rows: records by split.
-      settled: rows of a source, of whatever role, that came to a bucket.
-      unreadable: rows of a source that are set aside by themselves.
-      looked_at: titles of a source that its lost letters were looked for in.
-      unknown_labels: the most frequent of the night.
-      unknown_rows: those of all unknown labels.
-      tally: of what the night is judged by.
-      problems: why a piece could not be read.
-    """
-
-    used: Counter[date] = field(default_factory=Counter)
-    aside: Counter[tuple[Kind, date, str]] = field(default_factory=Counter)
-    parts: set[tuple[Kind, int]] = field(default_factory=set)
-    split_rows: Counter[str] = field(default_factory=Counter)
-    settled: Counter[int] = field(default_factory=Counter)
-    unreadable: Counter[int] = field(default_factory=Counter)
-    looked_at: Counter[int] = field(default_factory=Counter)
-    unknown_labels: Counter[str] = field(default_factory=Counter)
-    unknown_rows: int = 0
-    tally: Tally = field(default_factory=Tally)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, other: Self) -> None:
-        """Adds what became of other rows."""
-        for name in ("used", "aside", "split_rows", "settled", "unreadable", "looked_at", "unknown_labels"):
-            getattr(self, name).update(getattr(other, name))
-        self.unknown_rows += other.unknown_rows
-        self.parts |= other.parts
-        self.tally.add(other.tally)
-        self.problems += other.problems
-
-    def count_aside(self, kind: Kind, night: date) -> int:
-        """How many rows of a night are set aside in a file."""
-        return sum(count for (one, other, _), count in self.aside.items() if (one, other) == (kind, night))
-
-
-def plan_work(
-    sources: Sequence[tuple[Role, Content[Survey]]], night: date, rules: Rules, split_folders: dict[str, str], work: str
-) -> tuple[Plan, list[Task]]:
-    """What every worker is told, and the pieces to read.
-
-    Args:
-      sources: the versions to read, of each role.
-      night: whose window it is.
-      rules: what a row is held to.
-      split_folders: by split, where examples go.
-      work: a folder that all workers share.
-    """
-    ordered = sorted(sources, key=lambda one: (one[0], -one[1].version.night.toordinal()))
-    told: list[Source] = []
-    tasks: list[Task] = []
-    for role, content in ordered:
-        rows = sum(survey.row_count for survey in content.files)
-        told.append(Source(role, content.version.night, content.version.number, spell(content.codes), rows))
-        for survey in sorted(content.files, key=lambda file: file.name):
-            tasks += [
-                Task(number, len(told) - 1, piece) for number, piece in enumerate(survey.pieces, start=len(tasks))
-            ]
-    files = tuple(task.piece.table.file for task in tasks)
-    buckets = max(1, -(-sum(source.rows for source in told) // ROWS_PER_BUCKET))
-    return Plan(night, rules, tuple(told), files, buckets, split_folders, work), tasks
+_LOST, _WORDS, _LABELS, _OUTCOME = "lost", "words", "labels", "outcome"
 
 
 def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -211,7 +49,7 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         | "Pieces" >> beam.Create(tasks)
         | "SpreadPieces" >> beam.Reshuffle()
         | "ReadAndJudge"
-        >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
+        >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
     )
     letters = read[_LOST] | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
     lost = letters | "TellLostLetters" >> beam.MapTuple(lambda source, some: (source, some.tell()))
@@ -231,15 +69,13 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         | "WithEmpty" >> beam.Flatten()
         | "ByBucket" >> beam.GroupByKey()
         | "Settle"
-        >> beam.ParDo(_Settle(plan), pvalue.AsDict(lost), pvalue.AsSingleton(model)).with_outputs(
-            _ASIDE, main="outcome"
-        )
+        >> beam.ParDo(_Settle(plan), pvalue.AsDict(lost), pvalue.AsSingleton(model)).with_outputs(ASIDE, main="outcome")
     )
     aside = (
-        (read[_ASIDE], settled[_ASIDE])
+        (read[ASIDE], settled[ASIDE])
         | "AllAside" >> beam.Flatten()
         | "ByPiece" >> beam.GroupByKey()
-        | "WriteAside" >> beam.Map(_write_aside, plan=plan)
+        | "WriteAside" >> beam.Map(write_aside, plan=plan)
     )
     unknown = (
         read[_LABELS] | "AddLabels" >> beam.CombinePerKey(sum) | "MostFrequent" >> beam.CombineGlobally(_MostFrequent())
@@ -283,7 +119,7 @@ class _ReadAndJudge(beam.DoFn):
                 if teaches:
                     words[has_lost_letters(judged.title)].count(judged)
                 batch = rows[bucket := _choose_bucket(judged.key, plan.buckets)]
-                batch.append(_pack(judged, task))
+                batch.append(pack(judged, task))
                 if len(batch) == _BATCH_ROWS:
                     yield bucket, pickle.dumps(rows.pop(bucket))
                 continue
@@ -292,13 +128,13 @@ class _ReadAndJudge(beam.DoFn):
                 aside.append(judged)
                 if len(aside) == _BATCH_ROWS:
                     labels.update(count_unknown_labels(aside))
-                    yield _send_aside(Kind.QUARANTINE, task.number, aside)
+                    yield send_aside(Kind.QUARANTINE, task.number, aside)
                     aside = []
         labels.update(count_unknown_labels(aside))
         for bucket, batch in rows.items():
             yield bucket, pickle.dumps(batch)
         if aside:
-            yield _send_aside(Kind.QUARANTINE, task.number, aside)
+            yield send_aside(Kind.QUARANTINE, task.number, aside)
         yield pvalue.TaggedOutput(_LOST, (task.source, lost))
         yield pvalue.TaggedOutput(_OUTCOME, Outcome(unreadable=Counter({task.source: unreadable})))
         if teaches:
@@ -324,13 +160,13 @@ class _Settle(beam.DoFn):
         settled: Counter[int] = Counter()
         places: list[Any] = []
         for packed in (one for batch in batches if batch for one in pickle.loads(batch)):
-            headline, source, piece = _unpack(packed, plan)
+            headline, source, piece = unpack(packed, plan)
             role = plan.sources[source].role
             settled[source] += 1
             places.append((source, piece, headline.row.line))
             judged = set_lost_aside(headline, _tell_lost(lost, source))
             if role is Role.WINDOW:
-                piece_of[_identify(judged)] = piece
+                piece_of[identify(judged)] = piece
             if isinstance(judged, Headline):
                 rows[role].append(judged)
             elif role is Role.WINDOW:
@@ -341,7 +177,7 @@ class _Settle(beam.DoFn):
         sifted = settle(rows[Role.WINDOW])
         for kind, entries in ((Kind.QUARANTINE, sifted.quarantined), (Kind.DUPLICATES, sifted.folded)):
             for entry in entries:
-                aside[kind, piece_of[_identify(entry)]].append(entry)
+                aside[kind, piece_of[identify(entry)]].append(entry)
         parts = divide(sifted.readable, plan.night)
         earlier_keys = {headline.key for headline in (*rows[Role.REPLACED], *parts.before)}
         used = sorted(sifted.used, key=lambda headline: headline.night)
@@ -359,7 +195,7 @@ class _Settle(beam.DoFn):
             for split, headlines in of_split.items()
         }
         for key, entries in aside.items():
-            yield _send_aside(*key, entries)
+            yield send_aside(*key, entries)
         yield Outcome(
             used=Counter(headline.night for headline in used),
             split_rows=Counter(split_rows),
@@ -400,58 +236,6 @@ class _MostFrequent(beam.CombineFn):
 def _choose_bucket(key: str, buckets: int) -> int:
     # Other bytes of the hash than those that decide the split.
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[8:16]) % buckets
-
-
-def _pack(headline: Headline, task: Task) -> tuple[Any, ...]:
-    row = headline.row
-    place_of = (task.source, task.number, row.line)
-    return (
-        *place_of,
-        row.raw,
-        row.title,
-        row.label,
-        row.cells,
-        row.columns,
-        headline.title,
-        headline.label,
-        headline.key,
-    )
-
-
-def _unpack(packed: tuple[Any, ...], plan: Plan) -> tuple[Headline, int, int]:
-    source, piece, line, raw, row_title, row_label, cells, columns, title, label, key = packed
-    row = Row(plan.files[piece], line, raw, row_title, row_label, cells, columns)
-    told = plan.sources[source]
-    return Headline(told.night, told.version, row, title, label, key), source, piece
-
-
-def _identify(entry: Headline | SetAside) -> tuple[date, str, int]:
-    return entry.night, entry.row.file, entry.row.line
-
-
-def _send_aside(kind: Kind, piece: int, entries: Sequence[SetAside]) -> Any:
-    packed = [
-        (entry.night, entry.version, entry.row.file, entry.row.line, entry.row.raw, entry.reason.value, entry.detail)
-        for entry in entries
-    ]
-    return pvalue.TaggedOutput(_ASIDE, ((int(kind), piece), pickle.dumps(packed)))
-
-
-def _write_aside(element: tuple[tuple[int, int], Iterable[bytes]], plan: Plan) -> Outcome:
-    """Writes the rows of a piece that are set aside, in their order."""
-    (kind, piece), batches = element
-    entries = [
-        SetAside(night, version, Row(file, line, raw, "", "", 0, 0), Reason(reason), detail)
-        for batch in batches
-        for night, version, file, line, raw, reason, detail in pickle.loads(batch)
-    ]
-    entries.sort(key=place)
-    refuse_doubles(map(_identify, entries), "the rows that are set aside")
-    text = io.StringIO(newline="")
-    write_rows(entries, text)
-    write_whole(plan.name_part(Kind(kind), piece), text.getvalue().encode())
-    counts = Counter((Kind(kind), entry.night, entry.reason.value) for entry in entries)
-    return Outcome(aside=counts, parts={(Kind(kind), piece)})
 
 
 def _choose_words(element: tuple[int, bool, WordCounts], lost: dict[int, str]) -> Iterator[WordCounts]:
