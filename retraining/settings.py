@@ -47,6 +47,15 @@ _SERVER_PREFIX = "serving_"
 _AIRFLOW_PREFIX = "airflow__"
 # The folders that a command may find unusable; an inner one before the one it is in.
 _PLACES = ("serving_dir", "pipeline_root", "scores_dir", "state_dir", "notices_dir", "task_logs_dir", "drops_dir")
+# Which values of BEAM use a setting; the worker pool's are its own machine's, whatever the tasks' says.
+_ENGINES_OF = {
+    "beam_runner_args": ("args",),
+    "flink_master": ("flink",),
+    "flink_version": ("flink",),
+    "spark_master": ("spark",),
+    "beam_parallelism": ("flink", "spark"),
+    "beam_job_server": ("flink", "spark"),
+}
 # Beam's runners that work in the process that runs the component.
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 _OWNERS = {"mlmd": "MLMD", "airflow_db": "Airflow"}
@@ -553,16 +562,17 @@ class Settings(BaseSettings):
             moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
         ).isoformat()
 
-    @field_validator("beam_runner_args", "flink_master", "spark_master")
+    @field_validator(*_ENGINES_OF)
     @classmethod
     def _belong_to_engine(cls, value: object, info: ValidationInfo) -> object:
         # One that says another engine than BEAM would be passed over without a word.
-        engine = {"beam_runner_args": "args", "flink_master": "flink", "spark_master": "spark"}[str(info.field_name)]
-        chosen = info.data.get("beam", engine)
-        if value and chosen != engine:
-            raise ValueError(f"BEAM={chosen} does not use it; set BEAM={engine}, or unset it")
-        if not value and chosen == engine and "beam" in info.data:
-            raise ValueError(f"BEAM={engine} needs it; set it, or unset BEAM")
+        field, engines = cls.model_fields[str(info.field_name)], _ENGINES_OF[str(info.field_name)]
+        chosen = info.data.get("beam")
+        if chosen and chosen not in engines and value != field.default:
+            raise ValueError(f"BEAM={chosen} does not use it; set BEAM={' or '.join(engines)}, or unset it")
+        # Where an engine can do without a setting, its default is not looked at.
+        if chosen in engines and not value and field.validate_default:
+            raise ValueError(f"BEAM={chosen} needs it; set it, or unset BEAM")
         return value
 
     @field_validator("beam", "beam_runner_args")

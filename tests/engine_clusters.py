@@ -205,9 +205,11 @@ class FlinkCluster(Cluster):
         wait_until(lambda: self.ask("overview"), "the job manager answers", 90, 0.5, (OSError,))
 
     def start_worker(self, number: int) -> None:
-        options = _FLINK_MEMORY | {"taskmanager.resource-id": f"machine-{number}-{free_port()}"}
+        # Not by how many there are: one that was killed is counted until its heartbeat is missed.
+        name = f"machine-{number}-{free_port()}"
+        options = _FLINK_MEMORY | {"taskmanager.resource-id": name}
         self.start(f"worker-{number}", self.build_java("-Xmx512m", "TaskManagerRunner", options))
-        wait_until(lambda: self.ask("overview")["taskmanagers"] >= number, "a task manager is there", 90, 0.5)
+        wait_until(lambda: name in self.list_workers(), "the task manager is there", 90, 0.5)
 
     def build_java(self, heap: str, entry: str, options: dict[str, str]) -> list[str]:
         package = "entrypoint" if "Entrypoint" in entry else "taskexecutor"
@@ -221,6 +223,10 @@ class FlinkCluster(Cluster):
         with urlopen(f"http://127.0.0.1:{self.rest_port}/{path}", timeout=10) as answer:
             found: dict[str, object] = json.load(answer)
             return found
+
+    def list_workers(self) -> list[str]:
+        """The task managers by their names."""
+        return [one["id"] for one in self.ask("taskmanagers")["taskmanagers"]]
 
     def is_busy(self) -> bool:
         """Whether a part of a job is at work in a slot."""
@@ -245,10 +251,12 @@ class SparkCluster(Cluster):
         wait_until(self.ask, "the master answers", 90, 0.5, (OSError,))
 
     def start_worker(self, number: int) -> None:
-        options = ["--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", str(free_port())]
+        port = free_port()
+        options = ["--host", "127.0.0.1", "--port", str(port), "--cores", "1", "--memory", "1g"]
+        options += ["--webui-port", str(free_port())]
         options += ["--work-dir", str(self.folder / f"work-{number}"), self.variables["SPARK_MASTER"]]
         self.start(f"worker-{number}", self.build_java("worker.Worker", options), **self.surroundings)
-        wait_until(lambda: self.count_workers() >= number, "a worker is there", 90, 0.5)
+        wait_until(lambda: port in self.list_workers(), "the worker is there", 90, 0.5)
 
     @property
     def surroundings(self) -> dict[str, str]:
@@ -265,9 +273,9 @@ class SparkCluster(Cluster):
             found: dict[str, object] = json.load(answer)
             return found
 
-    def count_workers(self) -> int:
-        """The workers that are alive."""
-        return int(str(self.ask()["aliveworkers"]))
+    def list_workers(self) -> list[int]:
+        """The ports of the workers that are alive."""
+        return [one["port"] for one in self.ask()["workers"] if one["state"] == "ALIVE"]
 
     def is_busy(self) -> bool:
         """Whether an application has cores."""

@@ -1,5 +1,6 @@
 """What Beam pipelines of ours leave on the disk: parts that are written whole, and sums over all of them."""
 
+import itertools
 import pickle
 import uuid
 from collections.abc import Callable, Iterable
@@ -9,6 +10,10 @@ import apache_beam as beam
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+WORK_FOLDER = ".work"
+"""Below an output, where all workers see it; a name that no reader of artifacts takes for data."""
+ADVICE = "use another engine, or BEAM=local"
+"""What helps when an engine lost a part of the work."""
 # So many are counted at once.
 _BATCH_RECORDS = 4096
 
@@ -69,7 +74,8 @@ def read_result(path: str) -> Any:
     if not fileio.exists(path):
         raise RuntimeError(
             f"the Beam runner says that it is done, but {path} was not written: it lost a part of the work, or its "
-            "workers do not share this folder. Nothing was trained; see BEAM_RUNNER_ARGS"
+            "workers do not share this folder. Nothing of it is used; put PIPELINE_ROOT where they all have it, or "
+            f"{ADVICE}"
         )
     with fileio.open(path, "rb") as file:
         return pickle.loads(file.read())
@@ -119,6 +125,21 @@ def join_parts(target: str, start: bytes, parts: Iterable[str]) -> None:
             with fileio.open(part, "rb") as source:
                 while block := source.read(2**20):
                     file.write(block)
+
+
+def refuse_doubles(places: Iterable[Any], rows: str) -> None:
+    """Checks that no row came twice, which counts do not show where another is lost.
+
+    Args:
+      places: of rows, sorted.
+      rows: what they are.
+
+    Raises:
+      RuntimeError: one did.
+    """
+    for place, following in itertools.pairwise(places):
+        if place == following:
+            raise RuntimeError(f"of {rows}, {place} came twice: the runner doubled it. Nothing of it is used; {ADVICE}")
 
 
 def _name_aside(path: str) -> str:

@@ -86,6 +86,7 @@ def publish(
     scores_dir: str,
     version: str,
     write: Callable[[str, BinaryIO], Counter[str]],
+    advice: str = "Clear BulkInferrer to predict again",
 ) -> None:
     """Puts the file of every night where it is looked for, whole or not at all, and records what is in it.
 
@@ -96,6 +97,7 @@ def publish(
       scores_dir: the same.
       version: the same.
       write: writes the file of a night, and returns how many headlines got which label; it may close the file.
+      advice: what to do where they are not as many, as a sentence.
 
     Raises:
       RuntimeError: a night has not as many predictions as headlines; nothing is written for it.
@@ -111,8 +113,8 @@ def publish(
             if labels.total() != wanted:
                 folder = artifact_utils.get_split_uri([predictions], night)
                 raise RuntimeError(
-                    f"night {night} has {wanted} headlines to score, but BulkInferrer left {labels.total()} "
-                    f"predictions in {folder}; nothing was written for it. Clear BulkInferrer to predict again"
+                    f"night {night} has {wanted} headlines to score, but {labels.total()} predictions were read of "
+                    f"{folder}; nothing was written for it. {advice}"
                 )
         scores.set_int_custom_property(f"{ROWS_PREFIX}{night}", labels.total())
         by_label = {label: labels[label] for label in LABELS if labels[label]}

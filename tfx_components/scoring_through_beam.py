@@ -2,15 +2,15 @@
 
 import codecs
 import csv
+import hashlib
 import io
-import json
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import apache_beam as beam
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -21,19 +21,44 @@ from headlines.drops.drops_folder import DropError, GrowingDropError
 from headlines.drops.pieces import Piece, read_piece, survey_titles
 from headlines.drops.quarantine import SetAside, judge_title, write_csv, write_rows
 from headlines.drops.rules import Rules
-from headlines.names import FILES_PREFIX, QUARANTINE_FILE, name_records
+from headlines.names import QUARANTINE_FILE, name_records
 from tfx_components import score_writer, unlabelled_example_gen
 from tfx_components.artifacts import Artifacts
-from tfx_components.beam_parts import Add, WriteResult, join_parts, read_result, write_records, write_whole
+from tfx_components.beam_parts import (
+    ADVICE,
+    WORK_FOLDER,
+    Add,
+    WriteResult,
+    join_parts,
+    read_result,
+    refuse_doubles,
+    write_records,
+    write_whole,
+)
 from tfx_components.surveying import choose, look_through
 
-_WORK_FOLDER = ".work"
 LINES_PER_RANGE = 50_000
 """Of a file's scores, those that a worker sorts and holds."""
 _BATCH_ROWS = 1000
 _FILE, _LINE, _LABEL = (
     score_writer.COLUMNS.index(name) for name in (unlabelled_example_gen.FILE, unlabelled_example_gen.LINE, "label")
 )
+
+
+class Part(NamedTuple):
+    """A file of rows that a worker wrote; those of a night sort as its rows were delivered, files by their names.
+
+    Attributes:
+      night: of the rows.
+      file: in which they were delivered.
+      number: of the part among those of the file; any numbers that grow.
+      path: where it is.
+    """
+
+    night: str
+    file: str
+    number: int
+    path: str
 
 
 @dataclass(slots=True)
@@ -43,7 +68,7 @@ class Counts:
     rows: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
-    parts: set[str] = field(default_factory=set)
+    parts: set[Part] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Self) -> None:
@@ -52,6 +77,10 @@ class Counts:
             getattr(self, name).update(getattr(other, name))
         self.parts |= other.parts
         self.problems += other.problems
+
+    def list_parts(self, night: str) -> list[str]:
+        """Where the parts of a night are, in the order of delivery."""
+        return [part.path for part in sorted(self.parts) if part.night == night]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +106,7 @@ class UnlabelledExecutor(BaseBeamExecutor):
         rules = Rules.from_json(exec_properties["rules"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
-        work = f"{quarantine.uri}/{_WORK_FOLDER}"
+        work = f"{quarantine.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
         files_of = unlabelled_example_gen.find_files(exec_properties["drops_dir"], exec_properties["nights"])
         unlabelled_example_gen.describe_examples(examples, files_of)
@@ -120,13 +149,14 @@ class UnlabelledExecutor(BaseBeamExecutor):
             if rows_in[night] != rows + aside:
                 raise RuntimeError(
                     f"rows of night {night} were lost or invented: {rows_in[night]} came in, but {rows} are to be "
-                    f"scored and {aside} quarantined. Nothing was scored; use another engine, or BEAM=local"
+                    f"scored and {aside} quarantined. Nothing was scored; {ADVICE}"
                 )
             unlabelled_example_gen.describe_night(examples, night, files, rows, aside)
         header = io.StringIO(newline="")
         write_csv([], header)
         target = f"{quarantine.uri}/{QUARANTINE_FILE}"
-        join_parts(target, codecs.BOM_UTF8 + header.getvalue().encode(), sorted(counts.parts))
+        parts = [part for night in files_of for part in counts.list_parts(night.isoformat())]
+        join_parts(target, codecs.BOM_UTF8 + header.getvalue().encode(), parts)
         unlabelled_example_gen.describe_quarantine(quarantine, reasons)
         fileio.rmtree(work)
 
@@ -145,20 +175,19 @@ class ScoresExecutor(BaseBeamExecutor):
         )
         scores = artifact_utils.get_single_instance(output_dict["scores"])
         version = exec_properties["version"]
-        work = f"{scores.uri}/{_WORK_FOLDER}"
+        work = f"{scores.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
-        sources, order = [], {}
-        for night in artifact_utils.decode_split_names(examples.split_names):
-            folder = artifact_utils.get_split_uri([predictions], night)
-            sources += [(night, str(path)) for path in fileio.glob(f"{folder}/*.gz")]
-            names = json.loads(examples.get_string_custom_property(f"{FILES_PREFIX}{night}"))
-            order[night] = {name: number for number, name in enumerate(names)}
+        sources = [
+            (night, str(path))
+            for night in artifact_utils.decode_split_names(examples.split_names)
+            for path in fileio.glob(f"{artifact_utils.get_split_uri([predictions], night)}/*.gz")
+        ]
         with self._make_beam_pipeline() as root:
             _ = (
                 root
                 | "Predictions" >> beam.Create(sources)
                 | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(_read_scores, version=version, order=order)
+                | "Read" >> beam.FlatMap(_read_scores, version=version)
                 | "ByRange" >> beam.GroupByKey()
                 | "Write" >> beam.Map(_write_range, work=work)
                 | "Add" >> beam.CombineGlobally(Add(Counts))
@@ -171,13 +200,15 @@ class ScoresExecutor(BaseBeamExecutor):
             header = io.StringIO(newline="")
             csv.writer(header).writerow(score_writer.COLUMNS)
             file.write(header.getvalue().encode())
-            for part in sorted(part for part in counts.parts if part.startswith(f"{work}/{night}-")):
+            for part in counts.list_parts(night):
                 with fileio.open(part, "rb") as source:
                     while block := source.read(2**20):
                         file.write(block)
             return Counter({label: count for (one, label), count in counts.labels.items() if one == night})
 
-        score_writer.publish(examples, predictions, scores, exec_properties["scores_dir"], version, write)
+        # BulkInferrer counted its own on every engine.
+        advice = f"The runner lost a part of ScoreWriter's own work: {ADVICE}"
+        score_writer.publish(examples, predictions, scores, exec_properties["scores_dir"], version, write, advice)
         fileio.rmtree(work)
 
 
@@ -202,16 +233,16 @@ def _read_and_write(task: Task, rules: Rules) -> Counts:
         text = io.StringIO(newline="")
         write_rows(aside, text)
         write_whole(task.aside, text.getvalue().encode())
-        counts.parts.add(task.aside)
+        counts.parts.add(Part(night, task.piece.table.file, task.piece.line, task.aside))
     return counts
 
 
-def _read_scores(source: tuple[str, str], version: str, order: dict[str, dict[str, int]]) -> Iterator[Any]:
+def _read_scores(source: tuple[str, str], version: str) -> Iterator[Any]:
     """Batches of scores of a file of predictions, by night, delivered file and range of lines."""
     night, path = source
-    rows: dict[tuple[str, int, int], list[Any]] = {}
+    rows: dict[tuple[str, str, int], list[Any]] = {}
     for cells in score_writer.list_scores([path], version):
-        key = night, order[night][cells[_FILE]], cells[_LINE] // LINES_PER_RANGE
+        key = night, cells[_FILE], cells[_LINE] // LINES_PER_RANGE
         batch = rows.setdefault(key, [])
         batch.append(cells)
         if len(batch) == _BATCH_ROWS:
@@ -220,12 +251,14 @@ def _read_scores(source: tuple[str, str], version: str, order: dict[str, dict[st
         yield key, pickle.dumps(batch)
 
 
-def _write_range(element: tuple[tuple[str, int, int], Iterable[bytes]], work: str) -> Counts:
+def _write_range(element: tuple[tuple[str, str, int], Iterable[bytes]], work: str) -> Counts:
     """Writes the scores of a range of lines, in their order."""
     (night, file, number), batches = element
     rows = sorted((cells for batch in batches for cells in pickle.loads(batch)), key=lambda cells: cells[_LINE])
+    refuse_doubles((cells[_LINE] for cells in rows), f"the lines of {file} of night {night}")
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    part = f"{work}/{night}-{file:06d}-{number:09d}.csv"
-    write_whole(part, text.getvalue().encode())
-    return Counts(labels=Counter((night, cells[_LABEL]) for cells in rows), parts={part})
+    # Not by the name of the file, which may be as long as a name may be.
+    path = f"{work}/{night}-{hashlib.sha256(file.encode()).hexdigest()}-{number:09d}.csv"
+    write_whole(path, text.getvalue().encode())
+    return Counts(labels=Counter((night, cells[_LABEL]) for cells in rows), parts={Part(night, file, number, path)})

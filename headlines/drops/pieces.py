@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from headlines.drops.drops_folder import GrowingDropError
 from headlines.drops.file_checks import (
@@ -213,17 +213,28 @@ def _hash_pieces(path: Path, sha256: str, pieces: list[Piece]) -> list[Piece]:
     Raises:
       GrowingDropError: the file as a whole is not any more what it was.
     """
-    hashed = []
+    hashed, whole = list[Piece](), hashlib.sha256()
     with path.open("rb") as file:
         for piece in pieces:
             if piece.size is None:
                 hashed.append(replace(piece, sha256=sha256))
             else:
-                file.seek(piece.offset)
-                hashed.append(replace(piece, sha256=hashlib.sha256(file.read(piece.size)).hexdigest()))
-    if hash_file(path) != sha256:
+                for block in _read_blocks(file, piece.offset):
+                    whole.update(block)
+                data = file.read(piece.size)
+                whole.update(data)
+                hashed.append(replace(piece, sha256=hashlib.sha256(data).hexdigest()))
+        for block in _read_blocks(file):
+            whole.update(block)
+    if whole.hexdigest() != sha256:
         raise _grown(path)
     return hashed
+
+
+def _read_blocks(file: BinaryIO, end: int | None = None) -> Iterator[bytes]:
+    """What a file has from where it stands to an offset, or to its end."""
+    while block := file.read(_BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - file.tell())):
+        yield block
 
 
 def _look_at_content(path: Path) -> tuple[bytes, bool]:

@@ -291,8 +291,14 @@ def weigh(age_nights: int, half_life_nights: float) -> float:
     return max(_MIN_WEIGHT, 0.5 ** (age_nights / half_life_nights)) if half_life_nights else 1.0
 
 
-def check_nothing_lost(drops: Iterable[Drop]) -> None:
+def check_nothing_lost(
+    drops: Iterable[Drop], advice: str = "This is a defect in HeadlineExampleGen: keep the drop and report it"
+) -> None:
     """Checks that every row delivered was used, quarantined or folded.
+
+    Args:
+      drops: that were read.
+      advice: what to do otherwise, as a sentence.
 
     Raises:
       RuntimeError: rows of a drop are unaccounted for.
@@ -303,6 +309,5 @@ def check_nothing_lost(drops: Iterable[Drop]) -> None:
             raise RuntimeError(
                 f"rows of night {drop.version.night} were lost or invented: {drop.rows_in} came in, but "
                 f"{drop.rows_used} used + {drop.rows_quarantined} quarantined + "
-                f"{drop.duplicates_folded} folded = {accounted}. Nothing was trained. "
-                "This is a defect in HeadlineExampleGen: keep the drop and report it"
+                f"{drop.duplicates_folded} folded = {accounted}. Nothing was trained. {advice}"
             )

@@ -23,6 +23,7 @@ from tfx.types.artifact import Artifact
 
 from headlines.names import EVALUATOR, ROWS_PREFIX
 from retraining.engines import LostRowsError
+from retraining.engines.arguments import LOCAL
 from retraining.engines.readiness import value_of
 from retraining.engines.submitting import submit
 from tfx_components import evaluator, scoring_through_beam
@@ -31,6 +32,8 @@ from tfx_components.headline_example_gen import beam_executor
 
 _EVAL = "eval"
 _AT_A_TIME = 4096
+_ANOTHER_ENGINE = "BEAM=local gets the night done; use another engine, or another version of it"
+_DEFECT = "No other engine is at work: look at the disk and at what changed, keep the attempt's log and report it"
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +61,14 @@ class Accountable(BaseBeamExecutor):
         with submit(arguments) as self._beam_pipeline_args:
             super().Do(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(input_dict["examples"])
+        is_local = value_of(arguments, "runner") == value_of(LOCAL, "runner")
         for split, found in self.count(output_dict):
             expected = find_rows(examples, split)
             if found != expected:
                 raise LostRowsError(
                     f"{self.node} was given {expected} rows of split {split} and has {found}, though "
                     f"{value_of(arguments, 'runner') or 'its engine'} reported success: what it made is not used. "
-                    "BEAM=local gets the night done; use another engine, or another version of it"
+                    + (_DEFECT if is_local else _ANOTHER_ENGINE)
                 )
             log.info("%s has all %d rows of split %s.", self.node, found, split)
 

@@ -4,6 +4,7 @@ Everything goes by Beam's arguments, so that an engine that BEAM_RUNNER_ARGS des
 """
 
 import json
+import re
 import shutil
 import socket
 from collections.abc import Sequence
@@ -15,12 +16,19 @@ from headlines.postgres_address import is_local
 from retraining.engines import EngineError, UnreachableEngineError
 
 _SECONDS = 5.0
+# FlinkRunner of Beam has `[auto]` and `[local]`; what Spark takes begins with `local`.
+_OF_ITS_OWN = re.compile(r"\[(auto|local)\]|local(-cluster)?(\[.+\])?")
 
 
 def value_of(arguments: Sequence[str], name: str) -> str:
     """What an argument says; the last of several counts, as Beam has it."""
     values = [argument.partition("=")[2] for argument in arguments if argument.partition("=")[0] == f"--{name}"]
     return values[-1] if values else ""
+
+
+def is_cluster(master: str) -> bool:
+    """Whether a master is that of a cluster, and not one that a job server has of its own."""
+    return bool(master) and not _OF_ITS_OWN.fullmatch(master)
 
 
 def check(arguments: Sequence[str]) -> str:
@@ -43,16 +51,17 @@ def check(arguments: Sequence[str]) -> str:
         java = value_of(arguments, "job_server_java_launcher") or "java"
         if shutil.which(java) is None:
             raise EngineError(f"{java} is not on PATH, and the job server needs it; install a Java 17 runtime")
-    if master := value_of(arguments, "flink_master"):
+    if is_cluster(master := value_of(arguments, "flink_master")):
         told.append(_check_flink(master, value_of(arguments, "flink_version")))
-    for address in filter(None, value_of(arguments, "spark_master_url").removeprefix("spark://").split(",")):
-        _connect("SPARK_MASTER", address, "start the cluster, or correct it")
-        told.append(f"Spark at {address}")
+    if is_cluster(master := value_of(arguments, "spark_master_url")):
+        for address in master.removeprefix("spark://").split(","):
+            _connect("SPARK_MASTER", address, "start the cluster, or correct it")
+            told.append(f"Spark at {address}")
     if value_of(arguments, "environment_type") == "EXTERNAL":
         pool = value_of(arguments, "environment_config")
         # A pool is beside each task manager: `localhost` is this machine only where the cluster is on it too.
-        masters = [value_of(arguments, name).removeprefix("spark://") for name in ("flink_master", "spark_master_url")]
-        is_seen_from_here = not _is_loopback(pool) or all(_is_loopback(one) for one in masters if one)
+        masters = filter(is_cluster, (value_of(arguments, name) for name in ("flink_master", "spark_master_url")))
+        is_seen_from_here = not _is_loopback(pool) or all(map(_is_loopback, masters))
         if is_seen_from_here:
             _connect("BEAM_WORKER_POOL", pool, "run `retraining beam-pool` beside each task manager or executor")
         told.append(f"worker pool at {pool}" + ("" if is_seen_from_here else ", which only its own machine can ask"))

@@ -4,19 +4,17 @@ import contextlib
 import json
 import logging
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
+from typing import Any
 from urllib.request import Request, urlopen
 
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
-from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+from retraining.engines.readiness import check, is_cluster, value_of
 
-from retraining.engines.readiness import check, value_of
-
-_JOB_SERVERS = {"FlinkRunner": FlinkJarJobServer, "SparkRunner": SparkJarJobServer}
 _SECONDS = 5.0
+_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
 
 log = logging.getLogger(__name__)
 
@@ -33,30 +31,61 @@ def submit(arguments: Sequence[str]) -> Iterator[list[str]]:
     Raises:
       EngineError: the cluster cannot take a job.
     """
-    kind = _JOB_SERVERS.get(value_of(arguments, "runner"))
-    if kind is None:
+    # As Beam reads the name of a runner: a class or its path, in letters of any size, with `runner` at its end or not.
+    engine = value_of(arguments, "runner").rpartition(".")[2].lower().removesuffix("runner")
+    if engine not in ("flink", "spark"):
         yield list(arguments)
         return
     log.info("The engine is %s.", check(arguments))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = kind(PipelineOptions([*arguments, f"--job_port={port}"]))
+    server = _make_server(engine, [*arguments, f"--job_port={port}"])
     name = f"headlines-{secrets.token_hex(8)}"
     try:
         server.start()
-        yield [
-            *(argument for argument in arguments if not argument.startswith("--runner=")),
-            "--runner=PortableRunner",
-            f"--job_endpoint=localhost:{port}",
-            f"--job_name={name}",
-        ]
-    except BaseException:
-        if master := value_of(arguments, "flink_master"):
-            _cancel(master, name)
-        raise
+        try:
+            yield [
+                *(argument for argument in arguments if not argument.startswith("--runner=")),
+                "--runner=PortableRunner",
+                f"--job_endpoint=localhost:{port}",
+                f"--job_name={name}",
+            ]
+        except BaseException:
+            if is_cluster(master := value_of(arguments, "flink_master")):
+                _cancel(master, name)
+            raise
     finally:
+        _stop(server)
+
+
+def _make_server(engine: str, arguments: list[str]) -> Any:
+    # Not above: every start of a task and every reading of a DAG would import them, on one box too.
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+    from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+    kind = {"flink": FlinkJarJobServer, "spark": SparkJarJobServer}[engine]
+    server = kind(PipelineOptions(arguments))
+    prepare = server.subprocess_cmd_and_endpoint
+    server.subprocess_cmd_and_endpoint = lambda: _tie(*prepare())
+    return server
+
+
+def _tie(command: list[str], endpoint: str) -> tuple[list[str], str]:
+    """Has a program end with the task that started it, also where the task is killed and can end nothing itself."""
+    # The kernel's signal at the death of the parent. What has no util-linux is no machine of a service.
+    return ([*_WITH_PARENT, *command] if shutil.which(_WITH_PARENT[0]) else command), endpoint
+
+
+def _stop(server: Any) -> None:
+    try:
         server.stop()
+    except AttributeError:
+        # Beam's `stop` asks for a process that is not there when `start` could not prepare one, and its error would be
+        # seen in the place of what happened (no issue known). What it had prepared is removed before.
+        if server._server is not None:
+            raise
 
 
 def _cancel(master: str, name: str) -> None:

@@ -209,7 +209,17 @@ def test_a_node_fails_that_lost_rows_though_its_engine_reported_success(
     told = str(refused.value)
     assert told.startswith(f"{node} was given 22 rows of split ")
     assert f" and has 17, though {__name__}.LossyRunner reported success: what it made is not used" in told
+    assert "BEAM=local gets the night done" in told
     assert not refused.value.may_pass
+
+
+def test_one_box_is_not_advised_to_become_one(examples: Any, model: Any, tmp_path: Path) -> None:
+    of_more = make(Examples, Path(examples.uri), "train", "eval")
+    of_more.mlmd_artifact.CopyFrom(examples.mlmd_artifact)
+    of_more.set_int_custom_property("train_rows", len(ROWS) + 1)
+    with pytest.raises(LostRowsError, match="was given 23 rows of split train and has 22") as refused:
+        run_statistics(LOCAL, of_more, model, tmp_path)
+    assert "BEAM=local" not in str(refused.value)
 
 
 @pytest.mark.parametrize("node", NODES)

@@ -1,5 +1,7 @@
 """Scoring's nodes through Beam leave what they leave in one process: examples, quarantine, scores and counts."""
 
+import csv
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,10 @@ from headlines.drops import pieces
 from headlines.drops.drops_folder import DropError
 from headlines.drops.rules import Rules
 from modules.features import LABELS, PROBABILITIES
+from retraining.engines.accounting import ScoreWriterExecutor, UnlabelledExampleGenExecutor
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.scoring import create_scoring_pipeline
+from retraining.recording.store import storable
 from retraining.settings import Settings
 from tfx_components import scoring_through_beam
 from tfx_components.headline_example_gen.component import Quarantine
@@ -127,6 +131,31 @@ def test_scores_are_the_same_file_whatever_the_order_of_predictions(
     assert written["beam"] == written["alone"]
 
 
+def test_scores_need_no_more_of_the_names_of_files_than_mlmd_keeps(
+    drops_dir: Path, deliver: Callable[..., Path], tmp_path: Path, drop_rules: dict[str, Any]
+) -> None:
+    names = [f"unlabelled-part-{number:05d}-of-00064.csv" for number in range(64)] + ['unlabelled-"aspas".csv']
+    for name in names:
+        deliver(NIGHTS[0], f"title\nSol em {name}\nChuva em {name}\n".replace('"', "").encode(), name)
+    examples = make(Examples, tmp_path / "examples")
+    properties = {"drops_dir": str(drops_dir), "nights": NIGHTS[0], "rules": Rules(**drop_rules).to_json()}
+    outputs = {"examples": [examples], "quarantine": [make(Quarantine, tmp_path / "quarantine")]}
+    WAYS[0][1].Do({}, outputs, properties)
+    kept = examples.mlmd_artifact.custom_properties[f"files:{NIGHTS[0]}"]
+    kept.string_value, whole = storable(kept.string_value), kept.string_value
+    assert kept.string_value != whole
+    written = []
+    for name, _, executor in WAYS:
+        order = random.Random(3) if name == "beam" else None
+        predictions = predict(examples, tmp_path / name, 3 if order else 1, order)
+        inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / f"m{name}")]}
+        scores = {"scores": [make(Scores, tmp_path / f"s{name}")]}
+        executor.Do(inputs, scores, {"scores_dir": str(tmp_path / f"o{name}"), "version": "2022020101"})
+        written.append((tmp_path / f"o{name}" / NIGHTS[0] / "2022020101.csv").read_text(encoding="utf-8"))
+    assert written[1] == written[0]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(written[1]))][::2] == sorted(names)
+
+
 def test_a_prediction_that_is_missing_leaves_no_file(
     delivered: Path, tmp_path: Path, drop_rules: dict[str, Any]
 ) -> None:
@@ -138,12 +167,34 @@ def test_a_prediction_that_is_missing_leaves_no_file(
         for record in records[1:]:
             writer.write(record)
     inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / "model")]}
-    with pytest.raises(RuntimeError, match="has 76 headlines to score, but BulkInferrer left 75"):
-        ScoresExecutor(CONTEXT).Do(
-            inputs,
-            {"scores": [make(Scores, tmp_path / "scores")]},
-            {"scores_dir": str(tmp_path / "out"), "version": "2022020101"},
-        )
+    advices = []
+    for name, _, executor in WAYS:
+        outputs = {"scores": [make(Scores, tmp_path / f"scores-{name}")]}
+        with pytest.raises(RuntimeError, match="has 76 headlines to score, but 75 predictions were read") as refused:
+            executor.Do(inputs, outputs, {"scores_dir": str(tmp_path / "out"), "version": "2022020101"})
+        advices.append(str(refused.value).partition("nothing was written for it. ")[2])
+    assert advices == [
+        "Clear BulkInferrer to predict again",
+        "The runner lost a part of ScoreWriter's own work: use another engine, or BEAM=local",
+    ]
+    assert not list((tmp_path / "out").rglob("*.csv"))
+
+
+def test_a_prediction_that_comes_twice_in_the_place_of_another_leaves_no_file(
+    delivered: Path, tmp_path: Path, drop_rules: dict[str, Any]
+) -> None:
+    examples, _ = read_both(delivered, tmp_path, Rules(**drop_rules))["beam"]
+    predictions = predict(examples, tmp_path / "predictions", 1, None)
+    path = Path(get_split_uri([predictions], NIGHTS[0])) / "p-0.gz"
+    first, _, *others = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for record in (first, first, *others):
+            writer.write(record)
+    inputs = {"examples": [examples], "predictions": [predictions], "model": [make(Model, tmp_path / "model")]}
+    outputs = {"scores": [make(Scores, tmp_path / "scores")]}
+    words = f"of the lines of unlabelled-a.csv of night {NIGHTS[0]}, 2 came twice"
+    with pytest.raises(RuntimeError, match=words):
+        ScoresExecutor(CONTEXT).Do(inputs, outputs, {"scores_dir": str(tmp_path / "out"), "version": "2022020101"})
     assert not list((tmp_path / "out").rglob("*.csv"))
 
 
@@ -173,14 +224,19 @@ def test_files_that_cannot_be_read_are_told_in_the_same_words(
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize(("beam", "through_beam"), [("local", False), ("args", True)])
+@pytest.mark.parametrize(
+    ("beam", "expected"),
+    [
+        ("local", [UnlabelledExampleGen.EXECUTOR_SPEC.executor_class, ScoreWriter.EXECUTOR_SPEC.executor_class]),
+        ("args", [UnlabelledExampleGenExecutor, ScoreWriterExecutor]),
+    ],
+)
 def test_an_engine_runs_the_nodes_through_beam_and_one_box_does_not(
-    settings: Settings, beam: str, through_beam: bool
+    settings: Settings, beam: str, expected: list[type]
 ) -> None:
-    arguments = {"beam": beam, "beam_runner_args": LOCAL if through_beam else ()}
+    arguments = {"beam": beam, "beam_runner_args": LOCAL if beam == "args" else ()}
     pipeline = create_scoring_pipeline(settings.model_copy(update=arguments), NIGHTS[0], "2022020101")
     classes = {
         node.id: node.executor_spec.executor_class for node in pipeline.components if hasattr(node, "executor_spec")
     }
-    assert issubclass(classes["UnlabelledExampleGen"], UnlabelledExecutor) is through_beam
-    assert issubclass(classes["ScoreWriter"], ScoresExecutor) is through_beam
+    assert [classes["UnlabelledExampleGen"], classes["ScoreWriter"]] == expected

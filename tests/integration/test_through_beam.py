@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import tensorflow as tf
+from apache_beam.pvalue import TaggedOutput
 from hypothesis import HealthCheck, event, given
 from hypothesis import settings as examples_of
 from hypothesis import strategies as st
@@ -25,13 +27,15 @@ from headlines.drops.rules import Rules
 from headlines.drops.rulings import Ruled, Ruling
 from headlines.drops.sources import hash_versions
 from headlines.names import EXAMPLE_GEN
+from retraining.engines.accounting import HeadlineExampleGenExecutor
 from retraining.engines.arguments import LOCAL
 from retraining.pipelines.nightly import create_pipeline
 from retraining.settings import Settings
-from tfx_components.headline_example_gen import beam_executor, transforms
+from tfx_components.headline_example_gen import beam_executor, planning, transforms
 from tfx_components.headline_example_gen.beam_executor import BeamExecutor
 from tfx_components.headline_example_gen.component import HeadlineExampleGen, Quarantine
 from tfx_components.headline_example_gen.executor import Executor
+from tfx_components.headline_example_gen.planning import Role
 
 Deliver = Callable[..., Path]
 FIRST = date(2022, 2, 1)
@@ -104,7 +108,7 @@ def run_both(drops_dir: Path, place: Path, night: str, rules: Rules, precedents:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few rows are in several pieces and buckets."""
     monkeypatch.setattr(pieces, "PIECE_BYTES", 60)
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 6)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 6)
 
 
 @examples_of(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -160,7 +164,7 @@ def test_both_ways_give_the_same_of_twelve_nights(
     drop_rules: dict[str, Any], twelve_nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_BYTES", 10_000)
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 700)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 700)
     alone, beam = run_both(twelve_nights, tmp_path, "2022-02-12", Rules(**drop_rules))
     assert beam == alone
     assert sum(beam["splits"]["train"].values()) > 2000
@@ -187,7 +191,7 @@ def test_a_runner_that_loses_rows_fails_the_run(
     deliver: Deliver, drop_rules: dict[str, Any], tmp_path: Path, drops_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver("2022-02-01", "Sol,neutral\nChove,negative\nOuro,positive\n")
-    monkeypatch.setattr(transforms, "ROWS_PER_BUCKET", 1)
+    monkeypatch.setattr(planning, "ROWS_PER_BUCKET", 1)
     settle = transforms._Settle.process
 
     def lose(self: Any, element: Any, *arguments: Any) -> Any:
@@ -195,7 +199,121 @@ def test_a_runner_that_loses_rows_fails_the_run(
 
     monkeypatch.setattr(transforms, "_choose_bucket", lambda key, buckets: len(key) % buckets)
     monkeypatch.setattr(transforms._Settle, "process", lose)
-    with pytest.raises(RuntimeError, match="rows of night 2022-02-01 were lost or invented: 3 came in, but 2 used"):
+    words = "rows of night 2022-02-01 were lost or invented: 3 came in, but 2 used"
+    with pytest.raises(RuntimeError, match=words) as refused:
+        run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
+    assert str(refused.value).endswith("The runner lost a part of the work: use another engine, or BEAM=local")
+
+
+def is_of(role: Role) -> Callable[[Any, Any], bool]:
+    """Whether an output is rows of a role."""
+
+    def judge(plan: Any, output: Any) -> bool:
+        if isinstance(output, TaggedOutput):
+            return False
+        source, *_ = pickle.loads(output[1])[0]
+        return bool(plan.sources[source].role is role)
+
+    return judge
+
+
+def is_tagged(tag: str, source: int | None = None) -> Callable[[Any, Any], bool]:
+    """Whether an output has a tag, and is of a source where one is named."""
+    return lambda plan, output: (
+        isinstance(output, TaggedOutput) and output.tag == tag and (source is None or output.value[0] == source)
+    )
+
+
+# Of the sources 0 and 1 are the window's, then those that are replaced, corrected and left out.
+@pytest.mark.parametrize(
+    ("is_lost", "sentence"),
+    [
+        (is_of(Role.REPLACED), "rows of version 1 of night 2022-02-02 were lost or invented: 1 of 3"),
+        (is_of(Role.CORRECTED), "rows of version 1 of night 2022-02-03 were lost or invented: 1 of 3"),
+        (is_of(Role.LEFT_OUT), "rows of version 1 of night 2022-02-01 were lost or invented: 1 of 3"),
+        (is_tagged("outcome"), "rows of version . of night .* were lost or invented"),
+        (is_tagged("words"), "titles of the window that words are learnt from were lost or invented: 0 of 2"),
+        (is_tagged("labels"), "rows of night 2022-02-03 with an unknown label were lost or invented: 0 of 1"),
+        (is_tagged("lost"), "what tells of lost letters in source . was lost"),
+        (is_tagged("lost", 2), "what tells of lost letters in source 2 was lost"),
+    ],
+)
+def test_a_runner_that_loses_what_is_not_of_the_windows_rows_fails_the_run(
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    tmp_path: Path,
+    drops_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_lost: Callable[[Any, Any], bool],
+    sentence: str,
+) -> None:
+    for night in ("2022-02-01", "2022-02-02", "2022-02-03"):
+        for version in ("", "/v2") if night != "2022-02-01" else ("",):
+            title = f"Dia {night}{version}"
+            deliver(f"{night}{version}", f"{title} sol,neutral\n{title} chuva,negative\nmau,talvez\n")
+    rules = Rules(**{**drop_rules, "require_success_marker": False, "max_missing_nights": 6})
+    precedents = refuse_first(drops_dir, [date(2022, 2, 1)], rules)
+    process = transforms._ReadAndJudge.process
+
+    def lose(self: Any, element: Any) -> Any:
+        return (output for output in process(self, element) if not is_lost(self._plan, output))
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", lose)
+    with pytest.raises(RuntimeError, match=sentence):
+        run_both(drops_dir, tmp_path, "2022-02-03", rules, precedents)
+
+
+def test_a_runner_that_loses_what_one_piece_tells_of_lost_letters_fails_the_run(
+    deliver: Deliver, drop_rules: dict[str, Any], tmp_path: Path, drops_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        deliver("2022-02-01", f"Sol em {name},neutral\nChuva em {name},negative\n", name)
+    process = transforms._ReadAndJudge.process
+
+    def lose(self: Any, element: Any) -> Any:
+        return (
+            output
+            for output in process(self, element)
+            if not (element.number == 0 and isinstance(output, TaggedOutput) and output.tag == "lost")
+        )
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", lose)
+    words = "titles of version 1 of night 2022-02-01 that may have lost letters were lost or invented: 2 of 4"
+    with pytest.raises(RuntimeError, match=words):
+        run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
+
+
+@pytest.mark.parametrize(
+    ("tag", "sentence"),
+    [("", "of the rows .* of bucket 0, .* came twice"), ("aside", "of the rows that are set aside, .* came twice")],
+)
+def test_a_runner_that_doubles_a_row_in_the_place_of_another_fails_the_run(
+    deliver: Deliver,
+    drop_rules: dict[str, Any],
+    tmp_path: Path,
+    drops_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tag: str,
+    sentence: str,
+) -> None:
+    deliver("2022-02-01", "Sol,neutral\nChuva,negative\nmau,talvez\npior,quem sabe\n")
+    process = transforms._ReadAndJudge.process
+
+    def double(batch: bytes) -> bytes:
+        first, _ = pickle.loads(batch)
+        return pickle.dumps([first, first])
+
+    def misdeliver(self: Any, element: Any) -> Any:
+        for output in process(self, element):
+            if not tag and not isinstance(output, TaggedOutput):
+                yield output[0], double(output[1])
+            elif tag and isinstance(output, TaggedOutput) and output.tag == tag:
+                yield TaggedOutput(tag, (output.value[0], double(output.value[1])))
+            else:
+                yield output
+
+    monkeypatch.setattr(transforms._ReadAndJudge, "process", misdeliver)
+    with pytest.raises(RuntimeError, match=sentence):
         run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
 
 
@@ -204,7 +322,8 @@ def test_a_runner_that_leaves_nothing_fails_the_run(
 ) -> None:
     deliver("2022-02-01", "Sol,neutral\n")
     monkeypatch.setattr(beam_executor, "read_and_write", lambda root, plan, tasks: None)
-    with pytest.raises(RuntimeError, match=r"outcome.pickle was not written: it lost a part of the work"):
+    words = r"outcome.pickle was not written: .*; put PIPELINE_ROOT where they all have it, or use another engine"
+    with pytest.raises(RuntimeError, match=words):
         run_both(drops_dir, tmp_path, "2022-02-01", Rules(**drop_rules))
 
 
@@ -227,11 +346,11 @@ def test_a_file_that_changes_between_the_two_looks_fails_the_run(
         BeamExecutor(beam).Do({}, {"examples": [examples], "quarantine": [quarantine]}, component.exec_properties)
 
 
-@pytest.mark.parametrize(("beam", "through_beam"), [("local", False), ("args", True)])
+@pytest.mark.parametrize(("beam", "expected"), [("local", Executor), ("args", HeadlineExampleGenExecutor)])
 def test_an_engine_reads_a_window_through_beam_and_one_box_does_not(
-    settings: Settings, beam: str, through_beam: bool
+    settings: Settings, beam: str, expected: type
 ) -> None:
-    arguments = {"beam": beam, "beam_runner_args": LOCAL if through_beam else ()}
+    arguments = {"beam": beam, "beam_runner_args": LOCAL if beam == "args" else ()}
     pipeline = create_pipeline(settings.model_copy(update=arguments), "2022-02-01")
     [kind] = [node.executor_spec.executor_class for node in pipeline.components if node.id == EXAMPLE_GEN]
-    assert issubclass(kind, BeamExecutor) is through_beam
+    assert kind is expected

@@ -72,6 +72,17 @@ def test_beam_reads_what_spark_is_told(jar: Path) -> None:
         ({"BEAM": "flink"}, "FLINK_MASTER=None: BEAM=flink needs it"),
         ({"BEAM": "flink", "FLINK_MASTER": "http://flink:8081"}, "write host:port, without http://"),
         ({"BEAM": "spark", "FLINK_MASTER": "flink:8081"}, "BEAM=spark does not use it; set BEAM=flink, or unset it"),
+        ({"FLINK_VERSION": "1.18"}, "BEAM=local does not use it; set BEAM=flink, or unset it"),
+        ({"BEAM_PARALLELISM": "7"}, "BEAM=local does not use it; set BEAM=flink or spark, or unset it"),
+        ({"BEAM_JOB_SERVER": "/nowhere.jar"}, "BEAM=local does not use it; set BEAM=flink or spark, or unset it"),
+        (
+            {"BEAM": "args", "BEAM_RUNNER_ARGS": "--runner=DirectRunner", "BEAM_PARALLELISM": "7"},
+            "BEAM=args does not use it; set BEAM=flink or spark, or unset it",
+        ),
+        (
+            {"BEAM": "spark", "SPARK_MASTER": "spark://s:7077", "FLINK_VERSION": "1.18"},
+            "BEAM=spark does not use it; set BEAM=flink, or unset it",
+        ),
         ({"BEAM": "spark", "SPARK_MASTER": "local-cluster[2,1,1024]"}, "write spark://host:port"),
         ({"BEAM": "flink", "FLINK_MASTER": "flink:8081", "FLINK_VERSION": "2.0"}, "FLINK_VERSION='2.0'"),
         ({"BEAM": "dask"}, "BEAM='dask'"),
@@ -86,6 +97,11 @@ def test_settings_of_another_engine_than_beam_says_are_refused(
     with pytest.raises(SettingsError) as refused:
         Settings.from_env()
     assert sentence in str(refused.value)
+
+
+def test_what_a_worker_pool_is_told_and_what_says_the_default_contradict_no_engine() -> None:
+    Settings.from_env(beam_worker_pool="localhost:50001", beam_pool_host="10.0.0.1")
+    Settings.from_env(flink_version="1.20", beam_parallelism=1, beam_job_server=None)
 
 
 @pytest.mark.parametrize(

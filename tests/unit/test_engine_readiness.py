@@ -1,49 +1,14 @@
 """A cluster is asked before a job is handed to it: what does not answer, or is of another version, is told at once."""
 
-import http.server
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from flink_rest import OVERVIEW, answering
 
 from retraining.engines import EngineError, UnreachableEngineError, readiness
-
-# The body that Flink 1.20.3 gave for GET /overview.
-OVERVIEW = {
-    "taskmanagers": 2,
-    "slots-total": 2,
-    "slots-available": 2,
-    "jobs-running": 0,
-    "jobs-finished": 0,
-    "jobs-cancelled": 0,
-    "jobs-failed": 0,
-    "flink-version": "1.20.3",
-    "flink-commit": "01e3a6d",
-}
-
-
-@contextmanager
-def answering(body: str) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -69,7 +34,7 @@ def list_flink(master: str, pool: str, version: str = "1.20") -> list[str]:
 
 
 def test_what_answers_is_told(pool: str) -> None:
-    with answering(json.dumps(OVERVIEW)) as master:
+    with answering({"/overview": json.dumps(OVERVIEW)}) as master:
         found = readiness.check(list_flink(master, pool))
     assert found == f"Flink 1.20.3 at {master} with 2 slots; worker pool at {pool}"
 
@@ -84,13 +49,16 @@ def test_a_master_that_does_not_answer_is_told_and_may_pass(pool: str, nowhere: 
 
 def test_what_answers_as_no_flink_is_told(pool: str) -> None:
     for body in ("{}", "[]", "welcome"):
-        with answering(body) as master, pytest.raises(UnreachableEngineError, match="does not answer as a Flink"):
+        with (
+            answering({"/overview": body}) as master,
+            pytest.raises(UnreachableEngineError, match="does not answer as a Flink"),
+        ):
             readiness.check(list_flink(master, pool))
 
 
 def test_a_cluster_without_a_task_manager_would_let_a_job_wait(pool: str) -> None:
     with (
-        answering(json.dumps(OVERVIEW | {"slots-total": 0})) as master,
+        answering({"/overview": json.dumps(OVERVIEW | {"slots-total": 0})}) as master,
         pytest.raises(UnreachableEngineError, match="has no task manager"),
     ):
         readiness.check(list_flink(master, pool))
@@ -99,7 +67,7 @@ def test_a_cluster_without_a_task_manager_would_let_a_job_wait(pool: str) -> Non
 @pytest.mark.parametrize("found", ["2.0.0", "1.19.1", "1.2.0"])
 def test_another_version_than_the_jobs_are_for_is_refused_for_good(pool: str, found: str) -> None:
     with (
-        answering(json.dumps(OVERVIEW | {"flink-version": found})) as master,
+        answering({"/overview": json.dumps(OVERVIEW | {"flink-version": found})}) as master,
         pytest.raises(EngineError, match=f"is Flink {found}, and jobs would be for 1.20; set FLINK_VERSION") as no,
     ):
         readiness.check(list_flink(master, pool))
@@ -108,7 +76,7 @@ def test_another_version_than_the_jobs_are_for_is_refused_for_good(pool: str, fo
 
 def test_a_pool_beside_a_cluster_of_this_machine_must_answer(nowhere: str) -> None:
     with (
-        answering(json.dumps(OVERVIEW)) as master,
+        answering({"/overview": json.dumps(OVERVIEW)}) as master,
         pytest.raises(UnreachableEngineError, match=f"BEAM_WORKER_POOL={nowhere} .*`retraining beam-pool`"),
     ):
         readiness.check(list_flink(master, nowhere))
@@ -134,6 +102,15 @@ def test_a_jar_that_is_gone_and_a_missing_java_are_told(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="java is not on PATH"):
         readiness.check([f"--flink_job_server_jar={jar}"])
+
+
+@pytest.mark.parametrize("master", ["--flink_master=[auto]", "--flink_master=[local]", "--spark_master_url=local[4]"])
+def test_a_master_within_the_job_server_is_asked_nothing(master: str, pool: str, nowhere: str) -> None:
+    assert readiness.check([master]) == "this process"
+    external = [master, "--environment_type=EXTERNAL"]
+    assert readiness.check([*external, f"--environment_config={pool}"]) == f"worker pool at {pool}"
+    with pytest.raises(UnreachableEngineError, match="BEAM_WORKER_POOL"):
+        readiness.check([*external, f"--environment_config={nowhere}"])
 
 
 def test_one_box_needs_nothing() -> None:

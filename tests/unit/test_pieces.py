@@ -115,6 +115,26 @@ def test_a_piece_of_a_file_that_changed_meanwhile_is_not_read(deliver: Deliver, 
         list(read_piece(piece))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("is_longer", [True, False])
+def test_a_file_that_changes_while_it_is_looked_through_is_refused(
+    deliver: Deliver, monkeypatch: pytest.MonkeyPatch, name: str, is_longer: bool
+) -> None:
+    content = b"title,sentiment\nSol,neutral\nMar,neutral\n"
+    path = deliver("2022-02-01", gzip.compress(content) if name.endswith(".gz") else content, name)
+    assert survey_file(path).row_count == 2
+    survey = pieces._survey
+
+    def change_first(*arguments: Any) -> Any:
+        changed = content + b"Lua,neutral\n" if is_longer else content.replace(b"Mar", b"Lua")
+        path.write_bytes(gzip.compress(changed) if name.endswith(".gz") else changed)
+        return survey(*arguments)
+
+    monkeypatch.setattr(pieces, "_survey", change_first)
+    with pytest.raises(GrowingDropError, match="changed while it was read"):
+        survey_file(path)
+
+
 def test_that_a_file_is_empty_is_told_by_one_process_to_another(deliver: Deliver) -> None:
     with pytest.raises(EmptyFileError) as caught:
         survey_file(deliver("2022-02-01", ""))

@@ -3,7 +3,7 @@
 import codecs
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -29,19 +29,19 @@ from headlines.drops.window import (
     describe_drop,
     warn_of_nothing_to_compare,
 )
+from headlines.drops.words import Background
 from tfx_components.artifacts import Artifacts
-from tfx_components.beam_parts import join_parts, read_result
+from tfx_components.beam_parts import ADVICE, WORK_FOLDER, join_parts, read_result
 from tfx_components.headline_example_gen.describing import (
     check_as_driver_saw,
     describe_examples,
     describe_quarantine,
     tell_window,
 )
-from tfx_components.headline_example_gen.transforms import Kind, Outcome, Plan, Role, Task, plan_work, read_and_write
+from tfx_components.headline_example_gen.planning import Kind, Outcome, Plan, Role, Task, plan_work
+from tfx_components.headline_example_gen.transforms import read_and_write
 from tfx_components.surveying import choose, look_through
 
-# Below the quarantine, since workers share it; a name that no reader of artifacts takes for data.
-_WORK_FOLDER = ".work"
 _FILE_OF = {Kind.QUARANTINE: names.QUARANTINE_FILE, Kind.DUPLICATES: names.DUPLICATES_FILE}
 
 
@@ -65,7 +65,7 @@ class BeamExecutor(BaseBeamExecutor):
         drops = DropsFolder(Path(exec_properties["drops_dir"]))
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
-        work = f"{quarantine.uri}/{_WORK_FOLDER}"
+        work = f"{quarantine.uri}/{WORK_FOLDER}"
         fileio.makedirs(work)
         replaced: list[Content[Survey]] = []
         surveys = self._look_through(list_files(drops, night, rules), rules, work)
@@ -81,8 +81,10 @@ class BeamExecutor(BaseBeamExecutor):
             fileio.makedirs(folder)
         plan, tasks = plan_work(_list_roles(sources, replaced), night, rules, folders, work)
         outcome = self._read_and_write(plan, tasks)
-        window = _conclude(night, rules, sources, outcome, plan)
-        check_nothing_lost(window.drops)
+        background: Background = read_result(plan.background)
+        window = _conclude(night, rules, sources, outcome, background)
+        check_nothing_lost(window.drops, f"The runner lost a part of the work: {ADVICE}")
+        _check_all_counted(outcome, plan, background)
         describe_examples(examples, window, outcome.split_rows, exec_properties["drops_dir"])
         for kind, name in _FILE_OF.items():
             _join(f"{quarantine.uri}/{name}", kind, outcome, plan)
@@ -120,7 +122,30 @@ def _list_roles(sources: Sources[Survey], replaced: Iterable[Content[Survey]]) -
     ]
 
 
-def _conclude(night: date, rules: Rules, sources: Sources[Survey], outcome: Outcome, plan: Plan) -> Account:
+def _check_all_counted(outcome: Outcome, plan: Plan, background: Background) -> None:
+    """Checks what the rows of the window do not show: those of other versions, and what is judged by all together.
+
+    Raises:
+      RuntimeError: a part of what workers counted has not arrived, or came twice.
+    """
+    for what, wanted, there in _list_counts(outcome, plan, background):
+        if wanted != there:
+            raise RuntimeError(f"{what} were lost or invented: {there} of {wanted}. Nothing was trained; {ADVICE}")
+
+
+def _list_counts(outcome: Outcome, plan: Plan, background: Background) -> Iterator[tuple[str, int, int]]:
+    """What was counted at two places: in words, and how many there should be and are."""
+    for number, source in enumerate(plan.sources):
+        version, settled = f"version {source.version} of night {source.night}", outcome.settled[number]
+        yield f"rows of {version}", source.rows, settled + outcome.unreadable[number]
+        yield f"titles of {version} that may have lost letters", settled, outcome.looked_at[number]
+    of_window = sum(labels.total() for labels in outcome.tally.rows_of.values())
+    yield "titles of the window that words are learnt from", of_window, background.titles
+    unknown = outcome.aside[Kind.QUARANTINE, plan.night, Reason.UNKNOWN_LABEL.value]
+    yield f"rows of night {plan.night} with an unknown label", unknown, outcome.unknown_rows
+
+
+def _conclude(night: date, rules: Rules, sources: Sources[Survey], outcome: Outcome, background: Background) -> Account:
     """What was read, of rows as they were counted when files were looked through, and of where they went."""
     if sources.left_out and not outcome.tally.rows_of:
         warn_of_nothing_to_compare(night)
@@ -129,9 +154,7 @@ def _conclude(night: date, rules: Rules, sources: Sources[Survey], outcome: Outc
         for (kind, other, reason), count in outcome.aside.items()
         if kind is Kind.QUARANTINE and other == night and reason != Reason.CONFLICT.value
     )
-    figures = conclude(
-        outcome.tally, read_result(plan.background), rules.expected_class_mix, outcome.unknown_labels, unreadable
-    )
+    figures = conclude(outcome.tally, background, rules.expected_class_mix, outcome.unknown_labels, unreadable)
     drops = tuple(
         describe_drop(
             content,

@@ -6,16 +6,13 @@ duplicates and figures are those of the window. A worker holds the rows of a buc
 
 import functools
 import hashlib
-import io
 import pickle
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -23,169 +20,20 @@ from apache_beam import pvalue
 from headlines.drops.broken_text import LostLetters, has_lost_letters
 from headlines.drops.counts import choose_unknown_labels, count_unknown_labels
 from headlines.drops.drops_folder import DropError
-from headlines.drops.parsing import Row
-from headlines.drops.pieces import Piece, Survey, read_piece
-from headlines.drops.quarantine import (
-    Headline,
-    Reason,
-    SetAside,
-    judge,
-    place,
-    set_lost_aside,
-    settle,
-    spell,
-    write_rows,
-)
-from headlines.drops.rules import Rules
-from headlines.drops.sources import Content
-from headlines.drops.tallies import Tally, tally
+from headlines.drops.pieces import read_piece
+from headlines.drops.quarantine import Headline, SetAside, judge, place, set_lost_aside, settle
+from headlines.drops.tallies import tally
 from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
 from headlines.drops.words import WordCounts, WordModel
 from headlines.names import name_records
-from tfx_components.beam_parts import Add, WriteResult, write_records, write_whole
+from tfx_components.beam_parts import ADVICE, Add, WriteResult, refuse_doubles, write_records, write_whole
 from tfx_components.headline_example_gen.describing import to_example
+from tfx_components.headline_example_gen.packing import ASIDE, identify, pack, send_aside, unpack, write_aside
+from tfx_components.headline_example_gen.planning import Kind, Outcome, Plan, Role, Task
 
-ROWS_PER_BUCKET = 20_000
-"""About as many a worker holds at a time."""
 # So many rows travel together.
 _BATCH_ROWS = 256
-_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME = "aside", "lost", "words", "labels", "outcome"
-
-
-class Role(IntEnum):
-    """What a version is read for."""
-
-    WINDOW = 0
-    REPLACED = 1
-    """By another of its night, which is an earlier one: what it has is not fresh."""
-    CORRECTED = 2
-    """By the night's own drop."""
-    LEFT_OUT = 3
-
-
-class Kind(IntEnum):
-    """Which file a row that is set aside goes to."""
-
-    QUARANTINE = 0
-    DUPLICATES = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A version that is read."""
-
-    role: Role
-    night: date
-    version: int
-    label_of: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A piece to read, by its number, and the number of its source; pieces of the window are numbered by `place`."""
-
-    number: int
-    source: int
-    piece: Piece
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What every worker is told.
-
-    Attributes:
-      night: whose window it is.
-      rules: what a row is held to.
-      sources: what is read.
-      files: by the number of a piece, the name of its file.
-      buckets: how many there are.
-      split_folders: by split, where examples go.
-      work: the folder of what is written for whoever runs the pipeline.
-    """
-
-    night: date
-    rules: Rules
-    sources: tuple[Source, ...]
-    files: tuple[str, ...]
-    buckets: int
-    split_folders: dict[str, str]
-    work: str
-
-    def name_part(self, kind: Kind, piece: int) -> str:
-        """The file with the rows of a piece that are set aside."""
-        return f"{self.work}/{kind.name.lower()}-{piece:06d}.csv"
-
-    @property
-    def outcome(self) -> str:
-        """The file that says what became of all rows."""
-        return f"{self.work}/outcome.pickle"
-
-    @property
-    def background(self) -> str:
-        """The file that says what the window is as a whole."""
-        return f"{self.work}/background.pickle"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Where rows went, counted where they were written.
-
-    Attributes:
-      used: by night.
-      aside: by file, night and reason.
-      parts: files of rows that are set aside, by kind and piece.
-      split_rows: records by split.
-      unknown_labels: the most frequent of the night.
-      tally: of what the night is judged by.
-      problems: why a piece could not be read.
-    """
-
-    used: Counter[date] = field(default_factory=Counter)
-    aside: Counter[tuple[Kind, date, str]] = field(default_factory=Counter)
-    parts: set[tuple[Kind, int]] = field(default_factory=set)
-    split_rows: Counter[str] = field(default_factory=Counter)
-    unknown_labels: Counter[str] = field(default_factory=Counter)
-    tally: Tally = field(default_factory=Tally)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, other: Self) -> None:
-        """Adds what became of other rows."""
-        for name in ("used", "aside", "split_rows", "unknown_labels"):
-            getattr(self, name).update(getattr(other, name))
-        self.parts |= other.parts
-        self.tally.add(other.tally)
-        self.problems += other.problems
-
-    def count_aside(self, kind: Kind, night: date) -> int:
-        """How many rows of a night are set aside in a file."""
-        return sum(count for (one, other, _), count in self.aside.items() if (one, other) == (kind, night))
-
-
-def plan_work(
-    sources: Sequence[tuple[Role, Content[Survey]]], night: date, rules: Rules, split_folders: dict[str, str], work: str
-) -> tuple[Plan, list[Task]]:
-    """What every worker is told, and the pieces to read.
-
-    Args:
-      sources: the versions to read, of each role.
-      night: whose window it is.
-      rules: what a row is held to.
-      split_folders: by split, where examples go.
-      work: a folder that all workers share.
-    """
-    ordered = sorted(sources, key=lambda one: (one[0], -one[1].version.night.toordinal()))
-    told: list[Source] = []
-    tasks: list[Task] = []
-    for role, content in ordered:
-        told.append(Source(role, content.version.night, content.version.number, spell(content.codes)))
-        for survey in sorted(content.files, key=lambda file: file.name):
-            tasks += [
-                Task(number, len(told) - 1, piece) for number, piece in enumerate(survey.pieces, start=len(tasks))
-            ]
-    rows = sum(survey.row_count for _, content in ordered for survey in content.files)
-    files = tuple(task.piece.table.file for task in tasks)
-    buckets = max(1, -(-rows // ROWS_PER_BUCKET))
-    return Plan(night, rules, tuple(told), files, buckets, split_folders, work), tasks
+_LOST, _WORDS, _LABELS, _OUTCOME = "lost", "words", "labels", "outcome"
 
 
 def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -201,12 +49,12 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         | "Pieces" >> beam.Create(tasks)
         | "SpreadPieces" >> beam.Reshuffle()
         | "ReadAndJudge"
-        >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(_ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
+        >> beam.ParDo(_ReadAndJudge(plan)).with_outputs(ASIDE, _LOST, _WORDS, _LABELS, _OUTCOME, main="rows")
     )
-    lost = (
-        read[_LOST]
-        | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
-        | "TellLostLetters" >> beam.MapTuple(lambda source, letters: (source, letters.tell()))
+    letters = read[_LOST] | "AddLostLetters" >> beam.CombinePerKey(Add(LostLetters))
+    lost = letters | "TellLostLetters" >> beam.MapTuple(lambda source, some: (source, some.tell()))
+    looked_at = letters | "CountTitles" >> beam.MapTuple(
+        lambda source, some: Outcome(looked_at=Counter({source: some.titles}))
     )
     model = (
         read[_WORDS]
@@ -221,21 +69,19 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
         | "WithEmpty" >> beam.Flatten()
         | "ByBucket" >> beam.GroupByKey()
         | "Settle"
-        >> beam.ParDo(_Settle(plan), pvalue.AsDict(lost), pvalue.AsSingleton(model)).with_outputs(
-            _ASIDE, main="outcome"
-        )
+        >> beam.ParDo(_Settle(plan), pvalue.AsDict(lost), pvalue.AsSingleton(model)).with_outputs(ASIDE, main="outcome")
     )
     aside = (
-        (read[_ASIDE], settled[_ASIDE])
+        (read[ASIDE], settled[ASIDE])
         | "AllAside" >> beam.Flatten()
         | "ByPiece" >> beam.GroupByKey()
-        | "WriteAside" >> beam.Map(_write_aside, plan=plan)
+        | "WriteAside" >> beam.Map(write_aside, plan=plan)
     )
     unknown = (
         read[_LABELS] | "AddLabels" >> beam.CombinePerKey(sum) | "MostFrequent" >> beam.CombineGlobally(_MostFrequent())
     )
     _ = (
-        (settled["outcome"], aside, read[_OUTCOME], unknown)
+        (settled["outcome"], aside, read[_OUTCOME], looked_at, unknown)
         | "AllOutcomes" >> beam.Flatten()
         | "AddOutcomes" >> beam.CombineGlobally(Add(Outcome))
         | "NameOutcome" >> beam.Map(lambda outcome: (plan.outcome, outcome))
@@ -256,6 +102,7 @@ class _ReadAndJudge(beam.DoFn):
         except DropError as error:
             # As a value: a runner gives errors other words and another type.
             yield pvalue.TaggedOutput(_OUTCOME, Outcome(problems=[str(error)]))
+            yield pvalue.TaggedOutput(_LOST, (element.source, LostLetters()))
 
     def _read(self, task: Task) -> Iterator[Any]:
         plan, source = self._plan, self._plan.sources[task.source]
@@ -263,7 +110,7 @@ class _ReadAndJudge(beam.DoFn):
         teaches = is_window and source.night < plan.night
         rows: dict[int, list[Any]] = defaultdict(list)
         aside: list[SetAside] = []
-        lost, labels = LostLetters(), Counter[str]()
+        lost, labels, unreadable = LostLetters(), Counter[str](), 0
         words = {False: WordCounts(), True: WordCounts()}
         for row in read_piece(task.piece):
             judged = judge(source.night, source.version, row, plan.rules, source.label_of)
@@ -272,21 +119,24 @@ class _ReadAndJudge(beam.DoFn):
                 if teaches:
                     words[has_lost_letters(judged.title)].count(judged)
                 batch = rows[bucket := _choose_bucket(judged.key, plan.buckets)]
-                batch.append(_pack(judged, task))
+                batch.append(pack(judged, task))
                 if len(batch) == _BATCH_ROWS:
                     yield bucket, pickle.dumps(rows.pop(bucket))
-            elif is_window:
+                continue
+            unreadable += 1
+            if is_window:
                 aside.append(judged)
                 if len(aside) == _BATCH_ROWS:
                     labels.update(count_unknown_labels(aside))
-                    yield _send_aside(Kind.QUARANTINE, task.number, aside)
+                    yield send_aside(Kind.QUARANTINE, task.number, aside)
                     aside = []
         labels.update(count_unknown_labels(aside))
         for bucket, batch in rows.items():
             yield bucket, pickle.dumps(batch)
         if aside:
-            yield _send_aside(Kind.QUARANTINE, task.number, aside)
+            yield send_aside(Kind.QUARANTINE, task.number, aside)
         yield pvalue.TaggedOutput(_LOST, (task.source, lost))
+        yield pvalue.TaggedOutput(_OUTCOME, Outcome(unreadable=Counter({task.source: unreadable})))
         if teaches:
             for has_lost, counts in words.items():
                 yield pvalue.TaggedOutput(_WORDS, (task.source, has_lost, counts))
@@ -307,22 +157,27 @@ class _Settle(beam.DoFn):
         rows: dict[Role, list[Headline]] = {role: [] for role in Role}
         aside: dict[tuple[Kind, int], list[SetAside]] = defaultdict(list)
         piece_of: dict[tuple[date, str, int], int] = {}
+        settled: Counter[int] = Counter()
+        places: list[Any] = []
         for packed in (one for batch in batches if batch for one in pickle.loads(batch)):
-            headline, source, piece = _unpack(packed, plan)
+            headline, source, piece = unpack(packed, plan)
             role = plan.sources[source].role
-            judged = set_lost_aside(headline, lost.get(source, ""))
+            settled[source] += 1
+            places.append((source, piece, headline.row.line))
+            judged = set_lost_aside(headline, _tell_lost(lost, source))
             if role is Role.WINDOW:
-                piece_of[_identify(judged)] = piece
+                piece_of[identify(judged)] = piece
             if isinstance(judged, Headline):
                 rows[role].append(judged)
             elif role is Role.WINDOW:
                 aside[Kind.QUARANTINE, piece].append(judged)
+        refuse_doubles(sorted(places), f"the rows (source, piece, line) of bucket {bucket}")
         for some in rows.values():
             some.sort(key=place)
         sifted = settle(rows[Role.WINDOW])
         for kind, entries in ((Kind.QUARANTINE, sifted.quarantined), (Kind.DUPLICATES, sifted.folded)):
             for entry in entries:
-                aside[kind, piece_of[_identify(entry)]].append(entry)
+                aside[kind, piece_of[identify(entry)]].append(entry)
         parts = divide(sifted.readable, plan.night)
         earlier_keys = {headline.key for headline in (*rows[Role.REPLACED], *parts.before)}
         used = sorted(sifted.used, key=lambda headline: headline.night)
@@ -340,35 +195,42 @@ class _Settle(beam.DoFn):
             for split, headlines in of_split.items()
         }
         for key, entries in aside.items():
-            yield _send_aside(*key, entries)
+            yield send_aside(*key, entries)
         yield Outcome(
             used=Counter(headline.night for headline in used),
             split_rows=Counter(split_rows),
+            settled=settled,
             tally=tally(parts.own, parts.before, rows[Role.CORRECTED], rows[Role.LEFT_OUT], _load_model(model_path)),
         )
 
 
 class _MostFrequent(beam.CombineFn):
-    """Of labels that are none and how many rows have each, the few that are kept, as an Outcome."""
+    """Of labels that are none and how many rows have each, the few that are kept and the rows of all, as an Outcome."""
 
-    def create_accumulator(self) -> dict[str, int]:
+    def create_accumulator(self) -> tuple[dict[str, int], int]:
         """None."""
-        return {}
+        return {}, 0
 
-    def add_input(self, mutable_accumulator: dict[str, int], element: tuple[str, int]) -> dict[str, int]:
+    def add_input(
+        self, mutable_accumulator: tuple[dict[str, int], int], element: tuple[str, int]
+    ) -> tuple[dict[str, int], int]:
         """Keeps a label if it is one of the most frequent so far."""
-        return choose_unknown_labels(mutable_accumulator | dict([element]))
+        kept, rows = mutable_accumulator
+        return choose_unknown_labels(kept | dict([element])), rows + element[1]
 
-    def merge_accumulators(self, accumulators: Iterable[dict[str, int]]) -> dict[str, int]:
+    def merge_accumulators(self, accumulators: Iterable[tuple[dict[str, int], int]]) -> tuple[dict[str, int], int]:
         """The most frequent of all."""
         merged: dict[str, int] = {}
-        for one in accumulators:
-            merged |= one
-        return choose_unknown_labels(merged)
+        total = 0
+        for kept, rows in accumulators:
+            merged |= kept
+            total += rows
+        return choose_unknown_labels(merged), total
 
-    def extract_output(self, accumulator: dict[str, int]) -> Outcome:
+    def extract_output(self, accumulator: tuple[dict[str, int], int]) -> Outcome:
         """What was kept."""
-        return Outcome(unknown_labels=Counter(accumulator))
+        kept, rows = accumulator
+        return Outcome(unknown_labels=Counter(kept), unknown_rows=rows)
 
 
 def _choose_bucket(key: str, buckets: int) -> int:
@@ -376,62 +238,22 @@ def _choose_bucket(key: str, buckets: int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[8:16]) % buckets
 
 
-def _pack(headline: Headline, task: Task) -> tuple[Any, ...]:
-    row = headline.row
-    place_of = (task.source, task.number, row.line)
-    return (
-        *place_of,
-        row.raw,
-        row.title,
-        row.label,
-        row.cells,
-        row.columns,
-        headline.title,
-        headline.label,
-        headline.key,
-    )
-
-
-def _unpack(packed: tuple[Any, ...], plan: Plan) -> tuple[Headline, int, int]:
-    source, piece, line, raw, row_title, row_label, cells, columns, title, label, key = packed
-    row = Row(plan.files[piece], line, raw, row_title, row_label, cells, columns)
-    told = plan.sources[source]
-    return Headline(told.night, told.version, row, title, label, key), source, piece
-
-
-def _identify(entry: Headline | SetAside) -> tuple[date, str, int]:
-    return entry.night, entry.row.file, entry.row.line
-
-
-def _send_aside(kind: Kind, piece: int, entries: Sequence[SetAside]) -> Any:
-    packed = [
-        (entry.night, entry.version, entry.row.file, entry.row.line, entry.row.raw, entry.reason.value, entry.detail)
-        for entry in entries
-    ]
-    return pvalue.TaggedOutput(_ASIDE, ((int(kind), piece), pickle.dumps(packed)))
-
-
-def _write_aside(element: tuple[tuple[int, int], Iterable[bytes]], plan: Plan) -> Outcome:
-    """Writes the rows of a piece that are set aside, in their order."""
-    (kind, piece), batches = element
-    entries = [
-        SetAside(night, version, Row(file, line, raw, "", "", 0, 0), Reason(reason), detail)
-        for batch in batches
-        for night, version, file, line, raw, reason, detail in pickle.loads(batch)
-    ]
-    entries.sort(key=place)
-    text = io.StringIO(newline="")
-    write_rows(entries, text)
-    write_whole(plan.name_part(Kind(kind), piece), text.getvalue().encode())
-    counts = Counter((Kind(kind), entry.night, entry.reason.value) for entry in entries)
-    return Outcome(aside=counts, parts={(Kind(kind), piece)})
-
-
 def _choose_words(element: tuple[int, bool, WordCounts], lost: dict[int, str]) -> Iterator[WordCounts]:
     """The words of rows but for those that are broken, as only their whole drop shows."""
     source, has_lost, counts = element
-    if not (has_lost and lost.get(source)):
+    if not (has_lost and _tell_lost(lost, source)):
         yield counts
+
+
+def _tell_lost(lost: dict[int, str], source: int) -> str:
+    """What `LostLetters` tell of a source.
+
+    Raises:
+      RuntimeError: nothing has arrived; without it broken titles would be taken for whole ones.
+    """
+    if source not in lost:
+        raise RuntimeError(f"what tells of lost letters in source {source} was lost. Nothing was trained; {ADVICE}")
+    return lost[source]
 
 
 def _write_model(counts: WordCounts, plan: Plan) -> str:
