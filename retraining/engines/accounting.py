@@ -115,7 +115,8 @@ class EvaluatorExecutor(Accountable, evaluator.Executor):
             for metrics in tfma.load_metrics(evaluation.uri)
             if not metrics.slice_key.single_slice_keys
             for item in metrics.metric_keys_and_values
-            if item.key.name == "example_count"
+            # The difference of two models has a count too, which is nought.
+            if item.key.name == "example_count" and not item.key.is_diff
         ]
         return [(_EVAL, round(count)) for count in counts or [0]]
 

@@ -22,6 +22,7 @@ from tfx.types.standard_artifacts import (
     Model,
     ModelBlessing,
     ModelEvaluation,
+    PushedModel,
     Schema,
     TransformGraph,
 )
@@ -157,11 +158,11 @@ def run_transform(arguments: tuple[str, ...], examples: Any, model: Any, place: 
     )
 
 
-def run_evaluator(arguments: tuple[str, ...], examples: Any, model: Any, place: Path) -> None:
+def run_evaluator(arguments: tuple[str, ...], examples: Any, model: Any, place: Path, **champion: Any) -> None:
     run(
         EvaluatorExecutor,
         arguments,
-        {"examples": examples, "model": model},
+        {"examples": examples, "model": model, **champion},
         {
             "evaluation": make(ModelEvaluation, place / "evaluation"),
             "blessing": make(ModelBlessing, place / "blessing"),
@@ -225,6 +226,15 @@ def test_one_box_is_not_advised_to_become_one(examples: Any, model: Any, tmp_pat
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_that_has_all_rows_goes_on(node: str, examples: Any, model: Any, tmp_path: Path) -> None:
     NODES[node](LOCAL, examples, model, tmp_path)
+
+
+def test_an_evaluation_beside_a_champion_is_held_to_its_rows_too(examples: Any, model: Any, tmp_path: Path) -> None:
+    push = PushedModel()
+    push.set_string_custom_property("pushed_version", "2022013101")
+    champion = {"baseline_model": model, "baseline_push": push}
+    run_evaluator(LOCAL, examples, model, tmp_path / "whole", **champion)
+    with pytest.raises(LostRowsError, match="Evaluator was given"):
+        run_evaluator(LOSSY, examples, model, tmp_path / "lossy", **champion)
 
 
 def test_rows_that_nobody_recorded_are_counted(examples: Any) -> None:
