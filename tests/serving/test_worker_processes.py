@@ -147,7 +147,7 @@ def find_telling(server: ServerProcess) -> httpx.Response:
     """What the one says at /readyz that answers."""
     for _ in range(30):
         try:
-            return httpx.get(f"{server.url}/readyz", timeout=3)
+            return httpx.get(f"{server.url}/readyz", timeout=1)
         except httpx.TimeoutException:
             continue
     raise AssertionError("nobody answers")
