@@ -262,7 +262,7 @@ def _put_objects(source: Path, target: Path, marker: Path, marked: str) -> None:
     marker.write_bytes(marked.encode(), must_be_new=True)
     assert isinstance(target, ObjectPath)
     try:
-        target.write_bytes(source.read_bytes(), must_be_new=True)
+        target.upload(source, must_be_new=True)
     except OSError:
         # Not that of a delivery which has taken over meanwhile.
         if marker.read_bytes() == marked.encode():

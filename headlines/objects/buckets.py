@@ -51,8 +51,8 @@ class Bucket(Protocol):
     def write(self, key: str, content: bytes, must_be_new: bool = False) -> None:
         """Makes or replaces an object in one step; FileExistsError where it must be new and is there."""
 
-    def upload(self, key: str, file: Path) -> None:
-        """The same from a file of any size."""
+    def upload(self, key: str, file: Path, must_be_new: bool = False) -> None:
+        """The same from a file, whose content is never whole in memory."""
 
     def delete(self, key: str) -> None:
         """Removes an object; that it is not there is no error."""
@@ -126,10 +126,15 @@ class S3Bucket:
         with self._explaining(key):
             self._client.put_object(Bucket=self._name, Key=key, Body=content, **options)
 
-    def upload(self, key: str, file: Path) -> None:
-        """See `Bucket`."""
+    def upload(self, key: str, file: Path, must_be_new: bool = False) -> None:
+        """See `Bucket`; one that must be new has at most 5 GB, S3's limit for what is put in one request."""
         with self._explaining(key):
-            self._client.upload_file(str(file), self._name, key)
+            if not must_be_new:
+                self._client.upload_file(str(file), self._name, key)
+                return
+            # The upload in parts takes no such condition.
+            with file.open("rb") as content:
+                self._client.put_object(Bucket=self._name, Key=key, Body=content, IfNoneMatch="*")
 
     def delete(self, key: str) -> None:
         """See `Bucket`."""
@@ -199,10 +204,11 @@ class GoogleBucket:
                 content, content_type="application/octet-stream", **options, **self._options
             )
 
-    def upload(self, key: str, file: Path) -> None:
+    def upload(self, key: str, file: Path, must_be_new: bool = False) -> None:
         """See `Bucket`."""
+        options = {"if_generation_match": 0} if must_be_new else {}
         with self._explaining(key, is_of_bucket=True):
-            self._bucket.blob(key).upload_from_filename(str(file), **self._options)
+            self._bucket.blob(key).upload_from_filename(str(file), **options, **self._options)
 
     def delete(self, key: str) -> None:
         """See `Bucket`."""

@@ -248,13 +248,14 @@ class ObjectPath(PosixPath):
         """The same with text, in UTF-8 unless it is said otherwise."""
         return self.write_bytes(data.encode(encoding or "utf-8", errors or "strict"))
 
-    def upload(self, file: Path) -> None:
+    def upload(self, file: Path, must_be_new: bool = False) -> None:
         """Makes or replaces the object in one step from a file of this machine.
 
         Raises:
+          FileExistsError: it must be new, and is there.
           OSError: the file cannot be read, or the object not be written.
         """
-        self._bucket.upload(self.key, file)
+        self._bucket.upload(self.key, file, must_be_new)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Makes or replaces an empty object."""

@@ -12,6 +12,7 @@ from object_servers import VARIABLES, ObjectServer, serve_objects
 from pages_server import FORMULAS, ROLES, TITLE, PagesServer, show
 from postgres_server import Server, lend_database, make_database
 
+from headlines.objects import buckets
 from headlines.objects.paths import ObjectPath
 from retraining.local import postgres as embedded
 from retraining.settings import Settings
@@ -46,6 +47,8 @@ def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Obje
         monkeypatch.delenv(name, raising=False)
     for name, value in object_server.environment.items():
         monkeypatch.setenv(name, value)
+    # The client of a bucket of this name may lead to a server of before.
+    monkeypatch.setattr(buckets, "_open", {})
     return object_server.make_bucket()
 
 

@@ -137,7 +137,7 @@ def test_a_marker_of_a_delivery_that_was_killed_marks_nothing_and_is_taken_over_
 def test_a_delivery_that_fails_leaves_nothing(own: Settings, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     version = inspect(own, write(), date(2022, 2, 1), False).version
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(5, "the network is down", "there")
 
     monkeypatch.setattr(ObjectPath, "upload", fail)

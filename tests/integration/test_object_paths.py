@@ -52,10 +52,14 @@ def test_what_is_not_there_is_missing_as_a_file_is(bucket: ObjectPath) -> None:
         assert caught.value.filename.rstrip("/") == str(gone)
 
 
-def test_an_object_that_must_be_new_replaces_none(bucket: ObjectPath) -> None:
-    (bucket / "marker").write_bytes(b"first", must_be_new=True)
+def test_an_object_that_must_be_new_replaces_none(bucket: ObjectPath, tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(b"first")
+    (tmp_path / "second").write_bytes(b"second")
+    (bucket / "marker").upload(tmp_path / "first", must_be_new=True)
     with pytest.raises(FileExistsError):
         (bucket / "marker").write_bytes(b"second", must_be_new=True)
+    with pytest.raises(FileExistsError):
+        (bucket / "marker").upload(tmp_path / "second", must_be_new=True)
     assert (bucket / "marker").read_bytes() == b"first"
 
 
