@@ -38,6 +38,27 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
         sync(path.parent)
 
 
+def create_file(path: Path, content: str) -> None:
+    """Makes a file, or an object, in one step, however many try.
+
+    Args:
+      path: of the file; its folder must be there.
+      content: is written as UTF-8.
+
+    Raises:
+      FileExistsError: it is there.
+      OSError: it could not be written.
+    """
+    if is_object(path):
+        path.write_bytes(content.encode(), must_be_new=True)  # type: ignore[call-arg]
+        return
+    with stage(path) as aside:
+        aside.write_text(content, encoding="utf-8")
+        sync(aside)
+        # Unlike a rename, a link never replaces what is there.
+        path.hardlink_to(aside)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives the name of a file to write, which takes the place of another, or of an object, when the block has ended.

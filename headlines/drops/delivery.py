@@ -4,7 +4,10 @@ The rules are the reader's own; what is shown of an inspection is in retraining/
 """
 
 import dataclasses
+import errno
 import json
+import os
+import secrets
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -220,7 +223,7 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
             if version.label_codes is not None:
                 marked[LABEL_CODES] = version.label_codes
             put = _put_objects if is_object(target) else _link_files
-            put(source, target, folder / SUCCESS_MARKER, json.dumps(marked, ensure_ascii=False))
+            put(source, target, folder / SUCCESS_MARKER, marked)
     except FileExistsError as error:
         place = error.filename2 or error.filename
         raise DropError(f"{place} was delivered meanwhile; nothing was overwritten, run this again") from None
@@ -231,10 +234,10 @@ def deliver(settings: Demands, version: DropVersion) -> Path:
     return target
 
 
-def _link_files(source: Path, target: Path, marker: Path, marked: str) -> None:
+def _link_files(source: Path, target: Path, marker: Path, marked: dict[str, Any]) -> None:
     """Puts a file and its marker into a folder that is held."""
     with stage(target) as whole, stage(marker) as whole_marker:
-        whole_marker.write_text(marked, encoding="utf-8")
+        whole_marker.write_text(json.dumps(marked, ensure_ascii=False), encoding="utf-8")
         copy_file(source, whole)
         sync(whole_marker)
         # A marker alone marks nothing, also one that was left here: the drop is there when its file is.
@@ -248,7 +251,7 @@ def _link_files(source: Path, target: Path, marker: Path, marked: str) -> None:
     sync(target.parent)
 
 
-def _put_objects(source: Path, target: Path, marker: Path, marked: str) -> None:
+def _put_objects(source: Path, target: Path, marker: Path, marked: dict[str, Any]) -> None:
     """Puts a file and its marker on object storage, where nothing can be held: who makes the marker may deliver.
 
     A marker alone marks nothing: the drop is there when its file is, in one step. One that a delivery left which was
@@ -259,15 +262,20 @@ def _put_objects(source: Path, target: Path, marker: Path, marked: str) -> None:
     assert isinstance(marker, ObjectPath)
     if marker.is_file() and time.time() - marker.stat().st_mtime > _LEFT_SECONDS:
         marker.unlink()
-    marker.write_bytes(marked.encode(), must_be_new=True)
+    mine = json.dumps(marked | {"delivery": secrets.token_hex(8)}, ensure_ascii=False).encode()
+    marker.write_bytes(mine, must_be_new=True)
     assert isinstance(target, ObjectPath)
     try:
         target.upload(source, must_be_new=True)
     except OSError:
         # Not that of a delivery which has taken over meanwhile.
-        if marker.read_bytes() == marked.encode():
+        if marker.read_bytes() == mine:
             marker.unlink()
         raise
+    # Of two that take the same old marker over, the one that was later has made the marker that is there.
+    if not marker.is_file() or marker.read_bytes() != mine:
+        target.unlink()
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(marker))
 
 
 def _rename(source: Path) -> str:

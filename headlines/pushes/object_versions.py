@@ -5,55 +5,49 @@ removal left without it was never there, or is not any more: nobody is led to it
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from headlines import holding
 from headlines.names import SAVED_MODEL_FILE
-from headlines.objects.addresses import upload, upload_file
+from headlines.objects.addresses import download, upload, upload_file
 from headlines.objects.paths import ObjectPath
 
 
 def find_versions(serving_dir: Path) -> list[int]:
-    """The versions, in order; one listing.
-
-    Raises:
-      OSError: it cannot be listed.
-    """
+    """See `Versions`; one listing."""
     marked = (path.parent.name for path in serving_dir.glob(f"*/{SAVED_MODEL_FILE}"))
     return sorted(int(name) for name in marked if name.isdecimal())
 
 
-def find_unmarked(serving_dir: Path) -> list[Path]:
-    """What is left of versions that never were, or are not any more; one listing.
-
-    Raises:
-      OSError: it cannot be listed.
-    """
+def find_left(serving_dir: Path) -> dict[Path, str]:
+    """See `Versions`; one listing."""
     files: dict[Path, set[str]] = {}
     for path in serving_dir.rglob("*"):
         version, *within = path.relative_to(serving_dir).parts
         if version.isdecimal() and within:
             files.setdefault(serving_dir / version, set()).add("/".join(within))
-    return sorted(version for version, names in files.items() if SAVED_MODEL_FILE not in names)
+    left = sorted(version for version, names in files.items() if SAVED_MODEL_FILE not in names)
+    return dict.fromkeys(left, "its push or its removal was not ended")
+
+
+def clear(serving_dir: Path) -> None:
+    """See `Versions`."""
+    for left in find_left(serving_dir):
+        remove(left)
+
+
+def hold(serving_dir: Path) -> AbstractContextManager[holding.Check]:
+    """See `Versions`; by the lock that was lent."""
+    return holding.hold_elsewhere(serving_dir)
 
 
 def appear(
-    source: Path, target: Path, about: dict[str, Any], related_index: Path | None, check_held: Callable[[], None]
+    source: Path, target: Path, about: dict[str, Any], related_index: Path | None, check_held: holding.Check
 ) -> None:
-    """Copies a model to a version that is not there: whoever sees its `saved_model.pb` sees all of it.
-
-    Args:
-      source: a SavedModel on this machine.
-      target: of the version.
-      about: what is written down beside it.
-      related_index: a folder that goes beside it.
-      check_held: raises an error where this process does not hold the serving directory any more.
-
-    Raises:
-      FileExistsError: the version has been made meanwhile.
-      OSError: a file cannot be read or written.
-    """
+    """See `Versions`; FileExistsError where the version has been made meanwhile."""
     # Late: it brings TensorFlow, and who looks which versions there are does without.
     from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER
 
@@ -82,6 +76,20 @@ def appear(
     except BaseException:
         withdraw(target)
         raise
+
+
+def hide(serving_dir: Path, versions: Collection[int]) -> dict[int, Path]:
+    """See `Versions`."""
+    left = {version: serving_dir / str(version) for version in versions}
+    for path in left.values():
+        withdraw(path)
+    return left
+
+
+def move(version: Path, target: Path) -> None:
+    """See `Versions`."""
+    download(version, target)
+    remove(version)
 
 
 def withdraw(path: Path) -> None:

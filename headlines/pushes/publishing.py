@@ -3,7 +3,6 @@
 Which model deserves it is decided before; which version is champion for a night is headlines/pushes/champion.py's.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from headlines import disk
-from headlines.durable import link_file, replace_file
 from headlines.errors import HeadlinesError
-from headlines.holding import Check
-from headlines.names import INCOMING, find_versions_of, revision_of, version_of
+from headlines.names import find_versions_of, revision_of, version_of
 from headlines.objects.addresses import fetch, is_object
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
-from headlines.pushes.model_hash import ABOUT_FILE, EXTRAS, RELATED_FOLDER, hash_model
+from headlines.pushes.model_hash import hash_model
+from headlines.pushes.versions import kept_in
 
 
 class PushError(HeadlinesError):
@@ -88,11 +86,12 @@ def publish(
       PushError: the disk is full, the folder may not be written, the model servers' config file is none, or the night
         has used up its revisions.
     """
+    kept = kept_in(serving_dir)
     try:
         serving_dir.mkdir(parents=True, exist_ok=True)
-        with rollbacks.hold(serving_dir) as check_held:
-            _clear(serving_dir)
-            present = rollbacks.find_versions(serving_dir)
+        with kept.hold(serving_dir) as check_held:
+            kept.clear(serving_dir)
+            present = kept.find_versions(serving_dir)
             served = rollbacks.find_served(serving_dir)
             history = rollbacks.read(serving_dir)
             _check_champion(champion_version, present, history, night, serving_dir)
@@ -115,7 +114,7 @@ def publish(
                     "reason": reason,
                     "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
-                _appear(model_path, serving_dir / str(version), note, related_index, check_held)
+                kept.appear(model_path, serving_dir / str(version), note, related_index, check_held)
             rollbacks.tell_servers(serving_dir)
     except OSError as error:
         raise PushError(_explain(error, model_path, serving_dir)) from error
@@ -163,41 +162,9 @@ def _check_rollbacks(mine: list[int], digest: str, withdrawn: dict[int, Rollback
             )
 
 
-def _clear(serving_dir: Path) -> None:
-    """Removes what pushes have left that were killed."""
-    if is_object(serving_dir):
-        from headlines.pushes import object_versions
-
-        for left in object_versions.find_unmarked(serving_dir):
-            object_versions.remove(left)
-        return
-    for abandoned in serving_dir.glob(f"{INCOMING}*"):
-        shutil.rmtree(abandoned)
-
-
 def _hash_version(path: Path) -> str:
     with fetch(path) as folder:
         return hash_model(folder)
-
-
-def _appear(source: Path, target: Path, about: dict[str, Any], related_index: Path | None, check_held: Check) -> None:
-    """Links or copies under a name no server reads, then renames: whoever sees `target` sees all of it."""
-    if is_object(target):
-        from headlines.pushes import object_versions
-
-        object_versions.appear(source, target, about, related_index, check_held)
-        return
-    incoming = target.with_name(f"{INCOMING}{target.name}")
-    try:
-        shutil.copytree(source, incoming, copy_function=link_file)
-        extras = incoming / EXTRAS
-        extras.mkdir(exist_ok=True)
-        replace_file(extras / ABOUT_FILE, json.dumps(about, ensure_ascii=False, indent=1))
-        if related_index is not None:
-            shutil.copytree(related_index, extras / RELATED_FOLDER, copy_function=link_file)
-        incoming.rename(target)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _explain(error: OSError, model_path: Path, serving_dir: Path) -> str:

@@ -5,17 +5,13 @@ rollbacks: a night that is run again must not give another model the number of o
 """
 
 import json
-import shutil
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from headlines.durable import replace_file
 from headlines.names import AT, BY, REMOVED_FILE
-from headlines.objects.addresses import is_object
-
-_REMOVED = ".removed-"
-"""How the folder of a version is called from its removal until its last file is gone: no model server reads it."""
+from headlines.pushes.versions import kept_in
 
 
 def read(serving_dir: Path) -> dict[int, str]:
@@ -45,28 +41,7 @@ def hide(serving_dir: Path, versions: Iterable[int], at: datetime, by: str) -> d
         known = _read(serving_dir) | {version: {AT: at.isoformat(timespec="seconds"), BY: by} for version in chosen}
         text = json.dumps({str(version): known[version] for version in sorted(known)}, indent=1, ensure_ascii=False)
         replace_file(serving_dir.parent / REMOVED_FILE, text + "\n")
-    if is_object(serving_dir):
-        from headlines.pushes import object_versions
-
-        left = {version: serving_dir / str(version) for version in chosen}
-        for path in left.values():
-            object_versions.withdraw(path)
-        return left
-    hidden = {version: serving_dir / f"{_REMOVED}{version}" for version in chosen}
-    for version, target in hidden.items():
-        # Of an earlier removal, if somebody put the version back meanwhile.
-        shutil.rmtree(target, ignore_errors=True)
-        (serving_dir / str(version)).rename(target)
-    return hidden
-
-
-def find_hidden(serving_dir: Path) -> list[Path]:
-    """The folders of versions that are out of the serving directory and not yet empty."""
-    if is_object(serving_dir):
-        from headlines.pushes import object_versions
-
-        return object_versions.find_unmarked(serving_dir)
-    return sorted(serving_dir.glob(f"{_REMOVED}*"))
+    return kept_in(serving_dir).hide(serving_dir, chosen)
 
 
 def _read(serving_dir: Path) -> dict[int, dict[str, str]]:

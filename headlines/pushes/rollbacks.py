@@ -1,8 +1,8 @@
 """Two files beside the models: which versions were rolled back, and what the model servers therefore load."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -10,33 +10,19 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from headlines import holding
-from headlines.durable import replace_file
+from headlines.durable import create_file, replace_file
 from headlines.errors import HeadlinesError
 from headlines.names import POLICY_FILE, ROLLBACKS_FILE
-from headlines.objects.addresses import is_object
 from headlines.pushes.champion import Rollback, choose_champion
+from headlines.pushes.versions import find_versions
 from modules.features import MODEL_NAME
 
 # What a model server keeps loaded once no rollback holds any more: the newest, and the one before it.
 _KEPT = 2
-_LOCK = ".push.lock"
 
 
 class ConfigError(HeadlinesError):
     """The model servers' config file is none; the message names it and what to do."""
-
-
-def find_versions(serving_dir: Path) -> list[int]:
-    """The versions in a serving directory, in order; none if it is not there."""
-    if is_object(serving_dir):
-        # Late, here and elsewhere: a folder does without.
-        from headlines.pushes import object_versions
-
-        return object_versions.find_versions(serving_dir)
-    if not serving_dir.is_dir():
-        return []
-    return sorted(int(path.name) for path in serving_dir.iterdir() if path.name.isdecimal())
 
 
 def find_served(serving_dir: Path) -> int | None:
@@ -80,15 +66,17 @@ def tell_servers(serving_dir: Path) -> None:
     served = find_served(serving_dir)
     if served is None or not read(serving_dir):
         return
-    write_policy(serving_dir, served if served != find_versions(serving_dir)[-1] else None)
+    newest = find_versions(serving_dir)[-1]
+    write_policy(serving_dir, served if served != newest else None)
 
 
-def write_policy(serving_dir: Path, version: int | None = None) -> None:
+def write_policy(serving_dir: Path, version: int | None = None, must_be_new: bool = False) -> None:
     """Writes which versions the model servers load into their config file; what else it says of them is kept.
 
     Args:
       serving_dir: its folder above holds the file.
       version: what they load, alone. Default: the newest, unless the file has a policy of people's own.
+      must_be_new: whether a file that is there by now stays as it is, such as one that a rollback has just written.
 
     Raises:
       ConfigError, OSError: the file cannot be read or written.
@@ -106,7 +94,10 @@ def write_policy(serving_dir: Path, version: int | None = None) -> None:
         # Not without a file: TensorFlow Serving, when it is gone, keeps to what it said last (no issue known).
         policy.latest.num_versions = _KEPT
     after = text_format.MessageToString(config)
-    if after != before:
+    if must_be_new:
+        with suppress(FileExistsError):
+            create_file(serving_dir.parent / POLICY_FILE, after)
+    elif after != before:
         replace_file(serving_dir.parent / POLICY_FILE, after)
 
 
@@ -152,18 +143,3 @@ def _read_config(serving_dir: Path) -> ModelServerConfig:
         raise ConfigError(
             f"{path} is no model config of TensorFlow Serving ({error}); correct it, or remove it to have one made"
         ) from None
-
-
-@contextlib.contextmanager
-def hold(serving_dir: Path) -> Iterator[holding.Check]:
-    """One change at a time: two pushes must not choose the same number, nor a push and a rollback miss each other.
-
-    What it gives raises an error where the serving directory is not held any more, as a lock of a database that has
-    gone away is not.
-    """
-    if is_object(serving_dir):
-        with holding.hold_elsewhere(serving_dir) as check:
-            yield check
-        return
-    with holding.hold(serving_dir / _LOCK):
-        yield lambda: None

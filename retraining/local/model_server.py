@@ -1,6 +1,5 @@
 """The model server as a program of the service: its command, its environment, where it answers and whether it does."""
 
-import contextlib
 import math
 import os
 import sys
@@ -9,7 +8,7 @@ from typing import Literal
 import httpx
 
 from headlines.names import POLICY_FILE, SAVED_MODEL_FILE
-from headlines.objects.addresses import is_object
+from headlines.pushes.versions import find_versions
 from retraining.local import ports
 from retraining.local.supervisor import Program
 from retraining.settings import CHECKOUT, Settings
@@ -71,16 +70,13 @@ def find_state(settings: Settings) -> Literal["healthy", "starting", "loading", 
 
 def _can_load(settings: Settings) -> bool | None:
     """Whether a version is there that can be loaded; None where none is there."""
-    if is_object(settings.serving_dir):
-        from headlines.pushes import object_versions
-
-        try:
-            return bool(object_versions.find_versions(settings.serving_dir)) or None
-        except OSError:
-            # The server itself says at /readyz what is wrong with the bucket.
-            return False
-    folders = [path for path in settings.serving_dir.glob("[0-9]*") if path.name.isdecimal()]
-    return any((folder / SAVED_MODEL_FILE).is_file() for folder in folders) if folders else None
+    serving_dir = settings.serving_dir
+    try:
+        found = find_versions(serving_dir)
+        return any((serving_dir / str(version) / SAVED_MODEL_FILE).is_file() for version in found) if found else None
+    except OSError:
+        # The server itself says at /readyz what is wrong with the folder or the bucket.
+        return False
 
 
 def find_version(settings: Settings) -> str | None:
@@ -103,11 +99,8 @@ def write_policy(settings: Settings) -> None:
     from headlines.pushes import rollbacks
 
     prepare(settings)
-    # On object storage nothing is held: what is not there is written, and a rollback of that moment writes it anew.
-    is_held = not is_object(settings.serving_dir)
-    with rollbacks.hold(settings.serving_dir) if is_held else contextlib.nullcontext():
-        if not (settings.serving_dir.parent / POLICY_FILE).exists():
-            rollbacks.write_policy(settings.serving_dir)
+    if not (settings.serving_dir.parent / POLICY_FILE).exists():
+        rollbacks.write_policy(settings.serving_dir, must_be_new=True)
 
 
 def run_here(settings: Settings) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 import psycopg2
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 
-from headlines.holding import lend
+from headlines.holding import Check, lend
 from headlines.objects.addresses import is_object
 from headlines.postgres_address import SILENCE_OPTIONS
+from headlines.pushes.versions import kept_in
 from retraining.recording.store import StoreError, connect, connection_config, place_of
 from retraining.settings import Settings
 
@@ -109,19 +110,20 @@ def lend_lock(config: ConnectionConfig) -> contextlib.AbstractContextManager[Non
 
 
 @contextlib.contextmanager
-def hold_pushes(settings: Settings) -> Iterator[None]:
+def hold_pushes(settings: Settings) -> Iterator[Check]:
     """Holds the serving directory: no push, rollback or removal begins meanwhile.
+
+    Returns:
+      What raises an error where it is not held any more, as by a lock of a database that has gone away.
 
     Raises:
       OSError: it cannot be held.
       StoreError: it is on object storage, and the database does not answer.
     """
-    from headlines.pushes import rollbacks
-
     # Without a database a folder is held all the same.
     lent = lend_lock(connection_config(settings)) if is_object(settings.serving_dir) else contextlib.nullcontext()
-    with lent, rollbacks.hold(settings.serving_dir):
-        yield
+    with lent, kept_in(settings.serving_dir).hold(settings.serving_dir) as check:
+        yield check
 
 
 def open_session(config: ConnectionConfig) -> psycopg2.extensions.connection:

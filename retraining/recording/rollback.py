@@ -12,10 +12,12 @@ from ml_metadata.proto.metadata_store_pb2 import Artifact, ArtifactType, Event, 
 
 from headlines import disk
 from headlines.errors import HeadlinesError
+from headlines.holding import Check
 from headlines.names import NIGHT, PUSHED, PUSHED_VERSION, ROLLBACK_TYPE, ROLLBACKS_FILE, SAVED_MODEL_FILE, TO_VERSION
 from headlines.objects.addresses import is_object
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback, find_withdrawn
+from headlines.pushes.versions import find_versions
 from retraining.openlineage.rollbacks import tell_of_rollback
 from retraining.recording.advisory_locks import TYPES_LOCK, hold_pushes, lock
 from retraining.recording.store import connection_config, open_store
@@ -53,14 +55,14 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
     if "\0" in reason:
         raise RollbackError("the reason holds a NUL character, which no database stores; write it as plain text")
     serving_dir = settings.serving_dir
-    if not rollbacks.find_versions(serving_dir):
+    if not find_versions(serving_dir):
         raise RollbackError(f"nothing was pushed to {serving_dir} yet, so there is nothing to roll back")
     config = connection_config(settings)
     store = open_store(config)
     with lock(config, TYPES_LOCK):
         execution = Execution(type_id=store.put_execution_type(ExecutionType(name=TYPE), True, True))
         artifact = Artifact(type_id=store.put_artifact_type(ArtifactType(name=TYPE), True, True))
-    with _hold(settings):
+    with _hold(settings) as check_held:
         sentences = _settle(settings, store)
         records = _find_pushes(store)
         # Of several records of one version the latest.
@@ -74,7 +76,7 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
             raise RollbackError("; ".join([f"{served} serves already", *sentences]))
         target = _choose(serving_dir, served, to_version, pushes)
         # Also those that were removed from disk: to lineage they are pushed all the same.
-        versions = {*rollbacks.find_versions(serving_dir), *pushes}
+        versions = {*find_versions(serving_dir), *pushes}
         planned = Rollback(
             0,
             served,
@@ -100,6 +102,8 @@ def roll_back(settings: Settings, reason: str, by: str, to_version: int | None =
         contexts = [one for one in store.get_contexts_by_artifact(pushes[target].id) if one.type == "pipeline"]
         execution.id, [artifact.id, *_], _ = store.put_execution(execution, linked, contexts)
         rollback = replace(planned, id=artifact.id)
+        # Recorded or not, nothing is rolled back that another may be changing.
+        check_held()
         try:
             rollbacks.add(serving_dir, rollback)
         except (OSError, rollbacks.ConfigError) as error:
@@ -135,13 +139,13 @@ def settle_rollbacks(settings: Settings) -> list[str]:
 
 
 @contextmanager
-def _hold(settings: Settings) -> Iterator[None]:
+def _hold(settings: Settings) -> Iterator[Check]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold_pushes(settings))
+            check = stack.enter_context(hold_pushes(settings))
         except OSError as error:
             raise RollbackError(_explain(error, settings.serving_dir)) from error
-        yield
+        yield check
 
 
 def _explain(error: OSError | rollbacks.ConfigError, serving_dir: Path) -> str:
@@ -208,7 +212,7 @@ def _first_night(settings: Settings, records: list[Artifact]) -> str:
 def _choose(serving_dir: Path, served: int, to_version: int | None, pushed: Collection[int]) -> int:
     usable = [
         version
-        for version in rollbacks.find_versions(serving_dir)
+        for version in find_versions(serving_dir)
         if version in pushed and version != served and (serving_dir / str(version) / SAVED_MODEL_FILE).is_file()
     ]
     if to_version is None:

@@ -17,6 +17,7 @@ import lineage
 from headlines import names
 from headlines.pushes import rollbacks
 from headlines.pushes.champion import Rollback, choose_champion, find_withdrawn
+from headlines.pushes.versions import find_versions
 from lineage import Reader, Source
 from lineage.champions import models_of_versions, pushed_versions
 from lineage.models import next_night
@@ -263,7 +264,7 @@ def read_facts(
         tuple(_read_runs(reader)),
         {version: models.get(version, (None, ""))[0] for version in versions},
         tuple(known[one] for one in sorted(known)),
-        tuple(rollbacks.find_versions(serving_dir)),
+        tuple(find_versions(serving_dir)),
         named | dict(served or {}),
         tuple(
             reader.rows(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from headlines import names
 from headlines.objects.addresses import is_object, to_path
-from headlines.pushes import removals, rollbacks
+from headlines.pushes.versions import find_versions, kept_in
 from lineage import Reader
 from lineage.reading import ABANDONED, DELETED, LIVE
 from retraining.retention.needed import PIPELINES, REST, Needed, NeededArtifacts
@@ -187,7 +187,7 @@ def plan_versions(serving_dir: Path, needed: Needed, sizes: Sizes) -> list[Item]
     why = "nothing serves it, and a rollback returns to newer ones"
     return [
         Item("version", "pushed versions", f"version {version}", why, path, sizes.measure(path), version)
-        for version in rollbacks.find_versions(serving_dir)
+        for version in find_versions(serving_dir)
         if version not in needed.versions
         for path in (serving_dir / str(version),)
     ]
@@ -213,11 +213,7 @@ def plan_leftovers(reader: Reader, settings: Settings, sizes: Sizes, now: dateti
                 reasons[path] = "it is empty, and of no artifact"
     # TFX's executors work in `<root>/.temp/<execution>` (tfx/orchestration/launcher/in_process_component_launcher.py).
     reasons |= dict.fromkeys((root / ".temp").glob("*"), "its attempt was killed")
-    if is_object(serving_dir):
-        reasons |= dict.fromkeys(removals.find_hidden(serving_dir), "its push or its removal was not ended")
-    else:
-        reasons |= dict.fromkeys(serving_dir.glob(f"{names.INCOMING}*"), "its push was killed")
-        reasons |= dict.fromkeys(removals.find_hidden(serving_dir), "its removal was begun and not ended")
+    reasons |= kept_in(serving_dir).find_left(serving_dir)
     reasons |= {
         path: "its attempt was killed"
         for path in Path(tempfile.gettempdir()).glob(f"{names.STAGING}*")

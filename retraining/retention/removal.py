@@ -17,9 +17,11 @@ from typing import Any
 from ml_metadata import MetadataStore
 
 import lineage
-from headlines.names import INCOMING, RETENTION, SAVED_MODEL_FILE
+from headlines.holding import Check
+from headlines.names import RETENTION
 from headlines.objects.addresses import is_object
-from headlines.pushes import removals, rollbacks
+from headlines.pushes import removals
+from headlines.pushes.versions import find_versions, kept_in
 from lineage import Reader
 from retraining.recording.advisory_locks import RETENTION_LOCK, hold_pushes, lock
 from retraining.recording.removals import finish, mark
@@ -116,7 +118,7 @@ def remove(settings: Settings, now: datetime | None = None) -> Pruning:
 
 def _observe(settings: Settings) -> tuple[dict[int, str], tuple[str, ...]]:
     """What model servers answer with, or are about to; everything where one cannot be asked."""
-    present = rollbacks.find_versions(settings.serving_dir)
+    present = find_versions(settings.serving_dir)
     if not present:
         return {}, ()
     served: dict[int, str] = {}
@@ -150,11 +152,12 @@ class _Work:
         """Removes artifacts and versions, some at a time, each time after another look at what is needed."""
         tried: set[int] = set()
         while True:
-            with self._decide() as (reader, needed):
+            with self._decide() as (reader, needed, check_held):
                 root = self._settings.pipeline_root
                 batch = plan_artifacts(reader, needed, root, self._sizes, self._at, _BATCH, tried)
                 mark(self._store, [item.id for item in batch], self._at, RETENTION)
                 versions = plan_versions(self._settings.serving_dir, needed.rule, self._sizes)
+                check_held()
                 hidden = self._hide(versions)
             ended = {item.id: item.size_bytes for item in batch if self._remove_files(item)}
             if ended:
@@ -171,10 +174,13 @@ class _Work:
         with lineage.open_lineage(self._settings) as reader:
             leftovers = plan_leftovers(reader, self._settings, self._sizes, self._at)
         for item in leftovers:
-            # A push that is at work at this moment has made its folder anew.
-            is_of_push = item.path.name.startswith(INCOMING) or item.path.parent == self._settings.serving_dir
-            with self._hold_pushes() if is_of_push else contextlib.nullcontext():
-                if not (is_object(item.path) and is_of_push and (item.path / SAVED_MODEL_FILE).is_file()):
+            serving_dir = self._settings.serving_dir
+            if item.path.parent != serving_dir:
+                self._remove_files(item)
+                continue
+            with self._hold_pushes():
+                # A push may have made a version of it meanwhile.
+                if item.path in kept_in(serving_dir).find_left(serving_dir):
                     self._remove_files(item)
         folders = self._settings.log_folders
         for item in plan_logs(folders, self._settings.keep_log_days, self._sizes, self._at):
@@ -182,16 +188,17 @@ class _Work:
         remove_empty_folders(folders)
 
     @contextmanager
-    def _decide(self) -> Iterator[tuple[Reader, NeededArtifacts]]:
-        """What is needed, which does not change as long as the block lasts."""
+    def _decide(self) -> Iterator[tuple[Reader, NeededArtifacts, Check]]:
+        """What is needed, which does not change as long as the block lasts, and what raises an error if it might."""
         with ExitStack() as stack:
-            stack.enter_context(self._hold_pushes())
+            check_held = stack.enter_context(self._hold_pushes())
             stack.enter_context(lock(connection_config(self._settings), RETENTION_LOCK))
             reader = stack.enter_context(lineage.open_lineage(self._settings))
-            yield reader, read_needed(self._settings, reader, self._served, self._at)
+            yield reader, read_needed(self._settings, reader, self._served, self._at), check_held
 
-    def _hold_pushes(self) -> contextlib.AbstractContextManager[None]:
-        return hold_pushes(self._settings) if self._settings.serving_dir.is_dir() else contextlib.nullcontext()
+    def _hold_pushes(self) -> contextlib.AbstractContextManager[Check]:
+        is_there = self._settings.serving_dir.is_dir()
+        return hold_pushes(self._settings) if is_there else contextlib.nullcontext(lambda: None)
 
     def _hide(self, versions: Iterable[Item]) -> dict[int, Path]:
         """Takes versions out of the serving directory; where each is until its last file is gone."""

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from headlines import names
 from headlines.objects.addresses import is_object, to_path
 from headlines.postgres_address import Postgres
+from headlines.pushes.versions import find_versions
 from lineage.reader import SCHEMA_VERSION
 from lineage.reading import LIVE
 from retraining.local import standing
@@ -216,7 +217,6 @@ def _leave_objects(settings: Settings) -> dict[str, str]:
 
 def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str, int]) -> dict[str, str]:
     """Adds the pushed versions with what says which of them serves; gives those it leaves out."""
-    from headlines.pushes import rollbacks
 
     if is_object(settings.serving_dir):
         return {}
@@ -232,7 +232,7 @@ def _add_serving(writer: Writer, settings: Settings, mlmd: Any, counts: dict[str
     )
     is_pushing = bool(mlmd.fetchall())
     left_out = {}
-    for version in rollbacks.find_versions(settings.serving_dir):
+    for version in find_versions(settings.serving_dir):
         if is_pushing and str(version) not in known:
             # Its record is about to be written, and is not in the copy: after a restore the push is made again.
             left_out[str(settings.serving_dir / str(version))] = "its push was not on record yet"

@@ -1,7 +1,6 @@
 """The copy that an upgrade makes before it changes anything, in `STATE_DIR/upgrades`, and what it says of itself."""
 
 import json
-import shutil
 from collections.abc import Container
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Self
 from headlines.disk import find_disk
 from headlines.durable import replace_file
 from headlines.names import POLICY_FILE, ROLLBACKS_FILE
-from headlines.objects.addresses import download, is_object
+from headlines.pushes.versions import kept_in
 from retraining.settings import ENV_FILE, Settings
 from retraining.upkeep import UpgradeError, databases
 
@@ -106,13 +105,7 @@ def put_files_back(settings: Settings, folder: Path, on_record: Container[int]) 
         if version.name.isdecimal() and int(version.name) not in on_record:
             target = folder / "pushed" / version.name
             target.parent.mkdir(exist_ok=True)
-            if is_object(version):
-                from headlines.pushes import object_versions
-
-                download(version, target)
-                object_versions.remove(version)
-            else:
-                shutil.move(version, target)
+            kept_in(settings.serving_dir).move(version, target)
             moved.append(target)
     return moved
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from headlines.errors import HeadlinesError
 from headlines.names import STAGING
 from headlines.objects.buckets import GoogleBucket, S3Bucket
 from headlines.objects.paths import ObjectPath
-from headlines.pushes import rollbacks
+from headlines.pushes.versions import find_versions
 from retraining.recording.store import connection_config, open_store
 from retraining.retention.plan import Sizes, find_own_folder
 from retraining.retention.removal import remove_files
@@ -92,17 +92,19 @@ def test_a_copy_that_fails_at_any_file_fails_the_task_and_leaves_nothing(
     stored: Settings, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = 0
-    for kind in (S3Bucket, GoogleBucket):
-        real = kind.upload
 
-        def upload(self: S3Bucket, key: str, file: Path, real: object = real) -> None:
+    def fail_once(real: Callable[..., None]) -> Callable[..., None]:
+        def upload(self: object, key: str, *args: object) -> None:
             nonlocal done
             done += 1
             if done == step:
                 raise OSError(5, "the network is down", key)
-            real(self, key, file)  # type: ignore[operator]
+            real(self, key, *args)
 
-        monkeypatch.setattr(kind, "upload", upload)
+        return upload
+
+    for kind in (S3Bucket, GoogleBucket):
+        monkeypatch.setattr(kind, "upload", fail_once(kind.upload))
     behaviour["make"] = lambda folder: [(folder / name).touch() for name in "ab"]
     with pytest.raises(OSError, match="the network is down"):
         launch(stored, Make())
@@ -128,14 +130,14 @@ def test_two_nights_with_every_place_on_object_storage(stored: Settings, bucket:
         launch_all(
             everywhere, Pipeline("headline_retraining", str(stored.pipeline_root), components=nodes), f"run-{night}"
         )
-    assert rollbacks.find_versions(everywhere.serving_dir) == [2022020101, 2022020201]
+    assert find_versions(everywhere.serving_dir) == [2022020101, 2022020201]
     reign = lineage.champion_as_of(everywhere, "2022-02-03")
     assert reign is not None and reign.version == 2022020201
     # A champion whose Trainer's folder is gone is taken from the serving directory.
     for model in read_artifacts(stored, "Model"):
         remove_files(find_own_folder(model.uri, stored.pipeline_root) or Path())
     run_night(everywhere, "2022-02-03")
-    assert rollbacks.find_versions(everywhere.serving_dir)[-1] == 2022020301
+    assert find_versions(everywhere.serving_dir)[-1] == 2022020301
 
 
 def test_the_files_of_an_artifact_are_measured_and_removed_there(stored: Settings) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,30 @@ def test_a_marker_of_a_delivery_that_was_killed_marks_nothing_and_is_taken_over_
     monkeypatch.setattr(time, "time", lambda: now + 1000)
     put(own, write(), "2022-02-01")
     check_drop(str(own.drops_dir), "2022-02-01", require_success_marker=True)
+
+
+def test_of_two_that_take_the_same_old_marker_over_the_first_is_refused(
+    own: Settings, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = own.drops_dir / "2022-02-01/_SUCCESS"
+    marker.write_text("{}")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1000)
+    first = inspect(own, write("a.csv"), date(2022, 2, 1), False).version
+    second = inspect(own, write("b.csv"), date(2022, 2, 1), False).version
+    upload = ObjectPath.upload
+
+    def be_overtaken(path: ObjectPath, *args: Any, **kwargs: Any) -> None:
+        upload(path, *args, **kwargs)
+        if path.name == "a.csv":
+            # It has seen the old marker, too, and takes for it what is there by now.
+            monkeypatch.setattr(time, "time", lambda: now + 2000)
+            delivery._put_objects(*second.files, marker.with_name("b.csv"), marker, {})
+
+    monkeypatch.setattr(ObjectPath, "upload", be_overtaken)
+    with pytest.raises(DropError, match="_SUCCESS was delivered meanwhile; nothing was overwritten"):
+        deliver(own, first)
+    assert sorted(path.name for path in marker.parent.iterdir()) == ["_SUCCESS", "b.csv"]
 
 
 def test_a_delivery_that_fails_leaves_nothing(own: Settings, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

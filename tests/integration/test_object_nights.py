@@ -10,7 +10,7 @@ import lineage
 from headlines.drops.samples import write_samples
 from headlines.objects.addresses import upload
 from headlines.objects.paths import ObjectPath
-from headlines.pushes import rollbacks
+from headlines.pushes.versions import find_versions
 from retraining.nights.unscored import find_pending
 from retraining.pipelines.nightly import create_pipeline
 from retraining.pipelines.scoring import create_scoring_pipeline
@@ -52,14 +52,14 @@ def run_nights(settings: Settings, bucket: ObjectPath, tmp_path: Path) -> None:
         launch_all(stored, create_pipeline(stored, night), f"scheduled__{night}")
     first, second = sorted(lineage.nights(stored), key=lambda report: report.night)
     assert (first.night, second.night) == NIGHTS
-    assert first.pushed_version and rollbacks.find_versions(stored.serving_dir)[0] == int(first.pushed_version)
+    assert first.pushed_version and find_versions(stored.serving_dir)[0] == int(first.pushed_version)
     for report in (first, second):
         for (node, key), artifact in lineage.artifacts_of_run(stored, report.run_id).outputs.items():
             assert artifact.uri.startswith(f"{stored.pipeline_root}/"), (node, key)
         evaluation = lineage.artifacts_of_run(stored, report.run_id).outputs["Evaluator", "evaluation"]
         assert documents.verdict(evaluation)["checks"]
     (bucket / "drops" / NIGHTS[1] / "unlabelled.csv").write_text("title\nFoi bom\nFoi ruim\n")
-    version = rollbacks.find_versions(stored.serving_dir)[-1]
+    version = find_versions(stored.serving_dir)[-1]
     assert find_pending(stored, str(version)) == [NIGHTS[1]]
     launch_all(stored, create_scoring_pipeline(stored, NIGHTS[1], str(version)), "scores")
     scores = (bucket / "scores" / NIGHTS[1] / f"{version}.csv").read_text()

@@ -22,9 +22,12 @@ from headlines.objects.paths import ObjectPath
 from headlines.pushes import object_versions, removals, rollbacks
 from headlines.pushes.model_hash import hash_model
 from headlines.pushes.publishing import PushError, publish
+from headlines.pushes.versions import find_versions, kept_in
+from retraining.local import model_server
 from retraining.recording.advisory_locks import hold_patiently, hold_pushes, lend_lock
 from retraining.recording.rollback import RollbackError, roll_back
 from retraining.recording.store import StoreError, connection_config
+from retraining.retention import removal
 from retraining.retention.removal import plan, remove, remove_files
 from retraining.settings import CHECKOUT, Settings
 
@@ -88,7 +91,7 @@ def test_a_version_is_the_model_and_what_goes_with_it(served: Settings, model_pa
     (tmp_path / "index/rows.json").write_text("[]")
     publication = publish(model_path, served.serving_dir, NIGHT, "", {"model_id": 7}, tmp_path / "index")
     assert publication.path == served.serving_dir / "2022020501"
-    assert rollbacks.find_versions(served.serving_dir) == [2022020501] and rollbacks.find_served(served.serving_dir)
+    assert find_versions(served.serving_dir) == [2022020501] and rollbacks.find_served(served.serving_dir)
     with fetch(publication.path) as folder:
         assert hash_model(folder) == hash_model(model_path)
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -103,7 +106,7 @@ def test_the_same_model_again_is_kept_and_another_is_the_next_revision(
     publish(model_path, served.serving_dir, NIGHT)
     assert publish(model_path, served.serving_dir, NIGHT).reason.startswith("kept 2022020501")
     assert publish(other_path, served.serving_dir, NIGHT).version == 2022020502
-    assert rollbacks.find_versions(served.serving_dir) == [2022020501, 2022020502]
+    assert find_versions(served.serving_dir) == [2022020501, 2022020502]
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
@@ -116,7 +119,7 @@ def test_a_push_that_is_killed_at_any_step_leaves_nothing_half_and_the_next_one_
     steps = int(str(fail_at["done"]))
     assert steps > 4
     whole = hash_model(other_path)
-    before = rollbacks.find_versions(served.serving_dir)
+    before = find_versions(served.serving_dir)
     for step in range(1, steps + 1):
         night = date(2022, 3, 1 + step)
         expected = int(f"{night:%Y%m%d}01")
@@ -126,7 +129,7 @@ def test_a_push_that_is_killed_at_any_step_leaves_nothing_half_and_the_next_one_
         fail_at.update(step=0)
         # The marker is the last step: behind it the version is there, and it is whole.
         is_there = behind and step == steps
-        assert rollbacks.find_versions(served.serving_dir) == before + ([expected] if is_there else [])
+        assert find_versions(served.serving_dir) == before + ([expected] if is_there else [])
         assert rollbacks.find_served(served.serving_dir) == (expected if is_there else before[-1])
         publication = publish(other_path, served.serving_dir, night, str(before[-1]))
         # The number is used again: nobody has seen it.
@@ -134,7 +137,7 @@ def test_a_push_that_is_killed_at_any_step_leaves_nothing_half_and_the_next_one_
         assert publication.reason.startswith("kept" if is_there else "pushed as")
         assert hash_version(served.serving_dir, expected) == whole
         before.append(expected)
-    assert object_versions.find_unmarked(served.serving_dir) == []
+    assert object_versions.find_left(served.serving_dir) == {}
 
 
 def test_a_version_whose_removal_is_killed_is_out_at_once_and_never_half(
@@ -146,19 +149,19 @@ def test_a_version_whose_removal_is_killed_is_out_at_once_and_never_half(
     for version, behind in ((2022020501, False), (2022020601, True)):
         # The first step remembers that it is gone, the second takes it away.
         fail_at.update(done=0, step=2, behind=behind)
-        with rollbacks.hold(served.serving_dir), pytest.raises(KilledError):
+        with kept_in(served.serving_dir).hold(served.serving_dir), pytest.raises(KilledError):
             removals.hide(served.serving_dir, [version], datetime(2023, 5, 1, tzinfo=UTC), "retention")
         fail_at.update(step=0)
-        assert (version in rollbacks.find_versions(served.serving_dir)) is not behind
+        assert (version in find_versions(served.serving_dir)) is not behind
         assert removals.read(served.serving_dir)[version] == "removed on 2023-05-01 by retention"
-    assert removals.find_hidden(served.serving_dir) == [served.serving_dir / "2022020601"]
-    with rollbacks.hold(served.serving_dir):
+    assert list(object_versions.find_left(served.serving_dir)) == [served.serving_dir / "2022020601"]
+    with kept_in(served.serving_dir).hold(served.serving_dir):
         hidden = removals.hide(served.serving_dir, [2022020501], datetime(2023, 5, 1, tzinfo=UTC), "retention")
     remove_files(hidden[2022020501])
     assert not (served.serving_dir / "2022020501").exists()
     # A number that was seen is never given again.
     assert publish(other_path, served.serving_dir, NIGHT).version == 2022020502
-    assert removals.find_hidden(served.serving_dir) == []
+    assert object_versions.find_left(served.serving_dir) == {}
 
 
 def test_two_pushes_at_once_are_two_versions(served: Settings, model_path: Path, other_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_two_pushes_at_once_are_two_versions(served: Settings, model_path: Path,
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(made) == [2022020501, 2022020502] == rollbacks.find_versions(served.serving_dir)
+    assert sorted(made) == [2022020501, 2022020502] == find_versions(served.serving_dir)
     hashes = {hash_version(served.serving_dir, version) for version in made}
     assert hashes == {hash_model(model_path), hash_model(other_path)}
 
@@ -197,19 +200,25 @@ def test_a_marker_that_another_has_made_meanwhile_is_not_replaced(
 def test_a_push_that_has_lost_its_lock_makes_no_version(
     served: Settings, model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = object_versions.upload
+    lose_locks(served, monkeypatch, object_versions, "upload")
+    with pytest.raises(StoreError, match="has been lost"):
+        publish(model_path, served.serving_dir, NIGHT)
+    assert find_versions(served.serving_dir) == []
 
-    def cut_off(source: Path, place: Path) -> None:
-        upload(source, place)
+
+def lose_locks(served: Settings, monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    """Takes all locks away, as a database does that has gone away and come back, when a function has been called."""
+    real = getattr(module, name)
+
+    def call(*args: object, **kwargs: object) -> object:
+        result = real(*args, **kwargs)
         with psycopg2.connect(**served.mlmd.arguments) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
             )
+        return result
 
-    monkeypatch.setattr(object_versions, "upload", cut_off)
-    with pytest.raises(StoreError, match="has been lost"):
-        publish(model_path, served.serving_dir, NIGHT)
-    assert rollbacks.find_versions(served.serving_dir) == []
+    monkeypatch.setattr(module, name, call)
 
 
 def test_a_place_is_held_by_one_at_a_time(served: Settings) -> None:
@@ -233,7 +242,7 @@ def test_nights_are_pushed_rolled_back_and_known_to_lineage(served: Settings) ->
     for night in ("2022-02-01", "2022-02-02"):
         pipeline = Pipeline("headline_retraining", str(served.pipeline_root), components=quick_nodes(served, night))
         launch_all(served, pipeline, run=f"run-{night}")
-    assert rollbacks.find_versions(served.serving_dir) == [2022020101, 2022020201]
+    assert find_versions(served.serving_dir) == [2022020101, 2022020201]
     assert sorted(version for model in lineage.models(served) for version in model.versions) == [2022020101, 2022020201]
     rollback = roll_back(served, "it answers worse", "ana")
     assert (rollback.from_version, rollback.to_version) == (2022020201, 2022020101)
@@ -242,6 +251,43 @@ def test_nights_are_pushed_rolled_back_and_known_to_lineage(served: Settings) ->
     assert f'base_path: "{served.serving_dir}"' in policy and "versions: 2022020101" in policy
     with pytest.raises(RollbackError, match="serves already"):
         roll_back(served, "again", "ana", 2022020101)
+
+
+def test_who_has_lost_the_lock_meanwhile_neither_rolls_back_nor_removes(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for night in ("2022-02-01", "2022-02-02", "2022-02-03"):
+        pipeline = Pipeline("headline_retraining", str(served.pipeline_root), components=quick_nodes(served, night))
+        launch_all(served, pipeline, run=f"run-{night}")
+    versions = find_versions(served.serving_dir)
+    kept = served.model_copy(update={"keep_versions": 1, "serving_urls": ()})
+    with monkeypatch.context() as context:
+        lose_locks(served, context, removal, "plan_versions")
+        with pytest.raises(StoreError, match="has been lost"):
+            remove(kept, datetime.now(UTC))
+    assert find_versions(served.serving_dir) == versions
+    with monkeypatch.context() as context:
+        lose_locks(served, context, rollbacks, "find_served")
+        with pytest.raises(StoreError, match="has been lost"):
+            roll_back(served, "it answers worse", "ana")
+    assert rollbacks.read(served.serving_dir) == []
+    assert roll_back(served, "it answers worse", "ana").to_version == versions[-2]
+
+
+def test_a_start_leaves_what_a_rollback_of_the_same_moment_has_told_the_model_servers(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = rollbacks._read_config
+
+    def be_overtaken(serving_dir: Path) -> object:
+        config = read(serving_dir)
+        monkeypatch.setattr(rollbacks, "_read_config", read)
+        rollbacks.write_policy(serving_dir, 2022020101)
+        return config
+
+    monkeypatch.setattr(rollbacks, "_read_config", be_overtaken)
+    model_server.write_policy(served)
+    assert "versions: 2022020101" in (served.serving_dir.parent / "models.config").read_text()
 
 
 def test_what_killed_pushes_have_left_is_removed_by_retention_after_a_day_and_nothing_else(
@@ -260,7 +306,7 @@ def test_what_killed_pushes_have_left_is_removed_by_retention_after_a_day_and_no
     assert planned == {str(left): 512, f"{stored.pipeline_root}/.temp/9": 512}
     removed = remove(stored, later)
     assert removed.problems == () and not left.exists() and not (stored.pipeline_root / ".temp").exists()
-    assert rollbacks.find_versions(stored.serving_dir) == [2022020101]
+    assert find_versions(stored.serving_dir) == [2022020101]
     assert (stored.pipeline_root / "Trainer").is_dir()
 
 

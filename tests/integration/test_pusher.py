@@ -21,6 +21,7 @@ from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback
 from headlines.pushes.model_hash import hash_model
 from headlines.pushes.publishing import PushError, publish
+from headlines.pushes.versions import find_versions, kept_in
 from serving.app import ABOUT
 from serving.model import Model as ServedModel
 from tfx_components.pusher import Executor
@@ -276,10 +277,10 @@ def test_a_number_is_not_given_twice_also_when_the_version_that_had_it_was_remov
 ) -> None:
     publish(model_path, serving_dir, NIGHT)
     publish(other_path, serving_dir, NIGHT)
-    with rollbacks.hold(serving_dir):
+    with kept_in(serving_dir).hold(serving_dir):
         hidden = removals.hide(serving_dir, [2022020501, 2022020502], datetime(2023, 5, 1, tzinfo=UTC), "retention")
     assert sorted(hidden) == [2022020501, 2022020502]
-    assert rollbacks.find_versions(serving_dir) == []
+    assert find_versions(serving_dir) == []
     assert removals.read(serving_dir)[2022020502] == "removed on 2023-05-01 by retention"
     again = publish(model_path, serving_dir, NIGHT)
     assert (again.version, again.reason) == (2022020503, "pushed as 2022020503")

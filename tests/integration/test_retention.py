@@ -19,6 +19,7 @@ from tfx.orchestration.data_types import PipelineInfo
 import lineage
 from headlines.names import NIGHTLY_DAG, version_of
 from headlines.pushes import removals, rollbacks
+from headlines.pushes.versions import find_versions
 from lineage import open_lineage
 from lineage.reading import DELETED, LIVE
 from retraining.recording.advisory_locks import RETENTION_LOCK, lock
@@ -180,7 +181,7 @@ def test_what_was_removed_is_told_by_every_answer_and_nights_go_on(nights: Setti
     # a version that is kept works, and one to a removed version says why not.
     run_night(nights, "2022-02-06")
     run_night(nights, NIGHTS[0], "again")
-    assert rollbacks.find_versions(nights.serving_dir) == [VERSIONS[0] + 1, *VERSIONS[2:], version_of(date(2022, 2, 6))]
+    assert find_versions(nights.serving_dir) == [VERSIONS[0] + 1, *VERSIONS[2:], version_of(date(2022, 2, 6))]
     with pytest.raises(RollbackError, match=f"version {VERSIONS[1]} was {today}"):
         roll_back(nights, "as it was", "ana", VERSIONS[1])
     assert roll_back(nights, "as it was", "ana", VERSIONS[3]).to_version == VERSIONS[3]
@@ -219,7 +220,7 @@ def test_a_removal_that_is_killed_is_told_and_ended_by_the_next_one(nights: Sett
     assert states(nights, "Model") == [DELETED] * 2 + [LIVE] * 3
     first, second, *_ = [Path(uri) for uri in uris_of(nights, "Model")]
     assert first.exists() or second.exists()
-    assert rollbacks.find_versions(nights.serving_dir) == (VERSIONS[2:] if is_late else VERSIONS)
+    assert find_versions(nights.serving_dir) == (VERSIONS[2:] if is_late else VERSIONS)
     assert len(list(nights.serving_dir.glob(".removed-*"))) == (2 if is_late else 0)
     [old] = [one for one in lineage.models(nights) if one.night == NIGHTS[0]]
     assert old.removal.endswith("by retention")
@@ -228,7 +229,7 @@ def test_a_removal_that_is_killed_is_told_and_ended_by_the_next_one(nights: Sett
         os.utime(path, (0, 0))
     assert removal.remove(nights).problems == ()
     assert not first.exists() and not second.exists()
-    assert rollbacks.find_versions(nights.serving_dir) == VERSIONS[2:]
+    assert find_versions(nights.serving_dir) == VERSIONS[2:]
     assert list(nights.serving_dir.glob(".removed-*")) == []
     assert removal.plan(nights).items == ()
 

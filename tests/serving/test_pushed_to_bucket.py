@@ -14,6 +14,7 @@ from headlines.objects.addresses import to_path
 from headlines.pushes import removals, rollbacks
 from headlines.pushes.champion import Rollback
 from headlines.pushes.publishing import publish
+from headlines.pushes.versions import find_versions
 
 FIRST, SECOND = 2022020101, 2022020201
 NOW = datetime(2022, 2, 3, tzinfo=UTC)
@@ -42,6 +43,6 @@ def test_a_push_a_rollback_and_a_removal_in_a_bucket_are_followed(
             rollbacks.add(serving_dir, rollback)
             wait_until(lambda: answer()["version"] == str(FIRST))
             removals.hide(serving_dir, [SECOND], NOW, "ana")
-            assert rollbacks.find_versions(serving_dir) == [FIRST]
+            assert find_versions(serving_dir) == [FIRST]
             wait_until(lambda: server.problems() == "")
             assert server.post("/predict", {"title": "dia bom"}).json()["version"] == str(FIRST)

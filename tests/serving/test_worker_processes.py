@@ -120,7 +120,8 @@ def test_a_new_version_is_with_every_worker_and_until_then_told(
         push(2)
         wait_until(lambda: "2" in ask_each(server), unanswered=(httpx.TransportError,))
         # However often it is asked, and soon enough for a page that waits half a second.
-        told = [find_telling(server) for _ in range(150)]
+        with ThreadPoolExecutor(16) as pool:
+            told = list(pool.map(lambda _: find_telling(server), range(150)))
         problem = "worker 1 of 2 does not answer: not within 0.2 s"
         assert all(one.status_code == 200 and problem in one.text for one in told[:5]), told[0].text
         assert all(one.status_code == 200 and "worker 1 of 2 does not answer" in one.text for one in told)
