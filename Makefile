@@ -35,8 +35,8 @@ test-real: ## Of the test suite what reads twelve nights, on real ones: DROPS=<f
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--real-drops="$(DROPS)" $(PYTEST_ARGS)'
 
 # Whole files: a file's tests may build on one another.
-NIGHTS_TESTS := $(addprefix tests/e2e/test_,schedule.py whole_service.py rehearsal.py twelve_nights.py backup.py upgrade.py) \
-	$(addprefix tests/integration/test_,judged_nights.py object_nights.py pods.py quality.py replay.py tuning.py)
+NIGHTS_TESTS := $(addprefix tests/e2e/test_,schedule.py whole_service.py service_in_a_bucket.py rehearsal.py twelve_nights.py backup.py upgrade.py) \
+	$(addprefix tests/integration/test_,judged_nights.py pods.py quality.py replay.py tuning.py)
 test-nights: ## What is long: services by the clock through outages, kills, twelve nights, a restore, an upgrade; a replay, a search
 	@scripts/setup.sh dev
 	@exec $(PYTHON) -m pytest $(NIGHTS_TESTS) $(if $(DROPS),--real-drops="$(DROPS)") $(PYTEST_ARGS)

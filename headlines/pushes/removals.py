@@ -25,7 +25,7 @@ def tell(at: datetime, by: str) -> str:
 
 
 def hide(serving_dir: Path, versions: Iterable[int], at: datetime, by: str) -> dict[int, Path]:
-    """Takes versions out of the serving directory, while `rollbacks.hold` holds it.
+    """Takes versions out of the serving directory, while it is held (`Versions.hold`).
 
     They are remembered first, then renamed, or on object storage their markers removed: a process that dies in between
     leaves a version that serves as before.

@@ -1,27 +1,11 @@
 """Whole services of their own: state, ports, drops; each started once, stopped whatever happens."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driving import SMALL_TRAINING, Service, make_environment
+from driving import SMALL_TRAINING, Service, start_service
 from openlineage_sink import Sink, receive
-
-
-@contextmanager
-def start_service(place: Path, twelve_nights: Path, nights: int, **settings: str) -> Iterator[Service]:
-    """A service in `place` with the drops of the first so many nights; `settings` by the names of their variables."""
-    drops = place / "drops"
-    for number in range(1, nights + 1):
-        shutil.copytree(twelve_nights / f"2022-02-{number:02}", drops / f"2022-02-{number:02}")
-    service = Service(make_environment(place / "state", drops, **settings))
-    try:
-        service("up")
-        yield service
-    finally:
-        service("down", check=False)
 
 
 @pytest.fixture(scope="module")

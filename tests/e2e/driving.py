@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,20 @@ class Service:
         )
         newest = max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
         return newest.read_text().splitlines()
+
+
+@contextmanager
+def start_service(place: Path, twelve_nights: Path, nights: int, **settings: str) -> Iterator[Service]:
+    """A service in `place` with the drops of the first so many nights; `settings` by the names of their variables."""
+    drops = place / "drops"
+    for number in range(1, nights + 1):
+        shutil.copytree(twelve_nights / f"2022-02-{number:02}", drops / f"2022-02-{number:02}")
+    service = Service(make_environment(place / "state", drops, **settings))
+    try:
+        service("up")
+        yield service
+    finally:
+        service("down", check=False)
 
 
 def query(service: Service, statement: str) -> list[tuple[Any, ...]]:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import waiting
-from conftest import start_service
-from driving import SMALL_TRAINING, Service, free_port, query
+from driving import SMALL_TRAINING, Service, free_port, query, start_service
 from far_worker import CAN_HAVE_HOSTS, FarWorker, lay_line
 
 import lineage

@@ -20,8 +20,7 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
 import waiting
-from conftest import start_service
-from driving import CHECKOUT, SMALL_TRAINING, Service, query
+from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, query, start_service
 from engine_clusters import Cluster, UnavailableError, run_cluster
 from google.protobuf.json_format import MessageToDict
 
@@ -126,12 +125,10 @@ def nights(
 
 
 def run_nights(cluster: Cluster, place: Path, drops: Path) -> Iterator[Nights]:
-    settings = {**SMALL_TRAINING, "MAX_QUARANTINED_SHARE": "0.5", **cluster.variables}
-    with start_service(place / "service", drops, 1, **settings) as service:
-        local = service.environment | {"BEAM": "local", "STATE_DIR": str(place / "box")}
-        local = {name: value for name, value in local.items() if name not in ("FLINK_MASTER", "SPARK_MASTER")}
-        command = [sys.executable, "-m", "retraining", "run", "--local", "--night", NIGHT]
-        subprocess.run(command, cwd=CHECKOUT, env=local, check=True, capture_output=True, timeout=600)
+    settings = {**SMALL_TRAINING, "MAX_QUARANTINED_SHARE": "0.5"}
+    with start_service(place / "service", drops, 1, **settings, **cluster.variables) as service:
+        box = Service(make_environment(place / "box", service.settings.drops_dir, **settings))
+        box("run", "--local", "--night", NIGHT)
         run = [sys.executable, "-m", "retraining", "run", "--night", NIGHT]
         night = subprocess.Popen(
             run, cwd=CHECKOUT, env=service.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
