@@ -65,6 +65,22 @@ class WriteResult(beam.DoFn):
         write_whole(path, pickle.dumps(result))
 
 
+def keep_sum(some: Any, nothing: Callable[[], Added], path: str) -> None:
+    """Adds up what a pipeline has counted, and writes it where whoever runs the pipeline reads it by `read_result`.
+
+    Args:
+      some: a PCollection of sums.
+      nothing: makes a sum of nothing.
+      path: of the file.
+    """
+    _ = (
+        some
+        | "Add" >> beam.CombineGlobally(Add(nothing))
+        | "Name" >> beam.Map(lambda total: (path, total))
+        | "Write" >> beam.ParDo(WriteResult())
+    )
+
+
 def read_result(path: str) -> Any:
     """What `WriteResult` wrote.
 

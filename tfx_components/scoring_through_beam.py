@@ -27,9 +27,8 @@ from tfx_components.artifacts import Artifacts
 from tfx_components.beam_parts import (
     ADVICE,
     WORK_FOLDER,
-    Add,
-    WriteResult,
     join_parts,
+    keep_sum,
     read_result,
     refuse_doubles,
     write_records,
@@ -129,15 +128,13 @@ class UnlabelledExecutor(BaseBeamExecutor):
             if not pieces:
                 write_records(f"{folder}/{name_records(0, 1)}", [], work)
         with self._make_beam_pipeline() as root:
-            _ = (
+            pieces_done = (
                 root
                 | "Pieces" >> beam.Create(tasks)
                 | "Spread" >> beam.Reshuffle()
                 | "ReadAndWrite" >> beam.Map(_read_and_write, rules=rules)
-                | "Add" >> beam.CombineGlobally(Add(Counts))
-                | "Name" >> beam.Map(lambda counts: (f"{work}/counts.pickle", counts))
-                | "WriteCounts" >> beam.ParDo(WriteResult())
             )
+            keep_sum(pieces_done, Counts, f"{work}/counts.pickle")
         counts: Counts = read_result(f"{work}/counts.pickle")
         if counts.problems:
             raise GrowingDropError(counts.problems[0])
@@ -183,17 +180,15 @@ class ScoresExecutor(BaseBeamExecutor):
             for path in fileio.glob(f"{artifact_utils.get_split_uri([predictions], night)}/*.gz")
         ]
         with self._make_beam_pipeline() as root:
-            _ = (
+            ranges_done = (
                 root
                 | "Predictions" >> beam.Create(sources)
                 | "Spread" >> beam.Reshuffle()
                 | "Read" >> beam.FlatMap(_read_scores, version=version)
                 | "ByRange" >> beam.GroupByKey()
-                | "Write" >> beam.Map(_write_range, work=work)
-                | "Add" >> beam.CombineGlobally(Add(Counts))
-                | "Name" >> beam.Map(lambda counts: (f"{work}/counts.pickle", counts))
-                | "WriteCounts" >> beam.ParDo(WriteResult())
+                | "WriteRanges" >> beam.Map(_write_range, work=work)
             )
+            keep_sum(ranges_done, Counts, f"{work}/counts.pickle")
         counts: Counts = read_result(f"{work}/counts.pickle")
 
         def write(night: str, file: BinaryIO) -> Counter[str]:

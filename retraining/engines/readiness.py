@@ -68,10 +68,14 @@ def check(arguments: Sequence[str]) -> str:
     return "; ".join(told) or "this process"
 
 
+def flink_address(master: str) -> str:
+    """Where a Flink cluster's REST endpoint answers."""
+    return master if "://" in master else f"http://{master}"
+
+
 def _check_flink(master: str, version: str) -> str:
-    address = master if "://" in master else f"http://{master}"
     try:
-        with urlopen(f"{address}/overview", timeout=_SECONDS) as answer:
+        with urlopen(f"{flink_address(master)}/overview", timeout=_SECONDS) as answer:
             overview = json.load(answer)
         found, slots = str(overview["flink-version"]), int(overview["slots-total"])
     except (OSError, HTTPException, KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
-from retraining.engines.readiness import check, is_cluster, value_of
+from retraining.engines.readiness import check, flink_address, is_cluster, value_of
 
 _SECONDS = 5.0
 _WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
@@ -90,7 +90,7 @@ def _stop(server: Any) -> None:
 
 def _cancel(master: str, name: str) -> None:
     """Ends a job that would go on with nobody waiting for it, and hold its slots; Spark's ends with its job server."""
-    address = master if "://" in master else f"http://{master}"
+    address = flink_address(master)
     try:
         with urlopen(f"{address}/jobs/overview", timeout=_SECONDS) as answer:
             jobs = json.load(answer)["jobs"]

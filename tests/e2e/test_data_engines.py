@@ -3,6 +3,7 @@
 `make test-flink` and `make test-spark` run one half each.
 """
 
+import csv
 import json
 import os
 import subprocess
@@ -20,15 +21,17 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
 import waiting
-from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, query, start_service
+from driving import CHECKOUT, SMALL_TRAINING, Service, make_environment, predict, query, start_service
 from engine_clusters import Cluster, UnavailableError, run_cluster
 from google.protobuf.json_format import MessageToDict
 
 import lineage
+from modules.features import LABELS
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 NIGHT = "2022-02-01"
+UNLABELLED = ["Acidente deixa dez mortos em rodovia", "Prefeitura inaugura escola", "Foi bom", "Foi ruim"]
 # Its job has the most stages.
 AMID = "Transform"
 # Of MLMD's Execution.State.
@@ -101,15 +104,23 @@ class Nights:
 
     Attributes:
       cluster: the cluster.
-      here: the folder of artifacts of one box.
-      there: that of the service.
+      box: the one box.
       service: the service.
     """
 
     cluster: Cluster
-    here: Path
-    there: Path
+    box: Service
     service: Service
+
+    @property
+    def here(self) -> Path:
+        """The folder of artifacts of the one box."""
+        return self.box.settings.state_dir / "local" / "pipelines"
+
+    @property
+    def there(self) -> Path:
+        """That of the service."""
+        return self.service.settings.pipeline_root
 
 
 @pytest.fixture(scope="module", params=["flink", "spark"])
@@ -129,6 +140,8 @@ def run_nights(cluster: Cluster, place: Path, drops: Path) -> Iterator[Nights]:
     with start_service(place / "service", drops, 1, **settings, **cluster.variables) as service:
         box = Service(make_environment(place / "box", service.settings.drops_dir, **settings))
         box("run", "--local", "--night", NIGHT)
+        unlabelled = service.settings.drops_dir / NIGHT / "unlabelled.csv"
+        unlabelled.write_text("\n".join(["title", *UNLABELLED, ""]), encoding="utf-8")
         run = [sys.executable, "-m", "retraining", "run", "--night", NIGHT]
         night = subprocess.Popen(
             run, cwd=CHECKOUT, env=service.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -139,7 +152,7 @@ def run_nights(cluster: Cluster, place: Path, drops: Path) -> Iterator[Nights]:
         cluster.start_worker(1)
         output, _ = night.communicate(timeout=900)
         assert night.returncode == 0, output
-        yield Nights(cluster, place / "box" / "local" / "pipelines", service.settings.pipeline_root, service)
+        yield Nights(cluster, box, service)
 
 
 def find_running(service: Service) -> list[str]:
@@ -169,6 +182,37 @@ def test_the_night_comes_to_its_verdict_though_a_worker_was_killed(nights: Night
 
 
 ATTEMPTS = "SELECT string_value FROM executionproperty WHERE name = 'component_id'"
+
+
+def test_the_examples_are_equal_in_whatever_order_and_so_is_what_is_set_aside(nights: Nights) -> None:
+    for split in ("train", "eval", "fresh"):
+        here, there = (
+            read_rows(find_output(root, "HeadlineExampleGen", "examples") / f"Split-{split}")
+            for root in (nights.here, nights.there)
+        )
+        assert here
+        assert there == here
+    for name in ("quarantine.csv", "duplicates.csv"):
+        here, there = (
+            (find_output(root, "HeadlineExampleGen", "quarantine") / name).read_bytes()
+            for root in (nights.here, nights.there)
+        )
+        assert there == here
+
+
+def test_unlabelled_headlines_are_scored_by_the_cluster_as_the_served_model_answers(nights: Nights) -> None:
+    settings = nights.service.settings
+    [version] = nights.service.versions()
+    place = settings.scores_dir / NIGHT / f"{version}.csv"
+    wait_until(place.is_file, f"{place} is there", 600)
+    with place.open(newline="", encoding="utf-8-sig") as file:
+        scores = list(csv.DictReader(file))
+    assert [row["title"] for row in scores] == UNLABELLED
+    answer = predict(settings.serving_dir / version, UNLABELLED)
+    assert [row["label"] for row in scores] == answer["label"]
+    for row, probabilities in zip(scores, answer["probabilities"], strict=True):
+        found = [float(row[f"probability_{label}"]) for label in LABELS]
+        np.testing.assert_allclose(found, probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])

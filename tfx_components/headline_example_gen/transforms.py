@@ -26,7 +26,7 @@ from headlines.drops.tallies import tally
 from headlines.drops.window import FRESH_SPLIT, divide, is_fresh, split_of
 from headlines.drops.words import WordCounts, WordModel
 from headlines.names import name_records
-from tfx_components.beam_parts import ADVICE, Add, WriteResult, refuse_doubles, write_records, write_whole
+from tfx_components.beam_parts import ADVICE, Add, keep_sum, refuse_doubles, write_records, write_whole
 from tfx_components.headline_example_gen.describing import to_example
 from tfx_components.headline_example_gen.packing import ASIDE, identify, pack, send_aside, unpack, write_aside
 from tfx_components.headline_example_gen.planning import Kind, Outcome, Plan, Role, Task
@@ -80,13 +80,8 @@ def read_and_write(root: Any, plan: Plan, tasks: Sequence[Task]) -> None:
     unknown = (
         read[_LABELS] | "AddLabels" >> beam.CombinePerKey(sum) | "MostFrequent" >> beam.CombineGlobally(_MostFrequent())
     )
-    _ = (
-        (settled["outcome"], aside, read[_OUTCOME], looked_at, unknown)
-        | "AllOutcomes" >> beam.Flatten()
-        | "AddOutcomes" >> beam.CombineGlobally(Add(Outcome))
-        | "NameOutcome" >> beam.Map(lambda outcome: (plan.outcome, outcome))
-        | "WriteOutcome" >> beam.ParDo(WriteResult())
-    )
+    outcomes = (settled["outcome"], aside, read[_OUTCOME], looked_at, unknown) | "AllOutcomes" >> beam.Flatten()
+    keep_sum(outcomes, Outcome, plan.outcome)
 
 
 class _ReadAndJudge(beam.DoFn):
