@@ -246,6 +246,8 @@ class SparkCluster(Cluster):
             (jars / Path(jar).name).symlink_to(jar)
         self.port, self.web_port = free_port(), free_port()
         self.variables["SPARK_MASTER"] = f"spark://127.0.0.1:{self.port}"
+        # Also for the driver, which is in the job server.
+        self.variables["SPARK_LOCAL_IP"] = "127.0.0.1"
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--webui-port", str(self.web_port)]
         self.start("master", self.build_java("master.Master", options), **self.surroundings)
         wait_until(self.ask, "the master answers", 90, 0.5, (OSError,))

@@ -1,4 +1,4 @@
-"""A whole service whose drops, artifacts, models and scores are in a bucket: two nights, one by the clock, and back.
+"""A whole service whose drops, artifacts, models and scores are in a bucket: two nights by the schedule, and back.
 
 The tests of this file build on one another, in order.
 """
@@ -28,7 +28,7 @@ _PLACES = {
     "DROPS_DIR": "drops",
     "SCORES_DIR": "scores",
 }
-# What the service needs to start and to run a night by hand, on a busy machine.
+# What the service needs to start and to catch a night up, on a busy machine.
 _LEAD = timedelta(minutes=4)
 DAG = "headline_retraining"
 wait_until = partial(waiting.wait_until, every=1)
@@ -42,6 +42,19 @@ class Stored:
     store: ObjectStore
     nights: tuple[str, str]
     samples: Path
+
+    def wait_for_verdict(self, night: str) -> lineage.NightReport:
+        """Waits until the schedule's run of a night has ended."""
+
+        def find() -> list[lineage.NightReport]:
+            reports = lineage.nights(self.service.settings, night, night)
+            return [one for one in reports if one.state not in ("running", "waiting")]
+
+        wait_until(lambda: bool(find()), f"the schedule starts night {night}, and it ends", 900)
+        [report] = find()
+        run = self.service.api("GET", f"dags/{DAG}/dagRuns/{report.run_id}")
+        assert (run["run_type"], run["external_trigger"]) == ("scheduled", False)
+        return report
 
     @property
     def models(self) -> list[str]:
@@ -64,7 +77,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         **store.environment,
         SCHEDULE=f"{tick.minute} {tick.hour} * * *",
         START_DATE=nights[0].isoformat(),
-        SCHEDULED_FROM=nights[1].isoformat(),
+        SCHEDULED_FROM=nights[0].isoformat(),
         TUNING_SCHEDULE="none",
         **SMALL_TRAINING,
     )
@@ -77,12 +90,13 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         store.stop()
 
 
-def test_a_night_by_hand_pushes_into_the_bucket_and_is_served_from_it(stored: Stored) -> None:
+def test_a_night_that_waits_for_its_drop_pushes_into_the_bucket_and_is_served_from_it(stored: Stored) -> None:
     night, _ = stored.nights
     [file] = (stored.samples / night).glob("*.csv")
     stored.service("drop", str(file), "--night", night)
     assert f"drops/{night}/_SUCCESS" in stored.store.list("drops/")
-    stored.service("run", "--night", night)
+    # It has been due since yesterday.
+    assert stored.wait_for_verdict(night).state == "pushed"
     assert stored.models == [version_of(night)]
     stored.service.wait_until_served(version_of(night))
 
@@ -97,16 +111,7 @@ def test_the_clock_starts_the_next_night_whose_model_is_served_and_scores_what_i
     # As another system delivers, without a marker: it is waited for until it has been left alone.
     stored.store.put(f"drops/{night}/headlines.csv", file.read_bytes())
     stored.store.put(f"drops/{night}/unlabelled.csv", b"title\nFoi bom\nFoi ruim\n")
-
-    def find_report() -> lineage.NightReport | None:
-        reports = [one for one in lineage.nights(stored.service.settings) if one.night == night]
-        return reports[0] if reports and reports[0].state not in ("running", "waiting") else None
-
-    wait_until(lambda: find_report() is not None, "the clock starts the night, and it ends", 900)
-    report = find_report()
-    assert report is not None and report.state == "pushed", report
-    run = stored.service.api("GET", f"dags/{DAG}/dagRuns/{report.run_id}")
-    assert (run["run_type"], run["external_trigger"]) == ("scheduled", False)
+    assert stored.wait_for_verdict(night).state == "pushed"
     assert stored.models == [version_of(one) for one in stored.nights]
     stored.service.wait_until_served(version_of(night))
     scores = f"scores/{night}/{version_of(night)}.csv"
