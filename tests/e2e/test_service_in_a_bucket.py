@@ -84,6 +84,8 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     service = Service(environment)
     try:
         service("up")
+        # As a person does who begins the schedule.
+        service.api("PATCH", f"dags/{DAG}", json={"is_paused": False})
         yield Stored(service, store, (nights[0].isoformat(), nights[1].isoformat()), place / "samples")
     finally:
         service("down", check=False)
