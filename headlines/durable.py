@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, also across a power cut."""
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
@@ -55,8 +56,16 @@ def create_file(path: Path, content: str) -> None:
     with stage(path) as aside:
         aside.write_text(content, encoding="utf-8")
         sync(aside)
-        # Unlike a rename, a link never replaces what is there.
-        path.hardlink_to(aside)
+        try:
+            # Unlike a rename, a link never replaces what is there.
+            path.hardlink_to(aside)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system, or the kernel, may forbid links (see `link_file`).
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            aside.replace(path)
 
 
 @contextlib.contextmanager

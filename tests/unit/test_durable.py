@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headlines.durable import copy_file, link_file, replace_file, stage
+from headlines.durable import copy_file, create_file, link_file, replace_file, stage
 
 
 def test_a_file_is_replaced_in_one_step_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -14,6 +14,23 @@ def test_a_file_is_replaced_in_one_step_and_nothing_is_left_beside_it(tmp_path: 
     replace_file(path, "é")
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_made_once_also_where_no_file_can_have_a_second_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = tmp_path / "models.config"
+    create_file(path, "é")
+    with pytest.raises(FileExistsError):
+        create_file(path, "another's")
+    assert path.read_text(encoding="utf-8") == "é"
     assert list(tmp_path.iterdir()) == [path]
 
 
