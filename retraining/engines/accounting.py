@@ -109,9 +109,7 @@ class EvaluatorExecutor(Accountable, evaluator.Executor):
         """The rows that each model was evaluated on."""
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         counts = [
-            item.value.bounded_value.value.value
-            if item.value.HasField("bounded_value")
-            else item.value.double_value.value
+            item.value.double_value.value
             for metrics in tfma.load_metrics(evaluation.uri)
             if not metrics.slice_key.single_slice_keys
             for item in metrics.metric_keys_and_values

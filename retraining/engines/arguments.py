@@ -46,7 +46,7 @@ def list_arguments(settings: Settings) -> list[str]:
                 # It would listen on every address, for as long as the node's work takes.
                 "--job_server_jvm_properties=-Dspark.ui.enabled=false",
                 # Java's own cannot send what a stage of several outputs has made (`RawUnionValue`, no issue known): the
-                # other executor makes it again, and where that goes by chance, as in the Evaluator, rows are doubled.
+                # other executor would make it again.
                 "--job_server_jvm_properties=-Dspark.serializer=org.apache.spark.serializer.KryoSerializer",
                 # What Spark 3 wants of Java 17, as its own launcher gives it (JavaModuleOptions of apache/spark).
                 *(f"--job_server_jvm_properties={option}" for option in SPARK_JAVA_OPTIONS),

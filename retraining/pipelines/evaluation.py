@@ -13,7 +13,9 @@ def eval_config() -> tfma.EvalConfig:
     """The evaluation that TFMA writes of a candidate and, when there is one, of the champion.
 
     It has no thresholds: TFMA would hold one model's figures against a number, while the bar compares row by row. Rows
-    weigh the same: the age that training weighs by says nothing about how good an answer is.
+    weigh the same: the age that training weighs by says nothing about how good an answer is. It has no intervals: TFMA's
+    deal the rows out by chance (`evaluators/jackknife.py`, `poisson_bootstrap.py`), so that an engine that computes a
+    stage twice, as Spark does for two stages that need it and Flink after a loss, counts a row twice or never.
 
     Returns:
       A config with one model, for TFX's Evaluator, which adds the champion as a second.
@@ -25,9 +27,6 @@ def eval_config() -> tfma.EvalConfig:
     metrics.append(
         tfma.MetricConfig(class_name="MultiClassConfusionMatrixAtThresholds", config='{"thresholds": [0.0]}')
     )
-    options = tfma.Options()
-    # By TFMA's jackknife; its bootstrap takes five times as long.
-    options.compute_confidence_intervals.value = True
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -39,5 +38,4 @@ def eval_config() -> tfma.EvalConfig:
         ],
         slicing_specs=[tfma.SlicingSpec(feature_keys=keys) for keys in SLICES],
         metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
-        options=options,
     )

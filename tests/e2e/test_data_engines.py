@@ -305,11 +305,9 @@ def test_the_evaluation_of_one_model_is_equal(answers: tuple[Path, Path]) -> Non
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """Each metric of each slice; not its interval, for which the rows are dealt out by chance."""
+    """Each metric of each slice."""
     return {
-        f"{slice_metrics.slice_key} {item.key.name}": item.value.bounded_value.value.value
-        if item.value.HasField("bounded_value")
-        else item.value.double_value.value
+        f"{slice_metrics.slice_key} {item.key.name}": item.value.double_value.value
         for slice_metrics in tfma.load_metrics(str(folder))
         for item in slice_metrics.metric_keys_and_values
         if not item.value.HasField("array_value")

@@ -174,10 +174,17 @@ def test_the_metrics_are_those_of_scikit_learn(sound: Path, examples: Examples, 
     assert metrics["confusion"] == verdict["confusion"]["candidate"] == [[20, 0, 0], [0, 40, 0], [0, 10, 10]]
     # TFMA's own evaluation counts the same answers.
     written = tfma.load_eval_result(str(evaluation)).get_metrics_for_slice()
-    told = {name: written[name]["boundedValue"] for name in METRICS}
-    assert {name: bounds["value"] for name, bounds in told.items()} == pytest.approx(
+    assert {name: written[name]["doubleValue"] for name in METRICS} == pytest.approx(
         {name: metrics[name] for name in METRICS}, abs=1e-6
     )
+
+
+def test_an_evaluation_that_is_computed_again_is_the_same(sound: Path, examples: Examples, tmp_path: Path) -> None:
+    # Where rows are dealt out by chance, an engine that computes a stage twice loses some and doubles others.
+    first, second = (evaluate(sound, examples, tmp_path / name)[2] for name in ("first", "second"))
+    told = [tfma.load_eval_result(str(one)).get_metrics_for_all_slices() for one in (first, second)]
+    assert told[0] == told[1]
+    assert len(told[0]) > 1
 
 
 def test_a_candidate_below_its_floors_is_refused_with_each_reason(
@@ -243,20 +250,8 @@ def test_a_limit_holds_for_all_rows_together_and_not_for_a_slice(
     blessing, _, evaluation = evaluate(sound, examples, tmp_path, min_accuracy=0.8)
     assert is_blessed(blessing)
     slices = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
-    positive = slices[(("sentiment", "positive"),)]["accuracy"]["boundedValue"]
-    assert positive["value"] == 0.5
-    assert positive["lowerBound"] < 0.5 < positive["upperBound"]
-    assert slices[(("night", "2022-02-01"),)]["accuracy"]["boundedValue"]["value"] == 1.0
-
-
-def test_a_slice_too_small_for_an_interval_has_its_value(sound: Path, tmp_path: Path) -> None:
-    examples = Examples()
-    examples.uri = str(write_examples(tmp_path / "few", [*ROWS[:20], ("dia bom", "positive", "2022-02-02")]))
-    examples.split_names = '["train", "eval"]'
-    blessing, _, evaluation = evaluate(sound, examples, tmp_path, min_recall={})
-    assert reason(blessing).startswith("blessed: ")
-    slices = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
-    assert slices[(("sentiment", "positive"),)]["accuracy"] == {"doubleValue": 1.0}
+    assert slices[(("sentiment", "positive"),)]["accuracy"] == {"doubleValue": 0.5}
+    assert slices[(("night", "2022-02-01"),)]["accuracy"] == {"doubleValue": 1.0}
 
 
 def test_a_candidate_without_evaluation_rows_is_refused(sound: Path, tmp_path: Path) -> None:
