@@ -13,9 +13,10 @@ def eval_config() -> tfma.EvalConfig:
     """The evaluation that TFMA writes of a candidate and, when there is one, of the champion.
 
     It has no thresholds: TFMA would hold one model's figures against a number, while the bar compares row by row. Rows
-    weigh the same: the age that training weighs by says nothing about how good an answer is. It has no intervals: TFMA's
-    deal the rows out by chance (`evaluators/jackknife.py`, `poisson_bootstrap.py`), so that an engine that computes a
-    stage twice, as Spark does for two stages that need it and Flink after a loss, counts a row twice or never.
+    weigh the same: the age that training weighs by says nothing about how good an answer is.
+
+    It has no intervals: TFMA's deal the rows out by chance (`evaluators/jackknife.py`, `poisson_bootstrap.py`), so that
+    an engine that computes a stage twice, as Spark does for two stages that need it, counts a row twice or never.
 
     Returns:
       A config with one model, for TFX's Evaluator, which adds the champion as a second.

@@ -125,7 +125,7 @@ def test_what_serves_leads_to_the_rows_of_a_drop(told: PagesServer, clients: dic
 
 
 def ask_for_what_serves(client: httpx.Client) -> tuple[str, dict[str, Any]]:
-    """The page and its JSON twin, with answers: a machine that is busy with other tests may outlast their half second."""
+    """The page and its JSON twin, with answers: on a machine that is busy, their half second may be over first."""
     deadline = time.monotonic() + 60
     while True:
         page, observed = client.get("/headlines/").text, client.get("/headlines/api/serving").json()["observed"]
