@@ -185,12 +185,13 @@ class FlinkCluster(Cluster):
                     "taskmanager.host": "127.0.0.1",
                     "taskmanager.bind-host": "127.0.0.1",
                     "taskmanager.numberOfTaskSlots": 1,
-                    # A job of the Evaluator has 1,258 tasks, and a sorted exchange wants 512 buffers.
+                    # A job of Transform has 650 tasks, and a sorted exchange wants 512 buffers.
                     "taskmanager.network.sort-shuffle.min-parallelism": 1_000_000,
-                    # Beam's own options for it are for streams alone.
-                    "restart-strategy.type": "fixed-delay",
-                    "restart-strategy.fixed-delay.attempts": 3,
-                    "restart-strategy.fixed-delay.delay": "5 s",
+                    # Beam's own options for it are for streams alone. What fails at the same moment counts once, as it
+                    # does not with a fixed delay: ExponentialDelayRestartBackoffTimeStrategy.notifyFailure.
+                    "restart-strategy.type": "exponential-delay",
+                    "restart-strategy.exponential-delay.initial-backoff": "5 s",
+                    "restart-strategy.exponential-delay.attempts-before-reset-backoff": 3,
                     # With Beam's classes of the cluster itself a worker lives from stage to stage.
                     "classloader.resolve-order": "parent-first",
                     # Half a minute by itself, and a task manager that is killed is missed at once by its connection.
