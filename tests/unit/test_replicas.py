@@ -204,8 +204,8 @@ def test_a_server_that_hangs_holds_nobody_up(
     servers[0].states = servers[1].states = {NEW: "AVAILABLE"}
     servers[1].waits.clear()
     began = time.monotonic()
-    seen = observe(0.5, serving_urls=(servers[1].url, servers[0].url))
-    assert time.monotonic() - began < 1.5
+    seen = observe(2, serving_urls=(servers[1].url, servers[0].url))
+    assert time.monotonic() - began < 4
     assert [one.state for one in seen.replicas] == ["unreachable", "agrees"]
     assert "no answer" in seen.replicas[0].text
 
@@ -229,8 +229,8 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up(known: Known, observe: Ob
         dripping = threading.Thread(target=drip)
         dripping.start()
         began = time.monotonic()
-        seen = observe(0.5, serving_urls=(address,))
-        assert time.monotonic() - began < 1.5
+        seen = observe(1, serving_urls=(address,))
+        assert time.monotonic() - began < 3
         assert seen.state == "unreachable"
         dripping.join()
 
@@ -313,7 +313,7 @@ def test_a_name_that_nobody_knows_is_told_and_one_that_hangs_holds_nobody_up(
     hung = threading.Event()
     name_servers(monkeypatch, lambda _: [str(hung.wait(30))])
     began = time.monotonic()
-    unknown, there = observe(0.5, serving_urls=("dns+http://model-servers:8501", server.url)).replicas
+    unknown, there = observe(2, serving_urls=("dns+http://model-servers:8501", server.url)).replicas
     hung.set()
     assert time.monotonic() - began < 5
     assert (unknown.problem, there.state) == ("nobody says in time where model-servers is", "agrees")
