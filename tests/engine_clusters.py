@@ -24,6 +24,8 @@ _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 _MAVEN_SECONDS = 540
 # As `bin/taskmanager.sh` of Flink 1.20 has them, from `env.java.opts.all` of its conf/config.yaml.
 _FLINK_JAVA_OPTIONS = [
+    # Else a thread of Beam's ends, and the job waits forever for it.
+    "-XX:+ExitOnOutOfMemoryError",
     *(
         f"--add-exports={place}=ALL-UNNAMED"
         for place in ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
@@ -43,7 +45,8 @@ _FLINK_MEMORY = {
     **{f"taskmanager.memory.network.{end}": "256mb" for end in ("min", "max")},
     **{f"taskmanager.memory.jvm-overhead.{end}": "192mb" for end in ("min", "max")},
     "taskmanager.memory.managed.size": "256mb",
-    "taskmanager.memory.task.heap.size": "384mb",
+    # Beam's runner keeps up to 100 messages of a worker (BeamFnDataInboundObserver), and each may have 10 MB.
+    "taskmanager.memory.task.heap.size": "1536mb",
     "taskmanager.memory.task.off-heap.size": "0b",
     "taskmanager.memory.framework.heap.size": "128mb",
     "taskmanager.memory.framework.off-heap.size": "128mb",
@@ -209,7 +212,7 @@ class FlinkCluster(Cluster):
         # Not by how many there are: one that was killed is counted until its heartbeat is missed.
         name = f"machine-{number}-{free_port()}"
         options = _FLINK_MEMORY | {"taskmanager.resource-id": name}
-        self.start(f"worker-{number}", self.build_java("-Xmx512m", "TaskManagerRunner", options))
+        self.start(f"worker-{number}", self.build_java("-Xmx1664m", "TaskManagerRunner", options))
         wait_until(lambda: name in self.list_workers(), "the task manager is there", 90, 0.5)
 
     def build_java(self, heap: str, entry: str, options: dict[str, str]) -> list[str]:
