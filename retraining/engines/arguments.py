@@ -45,6 +45,8 @@ def list_arguments(settings: Settings) -> list[str]:
                 f"--job_server_jvm_properties=-Dspark.default.parallelism={settings.beam_parallelism}",
                 # It would listen on every address, for as long as the node's work takes.
                 "--job_server_jvm_properties=-Dspark.ui.enabled=false",
+                # Beam keeps up to 100 messages of a worker (BeamFnDataInboundObserver), and each may have 10 MB.
+                "--job_server_jvm_properties=-Dspark.executor.memory=2g",
                 # Java's own cannot send what a stage of several outputs has made (`RawUnionValue`, no issue known): the
                 # other executor would make it again.
                 "--job_server_jvm_properties=-Dspark.serializer=org.apache.spark.serializer.KryoSerializer",

@@ -15,11 +15,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 from retraining.engines import EngineError
 from retraining.settings import CHECKOUT
 
-_HARNESS = """
-import sys
-from apache_beam.runners.worker.sdk_worker import SdkHarness
-SdkHarness(sys.argv[1], worker_id=sys.argv[2]).run()
-"""
+_WORKER = "retraining.engines.worker"
 _GRACE_SECONDS = 10
 
 log = logging.getLogger(__name__)
@@ -45,7 +41,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     ) -> beam_fn_api_pb2.StartWorkerResponse:
         """Starts a worker, as a task manager asks for it."""
         path = os.pathsep.join(filter(None, [str(CHECKOUT), *sys.path]))
-        command = [sys.executable, "-c", _HARNESS, request.control_endpoint.url, request.worker_id]
+        command = [sys.executable, "-m", _WORKER, request.control_endpoint.url, request.worker_id]
         with self._lock:
             self._workers = [worker for worker in self._workers if worker.poll() is None]
             if self._has_ended:

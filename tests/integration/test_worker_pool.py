@@ -121,7 +121,8 @@ def test_a_second_pool_on_a_port_is_refused() -> None:
         pass
 
 
-def test_a_pipeline_runs_on_the_workers_of_the_pool_with_the_projects_modules(pool: Pool, tmp_path: Path) -> None:
+def write_job(pool: Pool, steps: str) -> list[str]:
+    """A program that hands a job over: `beam.Create(["a", "b", "c"])` with these steps after it."""
     script = f"""
 import sys
 sys.path.insert(0, {str(CHECKOUT)!r})
@@ -129,6 +130,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from retraining.engines import readiness
+
+def lose_a_thread(path):
+    import os, pathlib, threading, time
+    pathlib.Path(path).write_text(str(os.getpid()))
+    threading.Thread(target=lambda: 1 / 0).start()
+    time.sleep(600)
 
 service = LocalJobServicer()
 port = service.start_grpc_server(0)
@@ -138,9 +145,27 @@ arguments = [
 ]
 assert readiness.check(arguments)
 with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
-    pipeline | beam.Create(["a", "b", "c"]) | beam.Map(str.upper) | beam.io.WriteToText({str(tmp_path / "out")!r})
+    pipeline | beam.Create(["a", "b", "c"]) | {steps}
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=150)
+    return [sys.executable, "-W", "ignore", "-c", script]
+
+
+def test_a_worker_that_has_lost_a_thread_ends_so_that_no_job_waits_for_it(pool: Pool, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    job = subprocess.Popen(write_job(pool, f"beam.Map(lambda _: lose_a_thread({str(told)!r}))"))
+    try:
+        wait_until(lambda: told.exists() and told.read_text(), "the worker is at work", 90)
+        wait_until(lambda: int(told.read_text()) not in [one.pid for one in list_workers(pool)], "it ends")
+        assert "ZeroDivisionError" in pool.log.read_text()
+    finally:
+        job.kill()
+        job.wait()
+
+
+def test_a_pipeline_runs_on_the_workers_of_the_pool_with_the_projects_modules(pool: Pool, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    job = write_job(pool, f"beam.Map(str.upper) | beam.io.WriteToText({out!r})")
+    subprocess.run(job, check=True, timeout=150)
     lines = [line for file in tmp_path.glob("out-*") for line in file.read_text().split()]
     assert sorted(lines) == ["A", "B", "C"]
     assert "Worker" in pool.log.read_text()
