@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,20 +53,23 @@ def run_one(drops_dir: str, output: Path) -> int:
     return rows
 
 
-def measure(drops_dir: Path, variables: Mapping[str, str], pool: int | None) -> dict[str, float]:
+def measure(
+    drops_dir: Path, variables: Mapping[str, str], pool: int | None = None, engine: Sequence[int] = ()
+) -> dict[str, float]:
     """Runs it in a process of its own; returns rows, seconds, and megabytes of the largest processes.
 
     Args:
       drops_dir: of the night.
       variables: by which an engine is named.
       pool: the process whose children do the work, where there is one.
+      engine: the engine's own processes.
     """
-    largest = {"driver": 0, "worker": 0}
+    largest = {"driver": 0, "worker": 0, "engine": 0}
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.engines", "--run", str(drops_dir), output]
         process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True)
         while process.poll() is None:
-            for name, looked_at in (("driver", [process.pid]), ("worker", _list_children(pool))):
+            for name, looked_at in (("driver", [process.pid]), ("worker", _list_children(pool)), ("engine", engine)):
                 largest[name] = max([largest[name], *(_measure_resident(pid) for pid in looked_at)])
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         said = process.stdout.read() if process.stdout else ""
@@ -121,18 +124,20 @@ def main() -> None:
         drops_dir = options.drops or Path(place) / "drops"
         if not drops_dir.exists():
             write_drops(drops_dir, 1, options.headlines)
-        table = Table("engine", "headlines", "seconds", "headlines/s", "driver, MB", "largest worker, MB")
+        table = Table("engine", "headlines", "seconds", "headlines/s", "driver, MB", "worker, MB", "engine, MB")
         short = False
         for way in options.ways.split(","):
             if way == "local":
-                one = measure(drops_dir, {"BEAM": "local"}, None)
+                one = measure(drops_dir, {"BEAM": "local"})
             else:
                 with run_flink(int(way)) as cluster:
-                    one = measure(drops_dir, cluster.variables, cluster.running["pool"].pid)
+                    of_engine = [one.pid for name, one in cluster.running.items() if name != "pool"]
+                    one = measure(drops_dir, cluster.variables, cluster.running["pool"].pid, of_engine)
             short = short or one["rows"] != options.headlines
             name = "one process (local)" if way == "local" else f"Flink, slots: {way}"
             rate = one["rows"] / one["seconds"]
-            numbers = (f"{value:,.0f}" for value in (one["rows"], one["seconds"], rate, one["driver"], one["worker"]))
+            memory = (one["driver"], one["worker"], one["engine"])
+            numbers = (f"{value:,.0f}" for value in (one["rows"], one["seconds"], rate, *memory))
             table.add_row(name, *numbers)
     console.print(table)
     if short:
