@@ -258,7 +258,7 @@ class SparkCluster(Cluster):
 
     def start_worker(self, number: int) -> None:
         port = free_port()
-        options = ["--host", "127.0.0.1", "--port", str(port), "--cores", "1", "--memory", "1g"]
+        options = ["--host", "127.0.0.1", "--port", str(port), "--cores", "1", "--memory", "2g"]
         options += ["--webui-port", str(free_port())]
         options += ["--work-dir", str(self.folder / f"work-{number}"), self.variables["SPARK_MASTER"]]
         self.start(f"worker-{number}", self.build_java("worker.Worker", options), **self.surroundings)
