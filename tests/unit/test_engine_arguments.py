@@ -62,6 +62,8 @@ def test_beam_reads_what_spark_is_told(jar: Path) -> None:
     properties = options.view_as(JobServerOptions).job_server_jvm_properties
     assert "-Dspark.default.parallelism=2" in properties
     assert "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED" in properties
+    assert "-Dspark.serializer=org.apache.spark.serializer.KryoSerializer" in properties
+    assert "-Dspark.executor.memory=2g" in properties
 
 
 @pytest.mark.parametrize(
